@@ -1,0 +1,3 @@
+"""bitdustfs: a folder whose content lives, encrypted and in fragments, on other people's machines."""
+
+__version__ = "0.1.0"

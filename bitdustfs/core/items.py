@@ -1,0 +1,182 @@
+"""The vault's metadata as sorted items: key -> value, both bytes.
+
+    key   = object u64 | kind u8 | tail            (big endian, so bytes sort like the tuple)
+    value = msgpack array, first element the version; at most ITEM_MAX bytes
+
+    kind  object  tail                   value
+    1     inode   -                      Inode
+    2     inode   name                   Xattr
+    3     folder  cookie u64             Entry
+    4     inode   file offset u64        Extent (a hole is an Extent without a place)
+    5     0       inode u64              Orphan: nlink 0, to be purged
+    6     0       -                      Counters
+
+An inode number is u40 folder group | u24 index: what is created in a folder is numbered beside it,
+so that `ls -l` touches few leaves. New fields go to the `more` map that every value ends with: what
+an older program does not know there, it keeps.
+"""
+
+import struct
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+
+from bitdustfs.core.codec import U8, U32, U63, Decoder, encode
+from bitdustfs.core.records import Place
+from bitdustfs.errors import Malformed
+from bitdustfs.units import EXTENT_MAX, ITEM_MAX, NAME_MAX
+
+INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS = 1, 2, 3, 4, 5, 6
+ROOT_INODE = 1
+INDEX_BITS = 24
+INDEX_MAX = (1 << INDEX_BITS) - 1
+SLOTS = 256  #: directory entries that may share one 55-bit name hash
+COOKIE_FIRST = 1 << 8  #: cookies below are "." and ".."
+
+_HEAD = struct.Struct(">QB")
+_TAIL = struct.Struct(">QBQ")
+
+Time = tuple[int, U32]  #: (seconds since 1970, possibly negative; nanoseconds)
+
+
+class Item(msgspec.Struct, array_like=True):
+    """Base of all values."""
+
+
+class Inode(Item):
+    """Attributes of one file, folder or other object. `parent`, `group`, `next_index`: folders only."""
+
+    version: U8
+    mode: U32
+    uid: U32
+    gid: U32
+    nlink: U32
+    size: U63
+    rdev: U63
+    atime: Time
+    mtime: Time
+    ctime: Time
+    parent: U63 = 0
+    group: U63 = 0
+    next_index: U32 = 0
+    inline: bytes | None = None  #: whole content of a small file, or a symlink's target
+    more: dict[str, Any] = {}
+
+
+class Entry(Item):
+    """One name in a folder."""
+
+    version: U8
+    name: Annotated[bytes, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
+    inode: U63
+    mode: U32  #: only the file type bits are meant
+    more: dict[str, Any] = {}
+
+
+class Extent(Item):
+    """File bytes [tail, tail + length): `skip` bytes into the extent at `place`, or a hole."""
+
+    version: U8
+    place: Place | None
+    skip: Annotated[int, msgspec.Meta(ge=0, le=EXTENT_MAX)]
+    length: U63
+    more: dict[str, Any] = {}
+
+
+class Xattr(Item):
+    """An extended attribute: its value here, or in extents of their own when it is large."""
+
+    version: U8
+    value: bytes
+    extents: tuple[Place, ...] = ()
+    more: dict[str, Any] = {}
+
+
+class Counters(Item):
+    """Totals of the vault. `live`: bytes of file content that is not holes."""
+
+    version: U8
+    next_group: U63
+    inodes: U63
+    live: U63
+    more: dict[str, Any] = {}
+
+
+class Orphan(Item):
+    """An inode without a name, kept until nobody has it open."""
+
+    version: U8
+    more: dict[str, Any] = {}
+
+
+_decoders = {
+    kind: Decoder(kind, f"{kind.__name__.lower()} item", ITEM_MAX)
+    for kind in (Inode, Entry, Extent, Xattr, Counters, Orphan)
+}
+decode_inode = _decoders[Inode].decode_untrusted
+decode_entry = _decoders[Entry].decode_untrusted
+decode_extent = _decoders[Extent].decode_untrusted
+decode_xattr = _decoders[Xattr].decode_untrusted
+decode_counters = _decoders[Counters].decode_untrusted
+
+
+def encode_item(item: Item) -> bytes:
+    """The value bytes of an item. Raises Malformed when it would break ITEM_MAX."""
+    value = encode(item)
+    if len(value) > ITEM_MAX:
+        raise Malformed(f"a {type(item).__name__.lower()} item would take {len(value)} bytes")
+    return value
+
+
+def inode_key(inode: int) -> bytes:
+    return _HEAD.pack(inode, INODE)
+
+
+def xattr_key(inode: int, name: bytes) -> bytes:
+    return _HEAD.pack(inode, XATTR) + name
+
+
+def entry_key(folder: int, cookie: int) -> bytes:
+    return _TAIL.pack(folder, ENTRY, cookie)
+
+
+def extent_key(inode: int, offset: int) -> bytes:
+    return _TAIL.pack(inode, EXTENT, offset)
+
+
+def orphan_key(inode: int) -> bytes:
+    return _TAIL.pack(0, ORPHAN, inode)
+
+
+COUNTERS_KEY = _HEAD.pack(0, COUNTERS)
+
+
+def kind_range(inode: int, kind: int) -> tuple[bytes, bytes]:
+    """The half-open key range of all items of one kind of one object."""
+    return _HEAD.pack(inode, kind), _HEAD.pack(inode, kind + 1)
+
+
+def object_range(inode: int) -> tuple[bytes, bytes]:
+    """The half-open key range of all items of one object."""
+    return inode.to_bytes(8, "big"), (inode + 1).to_bytes(8, "big")
+
+
+def tail_u64(key: bytes) -> int:
+    """The cookie or offset at the end of a key."""
+    return int.from_bytes(key[-8:], "big")
+
+
+def key_object(key: bytes) -> int:
+    """The object number at the start of a key."""
+    return int.from_bytes(key[:8], "big")
+
+
+def name_cookie(name_key: bytes, name: bytes) -> int:
+    """First of the SLOTS cookies of a name: 55 bits of its keyed hash, then slot 0.
+
+    Cookies are positive i64 (they go through off_t) and never below COOKIE_FIRST.
+    """
+    raw = blake2b(name, key=name_key, digest_size=8, person=b"dirent").digest()
+    hashed = int.from_bytes(raw, "big") >> 9
+    return max(hashed, 1) << 8

@@ -1,0 +1,50 @@
+"""Which group a new block goes to, how many acknowledgements make it safe, and default codes."""
+
+from collections.abc import Mapping
+
+from bitdustfs.core.records import Family, Group
+
+#: k by group size at twice the space or less (BitDust's own sizes)
+DEFAULT_K = {1: 1, 2: 1, 3: 2, 4: 2, 7: 4, 10: 6, 13: 7, 18: 10}
+
+
+def majority(n: int) -> int:
+    """The smallest number of n voters that is more than half."""
+    return n // 2 + 1
+
+
+def acknowledgements_needed(k: int, n: int) -> int:
+    """Of the n suppliers of a block, how many must hold it before a root may name it (promise 3)."""
+    return min(n, max(majority(n), k + 1))
+
+
+def metadata_k(k: int) -> int:
+    """k of metadata blocks: half, rounded up, so that the tree is harder to lose than data."""
+    return -(-k // 2)
+
+
+def default_k(n: int) -> int:
+    """k for a group of n when the user names none: at most twice the space."""
+    return DEFAULT_K.get(n, max(1, -(-n // 2)))
+
+
+def parse_ecc(text: str) -> tuple[int, int]:
+    """(k, n) from "4/7", or ValueError with a sentence."""
+    try:
+        k, n = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a code; write k/n, for example 4/7") from None
+    if not 1 <= k <= n <= 64:
+        raise ValueError(f"{text}: a code needs 1 <= k <= n <= 64")
+    return k, n
+
+
+def group_capacity(group: Group) -> int:
+    """Plaintext bytes a group can hold: k times its smallest contract."""
+    return group.k * min(member.space for member in group.members)
+
+
+def choose_group(family: Family, stored: Mapping[int, int]) -> int:
+    """The group with the most room left; `stored` maps group to block bytes already in it."""
+    rooms = [group_capacity(g) - stored.get(i, 0) for i, g in enumerate(family.groups)]
+    return rooms.index(max(rooms))

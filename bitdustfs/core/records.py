@@ -1,0 +1,284 @@
+"""The signed records: ballot, root, family, block header, deletes, contract (docs/format.md).
+
+Every record travels as `Signed`: the body's bytes as they were signed, and the signature. Readers
+verify the received bytes and decode them; nothing is ever re-encoded to be checked.
+"""
+
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from nacl.signing import SigningKey
+
+from bitdustfs.core.codec import (
+    U8,
+    U16,
+    U32,
+    U63,
+    BlockId,
+    Decoder,
+    Hash,
+    NodeId,
+    Public,
+    Signature,
+    Uid,
+    encode,
+)
+from bitdustfs.core.hashing import tagged
+from bitdustfs.core.keys import node_id, sign, verify
+from bitdustfs.errors import Malformed
+from bitdustfs.units import BLOCK_MAX, FAMILY_MAX, GROUP_MAX, HEADER_MAX, ROOT_MAX
+
+FORMAT = 1
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """Base of all bodies: msgpack arrays, fields in order, unknown trailing fields ignored."""
+
+
+class Signed(Record):
+    """A record on the wire and on disk."""
+
+    body: bytes
+    signature: Signature
+
+
+def seal_record(key: SigningKey, kind: str, body: Record) -> bytes:
+    """`body` signed as `kind`: the bytes that are stored and sent from then on."""
+    raw = encode(body)
+    return encode(Signed(raw, sign(key, kind, raw)))
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Opener(Generic[R]):
+    """Checks and decodes one kind of signed record from untrusted bytes."""
+
+    def __init__(self, body: type[R], kind: str, limit: int) -> None:
+        self._outer = Decoder(Signed, kind, limit)
+        self._inner = Decoder(body, kind, limit)
+        self.kind = kind
+
+    def open_untrusted(self, data: bytes | memoryview, public: bytes) -> R:
+        """The body, signed by `public`. Raises Malformed or Forged."""
+        signed = self._outer.decode_untrusted(data)
+        verify(public, self.kind, signed.body, signed.signature)
+        return self._inner.decode_untrusted(signed.body)
+
+    def peek_untrusted(self, data: bytes | memoryview) -> R:
+        """The body before its signer is known. The caller must verify it as soon as it is."""
+        return self._inner.decode_untrusted(self._outer.decode_untrusted(data).body)
+
+
+class Features(Record):
+    """Feature bits: a reader refuses unknown `incompatible`, a writer also unknown `read_only`."""
+
+    compatible: U63 = 0
+    read_only: U63 = 0
+    incompatible: U63 = 0
+
+
+class Ballot(Record, order=True):
+    """A right to write, ordered by (generation, machine)."""
+
+    generation: U63
+    machine: Uid
+
+
+class BallotClaim(Record):
+    """Signed by the vault key: this machine claims the ballot."""
+
+    vault: Public
+    ballot: Ballot
+
+
+class Place(Record):
+    """A reference to one sealed extent: where it is and what its sealed bytes hash to."""
+
+    block: BlockId
+    ordinal: U32
+    offset: U32
+    length: Annotated[int, msgspec.Meta(ge=1, le=BLOCK_MAX)]
+    hash: Hash
+
+
+class JournalRef(Record):
+    """One sealed piece of published journal: batches of generations up to `last`."""
+
+    place: Place
+    last: U63
+
+
+class RootContent(Record):
+    """What a root says to those who can read: sealed inside it."""
+
+    index: Place | None
+    journal: tuple[JournalRef, ...]
+    name_key: Hash
+    generation: U63
+    stored: U63
+    older_secrets: tuple[bytes, ...] = ()
+    snapshots: tuple[bytes, ...] = ()
+
+
+class Root(Record):
+    """Names tree and journal. `uid` survives a re-proposal under another ballot; `parent` is lineage."""
+
+    format: U8
+    features: Features
+    vault: Public
+    ballot: Ballot
+    seq: U63
+    uid: Uid
+    parent: Uid
+    time: int
+    family_epoch: U63
+    family_hash: Hash
+    key_epoch: U16
+    content: bytes
+
+    @property
+    def order(self) -> tuple[Ballot, int]:
+        """Roots are ordered by (ballot, seq)."""
+        return (self.ballot, self.seq)
+
+
+class Member(Record):
+    """One supplier of a family: its node key, where it was last reached, what it promised."""
+
+    node: Public
+    addresses: Annotated[tuple[str, ...], msgspec.Meta(max_length=4)]
+    space: U63
+
+    @property
+    def id(self) -> bytes:
+        return node_id(self.node)
+
+
+class Group(Record):
+    """k, n and n ordered suppliers; metadata blocks use `meta_k` of the same n."""
+
+    k: Annotated[int, msgspec.Meta(ge=1, le=GROUP_MAX)]
+    meta_k: Annotated[int, msgspec.Meta(ge=1, le=GROUP_MAX)]
+    members: Annotated[tuple[Member, ...], msgspec.Meta(min_length=1, max_length=GROUP_MAX)]
+
+    @property
+    def n(self) -> int:
+        return len(self.members)
+
+
+class Family(Record):
+    """The suppliers of a vault at one epoch, and the reserves lined up (bench)."""
+
+    format: U8
+    features: Features
+    vault: Public
+    epoch: U63
+    parent: Hash
+    read_proof: Public
+    groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1, max_length=64)]
+    bench: Annotated[tuple[Member, ...], msgspec.Meta(max_length=256)] = ()
+    policy: dict[str, int] = {}
+
+    @property
+    def voters(self) -> tuple[Member, ...]:
+        """Those who keep the root register: group 0."""
+        return self.groups[0].members
+
+
+class BlockHeader(Record):
+    """Signed by the vault; the same in all n fragments; lets anyone check and remake any of them."""
+
+    format: U8
+    features: Features
+    vault: Public
+    block: BlockId
+    group: U16
+    k: Annotated[int, msgspec.Meta(ge=1, le=GROUP_MAX)]
+    n: Annotated[int, msgspec.Meta(ge=1, le=GROUP_MAX)]
+    key_epoch: U16
+    length: Annotated[int, msgspec.Meta(ge=0, le=BLOCK_MAX)]
+    directory: Place
+    ballot: Ballot
+    seq: U63
+    fragments: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=GROUP_MAX)]
+
+
+class Contract(Record):
+    """Signed by a supplier: so many bytes for a vault until a date (Unix seconds)."""
+
+    supplier: Public
+    vault: Public
+    space: U63
+    until: int
+
+
+class BlockDead(Record):
+    """Signed by the vault: the block is dropped since the root (ballot, seq). A tombstone for ever."""
+
+    vault: Public
+    block: BlockId
+    ballot: Ballot
+    seq: U63
+
+
+class DropCopy(Record):
+    """Signed by the vault: one supplier's copy of a block is superfluous since a family epoch."""
+
+    vault: Public
+    supplier: NodeId
+    block: BlockId
+    family_epoch: U63
+
+
+root_records = Opener(Root, "root", ROOT_MAX)
+family_records = Opener(Family, "family", FAMILY_MAX)
+header_records = Opener(BlockHeader, "block", HEADER_MAX)
+ballot_records = Opener(BallotClaim, "ballot", 1024)
+contract_records = Opener(Contract, "contract", 1024)
+block_dead_records = Opener(BlockDead, "block-dead", 1024)
+drop_copy_records = Opener(DropCopy, "drop-copy", 1024)
+
+_root_content = Decoder(RootContent, "root content", ROOT_MAX)
+
+
+def decode_root_content_untrusted(plain: bytes) -> RootContent:
+    """The sealed part of a root, opened."""
+    return _root_content.decode_untrusted(plain)
+
+
+def family_hash(signed_family: bytes) -> bytes:
+    """How roots and successors name a family: the hash of its signed bytes."""
+    return tagged("family", signed_family)
+
+
+def open_root_untrusted(data: bytes, vault: bytes) -> Root:
+    """A root of this vault, checked. Raises Malformed or Forged."""
+    root = root_records.open_untrusted(data, vault)
+    if root.vault != vault or root.format != FORMAT:
+        raise Malformed("a root belongs to another vault or format")
+    if root.features.incompatible:
+        raise Malformed("this vault uses a newer format; upgrade bitdustfs to mount it")
+    return root
+
+
+def open_family_untrusted(data: bytes, vault: bytes) -> Family:
+    """A family of this vault, checked. Raises Malformed or Forged."""
+    family = family_records.open_untrusted(data, vault)
+    if family.vault != vault or family.format != FORMAT or family.features.incompatible:
+        raise Malformed("a family belongs to another vault or a newer format")
+    if any(not 1 <= g.meta_k <= g.k <= g.n for g in family.groups):
+        raise Malformed("a family has a group with impossible k and n")
+    return family
+
+
+def open_header_untrusted(data: bytes | memoryview, vault: bytes) -> BlockHeader:
+    """A block header of this vault, checked. Raises Malformed or Forged."""
+    header = header_records.open_untrusted(data, vault)
+    if header.vault != vault or header.format != FORMAT or header.features.incompatible:
+        raise Malformed("a block header belongs to another vault or a newer format")
+    if header.n != len(header.fragments) or header.k > header.n:
+        raise Malformed("a block header contradicts itself")
+    if header.directory.offset + header.directory.length > header.length:
+        raise Malformed("a block header places its directory outside the block")
+    return header

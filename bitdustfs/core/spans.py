@@ -1,0 +1,61 @@
+"""Arithmetic on byte ranges: extents of a file, slices of a block, leaves of a fragment.
+
+Pure integers, all in bytes; `start` is included, `stop` is not.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bitdustfs.units import LEAF_SPAN, SLICE_ALIGN
+
+
+class Piece(NamedTuple):
+    """A part of a block range that lies in one slice: `position`, and the range inside the slice."""
+
+    position: int
+    start: int
+    stop: int
+
+
+def slice_length(block_length: int, k: int) -> int:
+    """Bytes of each of the k slices of a block: the block padded to k equal, aligned slices.
+
+    Never 0, so that even an empty block has fragments.
+    """
+    per_slice = -(-max(block_length, 1) // k)
+    return -(-per_slice // SLICE_ALIGN) * SLICE_ALIGN
+
+
+def locate(offset: int, length: int, per_slice: int) -> Iterator[Piece]:
+    """The slices that hold [offset, offset + length) of a block, in order. One, or two at a seam."""
+    end = offset + length
+    while offset < end:
+        position, start = divmod(offset, per_slice)
+        stop = min(per_slice, start + end - offset)
+        yield Piece(position, start, stop)
+        offset += stop - start
+
+
+def widen(start: int, stop: int, length: int) -> tuple[int, int]:
+    """[start, stop) of a fragment of `length` bytes, widened to whole leaves (the last may be short)."""
+    return start // LEAF_SPAN * LEAF_SPAN, min(length, -(-stop // LEAF_SPAN) * LEAF_SPAN)
+
+
+def leaf_count(length: int) -> int:
+    """Leaves of a fragment of `length` bytes."""
+    return -(-length // LEAF_SPAN)
+
+
+def split_aligned(offset: int, length: int, unit: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) pieces of a range, cut at multiples of `unit`."""
+    end = offset + length
+    while offset < end:
+        stop = min(end, (offset // unit + 1) * unit)
+        yield offset, stop - offset
+        offset = stop
+
+
+def subtract(start: int, stop: int, cut_start: int, cut_stop: int) -> list[tuple[int, int]]:
+    """What remains of [start, stop) when [cut_start, cut_stop) is taken out: none, one or two ranges."""
+    rest = [(start, min(stop, cut_start)), (max(start, cut_stop), stop)]
+    return [(a, b) for a, b in rest if a < b]
