@@ -1,0 +1,156 @@
+"""Local files of blocks, and of what was fetched of blocks that live elsewhere.
+
+    blocks/<id>    this machine wrote it: grows while open, then never changes
+    fetched/<id>   sparse; holds whatever sealed extents were read from suppliers
+
+Nothing indexes a fetched file: every reader checks the hash in its reference, so a hole, a torn
+write or bit rot is simply a miss. Files are plain and large; their index is in LMDB.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from bitdustfs.cache.folder import fsync_folder
+from bitdustfs.errors import DiskFull, LocalError
+
+OPEN_FILES = 64  #: descriptors kept for reading
+
+
+class BlockFiles:
+    """The two folders under `path`. Thread-safe; methods block on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._own, self._fetched = path / "blocks", path / "fetched"
+        for folder in (self._own, self._fetched):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self._lock = threading.Lock()
+        self._descriptors: OrderedDict[Path, int] = OrderedDict()
+        self._fetched_sizes: OrderedDict[bytes, int] = OrderedDict()
+        for file in sorted(self._fetched.iterdir(), key=lambda f: f.stat().st_mtime):
+            self._fetched_sizes[bytes.fromhex(file.name)] = file.stat().st_blocks * 512
+
+    def close(self) -> None:
+        with self._lock:
+            while self._descriptors:
+                os.close(self._descriptors.popitem()[1])
+
+    def create(self, block: bytes) -> int:
+        """A descriptor to append a new block to; its name is durable when this returns."""
+        fd = os.open(
+            self._path(block), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+        fsync_folder(self._own)
+        return fd
+
+    def reopen(self, block: bytes, length: int) -> int:
+        """A descriptor of a block left open by a crash, cut to its committed length."""
+        try:
+            fd = os.open(self._path(block), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise LocalError(f"the local block {block.hex()} is gone") from None
+        if os.fstat(fd).st_size < length:
+            os.close(fd)
+            raise LocalError(f"the local block {block.hex()} is shorter than was committed")
+        os.ftruncate(fd, length)
+        return fd
+
+    def read(self, block: bytes, offset: int, length: int) -> bytes | None:
+        """Bytes of a block from its own file, or None where this machine has no such file."""
+        return self._pread(self._path(block), offset, length)
+
+    def read_fetched(self, block: bytes, offset: int, length: int) -> bytes | None:
+        """Bytes once fetched, or None. May be anything: the caller checks the hash."""
+        if block not in self._fetched_sizes:
+            return None
+        return self._pread(self._fetched / block.hex(), offset, length)
+
+    def store_fetched(self, block: bytes, offset: int, data: bytes, limit: int) -> None:
+        """Keeps fetched bytes, dropping the oldest blocks' so that all stay within `limit` bytes.
+
+        A cache, not a promise: a full disk is no error here.
+        """
+        try:
+            fd = os.open(
+                self._fetched / block.hex(), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError:
+            return
+        try:
+            os.pwrite(fd, data, offset)
+        except OSError:
+            limit = 0
+        finally:
+            os.close(fd)
+        with self._lock:
+            self._fetched_sizes[block] = self._fetched_sizes.pop(block, 0) + len(data)
+            total = sum(self._fetched_sizes.values())
+            victims = []
+            while total > limit and self._fetched_sizes:
+                victim, size = self._fetched_sizes.popitem(last=False)
+                total -= size
+                victims.append(victim)
+        for victim in victims:
+            self._remove(self._fetched / victim.hex())
+
+    def load(self, block: bytes, length: int) -> bytearray:
+        """A whole closed block. Raises LocalError when it is gone or short."""
+        content = bytearray(length)
+        try:
+            with open(self._path(block), "rb", buffering=0) as file:
+                got = file.readinto(content)
+        except OSError as error:
+            raise LocalError(f"the local block {block.hex()} cannot be read: {error}") from error
+        if got != length:
+            raise LocalError(f"the local block {block.hex()} is shorter than was committed")
+        return content
+
+    def remove(self, block: bytes) -> None:
+        """Deletes the block's own file, if any. The caller has committed why it may."""
+        self._remove(self._path(block))
+
+    def own_blocks(self) -> set[bytes]:
+        """Ids of all files in blocks/."""
+        return {bytes.fromhex(file.name) for file in self._own.iterdir()}
+
+    def _path(self, block: bytes) -> Path:
+        return self._own / block.hex()
+
+    def _remove(self, path: Path) -> None:
+        with self._lock:
+            fd = self._descriptors.pop(path, None)
+            if fd is not None:
+                os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def _pread(self, path: Path, offset: int, length: int) -> bytes | None:
+        with self._lock:
+            fd = self._descriptors.get(path)
+            if fd is None:
+                try:
+                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    return None
+                self._descriptors[path] = fd
+                if len(self._descriptors) > OPEN_FILES:
+                    os.close(self._descriptors.popitem(last=False)[1])
+            else:
+                self._descriptors.move_to_end(path)
+            return os.pread(fd, length, offset)
+
+
+def append(fd: int, pieces: list[bytes], offset: int) -> None:
+    """Writes `pieces` one after another at `offset`; raises DiskFull or LocalError.
+
+    A failed append leaves bytes beyond the block's known length; the next one overwrites them.
+    """
+    data = b"".join(pieces)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise DiskFull("this machine's disk is full; free some room for the cache") from error
+        raise LocalError(f"this machine's disk failed: {error.strerror}") from error

@@ -1,0 +1,95 @@
+"""A folder that one process owns: identity marker, exclusive lock, durable small files.
+
+Used for a vault's state folder and for a supplier's shelf. The marker guards against the disk that
+was not mounted at boot (an empty folder must not silently become a new store), the lock against two
+processes on one folder.
+"""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from bitdustfs.errors import LocalError, StateForeign, StateLocked
+
+MARKER = "bitdust.json"
+
+
+def fsync_folder(path: Path) -> None:
+    """Makes creations, renames and deletions in `path` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replaces `path` by `data` so that after a crash it holds the old bytes or the new, synced."""
+    aside = path.with_name(path.name + ".new")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    fsync_folder(path.parent)
+
+
+class OwnedFolder:
+    """Opens `path` for `identity` (JSON-able, compared whole on its "id"), creating it when empty.
+
+    Raises StateLocked when another process has it, StateForeign when it holds something else.
+    """
+
+    def __init__(self, path: Path, kind: str, identity: dict[str, str]) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LocalError(f"cannot use {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock)
+            raise StateLocked(
+                f"{path} is in use by process {holder}; unmount or stop that first"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        try:
+            self.identity = self._check_marker(kind, identity)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_marker(self, kind: str, identity: dict[str, str]) -> dict[str, str]:
+        marker = self.path / MARKER
+        wanted = {"kind": kind, "format": "1", **identity}
+        try:
+            found = json.loads(marker.read_bytes())
+        except FileNotFoundError:
+            rest = [p.name for p in self.path.iterdir() if p.name not in ("lock", MARKER + ".new")]
+            if rest:
+                raise StateForeign(
+                    f"{self.path} is not empty and has no {MARKER}; is the right disk mounted?"
+                ) from None
+            write_durably(marker, json.dumps(wanted).encode())
+            return wanted
+        except (OSError, ValueError) as error:
+            raise StateForeign(f"{marker} cannot be read: {error}") from None
+        for name in ("kind", "format", "id"):
+            if found.get(name) != wanted[name]:
+                raise StateForeign(
+                    f"{self.path} belongs to another {kind} ({name} {found.get(name)!r}); "
+                    "name the right folder or move this one away"
+                )
+        return {str(k): str(v) for k, v in found.items()}
+
+    def close(self) -> None:
+        """Releases the lock; the folder stays."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

@@ -1,0 +1,1 @@
+"""pyfuse3 requests to volume calls and back. Translates; decides nothing."""

@@ -1,0 +1,1 @@
+"""Watching, auditing and rebuilding the fragments of a vault."""
