@@ -1,0 +1,243 @@
+"""What a supplier decides: who may do what, whether it fits, whether it is genuine.
+
+No socket here: a session and a message in, a reply out. The server calls it from worker threads,
+`memory.MemorySupplier` directly. Nothing a customer sends is believed before it was checked.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from nacl.signing import SigningKey
+
+from bitdustfs.core.erasure import Buffer
+from bitdustfs.core.fragment import check_fragment_untrusted
+from bitdustfs.core.hashing import digest
+from bitdustfs.core.records import (
+    Ballot,
+    BallotClaim,
+    Contract,
+    ballot_records,
+    block_dead_records,
+    family_hash,
+    family_records,
+    open_family_untrusted,
+    open_header_untrusted,
+    open_root_untrusted,
+    root_records,
+    seal_record,
+)
+from bitdustfs.core.register import Acceptor
+from bitdustfs.errors import Forged, Malformed, Refused
+from bitdustfs.net import wire
+from bitdustfs.net.shelf import Shelf, VaultRow, fragment_key
+from bitdustfs.units import format_size
+
+log = logging.getLogger(__name__)
+
+LEASE = 60.0  #: seconds after which a writer that no longer renews may be replaced without asking
+Role = Literal["owner", "reader"]
+
+
+class Session(NamedTuple):
+    """A client that proved `role` for `vault`."""
+
+    vault: bytes
+    role: Role
+
+
+class SupplierService:
+    """One supplier: its node key, its shelf, the bytes it donates. Thread-safe."""
+
+    def __init__(
+        self,
+        node: SigningKey,
+        shelf: Shelf,
+        space: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.node, self.shelf, self.space = node, shelf, space
+        self._clock = clock
+        self._started = clock()
+        self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
+        self._released: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    def offer(self) -> int:
+        """Bytes that may still be promised."""
+        return max(0, self.space - self.shelf.promised_total())
+
+    def handle(
+        self, session: Session, request: wire.Request, payload: Buffer
+    ) -> tuple[wire.Reply, bytes]:
+        """(reply, payload of the reply). Never raises for what a customer may cause."""
+        try:
+            return self._handle(session, request, payload)
+        except Refused as refusal:
+            return wire.Fault(refusal.code, refusal.detail[:200]), b""
+        except Forged as error:
+            return wire.Fault("forged", str(error)[:200]), b""
+        except Malformed as error:
+            return wire.Fault("malformed", str(error)[:200]), b""
+
+    def _handle(
+        self, session: Session, request: wire.Request, payload: Buffer
+    ) -> tuple[wire.Reply, bytes]:
+        vault, shelf = session.vault, self.shelf
+        match request:
+            case wire.Ping():
+                return wire.Done(), b""
+            case wire.Promise(space, until):
+                self._owner(session)
+                return wire.ContractIs(self._promise(vault, space, until)), b""
+        row = shelf.vault(vault)
+        if row is None:
+            raise Refused("unknown-vault", "there is no contract with this vault here")
+        match request:
+            case wire.Read(block, position, offset, length):
+                return wire.Bytes(), shelf.read(
+                    vault, fragment_key(block, position), offset, length
+                )
+            case wire.Head(block, position):
+                return wire.HeadIs(*shelf.head(vault, fragment_key(block, position))), b""
+            case wire.List(after, limit):
+                found = shelf.keys(vault, after, limit)
+                return wire.Listed(tuple(found), len(found) == limit), b""
+            case wire.Usage():
+                return wire.UsageIs(row.space, row.used, 0, row.fragments), b""
+            case wire.Current():
+                return wire.CurrentIs(row.promised, row.root, row.family), b""
+        self._owner(session)
+        match request:
+            case wire.Put():
+                self._put(vault, row, request, payload)
+            case wire.Kill(record):
+                self._kill(vault, row, record)
+            case wire.Prepare(claim, take_over):
+                return self._prepare(vault, claim, take_over), b""
+            case wire.Accept(root, family):
+                self._accept(vault, root, family)
+            case wire.Renew(ballot):
+                _acceptor(row).check_writer(ballot)
+                self._renewed[vault] = self._clock()
+            case wire.Release(ballot):
+                _acceptor(row).check_writer(ballot)
+                self._released.add(vault)
+        return wire.Done(), b""
+
+    def _owner(self, session: Session) -> None:
+        if session.role != "owner":
+            raise Refused("unauthorised", "only the owner may do this")
+
+    def read_proof(self, vault: bytes) -> bytes | None:
+        """The key that holders of the vault's read capability prove themselves with, if known."""
+        row = self.shelf.vault(vault)
+        if row is None or not row.family:
+            return None
+        return open_family_untrusted(row.family, vault).read_proof
+
+    def _promise(self, vault: bytes, space: int, until: int) -> bytes:
+        with self._lock:
+            row = self.shelf.vault(vault) or VaultRow(0, 0)
+            free = self.offer() + row.space
+            if space > free:
+                raise Refused(
+                    "no-space", f"{format_size(space)} asked for, {format_size(free)} to give"
+                )
+            if space < row.used:
+                raise Refused("quota", f"{format_size(row.used)} are in use already")
+            promised = VaultRow(
+                space, max(until, row.until), row.used, row.fragments, row.promised, row.root,
+                row.family,
+            )  # fmt: skip
+            self.shelf.set_vault(vault, promised)
+        contract = Contract(self.node.verify_key.encode(), vault, space, promised.until)
+        return seal_record(self.node, "contract", contract)
+
+    def _put(self, vault: bytes, row: VaultRow, request: wire.Put, payload: Buffer) -> None:
+        _acceptor(row).check_writer(request.ballot)
+        header = open_header_untrusted(request.header, vault)
+        if header.block != request.block:
+            raise Refused("malformed", "the header is of another block")
+        if self.shelf.tombstone(vault, request.block) is not None:
+            raise Refused("dead", "the owner deleted this block")
+        header_hash = digest(request.header)
+        first = self.shelf.header_hash(vault, request.block)
+        if first is not None and first != header_hash:
+            raise Refused("conflict", "another header was accepted for this block")
+        key = fragment_key(request.block, request.position)
+        size = len(request.header) + len(request.leaves) + len(payload)
+        held = self.shelf.fragment(vault, key)
+        if held is None and row.used + size > row.space:
+            raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
+        check_fragment_untrusted(header, request.position, request.leaves, payload)
+        self.shelf.store(
+            vault, key, request.header, request.leaves, payload, header_hash
+        )
+
+    def _kill(self, vault: bytes, row: VaultRow, record: bytes) -> None:
+        dead = block_dead_records.open_untrusted(record, vault)
+        if dead.vault != vault:
+            raise Refused("malformed", "the record is of another vault")
+        accepted = _acceptor(row).accepted
+        if accepted is None or accepted < (dead.ballot, dead.seq):
+            raise Refused("stale", "the root that dropped this block is not known here yet")
+        self.shelf.kill(vault, dead.block, record)
+
+    def _prepare(self, vault: bytes, claim: bytes, take_over: bool) -> wire.CurrentIs:
+        body: BallotClaim = ballot_records.open_untrusted(claim, vault)
+        if body.vault != vault:
+            raise Refused("malformed", "the claim is of another vault")
+        with self._lock:
+            row = self._known(vault)
+            state = _acceptor(row).prepare(body.ballot, not take_over and self._lease_live(vault))
+            self._save(vault, row, state)
+            self._renewed[vault] = self._clock()
+            self._released.discard(vault)
+        return wire.CurrentIs(state.promised, row.root, row.family)
+
+    def _lease_live(self, vault: bytes) -> bool:
+        if vault in self._released:
+            return False
+        return self._clock() - self._renewed.get(vault, self._started) < LEASE
+
+    def _accept(self, vault: bytes, root: bytes, family: bytes) -> None:
+        opened = open_root_untrusted(root, vault)
+        named = open_family_untrusted(family, vault)
+        if family_hash(family) != opened.family_hash or named.epoch != opened.family_epoch:
+            raise Refused("malformed", "the root names another family")
+        with self._lock:
+            row = self._known(vault)
+            state = _acceptor(row).accept(opened, root, family, named.epoch)
+            self._save(vault, row, state)
+            self._renewed[vault] = self._clock()
+
+    def _known(self, vault: bytes) -> VaultRow:
+        row = self.shelf.vault(vault)
+        if row is None:
+            raise Refused("unknown-vault")
+        return row
+
+    def _save(self, vault: bytes, row: VaultRow, state: Acceptor) -> None:
+        kept = VaultRow(
+            row.space, row.until, row.used, row.fragments, state.promised, state.root or b"",
+            state.family or b"",
+        )  # fmt: skip
+        if kept != row:
+            self.shelf.set_vault(vault, kept)
+
+
+def _acceptor(row: VaultRow) -> Acceptor:
+    """The register's state out of a vault row. The bytes were verified before they were stored."""
+    if not row.root:
+        return Acceptor(row.promised)
+    root = root_records.peek_untrusted(row.root)
+    family = family_records.peek_untrusted(row.family)
+    return Acceptor(row.promised, root.order, row.root, row.family, family.epoch)
+
+
+def claim_ballot(key: SigningKey, ballot: Ballot) -> bytes:
+    """The signed claim that Prepare carries."""
+    return seal_record(key, "ballot", BallotClaim(key.verify_key.encode(), ballot))

@@ -1,0 +1,287 @@
+"""The wire protocol between owner and supplier, without I/O (docs/protocol.md).
+
+    frame = head length u32 | payload length u32 | request id u64 | head | payload
+    head  = one msgpack array: tag, fields...
+
+The server speaks first (Challenge); the client answers with Open; then requests are pipelined, each
+answered once, in any order, under its own id. Every bound is checked on the head, before a payload
+is read or a buffer made for it.
+"""
+
+import struct
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from bitdustfs.core.codec import U16, U32, U63, BlockId, Decoder, Hash, Public, Signature, encode
+from bitdustfs.core.hashing import HASH_SIZE
+from bitdustfs.core.records import Ballot
+from bitdustfs.core.spans import leaf_count
+from bitdustfs.errors import Malformed
+from bitdustfs.units import (
+    FAMILY_MAX,
+    FRAGMENT_MAX,
+    FRAME_HEAD_MAX,
+    GROUP_MAX,
+    HEADER_MAX,
+    READ_MAX,
+    ROOT_MAX,
+)
+
+VERSION = 1
+PREFIX = struct.Struct(">IIQ")
+LEAVES_MAX = leaf_count(FRAGMENT_MAX) * HASH_SIZE
+LIST_MAX = 1000
+
+Position = Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
+RootBytes = Annotated[bytes, msgspec.Meta(max_length=ROOT_MAX)]
+FamilyBytes = Annotated[bytes, msgspec.Meta(max_length=FAMILY_MAX)]
+HeaderBytes = Annotated[bytes, msgspec.Meta(max_length=HEADER_MAX)]
+LeafBytes = Annotated[bytes, msgspec.Meta(max_length=LEAVES_MAX)]
+RecordBytes = Annotated[bytes, msgspec.Meta(max_length=1024)]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Base of all heads. `payload_limit`: bytes of payload that may follow it."""
+
+    payload_limit = 0
+
+
+class Challenge(Message, tag=1):
+    """Server, first: a nonce the session's signature must cover."""
+
+    version: U16
+    nonce: Hash
+
+
+class Open(Message, tag=2):
+    """Client: which vault, in which role; signs what its own TLS saw (design: vault session)."""
+
+    version: U16
+    role: Annotated[str, msgspec.Meta(max_length=16)]
+    vault: Public
+    signature: Signature
+
+
+class Put(Message, tag=10):
+    """Keep this fragment (payload). Answered by Done once it is synced."""
+
+    block: BlockId
+    position: Position
+    ballot: Ballot
+    header: HeaderBytes
+    leaves: LeafBytes
+    payload_limit = FRAGMENT_MAX
+
+
+class Head(Message, tag=11):
+    """Header and leaf hashes of a fragment. Answered by HeadIs."""
+
+    block: BlockId
+    position: Position
+
+
+class Read(Message, tag=12):
+    """A range of a fragment's payload. Answered by Bytes."""
+
+    block: BlockId
+    position: Position
+    offset: Annotated[int, msgspec.Meta(ge=0, le=FRAGMENT_MAX)]
+    length: Annotated[int, msgspec.Meta(ge=1, le=READ_MAX)]
+
+
+class List(Message, tag=13):
+    """Fragments kept for this vault, in order, after a given one. Answered by Listed."""
+
+    after: Annotated[bytes, msgspec.Meta(max_length=17)]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIST_MAX)]
+
+
+class Kill(Message, tag=14):
+    """An owner-signed block-dead record. Answered by Done."""
+
+    record: RecordBytes
+
+
+class Promise(Message, tag=20):
+    """Make or renew a contract. Answered by ContractIs."""
+
+    space: U63
+    until: int
+
+
+class Usage(Message, tag=21):
+    """Answered by UsageIs."""
+
+
+class Prepare(Message, tag=22):
+    """A signed ballot claim. Answered by CurrentIs."""
+
+    claim: RecordBytes
+    take_over: bool
+
+
+class Accept(Message, tag=23):
+    """A signed root and the signed family it names. Answered by Done."""
+
+    root: RootBytes
+    family: FamilyBytes
+
+
+class Current(Message, tag=24):
+    """What is accepted here. Answered by CurrentIs."""
+
+
+class Renew(Message, tag=25):
+    """The holder of the ballot is alive. Answered by Done."""
+
+    ballot: Ballot
+
+
+class Release(Message, tag=26):
+    """The holder of the ballot unmounts: others need not wait. Answered by Done."""
+
+    ballot: Ballot
+
+
+class Ping(Message, tag=27):
+    """Answered by Done."""
+
+
+class Done(Message, tag=40):
+    """Carried out, and synced where that matters."""
+
+
+class Fault(Message, tag=41):
+    """Refused or failed: a code of errors.Refused and a detail for the log."""
+
+    code: Annotated[str, msgspec.Meta(max_length=32)]
+    detail: Text
+
+
+class HeadIs(Message, tag=42):
+    header: HeaderBytes
+    leaves: LeafBytes
+
+
+class Bytes(Message, tag=43):
+    """The range asked for, as payload."""
+
+    payload_limit = READ_MAX
+
+
+class Listed(Message, tag=44):
+    """(block id + position byte, stored bytes) of each; `more` when there are others after them."""
+
+    fragments: Annotated[
+        tuple[tuple[Annotated[bytes, msgspec.Meta(min_length=17, max_length=17)], U32], ...],
+        msgspec.Meta(max_length=LIST_MAX),
+    ]
+    more: bool
+
+
+class ContractIs(Message, tag=45):
+    record: RecordBytes
+
+
+class UsageIs(Message, tag=46):
+    """Bytes promised to this vault, used by it, in its trash; fragments kept."""
+
+    space: U63
+    used: U63
+    trash: U63
+    fragments: U63
+
+
+class CurrentIs(Message, tag=47):
+    """The promised ballot, and the accepted root and family; empty bytes for none."""
+
+    promised: Ballot | None
+    root: RootBytes
+    family: FamilyBytes
+
+
+Request = (
+    Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
+    | Ping
+)  # fmt: skip
+Reply = Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs
+AnyMessage = Challenge | Open | Request | Reply
+
+_from_server = Decoder(Challenge | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]
+_from_client = Decoder(Open | Request, "request", FRAME_HEAD_MAX)  # type: ignore[arg-type]
+
+
+class Frame(NamedTuple):
+    """One received frame."""
+
+    id: int
+    message: AnyMessage
+    payload: bytes
+
+
+def encode_frame(request_id: int, message: AnyMessage, payload_length: int = 0) -> bytes:
+    """Prefix and head of a frame; the payload's bytes follow it."""
+    head = encode(message)
+    return PREFIX.pack(len(head), payload_length, request_id) + head
+
+
+class FrameDecoder:
+    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed."""
+
+    def __init__(self, from_server: bool) -> None:
+        self._decoder = _from_server if from_server else _from_client
+        self._buffer = bytearray()
+        self._start = 0
+        self._pending: tuple[int, AnyMessage, int] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Adds received bytes; b"" is ignored."""
+        if self._start:
+            del self._buffer[: self._start]
+            self._start = 0
+        self._buffer += data
+
+    def next_untrusted(self) -> Frame | None:
+        """The next whole frame, or None until more is fed. Raises Malformed."""
+        if self._pending is None:
+            self._pending = self._next_head()
+            if self._pending is None:
+                return None
+        request_id, message, length = self._pending
+        payload = self._take(length)
+        if payload is None:
+            return None
+        self._pending = None
+        return Frame(request_id, message, payload)
+
+    def _next_head(self) -> tuple[int, AnyMessage, int] | None:
+        if len(self._buffer) - self._start < PREFIX.size:
+            return None
+        head_length, payload_length, request_id = PREFIX.unpack_from(self._buffer, self._start)
+        if head_length > FRAME_HEAD_MAX or payload_length > FRAGMENT_MAX:
+            raise Malformed(f"a frame of {head_length} + {payload_length} bytes breaks its bound")
+        if len(self._buffer) - self._start < PREFIX.size + head_length:
+            return None
+        at = self._start + PREFIX.size
+        message: AnyMessage = self._decoder.decode_untrusted(bytes(self._buffer[at : at + head_length]))
+        if payload_length > message.payload_limit:
+            raise Malformed(f"{type(message).__name__} with {payload_length} bytes of payload")
+        self._start = at + head_length
+        return request_id, message, payload_length
+
+    def _take(self, length: int) -> bytes | None:
+        if len(self._buffer) - self._start < length:
+            return None
+        with memoryview(self._buffer) as view:
+            data = bytes(view[self._start : self._start + length])
+        self._start += length
+        return data
+
+
+def session_body(
+    role: str, vault: bytes, server_key: bytes, client_key: bytes, nonce: bytes
+) -> bytes:
+    """What the client signs to open a vault session: no relay and no bare nonce is ever signed."""
+    return encode((VERSION, role, vault, server_key, client_key, nonce))
