@@ -38,9 +38,7 @@ class BlockFiles:
 
     def create(self, block: bytes) -> int:
         """A descriptor to append a new block to; its name is durable when this returns."""
-        fd = os.open(
-            self._path(block), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
+        fd = os.open(self._path(block), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fsync_folder(self._own)
         return fd
 

@@ -31,7 +31,7 @@ ROW_LIMIT = 256 * MIB
 OPEN, CLOSED = 0, 1
 
 
-class BlockRow(Record):
+class BlockRow(Record, frozen=True):
     """What is known of one block. `acked`: positions whose suppliers hold their fragment, synced."""
 
     state: int
@@ -51,7 +51,7 @@ class BlockRow(Record):
         return tuple(i for i in range(self.n) if i not in self.acked)
 
 
-class BlockPart(Record):
+class BlockPart(Record, frozen=True):
     """What one batch added to one open block."""
 
     block: bytes
@@ -59,7 +59,7 @@ class BlockPart(Record):
     entries: tuple[ExtentEntry, ...]
 
 
-class Batch(Record):
+class Batch(Record, frozen=True):
     """One commit: changed items (None deletes) and what they rely on in open blocks."""
 
     generation: U63
@@ -67,14 +67,14 @@ class Batch(Record):
     parts: tuple[BlockPart, ...] = ()
 
 
-class Checkpoint(Record):
+class Checkpoint(Record, frozen=True):
     """The leaves that everything up to `generation` was rewritten into."""
 
     index: Place | None
     generation: U63
 
 
-class Published(Record):
+class Published(Record, frozen=True):
     """The newest root a majority accepted, and the family it names; signed bytes."""
 
     root: bytes
@@ -85,7 +85,7 @@ class Published(Record):
     based_on: U63  #: generation of the checkpoint that the root's index is
 
 
-class Proposed(Record):
+class Proposed(Record, frozen=True):
     """A signed root that was sent and not yet confirmed: only these bytes may be sent again."""
 
     root: bytes

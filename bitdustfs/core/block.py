@@ -25,7 +25,7 @@ def new_block_id(birth_seq: int) -> bytes:
     return birth_seq.to_bytes(8, "big") + urandom(8)
 
 
-class ExtentEntry(Record):
+class ExtentEntry(Record, frozen=True):
     """One extent of a block, as its directory tells it. Times are Unix nanoseconds."""
 
     ordinal: U32
@@ -40,7 +40,7 @@ class ExtentEntry(Record):
     seq: U63
 
 
-class InodeHint(Record):
+class InodeHint(Record, frozen=True):
     """What is known of an inode with extents in this block, when the block was closed."""
 
     inode: U63
@@ -50,7 +50,7 @@ class InodeHint(Record):
     mtime: int
 
 
-class Directory(Record):
+class Directory(Record, frozen=True):
     """The last extent of a block."""
 
     format: U8

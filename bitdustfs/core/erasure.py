@@ -46,7 +46,7 @@ class ErasureCode:
         if not 1 <= k <= n <= GROUP_MAX:
             raise ValueError(f"erasure code {k}/{n}: needs 1 <= k <= n <= {GROUP_MAX}")
         self.k, self.n = k, n
-        self._library = _isal() if accelerate else None
+        self._library: Any = _isal() if accelerate else None
 
     def parity(self, slices: Sequence[Buffer]) -> list[Buffer]:
         """Fragments k..n-1 of the k slices."""

@@ -71,9 +71,7 @@ def sign_header(
 ) -> bytes:
     """The signed header of a block whose n fragments are given."""
     vault = key.verify_key.encode()
-    hashes = tuple(
-        fragment_hash(vault, block, f.position, len(f), f.leaves) for f in fragments
-    )
+    hashes = tuple(fragment_hash(vault, block, f.position, len(f), f.leaves) for f in fragments)
     body = BlockHeader(
         FORMAT,
         Features(),

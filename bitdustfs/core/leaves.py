@@ -7,6 +7,7 @@ entry of a level is empty, so that every key belongs to exactly one leaf. Depth 
 in a cold vault costs three fetches whatever the number of files.
 """
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -27,7 +28,7 @@ ItemList = list[tuple[bytes, bytes]]
 ItemChanges = Sequence[tuple[bytes, bytes | None]]
 
 
-class Leaf(Record):
+class Leaf(Record, frozen=True):
     """Sorted items: keys[i] -> values[i]."""
 
     format: U8
@@ -40,14 +41,14 @@ class Leaf(Record):
         return self.values[at] if at >= 0 and self.keys[at] == key else None
 
 
-class Ref(Record):
+class Ref(Record, frozen=True):
     """One entry of an index level: everything from `low` up to the next entry's `low`."""
 
     low: bytes
     place: Place
 
 
-class Index(Record):
+class Index(Record, frozen=True):
     """A chunk, or the index above the chunks."""
 
     format: U8
@@ -75,7 +76,7 @@ def decode_leaf_untrusted(plain: bytes) -> Leaf:
     """The leaf in an opened extent, or Malformed."""
     leaf = _leaves.decode_untrusted(plain)
     keys = leaf.keys
-    if len(keys) != len(leaf.values) or any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    if len(keys) != len(leaf.values) or any(a >= b for a, b in itertools.pairwise(keys)):
         raise Malformed("a leaf's keys are not in order")
     return leaf
 
@@ -89,7 +90,7 @@ def decode_index_untrusted(plain: bytes) -> Index:
     """The index level in an opened extent, or Malformed."""
     index = _indexes.decode_untrusted(plain)
     refs = index.refs
-    if any(a.low >= b.low for a, b in zip(refs, refs[1:], strict=False)):
+    if any(a.low >= b.low for a, b in itertools.pairwise(refs)):
         raise Malformed("an index's entries are not in order")
     return index
 

@@ -35,7 +35,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """Base of all bodies: msgpack arrays, fields in order, unknown trailing fields ignored."""
 
 
-class Signed(Record):
+class Signed(Record, frozen=True):
     """A record on the wire and on disk."""
 
     body: bytes
@@ -70,7 +70,7 @@ class Opener(Generic[R]):
         return self._inner.decode_untrusted(self._outer.decode_untrusted(data).body)
 
 
-class Features(Record):
+class Features(Record, frozen=True):
     """Feature bits: a reader refuses unknown `incompatible`, a writer also unknown `read_only`."""
 
     compatible: U63 = 0
@@ -78,21 +78,21 @@ class Features(Record):
     incompatible: U63 = 0
 
 
-class Ballot(Record, order=True):
+class Ballot(Record, frozen=True, order=True):
     """A right to write, ordered by (generation, machine)."""
 
     generation: U63
     machine: Uid
 
 
-class BallotClaim(Record):
+class BallotClaim(Record, frozen=True):
     """Signed by the vault key: this machine claims the ballot."""
 
     vault: Public
     ballot: Ballot
 
 
-class Place(Record):
+class Place(Record, frozen=True):
     """A reference to one sealed extent: where it is and what its sealed bytes hash to."""
 
     block: BlockId
@@ -102,14 +102,14 @@ class Place(Record):
     hash: Hash
 
 
-class JournalRef(Record):
+class JournalRef(Record, frozen=True):
     """One sealed piece of published journal: batches of generations up to `last`."""
 
     place: Place
     last: U63
 
 
-class RootContent(Record):
+class RootContent(Record, frozen=True):
     """What a root says to those who can read: sealed inside it."""
 
     index: Place | None
@@ -121,7 +121,7 @@ class RootContent(Record):
     snapshots: tuple[bytes, ...] = ()
 
 
-class Root(Record):
+class Root(Record, frozen=True):
     """Names tree and journal. `uid` survives a re-proposal under another ballot; `parent` is lineage."""
 
     format: U8
@@ -143,7 +143,7 @@ class Root(Record):
         return (self.ballot, self.seq)
 
 
-class Member(Record):
+class Member(Record, frozen=True):
     """One supplier of a family: its node key, where it was last reached, what it promised."""
 
     node: Public
@@ -155,7 +155,7 @@ class Member(Record):
         return node_id(self.node)
 
 
-class Group(Record):
+class Group(Record, frozen=True):
     """k, n and n ordered suppliers; metadata blocks use `meta_k` of the same n."""
 
     k: Annotated[int, msgspec.Meta(ge=1, le=GROUP_MAX)]
@@ -167,7 +167,7 @@ class Group(Record):
         return len(self.members)
 
 
-class Family(Record):
+class Family(Record, frozen=True):
     """The suppliers of a vault at one epoch, and the reserves lined up (bench)."""
 
     format: U8
@@ -186,7 +186,7 @@ class Family(Record):
         return self.groups[0].members
 
 
-class BlockHeader(Record):
+class BlockHeader(Record, frozen=True):
     """Signed by the vault; the same in all n fragments; lets anyone check and remake any of them."""
 
     format: U8
@@ -204,7 +204,7 @@ class BlockHeader(Record):
     fragments: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=GROUP_MAX)]
 
 
-class Contract(Record):
+class Contract(Record, frozen=True):
     """Signed by a supplier: so many bytes for a vault until a date (Unix seconds)."""
 
     supplier: Public
@@ -213,7 +213,7 @@ class Contract(Record):
     until: int
 
 
-class BlockDead(Record):
+class BlockDead(Record, frozen=True):
     """Signed by the vault: the block is dropped since the root (ballot, seq). A tombstone for ever."""
 
     vault: Public
@@ -222,7 +222,7 @@ class BlockDead(Record):
     seq: U63
 
 
-class DropCopy(Record):
+class DropCopy(Record, frozen=True):
     """Signed by the vault: one supplier's copy of a block is superfluous since a family epoch."""
 
     vault: Public

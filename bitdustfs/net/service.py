@@ -173,9 +173,7 @@ class SupplierService:
         if held is None and row.used + size > row.space:
             raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
         check_fragment_untrusted(header, request.position, request.leaves, payload)
-        self.shelf.store(
-            vault, key, request.header, request.leaves, payload, header_hash
-        )
+        self.shelf.store(vault, key, request.header, request.leaves, payload, header_hash)
 
     def _kill(self, vault: bytes, row: VaultRow, record: bytes) -> None:
         dead = block_dead_records.open_untrusted(record, vault)

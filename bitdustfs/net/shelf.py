@@ -24,13 +24,13 @@ from bitdustfs.core.codec import U32, U63, Decoder, encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Ballot, Record
 from bitdustfs.errors import Refused
-from bitdustfs.units import FAMILY_MAX, GIB, HEADER_MAX, KIB, ROOT_MAX
+from bitdustfs.units import FAMILY_MAX, GIB, KIB, ROOT_MAX
 
 FILE_PREFIX = struct.Struct(">II")
 KEY_SIZE = 17  # block id + position byte
 
 
-class VaultRow(Record):
+class VaultRow(Record, frozen=True):
     """What a supplier remembers of one vault: its contract, its use, its register."""
 
     space: U63
@@ -42,7 +42,7 @@ class VaultRow(Record):
     family: bytes = b""
 
 
-class FragmentRow(Record):
+class FragmentRow(Record, frozen=True):
     """One kept fragment: bytes of the parts of its file, and the hash of its header."""
 
     header: U32
@@ -303,9 +303,7 @@ class DiskShelf(Shelf):
     def read(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
         row = self._row(vault, key)
         check_range(offset, length, row.payload)
-        return self._pread(
-            vault, key, FILE_PREFIX.size + row.header + row.leaves + offset, length
-        )
+        return self._pread(vault, key, FILE_PREFIX.size + row.header + row.leaves + offset, length)
 
     def _pread(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
         try:
@@ -340,7 +338,7 @@ class DiskShelf(Shelf):
             row = self._vault(txn, vault)
             with txn.cursor(self._index) as cursor:
                 found = cursor.set_range(vault + block)
-                while found and cursor.key().startswith(vault + block):
+                while found and bytes(cursor.key()).startswith(vault + block):
                     fragment = _fragments.decode_untrusted(cursor.value())
                     dropped.append(bytes(cursor.key()[32:]))
                     if row is not None:
@@ -365,5 +363,3 @@ def _write_all(file: BinaryIO, data: Buffer) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-

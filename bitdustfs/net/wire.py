@@ -48,14 +48,14 @@ class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     payload_limit = 0
 
 
-class Challenge(Message, tag=1):
+class Challenge(Message, frozen=True, tag=1):
     """Server, first: a nonce the session's signature must cover."""
 
     version: U16
     nonce: Hash
 
 
-class Open(Message, tag=2):
+class Open(Message, frozen=True, tag=2):
     """Client: which vault, in which role; signs what its own TLS saw (design: vault session)."""
 
     version: U16
@@ -64,7 +64,7 @@ class Open(Message, tag=2):
     signature: Signature
 
 
-class Put(Message, tag=10):
+class Put(Message, frozen=True, tag=10):
     """Keep this fragment (payload). Answered by Done once it is synced."""
 
     block: BlockId
@@ -75,14 +75,14 @@ class Put(Message, tag=10):
     payload_limit = FRAGMENT_MAX
 
 
-class Head(Message, tag=11):
+class Head(Message, frozen=True, tag=11):
     """Header and leaf hashes of a fragment. Answered by HeadIs."""
 
     block: BlockId
     position: Position
 
 
-class Read(Message, tag=12):
+class Read(Message, frozen=True, tag=12):
     """A range of a fragment's payload. Answered by Bytes."""
 
     block: BlockId
@@ -91,87 +91,87 @@ class Read(Message, tag=12):
     length: Annotated[int, msgspec.Meta(ge=1, le=READ_MAX)]
 
 
-class List(Message, tag=13):
+class List(Message, frozen=True, tag=13):
     """Fragments kept for this vault, in order, after a given one. Answered by Listed."""
 
     after: Annotated[bytes, msgspec.Meta(max_length=17)]
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIST_MAX)]
 
 
-class Kill(Message, tag=14):
+class Kill(Message, frozen=True, tag=14):
     """An owner-signed block-dead record. Answered by Done."""
 
     record: RecordBytes
 
 
-class Promise(Message, tag=20):
+class Promise(Message, frozen=True, tag=20):
     """Make or renew a contract. Answered by ContractIs."""
 
     space: U63
     until: int
 
 
-class Usage(Message, tag=21):
+class Usage(Message, frozen=True, tag=21):
     """Answered by UsageIs."""
 
 
-class Prepare(Message, tag=22):
+class Prepare(Message, frozen=True, tag=22):
     """A signed ballot claim. Answered by CurrentIs."""
 
     claim: RecordBytes
     take_over: bool
 
 
-class Accept(Message, tag=23):
+class Accept(Message, frozen=True, tag=23):
     """A signed root and the signed family it names. Answered by Done."""
 
     root: RootBytes
     family: FamilyBytes
 
 
-class Current(Message, tag=24):
+class Current(Message, frozen=True, tag=24):
     """What is accepted here. Answered by CurrentIs."""
 
 
-class Renew(Message, tag=25):
+class Renew(Message, frozen=True, tag=25):
     """The holder of the ballot is alive. Answered by Done."""
 
     ballot: Ballot
 
 
-class Release(Message, tag=26):
+class Release(Message, frozen=True, tag=26):
     """The holder of the ballot unmounts: others need not wait. Answered by Done."""
 
     ballot: Ballot
 
 
-class Ping(Message, tag=27):
+class Ping(Message, frozen=True, tag=27):
     """Answered by Done."""
 
 
-class Done(Message, tag=40):
+class Done(Message, frozen=True, tag=40):
     """Carried out, and synced where that matters."""
 
 
-class Fault(Message, tag=41):
+class Fault(Message, frozen=True, tag=41):
     """Refused or failed: a code of errors.Refused and a detail for the log."""
 
     code: Annotated[str, msgspec.Meta(max_length=32)]
     detail: Text
 
 
-class HeadIs(Message, tag=42):
+class HeadIs(Message, frozen=True, tag=42):
     header: HeaderBytes
     leaves: LeafBytes
 
 
-class Bytes(Message, tag=43):
+class Bytes(Message, frozen=True, tag=43):
     """The range asked for, as payload."""
 
     payload_limit = READ_MAX
 
 
-class Listed(Message, tag=44):
+class Listed(Message, frozen=True, tag=44):
     """(block id + position byte, stored bytes) of each; `more` when there are others after them."""
 
     fragments: Annotated[
@@ -181,11 +181,11 @@ class Listed(Message, tag=44):
     more: bool
 
 
-class ContractIs(Message, tag=45):
+class ContractIs(Message, frozen=True, tag=45):
     record: RecordBytes
 
 
-class UsageIs(Message, tag=46):
+class UsageIs(Message, frozen=True, tag=46):
     """Bytes promised to this vault, used by it, in its trash; fragments kept."""
 
     space: U63
@@ -194,7 +194,7 @@ class UsageIs(Message, tag=46):
     fragments: U63
 
 
-class CurrentIs(Message, tag=47):
+class CurrentIs(Message, frozen=True, tag=47):
     """The promised ballot, and the accepted root and family; empty bytes for none."""
 
     promised: Ballot | None
@@ -265,7 +265,9 @@ class FrameDecoder:
         if len(self._buffer) - self._start < PREFIX.size + head_length:
             return None
         at = self._start + PREFIX.size
-        message: AnyMessage = self._decoder.decode_untrusted(bytes(self._buffer[at : at + head_length]))
+        message: AnyMessage = self._decoder.decode_untrusted(
+            bytes(self._buffer[at : at + head_length])
+        )
         if payload_length > message.payload_limit:
             raise Malformed(f"{type(message).__name__} with {payload_length} bytes of payload")
         self._start = at + head_length
