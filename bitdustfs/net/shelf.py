@@ -147,8 +147,9 @@ class MemoryShelf(Shelf):
         self, vault: bytes, key: bytes, header: bytes, leaves: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
+        if (vault, key) not in self.kept:
+            self._count(vault, len(header) + len(leaves) + len(payload), 1)
         self.kept[vault, key] = (header, leaves, bytearray(payload), header_hash)
-        self._count(vault, len(header) + len(leaves) + len(payload), 1)
 
     def _count(self, vault: bytes, size: int, fragments: int) -> None:
         self.rows[vault] = counted(self.rows[vault], size, fragments)

@@ -1,9 +1,9 @@
 """The boundary to one supplier, as its customer sees it.
 
-Implementations: `memory.MemorySupplier` and `peer.PeerSupplier`; one contract suite holds both to
-this page. What a caller must know when a call goes wrong, for every method:
+Implementations: `memory.MemorySupplier` and `peer.PeerSupplier`; each brings only `call`, and one
+contract suite holds both to this page. What a caller must know when a call goes wrong:
 
-- Each call ends by its own deadline, retries none, and raises a PeerError: Refused when the
+- Each call ends by its own deadline, retries nothing, and raises a PeerError: Refused when the
   supplier said no, Unreachable when nothing was sent, DeadlineExceeded or ProtocolViolation when it
   may or may not have been carried out.
 - Every call may be repeated: put, kill, prepare and accept of the same bytes again succeed.
@@ -12,10 +12,14 @@ this page. What a caller must know when a call goes wrong, for every method:
 """
 
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Ballot
-from bitdustfs.net.wire import CurrentIs, HeadIs, Listed, UsageIs
+from bitdustfs.errors import ProtocolViolation
+from bitdustfs.net import wire
+
+T = TypeVar("T", bound=wire.Message)
 
 
 class Supplier(ABC):
@@ -24,59 +28,77 @@ class Supplier(ABC):
     node: bytes
 
     @abstractmethod
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+        """One request and its answer (never a Fault: that is raised as Refused)."""
+
+    async def _ask(self, kind: type[T], request: wire.Request) -> T:
+        reply, _ = await self.call(request)
+        if not isinstance(reply, kind):
+            raise ProtocolViolation(f"{type(reply).__name__} where {kind.__name__} was due")
+        return reply
+
     async def put(
-        self, block: bytes, position: int, ballot: Ballot, header: bytes, leaves: bytes,
+        self,
+        block: bytes,
+        position: int,
+        ballot: Ballot,
+        header: bytes,
+        leaves: bytes,
         payload: Buffer,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Returns once the fragment is synced at the supplier."""
+        await self.call(wire.Put(block, position, ballot, header, leaves), payload)
 
-    @abstractmethod
-    async def head(self, block: bytes, position: int) -> HeadIs:
+    async def head(self, block: bytes, position: int) -> wire.HeadIs:
         """Signed header and leaf hashes of a fragment."""
+        return await self._ask(wire.HeadIs, wire.Head(block, position))
 
-    @abstractmethod
     async def read(self, block: bytes, position: int, offset: int, length: int) -> bytes:
         """Exactly `length` bytes (at most READ_MAX) of a fragment's payload."""
+        _, data = await self.call(wire.Read(block, position, offset, length))
+        if len(data) != length:
+            raise ProtocolViolation(f"{len(data)} bytes where {length} were asked for")
+        return data
 
-    @abstractmethod
-    async def list(self, after: bytes = b"", limit: int = 1000) -> Listed:
+    async def list(self, after: bytes = b"", limit: int = wire.LIST_MAX) -> wire.Listed:
         """Fragments kept, ordered by block id + position byte, after the key `after`."""
+        return await self._ask(wire.Listed, wire.List(after, limit))
 
-    @abstractmethod
     async def kill(self, record: bytes) -> None:
         """Deletes a block by its owner-signed block-dead record."""
+        await self._ask(wire.Done, wire.Kill(record))
 
-    @abstractmethod
     async def promise(self, space: int, until: int) -> bytes:
         """The supplier's signed contract for `space` bytes until a Unix time."""
+        return (await self._ask(wire.ContractIs, wire.Promise(space, until))).record
 
-    @abstractmethod
-    async def usage(self) -> UsageIs:
+    async def usage(self) -> wire.UsageIs:
         """What is promised and used."""
+        return await self._ask(wire.UsageIs, wire.Usage())
 
-    @abstractmethod
-    async def prepare(self, claim: bytes, take_over: bool) -> CurrentIs:
+    async def prepare(self, claim: bytes, take_over: bool) -> wire.CurrentIs:
         """Asks for the promise of a ballot; answers what is accepted."""
+        return await self._ask(wire.CurrentIs, wire.Prepare(claim, take_over))
 
-    @abstractmethod
     async def accept(self, root: bytes, family: bytes) -> None:
         """Stores a signed root and its family."""
+        await self._ask(wire.Done, wire.Accept(root, family))
 
-    @abstractmethod
-    async def current(self) -> CurrentIs:
+    async def current(self) -> wire.CurrentIs:
         """What is promised and accepted."""
+        return await self._ask(wire.CurrentIs, wire.Current())
 
-    @abstractmethod
     async def renew(self, ballot: Ballot) -> None:
         """Renews the lease of the ballot's holder."""
+        await self._ask(wire.Done, wire.Renew(ballot))
 
-    @abstractmethod
     async def release(self, ballot: Ballot) -> None:
         """Ends the lease of the ballot's holder."""
+        await self._ask(wire.Done, wire.Release(ballot))
 
-    @abstractmethod
     async def ping(self) -> None:
         """Returns when the supplier answered."""
+        await self._ask(wire.Done, wire.Ping())
 
     async def aclose(self) -> None:
         """Ends connections, if any. Further calls may open them again."""

@@ -1,0 +1,235 @@
+"""A supplier across the network: TLS to a pinned key, a vault session, pipelined requests.
+
+Two connections at most, opened when needed: one for puts, one for everything else, so that a small
+question never waits behind megabytes. Each connection has one reader and one writer task, which no
+caller's cancellation reaches; a failed connection fails all its calls at once and is dropped.
+"""
+
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.core.erasure import Buffer
+from bitdustfs.core.keys import sign
+from bitdustfs.errors import (
+    DeadlineExceeded,
+    Malformed,
+    PeerError,
+    ProtocolViolation,
+    Refused,
+    Unreachable,
+    WrongPeer,
+)
+from bitdustfs.net import wire
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.net.tls import TlsStream
+from bitdustfs.units import KIB
+
+log = logging.getLogger(__name__)
+
+CONNECT_DEADLINE = 5.0  #: seconds for TCP, TLS and session together
+CALL_DEADLINE = 10.0  #: seconds for a request and its answer, bulk bytes aside
+SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down to
+BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
+
+Answer = tuple[wire.Reply, bytes]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who we are to suppliers: `key` signs sessions of `vault` in `role`; TLS shows a fresh key."""
+
+    vault: bytes
+    role: str
+    key: SigningKey
+    tls_public: bytes
+    context: ssl.SSLContext
+
+
+@dataclass
+class _Waiting:
+    """A call whose answer is due."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    answer: Answer | PeerError | None = None
+
+
+class _Connection:
+    """One open session. Its two tasks live in the nursery it was started in."""
+
+    def __init__(self, stream: TlsStream, decoder: wire.FrameDecoder) -> None:
+        self._stream, self._decoder = stream, decoder
+        self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
+        self._waiting: dict[int, _Waiting] = {}
+        self._next_id = 1
+        self.failure: PeerError | None = None
+
+    async def run(self) -> None:
+        """Until the connection ends."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read()
+        except* (PeerError, Malformed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
+            cause = group.exceptions[0]
+            self.fail(ProtocolViolation(f"the connection broke: {cause or type(cause).__name__}"))
+        finally:
+            self.fail(Unreachable("the connection was closed"))
+            with trio.CancelScope(shield=True):
+                await self._stream.aclose()
+
+    def fail(self, error: PeerError) -> None:
+        """Every call gets the error; the first one counts."""
+        self.failure = self.failure or error
+        for waiting in self._waiting.values():
+            waiting.answer = waiting.answer or self.failure
+            waiting.done.set()
+        self._waiting.clear()
+
+    async def call(self, request: wire.Request, payload: Buffer) -> Answer:
+        if self.failure is not None:
+            raise self.failure
+        request_id, self._next_id = self._next_id, self._next_id + 1
+        waiting = self._waiting[request_id] = _Waiting()
+        try:
+            await self._send.send((wire.encode_frame(request_id, request, len(payload)), payload))
+            await waiting.done.wait()
+        finally:
+            self._waiting.pop(request_id, None)
+        if isinstance(waiting.answer, PeerError):
+            raise waiting.answer
+        assert waiting.answer is not None
+        return waiting.answer
+
+    async def _write(self) -> None:
+        async for head, payload in self._queue:
+            await self._stream.send_all(head)
+            if payload:
+                await self._stream.send_all(payload)
+
+    async def _read(self) -> None:
+        while True:
+            frame = self._decoder.next_untrusted()
+            if frame is None:
+                data = await self._stream.receive_some()
+                if not data:
+                    raise Unreachable("the supplier closed the connection")
+                self._decoder.feed(data)
+                continue
+            waiting = self._waiting.get(frame.id)
+            if waiting is None:
+                continue  # its caller gave up
+            if isinstance(frame.message, wire.Fault):
+                waiting.answer = Refused(frame.message.code, frame.message.detail)
+            elif isinstance(frame.message, wire.Reply):
+                waiting.answer = (frame.message, frame.payload)
+            else:
+                raise ProtocolViolation("a challenge in the middle of a session")
+            waiting.done.set()
+
+
+class PeerSupplier(Supplier):
+    """The supplier with key `node` at one of `addresses` ("host:port")."""
+
+    def __init__(
+        self,
+        node: bytes,
+        addresses: tuple[str, ...],
+        credentials: Credentials,
+        nursery: trio.Nursery,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self.node, self.addresses = node, addresses
+        self._credentials, self._nursery, self._clock = credentials, nursery, clock
+        self._connections: dict[bool, _Connection] = {}
+        self._opening = {True: trio.Lock(), False: trio.Lock()}
+        self._retry_at = 0.0
+        self._backoff = BACKOFF_FIRST
+        self._last_failure = "not tried yet"
+
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> Answer:
+        bulk = len(payload) + getattr(request, "length", 0)
+        deadline = CALL_DEADLINE + bulk / SLOWEST
+        with trio.move_on_after(deadline) as scope:
+            connection = await self._connection(isinstance(request, wire.Put))
+            return await connection.call(request, payload)
+        assert scope.cancelled_caught
+        raise DeadlineExceeded(f"no answer within {deadline:.0f} s")
+
+    async def _connection(self, bulk: bool) -> _Connection:
+        async with self._opening[bulk]:
+            connection = self._connections.get(bulk)
+            if connection is not None and connection.failure is None:
+                return connection
+            if self._clock() < self._retry_at:
+                raise Unreachable(self._last_failure)
+            try:
+                connection = await self._open()
+            except PeerError as error:
+                self._retry_at = self._clock() + self._backoff
+                self._backoff = min(self._backoff * 2, BACKOFF_MAX)
+                self._last_failure = str(error)
+                raise
+            self._backoff = BACKOFF_FIRST
+            self._connections[bulk] = connection
+            self._nursery.start_soon(connection.run)
+            return connection
+
+    async def _open(self) -> _Connection:
+        failures = []
+        for address in self.addresses:
+            host, _, port = address.rpartition(":")
+            try:
+                with trio.fail_after(CONNECT_DEADLINE):
+                    transport = await trio.open_tcp_stream(host.strip("[]"), int(port))
+                    return await self._session(transport)
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError, ValueError) as error:
+                failures.append(f"{address}: {error or type(error).__name__}")
+        raise Unreachable("; ".join(failures) or "no address is known")
+
+    async def _session(self, transport: trio.SocketStream) -> _Connection:
+        own = self._credentials
+        stream = TlsStream(transport, own.context, server_side=False)
+        try:
+            key = await stream.handshake()
+            if key != self.node:
+                raise WrongPeer("another node answers at this address")
+            decoder = wire.FrameDecoder(from_server=True)
+            challenge = await _receive(stream, decoder)
+            if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
+                raise ProtocolViolation("the supplier speaks another protocol version")
+            body = wire.session_body(own.role, own.vault, key, own.tls_public, challenge.nonce)
+            signature = sign(own.key, "session", body)
+            opening = wire.Open(wire.VERSION, own.role, own.vault, signature)
+            await stream.send_all(wire.encode_frame(0, opening))
+            reply = await _receive(stream, decoder)
+            if isinstance(reply, wire.Fault):
+                raise Refused(reply.code, reply.detail)
+            return _Connection(stream, decoder)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await stream.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        for connection in self._connections.values():
+            connection.fail(Unreachable("closed by us"))
+            await connection._stream.aclose()
+        self._connections.clear()
+
+
+async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:
+    """The next message during the opening."""
+    try:
+        while (frame := decoder.next_untrusted()) is None:
+            data = await stream.receive_some()
+            if not data:
+                raise Unreachable("the supplier closed the connection")
+            decoder.feed(data)
+    except Malformed as error:
+        raise ProtocolViolation(str(error)) from error
+    return frame.message

@@ -1,0 +1,164 @@
+"""The supplier's TCP side: TLS, the vault session, pipelined requests; decisions are the service's.
+
+One reader task and one writer task a connection. A peer that breaks the protocol loses its
+connection and costs one log line; limits hold before anything is read into memory.
+"""
+
+import logging
+import os
+import ssl
+from functools import partial
+
+import trio
+
+from bitdustfs.core.keys import verify
+from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
+from bitdustfs.net import wire
+from bitdustfs.net.service import Session, SupplierService
+from bitdustfs.net.tls import TlsStream
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX = 512
+REQUESTS_MAX = 8  #: requests of one connection worked on at once
+OPENING_DEADLINE = 10.0  #: seconds for TLS and the session
+SEND_DEADLINE = 120.0  #: seconds a client may take to accept one reply
+IDLE_DEADLINE = 600.0  #: seconds without a request before a connection is closed
+
+_broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+
+
+class SupplierServer:
+    """Serves `service` to every connection that `serve` accepts."""
+
+    def __init__(self, service: SupplierService, context: ssl.SSLContext) -> None:
+        self._service, self._context = service, context
+        self._key = service.node.verify_key.encode()
+        self._connections = 0
+        self._workers = trio.CapacityLimiter(8)
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Runs until cancelled."""
+        await trio.serve_listeners(self._connection, listeners)
+
+    async def _connection(self, transport: trio.SocketStream) -> None:
+        peer = transport.socket.getpeername()[:2]
+        if self._connections >= CONNECTIONS_MAX:
+            log.warning("%s: too many connections, closed", peer)
+            await transport.aclose()
+            return
+        self._connections += 1
+        try:
+            stream = TlsStream(transport, self._context, server_side=True)
+            try:
+                await self._talk(stream, peer)
+            finally:
+                await stream.aclose()
+        except (Malformed, ProtocolViolation) as error:
+            log.warning("%s: closed: %s", peer, error)
+        except _broken as error:
+            log.info("%s: gone: %s", peer, type(error).__name__)
+        except BaseExceptionGroup as group:
+            fatal = group.split((BitdustError, *_broken))[1]
+            if fatal is not None:
+                raise
+            log.warning("%s: closed: %s", peer, group.exceptions[0])
+        finally:
+            self._connections -= 1
+
+    async def _talk(self, stream: TlsStream, peer: tuple[str, int]) -> None:
+        decoder = wire.FrameDecoder(from_server=False)
+        with trio.move_on_after(OPENING_DEADLINE) as opening:
+            client_key = await stream.handshake()
+            session = await self._open(stream, decoder, client_key)
+        if opening.cancelled_caught:
+            raise ProtocolViolation("no session within the opening deadline")
+        send, receive = trio.open_memory_channel[tuple[int, wire.Reply, bytes]](REQUESTS_MAX)
+        limiter = trio.Semaphore(REQUESTS_MAX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, stream, receive)
+            while True:
+                frame = await _next_frame(stream, decoder, IDLE_DEADLINE)
+                if frame is None:
+                    break
+                await limiter.acquire()
+                nursery.start_soon(self._answer, session, frame, send, limiter)
+            nursery.cancel_scope.cancel()
+
+    async def _open(
+        self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes
+    ) -> Session:
+        nonce = os.urandom(32)
+        await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, nonce)))
+        frame = await _next_frame(stream, decoder, OPENING_DEADLINE)
+        if frame is None or not isinstance(frame.message, wire.Open):
+            raise ProtocolViolation("the client did not open a session")
+        request = frame.message
+        try:
+            session = self._check_open(request, client_key, nonce)
+        except Forged as error:
+            fault = wire.Fault("forged", str(error))
+            await stream.send_all(wire.encode_frame(frame.id, fault))
+            raise
+        await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
+        return session
+
+    def _check_open(self, request: wire.Open, client_key: bytes, nonce: bytes) -> Session:
+        body = wire.session_body(request.role, request.vault, self._key, client_key, nonce)
+        if request.role == "owner":
+            verify(request.vault, "session", body, request.signature)
+            return Session(request.vault, "owner")
+        proof = self._service.read_proof(request.vault)
+        if request.role != "reader" or proof is None:
+            raise Forged("this role cannot be proven here")
+        verify(proof, "session", body, request.signature)
+        return Session(request.vault, "reader")
+
+    async def _answer(
+        self,
+        session: Session,
+        frame: wire.Frame,
+        send: "trio.MemorySendChannel[tuple[int, wire.Reply, bytes]]",
+        limiter: trio.Semaphore,
+    ) -> None:
+        try:
+            if not isinstance(frame.message, wire.Request):
+                raise ProtocolViolation(f"{type(frame.message).__name__} inside a session")
+            work = partial(self._service.handle, session, frame.message, frame.payload)
+            try:
+                reply, payload = await trio.to_thread.run_sync(work, limiter=self._workers)
+            except Exception:
+                log.exception("a request failed by our own fault")
+                reply, payload = wire.Fault("failed", "see the supplier's log"), b""
+            await send.send((frame.id, reply, payload))
+        finally:
+            limiter.release()
+
+    async def _write(
+        self,
+        stream: TlsStream,
+        receive: "trio.MemoryReceiveChannel[tuple[int, wire.Reply, bytes]]",
+    ) -> None:
+        async for request_id, reply, payload in receive:
+            with trio.move_on_after(SEND_DEADLINE) as sending:
+                await stream.send_all(wire.encode_frame(request_id, reply, len(payload)))
+                await stream.send_all(payload)
+            if sending.cancelled_caught:
+                raise ProtocolViolation("the client does not take its replies")
+
+
+async def _next_frame(
+    stream: TlsStream, decoder: wire.FrameDecoder, deadline: float
+) -> wire.Frame | None:
+    """The next frame, or None when the peer closed between frames. Raises Malformed."""
+    while True:
+        frame = decoder.next_untrusted()
+        if frame is not None:
+            return frame
+        with trio.move_on_after(deadline) as waiting:
+            data = await stream.receive_some()
+        if waiting.cancelled_caught:
+            raise ProtocolViolation("nothing was heard for too long")
+        if not data:
+            return None
+        decoder.feed(data)

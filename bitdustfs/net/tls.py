@@ -1,0 +1,146 @@
+"""TLS 1.3 between nodes that know each other by key, not by any authority (docs/protocol.md).
+
+The standard library cannot accept unknown client certificates, so every node's certificate is issued
+by a CA whose key is derived from a constant below. That key is public: the CA carries no trust at
+all. What counts is the Ed25519 key inside the leaf certificate, which TLS proves the peer holds and
+which we compare with the key we expect before a single application byte is sent.
+
+`TlsStream` runs TLS over `ssl.MemoryBIO` with large reads, about three times faster than
+`trio.SSLStream`. One task may send and one may receive at a time; cancelling either breaks it.
+"""
+
+import datetime
+import hashlib
+import os
+import ssl
+import tempfile
+from pathlib import Path
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.x509.oid import NameOID
+
+from bitdustfs.errors import ProtocolViolation
+from bitdustfs.units import MIB
+
+_PUBLIC_CA_SEED = hashlib.sha256(b"bitdust public certificate issuer, no trust implied").digest()
+_START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+_END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
+_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bitdust")])
+_CHUNK = 256 * 1024  #: plaintext bytes encrypted per turn, so that other tasks get theirs
+
+
+def _certificate(public: Ed25519PublicKey, is_ca: bool) -> x509.Certificate:
+    issuer = Ed25519PrivateKey.from_private_bytes(_PUBLIC_CA_SEED)
+    subject = _NAME if is_ca else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(_NAME)
+        .public_key(public)
+        .serial_number(int.from_bytes(os.urandom(15), "big") + 1)
+        .not_valid_before(_START)
+        .not_valid_after(_END)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .sign(issuer, None)
+    )
+
+
+def make_context(seed: bytes, server_side: bool) -> ssl.SSLContext:
+    """A context that shows the Ed25519 key of `seed` (32 bytes) and demands one from the peer."""
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    issuer = Ed25519PrivateKey.from_private_bytes(_PUBLIC_CA_SEED).public_key()
+    pem = serialization.Encoding.PEM
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=_certificate(issuer, True).public_bytes(pem).decode())
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with tempfile.TemporaryDirectory() as folder:  # mode 0700; the ssl module takes only files
+        path = Path(folder, "node.pem")
+        path.touch(mode=0o600)
+        path.write_bytes(private + _certificate(key.public_key(), False).public_bytes(pem))
+        context.load_cert_chain(path)
+    if server_side:
+        context.num_tickets = 0
+    return context
+
+
+class TlsStream:
+    """A TLS connection over any trio byte stream. Use `handshake` first."""
+
+    def __init__(
+        self, transport: trio.abc.Stream, context: ssl.SSLContext, server_side: bool
+    ) -> None:
+        self._transport = transport
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+
+    async def handshake(self) -> bytes:
+        """Completes TLS and returns the peer's 32-byte Ed25519 public key.
+
+        Raises ProtocolViolation when the peer does not speak our TLS, trio's BrokenResourceError
+        when the connection breaks.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLError as error:
+                await self._flush()
+                raise ProtocolViolation(f"the TLS handshake failed: {error.reason}") from error
+            else:
+                await self._flush()
+                return self._peer_key()
+
+    def _peer_key(self) -> bytes:
+        der = self._tls.getpeercert(binary_form=True)
+        try:
+            public = x509.load_der_x509_certificate(der or b"").public_key()
+        except ValueError as error:
+            raise ProtocolViolation("the peer's certificate does not parse") from error
+        if not isinstance(public, Ed25519PublicKey):
+            raise ProtocolViolation("the peer's certificate holds no Ed25519 key")
+        return public.public_bytes_raw()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends everything, or raises trio's BrokenResourceError having sent any part of it."""
+        view = memoryview(data)
+        for at in range(0, len(view), _CHUNK):
+            self._tls.write(view[at : at + _CHUNK])
+            await self._flush()
+
+    async def receive_some(self, limit: int = MIB) -> bytes:
+        """At least one byte, or b"" when the peer closed."""
+        while True:
+            try:
+                return self._tls.read(limit)
+            except ssl.SSLWantReadError:
+                await self._fill()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+            except ssl.SSLError as error:
+                raise ProtocolViolation(f"TLS failed: {error.reason}") from error
+
+    async def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            await self._transport.send_all(data)
+
+    async def _fill(self) -> None:
+        data = await self._transport.receive_some(MIB)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def aclose(self) -> None:
+        """Closes the transport, without ceremony."""
+        await trio.aclose_forcefully(self._transport)

@@ -1,0 +1,232 @@
+"""Hostile bytes on the wire: typed errors, bounded memory, and the server lives."""
+
+import os
+from contextlib import suppress
+
+import pytest
+import trio
+from family import KEY, VaultKey, contracted, credentials, serving, supplier_of
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+
+from bitdustfs.core import block, items, leaves, records
+from bitdustfs.errors import Forged, Malformed, ProtocolViolation, Refused, Unreachable, WrongPeer
+from bitdustfs.net import wire
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.service import SupplierService
+from bitdustfs.net.shelf import MemoryShelf
+from bitdustfs.net.tls import TlsStream, make_context
+from bitdustfs.units import FRAGMENT_MAX, FRAME_HEAD_MAX, GIB
+
+PARSERS = [
+    block.decode_directory_untrusted,
+    block.decode_entries_untrusted,
+    leaves.decode_leaf_untrusted,
+    leaves.decode_index_untrusted,
+    records.decode_root_content_untrusted,
+    items.decode_inode,
+    items.decode_entry,
+    items.decode_extent,
+    items.decode_xattr,
+    items.decode_counters,
+    lambda data: records.open_root_untrusted(data, KEY.vault_id),
+    lambda data: records.open_family_untrusted(data, KEY.vault_id),
+    lambda data: records.open_header_untrusted(data, KEY.vault_id),
+]
+msgpack_like = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=70)
+    | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=16),
+    max_leaves=40,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@given(data=st.binary(max_size=200) | msgpack_like.map(items.encode))
+def test_parsers_raise_malformed_or_return(parser, data):
+    with suppress(Malformed):
+        parser(data)
+
+
+@given(st.binary(max_size=400) | msgpack_like.map(items.encode), st.booleans())
+def test_frames_parse_or_raise_malformed(head, from_server):
+    decoder = wire.FrameDecoder(from_server)
+    decoder.feed(wire.PREFIX.pack(len(head), 0, 1) + head)
+    with suppress(Malformed):
+        decoder.next_untrusted()
+
+
+@given(st.lists(st.integers(1, 50), min_size=1), st.binary(max_size=300))
+def test_frames_survive_any_split(cuts, payload):
+    message = wire.Put(b"b" * 16, 3, records.Ballot(1, b"m" * 16), b"h", b"l" * 32)
+    data = (wire.encode_frame(9, message, len(payload)) + payload) * 2
+    decoder = wire.FrameDecoder(from_server=False)
+    got, at = [], 0
+    while at < len(data):
+        cut = cuts[at % len(cuts)]
+        decoder.feed(data[at : at + cut])
+        at += cut
+        while frame := decoder.next_untrusted():
+            got.append(frame)
+    assert got == [wire.Frame(9, message, payload)] * 2
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        wire.PREFIX.pack(FRAME_HEAD_MAX + 1, 0, 1),
+        wire.PREFIX.pack(10, FRAGMENT_MAX + 1, 1),
+        wire.encode_frame(1, wire.Ping(), 1),
+        wire.encode_frame(1, wire.Read(b"b" * 16, 0, 0, 1), 4096),
+    ],
+)
+def test_a_frame_beyond_its_bound_is_refused_before_its_body(prefix):
+    decoder = wire.FrameDecoder(from_server=False)
+    decoder.feed(prefix)
+    with pytest.raises(Malformed):
+        decoder.next_untrusted()
+
+
+def run(main):
+    async def limited():
+        with trio.fail_after(30):
+            await main()
+
+    trio.run(limited)
+
+
+async def raw_session(address, seed):
+    host, _, port = address.rpartition(":")
+    transport = await trio.open_tcp_stream(host, int(port))
+    return TlsStream(transport, make_context(seed, server_side=False), server_side=False)
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", os.urandom(5000), b"\x16\x03\x01"])
+def test_garbage_instead_of_tls_leaves_the_server_alive(garbage):
+    async def main():
+        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+        async with serving(service) as address, trio.open_nursery() as nursery:
+            host, _, port = address.rpartition(":")
+            stream = await trio.open_tcp_stream(host, int(port))
+            await stream.send_all(garbage)
+            await stream.send_eof()
+            with suppress(trio.BrokenResourceError):
+                while await stream.receive_some():
+                    pass
+            peer = PeerSupplier(
+                service.node.verify_key.encode(), (address,), credentials(), nursery
+            )
+            await peer.ping()
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff" * 64,
+        wire.encode_frame(0, wire.Ping()),
+        wire.encode_frame(0, wire.Open(1, "owner", KEY.vault_id, bytes(64))),
+        wire.encode_frame(0, wire.Open(1, "reader", KEY.vault_id, bytes(64))),
+        wire.encode_frame(0, wire.Open(1, "root", KEY.vault_id, bytes(64))),
+    ],
+)
+def test_a_session_needs_the_vaults_signature(frame):
+    async def main():
+        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+        async with serving(service) as address, trio.open_nursery() as nursery:
+            stream = await raw_session(address, os.urandom(32))
+            await stream.handshake()
+            await stream.send_all(frame)
+            decoder = wire.FrameDecoder(from_server=True)
+            answers = []
+            with suppress(trio.BrokenResourceError):
+                while data := await stream.receive_some():
+                    decoder.feed(data)
+                    while got := decoder.next_untrusted():
+                        answers.append(got.message)
+            assert not any(isinstance(answer, wire.Done) for answer in answers)
+            await stream.aclose()
+            peer = PeerSupplier(
+                service.node.verify_key.encode(), (address,), credentials(), nursery
+            )
+            await peer.ping()
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_session_signed_with_another_vaults_key_is_refused():
+    async def main():
+        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+        stranger = credentials(VaultKey(b"w" * 32))
+        mine = credentials()
+        posing = type(mine)(mine.vault, "owner", stranger.key, mine.tls_public, mine.context)
+        async with serving(service) as address, trio.open_nursery() as nursery:
+            node = service.node.verify_key.encode()
+            with pytest.raises(Refused) as caught:
+                await PeerSupplier(node, (address,), posing, nursery).ping()
+            assert caught.value.code == "forged"
+
+    run(main)
+
+
+def test_another_node_at_the_address_is_named():
+    async def main():
+        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+        async with serving(service) as address, trio.open_nursery() as nursery:
+            with pytest.raises(WrongPeer):
+                await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()
+
+    run(main)
+
+
+@pytest.mark.parametrize("reply", [b"\xff" * 64, wire.encode_frame(1, wire.Bytes()), b""])
+def test_a_lying_server_gives_the_client_a_typed_error(reply):
+    async def main():
+        node = SigningKey(os.urandom(32))
+        context = make_context(node.encode(), server_side=True)
+
+        async def lie(transport):
+            stream = TlsStream(transport, context, server_side=True)
+            with suppress(trio.BrokenResourceError, ProtocolViolation):
+                await stream.handshake()
+                await stream.send_all(reply)
+            await stream.aclose()
+
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(trio.serve_tcp, lie, 0)
+            port = listeners[0].socket.getsockname()[1]
+            address = (f"127.0.0.1:{port}",)
+            peer = PeerSupplier(node.verify_key.encode(), address, credentials(), nursery)
+            with pytest.raises((ProtocolViolation, Unreachable)):
+                await peer.ping()
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_reader_reads_and_changes_nothing(tmp_path):
+    async def main():
+        async with supplier_of("memory", tmp_path) as owner:
+            await contracted(owner)
+            reader = type(owner)(owner.service, KEY.vault_id, "reader")
+            assert (await reader.usage()).fragments == 0
+            with pytest.raises(Refused) as caught:
+                await reader.promise(1, 1)
+            assert caught.value.code == "unauthorised"
+
+    run(main)
+
+
+def test_nothing_but_the_vaults_key_signs_its_records():
+    stranger = VaultKey(b"w" * 32)
+    claim = records.BallotClaim(KEY.vault_id, records.Ballot(1, b"m" * 16))
+    forged = records.seal_record(stranger.signing, "ballot", claim)
+    with pytest.raises(Forged):
+        records.ballot_records.open_untrusted(forged, KEY.vault_id)
+    other_kind = records.seal_record(KEY.signing, "root", claim)
+    with pytest.raises(Forged):
+        records.ballot_records.open_untrusted(other_kind, KEY.vault_id)

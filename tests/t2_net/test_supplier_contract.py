@@ -1,0 +1,237 @@
+"""One suite over every implementation of Supplier: memory, TLS, TLS over a disk shelf."""
+
+import random
+from functools import wraps
+
+import pytest
+import trio
+from family import BALLOT, KEY, contracted, make_block, supplier_of
+
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import (
+    Ballot,
+    BlockDead,
+    Family,
+    Features,
+    Group,
+    Member,
+    Root,
+    contract_records,
+    family_hash,
+    seal_record,
+)
+from bitdustfs.errors import Refused
+from bitdustfs.net.service import LEASE, claim_ballot
+from bitdustfs.units import GIB, MIB
+
+pytestmark = pytest.mark.parametrize("kind", ["memory", "peer", "peer+disk"])
+BLOCK = b"b" * 16
+
+
+def with_supplier(**options):
+    def decorate(test):
+        @wraps(test)
+        def run(kind, tmp_path):
+            async def main():
+                with trio.fail_after(30):
+                    async with supplier_of(kind, tmp_path, **options) as supplier:
+                        await test(supplier)
+
+            trio.run(main)
+
+        del run.__wrapped__
+        return run
+
+    return decorate
+
+
+async def refused(code, call, *arguments):
+    with pytest.raises(Refused) as caught:
+        await call(*arguments)
+    assert caught.value.code == code
+
+
+async def put(supplier, header, fragment, block=BLOCK, ballot=BALLOT):
+    await supplier.put(block, fragment.position, ballot, header, fragment.leaves, fragment.payload)
+
+
+def family_of(supplier, epoch=0, key=KEY):
+    member = Member(supplier.node, ("127.0.0.1:5000",), GIB)
+    body = Family(
+        1, Features(), key.vault_id, epoch, bytes(32), key.capability().read_proof_public,
+        (Group(1, 1, (member,)),),
+    )  # fmt: skip
+    return seal_record(key.signing, "family", body)
+
+
+def root_of(family, ballot=BALLOT, seq=1, key=KEY):
+    body = Root(
+        1, Features(), key.vault_id, ballot, seq, bytes(16), bytes(16), 0, 0,
+        family_hash(family), 0, b"sealed",
+    )  # fmt: skip
+    return seal_record(key.signing, "root", body)
+
+
+@with_supplier()
+async def test_a_fragment_comes_back_as_it_was_put(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(random.Random(1).randbytes(3 * MIB))
+    for fragment in fragments[:3]:
+        await put(supplier, header, fragment)
+        await put(supplier, header, fragment)  # again is no error
+        head = await supplier.head(BLOCK, fragment.position)
+        assert (head.header, head.leaves) == (header, fragment.leaves)
+        at = len(fragment) - 1000
+        data = await supplier.read(BLOCK, fragment.position, at, 1000)
+        assert data == bytes(fragment.payload[at:])
+    listed = await supplier.list()
+    assert [key for key, _ in listed.fragments] == [BLOCK + bytes([i]) for i in range(3)]
+    usage = await supplier.usage()
+    assert usage.fragments == 3 and usage.used == sum(size for _, size in listed.fragments)
+
+
+@with_supplier()
+async def test_without_a_contract_everything_is_refused(supplier):
+    header, fragments = make_block(b"x" * 1000)
+    await refused("unknown-vault", put, supplier, header, fragments[0])
+    await refused("unknown-vault", supplier.usage)
+    await refused("unknown-vault", supplier.current)
+
+
+@with_supplier(space=10 * MIB)
+async def test_a_contract_is_signed_and_bounded(supplier):
+    record = await supplier.promise(4 * MIB, 2_000_000_000)
+    contract = contract_records.open_untrusted(record, supplier.node)
+    assert (contract.vault, contract.space) == (KEY.vault_id, 4 * MIB)
+    await supplier.promise(10 * MIB, 2_000_000_000)  # grows to all there is
+    await refused("no-space", supplier.promise, 10 * MIB + 1, 2_000_000_000)
+
+
+@with_supplier()
+async def test_the_quota_is_enforced(supplier):
+    await contracted(supplier, space=MIB)
+    header, fragments = make_block(random.Random(1).randbytes(3 * MIB))
+    await put(supplier, header, fragments[0])
+    await refused("quota", put, supplier, header, fragments[1])
+    assert (await supplier.usage()).fragments == 1
+
+
+@with_supplier()
+async def test_only_genuine_fragments_are_kept(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(random.Random(1).randbytes(MIB))
+    stranger, foreign = make_block(b"y" * 1000, key=VaultKey(b"w" * 32))
+    payload = bytearray(fragments[0].payload)
+    payload[5] ^= 1
+    await refused("forged", supplier.put, BLOCK, 0, BALLOT, header, fragments[0].leaves, payload)
+    await refused("forged", put, supplier, stranger, foreign[0])
+    await refused("malformed", put, supplier, b"nonsense", fragments[0])
+    await refused("malformed", put, supplier, header, fragments[0], b"c" * 16)
+    assert (await supplier.usage()).fragments == 0
+
+
+@with_supplier()
+async def test_the_first_header_of_a_block_stays(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(b"first" * 1000)
+    other, others = make_block(b"other" * 1000)
+    await put(supplier, header, fragments[0])
+    await refused("conflict", put, supplier, other, others[1])
+
+
+@with_supplier()
+async def test_reads_outside_and_of_nothing_are_refused(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(b"x" * 1000)
+    await put(supplier, header, fragments[0])
+    await refused("malformed", supplier.read, BLOCK, 0, len(fragments[0]), 1)
+    await refused("not-found", supplier.read, BLOCK, 1, 0, 1)
+    await refused("not-found", supplier.head, b"q" * 16, 0)
+
+
+@with_supplier()
+async def test_promise_10_a_superseded_writer_is_fenced(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(b"x" * 1000)
+    newer = Ballot(2, b"n" * 16)
+    await refused("lease-held", supplier.prepare, claim_ballot(KEY.signing, newer), False)
+    await supplier.prepare(claim_ballot(KEY.signing, newer), True)
+    await refused("fenced", put, supplier, header, fragments[0])
+    await refused("fenced", supplier.renew, BALLOT)
+    family = family_of(supplier)
+    await refused("fenced", supplier.accept, root_of(family), family)
+    await refused("fenced", supplier.prepare, claim_ballot(KEY.signing, BALLOT), True)
+    await put(supplier, header, fragments[0], ballot=newer)
+
+
+@with_supplier()
+async def test_a_released_or_expired_lease_needs_no_take_over(supplier):
+    await contracted(supplier)
+    await supplier.release(BALLOT)
+    second = Ballot(2, b"n" * 16)
+    await supplier.prepare(claim_ballot(KEY.signing, second), False)
+    third = claim_ballot(KEY.signing, Ballot(3, b"o" * 16))
+    await refused("lease-held", supplier.prepare, third, False)
+    now = supplier.service._clock()
+    supplier.service._clock = lambda: now + LEASE + 1
+    await supplier.prepare(third, False)
+
+
+@with_supplier()
+async def test_roots_only_move_forward(supplier):
+    await contracted(supplier)
+    family = family_of(supplier)
+    await supplier.accept(root_of(family, seq=5), family)
+    await supplier.accept(root_of(family, seq=5), family)  # the same bytes again
+    await refused("stale", supplier.accept, root_of(family, seq=4), family)
+    await supplier.accept(root_of(family, seq=6), family)
+    current = await supplier.current()
+    assert (current.root, current.family) == (root_of(family, seq=6), family)
+    other = family_of(supplier, epoch=1)
+    await refused("malformed", supplier.accept, root_of(family, seq=7), other)
+    forged = root_of(family, seq=8, key=VaultKey(b"w" * 32))
+    await refused("forged", supplier.accept, forged, family)
+
+
+@with_supplier()
+async def test_a_block_dies_only_by_a_record_of_a_known_root(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(b"x" * 1000)
+    await put(supplier, header, fragments[0])
+    dead = BlockDead(KEY.vault_id, BLOCK, BALLOT, 7)
+    record = seal_record(KEY.signing, "block-dead", dead)
+    await refused("stale", supplier.kill, record)
+    family = family_of(supplier)
+    await supplier.accept(root_of(family, seq=7), family)
+    stranger = seal_record(VaultKey(b"w" * 32).signing, "block-dead", dead)
+    await refused("forged", supplier.kill, stranger)
+    await supplier.kill(record)
+    await supplier.kill(record)
+    await refused("not-found", supplier.head, BLOCK, 0)
+    await refused("dead", put, supplier, header, fragments[0])
+    assert (await supplier.usage()).used == 0
+
+
+@with_supplier()
+async def test_many_requests_at_once_each_get_their_own_answer(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(random.Random(2).randbytes(MIB))
+    await put(supplier, header, fragments[4])
+    payload = bytes(fragments[4].payload)
+
+    async def check(at):
+        assert await supplier.read(BLOCK, 4, at, 100) == payload[at : at + 100]
+
+    async with trio.open_nursery() as nursery:
+        for at in range(0, 100_000, 1000):
+            nursery.start_soon(check, at)
+
+
+@with_supplier()
+async def test_a_cancelled_call_costs_only_its_own_answer(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(random.Random(2).randbytes(MIB))
+    with trio.move_on_after(0):
+        await put(supplier, header, fragments[0])
+    await put(supplier, header, fragments[0])
+    assert (await supplier.usage()).fragments == 1
