@@ -92,12 +92,12 @@ class BlockFiles:
         for victim in victims:
             self._remove(self._fetched / victim.hex())
 
-    def load(self, block: bytes, length: int) -> bytearray:
-        """A whole closed block. Raises LocalError when it is gone or short."""
-        content = bytearray(length)
+    def load(self, block: bytes, length: int, padded: int) -> bytearray:
+        """A whole closed block, zeros up to `padded` bytes. Raises LocalError when gone or short."""
+        content = bytearray(padded)
         try:
             with open(self._path(block), "rb", buffering=0) as file:
-                got = file.readinto(content)
+                got = file.readinto(memoryview(content)[:length])
         except OSError as error:
             raise LocalError(f"the local block {block.hex()} cannot be read: {error}") from error
         if got != length:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import msgspec
@@ -22,7 +23,7 @@ from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.codec import U16, U32, U63, Decoder, encode
 from bitdustfs.core.records import JournalRef, Place, Record
 from bitdustfs.core.sealing import Kind, Sealer, Suite
-from bitdustfs.errors import DiskFull, LocalError, Malformed
+from bitdustfs.errors import DiskFull, LocalError
 from bitdustfs.units import GIB, MIB
 
 MAP_SIZE = 1024 * GIB  # sparse; never resized
@@ -32,7 +33,11 @@ OPEN, CLOSED = 0, 1
 
 
 class BlockRow(Record, frozen=True):
-    """What is known of one block. `acked`: positions whose suppliers hold their fragment, synced."""
+    """What is known of one block.
+
+    `length` grows with each batch while OPEN. CLOSED: `directory` is in place and all bytes synced.
+    `header` is set, synced, before the first put. `acked`: positions known to hold their fragment.
+    """
 
     state: int
     meta: bool
@@ -40,10 +45,10 @@ class BlockRow(Record, frozen=True):
     k: U16
     n: U16
     length: U32
+    directory: Place | None = None
     header: bytes = b""
     acked: tuple[int, ...] = ()
     local: bool = True
-    generation: U63 = 0
 
     @property
     def owed(self) -> tuple[int, ...]:
@@ -97,7 +102,7 @@ class Proposed(Record, frozen=True):
 
 _batches = Decoder(Batch, "journal batch", ROW_LIMIT)
 _rows = Decoder(BlockRow, "block row", 64 * 1024)
-_meta = {
+_meta: dict[str, Decoder[Any]] = {
     "checkpoint": Decoder(Checkpoint, "checkpoint row", ROW_LIMIT),
     "published": Decoder(Published, "published row", ROW_LIMIT),
     "proposed": Decoder(Proposed, "proposed row", ROW_LIMIT),
@@ -163,7 +168,7 @@ class State:
         """Committed batches of generations in (after, upto], oldest first."""
         with self._env.begin(db=self._journal) as txn, txn.cursor() as cursor:
             found = cursor.set_range(_u64(after + 1))
-            while found and (upto is None or cursor.key() <= _u64(upto)):
+            while found and (upto is None or bytes(cursor.key()) <= _u64(upto)):
                 plain = self._sealer.open_unreferenced_untrusted(cursor.value(), 0, Kind.BATCH)
                 yield _batches.decode_untrusted(plain)
                 found = cursor.next()
@@ -180,7 +185,8 @@ class State:
     def _row(self, name: str) -> Record | None:
         with self._env.begin(db=self._meta) as txn:
             raw = txn.get(name.encode())
-        return None if raw is None else _meta[name].decode_untrusted(raw)
+        row: Record | None = None if raw is None else _meta[name].decode_untrusted(raw)
+        return row
 
     def checkpoint(self) -> Checkpoint | None:
         row = self._row("checkpoint")
@@ -198,10 +204,7 @@ class State:
         return row
 
     def set_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Moves the tree's base and forgets the batches it contains, if they are published or moot.
-
-        The batches stay until a root covers them: publishing reads them.
-        """
+        """Moves the tree's base and forgets the batches it contains: the next root names the base."""
         with self._write(sync=True) as txn:
             txn.put(b"checkpoint", encode(checkpoint), db=self._meta)
             self._trim(txn, checkpoint.generation)
@@ -209,7 +212,7 @@ class State:
     def _trim(self, txn: lmdb.Transaction, upto: int) -> None:
         with txn.cursor(self._journal) as cursor:
             found = cursor.first()
-            while found and cursor.key() <= _u64(upto):
+            while found and bytes(cursor.key()) <= _u64(upto):
                 found = cursor.delete()
 
     def set_proposed(self, proposed: Proposed) -> None:
@@ -268,17 +271,3 @@ class State:
 
 def _u64(number: int) -> bytes:
     return number.to_bytes(8, "big")
-
-
-__all__ = [
-    "CLOSED",
-    "OPEN",
-    "Batch",
-    "BlockPart",
-    "BlockRow",
-    "Checkpoint",
-    "Malformed",
-    "Proposed",
-    "Published",
-    "State",
-]

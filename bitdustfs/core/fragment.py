@@ -48,9 +48,11 @@ def fragment_hash(vault: bytes, block: bytes, position: int, length: int, leaves
 def encode_block(content: Buffer, code: ErasureCode) -> list[Fragment]:
     """The n fragments of a block. `content` is padded with zeros to k equal slices."""
     per_slice = slice_length(len(content), code.k)
-    padded = bytearray(per_slice * code.k)
-    padded[: len(content)] = content
-    view = memoryview(padded)
+    if len(content) != per_slice * code.k:
+        padded = bytearray(per_slice * code.k)
+        padded[: len(content)] = content
+        content = padded
+    view = memoryview(content)
     slices: list[Buffer] = [view[i * per_slice : (i + 1) * per_slice] for i in range(code.k)]
     payloads = [*slices, *code.parity(slices)]
     return [Fragment(i, leaf_hashes(p), p) for i, p in enumerate(payloads)]

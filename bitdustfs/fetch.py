@@ -1,0 +1,212 @@
+"""Reads sealed extents from suppliers: one range from one of them when all is well, else k others.
+
+A healthy read asks the supplier of the slice for exactly the range. When that one fails, hangs or
+lies, k others are asked for the same range widened to whole leaves; each answer is checked against
+the signed header, so a liar is named and left out. Everything ends by a total deadline.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import trio
+
+from bitdustfs.core.erasure import ErasureCode
+from bitdustfs.core.fragment import check_leaves_untrusted, check_range_untrusted
+from bitdustfs.core.hashing import digest
+from bitdustfs.core.records import BlockHeader, Family, Place, open_header_untrusted
+from bitdustfs.core.spans import Piece, locate, slice_length, widen
+from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
+from bitdustfs.net.supplier import Supplier
+
+log = logging.getLogger(__name__)
+
+READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries included
+HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
+HEADERS_KEPT = 1024
+
+
+@dataclass
+class Health:
+    """What was seen of one supplier since the mount."""
+
+    damaged: int = 0  #: answers that failed their hash
+    failed: int = 0  #: calls that failed otherwise
+    served: int = 0
+    last_error: str = ""
+    reachable: bool = True
+
+    def ok(self) -> None:
+        self.served += 1
+        self.reachable = True
+
+    def fault(self, error: Exception) -> None:
+        """Notes a failure; damage is told apart from absence."""
+        self.last_error = str(error)
+        damage = isinstance(error, Malformed) or getattr(error, "code", "") == "damaged"
+        if damage:
+            self.damaged += 1
+        else:
+            self.failed += 1
+            self.reachable = isinstance(error, Refused)
+
+
+class Fetcher:
+    """Reads from the suppliers of a family. `suppliers` maps node key to its session."""
+
+    def __init__(self, family: Family, suppliers: Mapping[bytes, Supplier]) -> None:
+        self.family, self.suppliers = family, suppliers
+        self.health = {node: Health() for node in suppliers}
+        self._headers: OrderedDict[bytes, BlockHeader] = OrderedDict()
+        self._leaves: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+
+    async def fetch(self, place: Place) -> bytes:
+        """The sealed bytes at `place`, matching its hash; or Unavailable."""
+        with trio.move_on_after(READ_DEADLINE):
+            return await self._fetch(place)
+        raise Unavailable(
+            f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
+        )
+
+    async def _fetch(self, place: Place) -> bytes:
+        header = await self.header(place.block)
+        per_slice = slice_length(header.length, header.k)
+        pieces = list(locate(place.offset, place.length, per_slice))
+        direct = [await self._direct(header, piece) for piece in pieces]
+        if None not in direct:
+            sealed = b"".join(part for part in direct if part is not None)
+            if digest(sealed) == place.hash:
+                return sealed
+        # somebody failed or lied: this time check every leaf
+        proven = [await self._proven(header, piece) for piece in pieces]
+        sealed = b"".join(proven)
+        if digest(sealed) != place.hash:
+            raise Unavailable(f"block {place.block.hex()} does not hold what the tree names")
+        return sealed
+
+    def _supplier(self, header: BlockHeader, position: int) -> tuple[Supplier, Health]:
+        node = self.family.groups[header.group].members[position].node
+        return self.suppliers[node], self.health[node]
+
+    async def _direct(self, header: BlockHeader, piece: Piece) -> bytes | None:
+        supplier, health = self._supplier(header, piece.position)
+        try:
+            with trio.fail_after(HEDGE):
+                data = await supplier.read(
+                    header.block, piece.position, piece.start, piece.stop - piece.start
+                )
+        except (PeerError, trio.TooSlowError) as error:
+            health.fault(error)
+            return None
+        health.ok()
+        return data
+
+    async def _proven(self, header: BlockHeader, piece: Piece) -> bytes:
+        """The piece from its own supplier if every leaf proves right, else from k others."""
+        length = slice_length(header.length, header.k)
+        start, stop = widen(piece.start, piece.stop, length)
+        whole = None
+        with trio.move_on_after(HEDGE):
+            whole = await self._leaves_of(header, piece.position, start, stop)
+        if whole is None:
+            whole = await self._degraded(header, piece.position, start, stop)
+        return whole[piece.start - start : piece.stop - start]
+
+    async def _leaves_of(
+        self, header: BlockHeader, position: int, start: int, stop: int
+    ) -> bytes | None:
+        """Whole leaves of one fragment, proven; None (and a note in its health) when it fails."""
+        supplier, health = self._supplier(header, position)
+        try:
+            leaves = await self._leaf_hashes(header, position, supplier)
+            data = await supplier.read(header.block, position, start, stop - start)
+            check_range_untrusted(leaves, start, slice_length(header.length, header.k), data)
+        except (PeerError, Malformed) as error:
+            log.warning("supplier %s: %s", supplier.node.hex()[:12], error)
+            health.fault(error)
+            return None
+        health.ok()
+        return data
+
+    async def _leaf_hashes(self, header: BlockHeader, position: int, supplier: Supplier) -> bytes:
+        key = (header.block, position)
+        leaves = self._leaves.get(key)
+        if leaves is None:
+            leaves = (await supplier.head(header.block, position)).leaves
+            check_leaves_untrusted(header, position, leaves)
+            self._leaves[key] = leaves
+            if len(self._leaves) > HEADERS_KEPT:
+                self._leaves.popitem(last=False)
+        return leaves
+
+    async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
+        """The same leaves of fragment `position`, made from k others."""
+        others = sorted((p for p in range(header.n) if p != position), key=self._order(header))
+        got: dict[int, bytes] = {}
+
+        async def worker(nursery: trio.Nursery) -> None:
+            while others:
+                candidate = others.pop(0)
+                data = None
+                with trio.move_on_after(HEDGE) as hedge:
+                    data = await self._leaves_of(header, candidate, start, stop)
+                if hedge.cancelled_caught:
+                    self._supplier(header, candidate)[1].fault(TimeoutError("too slow"))
+                if data is not None:
+                    got[candidate] = data
+                    if len(got) >= header.k:
+                        nursery.cancel_scope.cancel()
+                    return
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(header.k):
+                nursery.start_soon(worker, nursery)
+        if len(got) < header.k:
+            raise Unavailable(
+                f"{len(got)} of the {header.k} suppliers needed gave their share of a block; "
+                "it can be read when more are back"
+            )
+        return bytes(ErasureCode(header.k, header.n).rebuild(got, [position])[0])
+
+    def _order(self, header: BlockHeader):  # type: ignore[no-untyped-def]
+        def rank(position: int) -> tuple[bool, int, int]:
+            health = self._supplier(header, position)[1]
+            return (not health.reachable, health.damaged, position)
+
+        return rank
+
+    async def header(self, block: bytes) -> BlockHeader:
+        """The signed header of a block, from whoever answers first with a genuine one."""
+        known = self._headers.get(block)
+        if known is not None:
+            return known
+        found: list[BlockHeader] = []
+
+        async def ask(node: bytes, position: int, nursery: trio.Nursery) -> None:
+            supplier, health = self.suppliers[node], self.health[node]
+            try:
+                head = await supplier.head(block, position)
+                header = open_header_untrusted(head.header, self.family.vault)
+                if header.block != block:
+                    raise Malformed("a header of another block")
+            except Refused as error:
+                if error.code != "not-found":
+                    health.fault(error)
+                return
+            except (PeerError, Malformed) as error:
+                health.fault(error)
+                return
+            found.append(header)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for group in self.family.groups:
+                for position, member in enumerate(group.members):
+                    nursery.start_soon(ask, member.node, position, nursery)
+        if not found:
+            raise Unavailable("no supplier that answers knows this block; try again later")
+        self._headers[block] = found[0]
+        if len(self._headers) > HEADERS_KEPT:
+            self._headers.popitem(last=False)
+        return found[0]

@@ -1,0 +1,290 @@
+"""Extents in, extents out: seals them into local blocks, reads them back from here or from suppliers.
+
+The only place that seals. Blocks grow in local files; `upload.py` brings closed ones to suppliers;
+`fetch.py` reads what is not here. One append runs at a time, so extents of one inode keep the order
+in which they were written.
+"""
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import trio
+
+from bitdustfs.cache.blockfiles import BlockFiles, append
+from bitdustfs.cache.state import CLOSED, OPEN, Batch, BlockPart, BlockRow, State
+from bitdustfs.core.block import ExtentEntry, InodeHint, encode_directory, new_block_id
+from bitdustfs.core.hashing import digest
+from bitdustfs.core.keys import ReadCapability
+from bitdustfs.core.records import Family, Place
+from bitdustfs.core.sealing import Kind, Sealer, Suite
+from bitdustfs.errors import Forged, LocalError
+from bitdustfs.fetch import Fetcher
+from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL, EXTENT_MAX, GIB, META_EXTENT_MAX, MIB
+
+PLAIN_CACHE = 24 * MIB  #: bytes of opened extents kept in memory
+FETCHED_LIMIT = 4 * GIB  #: bytes of fetched extents kept on disk, unless the mount says otherwise
+
+
+class Piece(NamedTuple):
+    """Plaintext to become one extent, and what the block's directory will say of it."""
+
+    kind: Kind
+    plain: bytes
+    inode: int = 0
+    offset: int = 0
+
+
+class _OpenBlock:
+    """A block that still grows. Only the appending thread touches it."""
+
+    def __init__(self, block: bytes, fd: int, meta: bool, sealer: Sealer) -> None:
+        self.id, self.fd, self.meta, self.sealer = block, fd, meta, sealer
+        self.length = 0
+        self.entries: list[ExtentEntry] = []
+        self.reported = 0  # entries that a batch already carries
+        self.synced = 0  # bytes that are on disk
+
+    @property
+    def full(self) -> bool:
+        return self.length >= BLOCK_FILL or len(self.entries) >= BLOCK_EXTENTS_MAX - 1
+
+
+class Store:
+    """The extents of one vault on this machine. `hints` tells paths and attributes for directories."""
+
+    def __init__(
+        self,
+        capability: ReadCapability,
+        state: State,
+        files: BlockFiles,
+        fetcher: Fetcher | None,
+        family: Family,
+        suite: Suite,
+        fetched_limit: int = FETCHED_LIMIT,
+    ) -> None:
+        self._capability, self._state, self._files = capability, state, files
+        self._suite, self._fetched_limit = suite, fetched_limit
+        self.fetcher, self.family = fetcher, family
+        self.birth_seq = 1
+        self.hints: Callable[[set[int]], list[InodeHint]] = lambda inodes: []
+        self.on_closed: Callable[[bytes], None] = lambda block: None
+        self._open: dict[bool, _OpenBlock] = {}
+        self._appending = trio.Lock()
+        self._sealers: OrderedDict[bytes, Sealer] = OrderedDict()
+        self._plain: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._plain_size = 0
+        self._fetching: dict[tuple[bytes, int], trio.Event] = {}
+
+    # -- writing
+
+    async def append(self, meta: bool, pieces: Sequence[Piece]) -> list[Place]:
+        """Seals `pieces` into the open block of data or of metadata; on disk after `sync_open`.
+
+        Raises DiskFull or LocalError; then none of the pieces exists.
+        """
+        async with self._appending:
+            places, closed = await trio.to_thread.run_sync(self._append, meta, pieces)
+        for block in closed:
+            self.on_closed(block)
+        return places
+
+    def _append(self, meta: bool, pieces: Sequence[Piece]) -> tuple[list[Place], list[bytes]]:
+        places: list[Place] = []
+        closed: list[bytes] = []
+        at = 0
+        while at < len(pieces):
+            block = self._open.get(meta)
+            if block is not None and block.full:
+                self._close(block)
+                closed.append(block.id)
+                block = None
+            if block is None:
+                block = self._create(meta)
+            at = self._fill(block, pieces, at, places)
+        return places, closed
+
+    def _fill(
+        self, block: _OpenBlock, pieces: Sequence[Piece], at: int, places: list[Place]
+    ) -> int:
+        """Appends pieces[at:] to `block` until it is full; returns the first one left."""
+        sealed_pieces: list[bytes] = []
+        entries: list[ExtentEntry] = []
+        length, now = block.length, time.time_ns()
+        room = BLOCK_EXTENTS_MAX - 1 - len(block.entries)
+        while at < len(pieces) and length < BLOCK_FILL and len(entries) < room:
+            piece = pieces[at]
+            limit = EXTENT_MAX if piece.kind == Kind.DATA else META_EXTENT_MAX
+            if len(piece.plain) > limit:
+                raise ValueError(f"an extent of {len(piece.plain)} bytes exceeds {limit}")
+            ordinal = len(block.entries) + len(entries)
+            sealed = block.sealer.seal(self._suite, ordinal, piece.kind, piece.plain)
+            entry = ExtentEntry(
+                ordinal,
+                piece.kind,
+                length,
+                len(sealed),
+                digest(sealed),
+                piece.inode,
+                piece.offset,
+                len(piece.plain),
+                now,
+                self.birth_seq,
+            )
+            entries.append(entry)
+            sealed_pieces.append(sealed)
+            length += len(sealed)
+            at += 1
+        append(block.fd, sealed_pieces, block.length)
+        block.length = length
+        block.entries += entries
+        places += [Place(block.id, e.ordinal, e.offset, e.length, e.hash) for e in entries]
+        return at
+
+    def _create(self, meta: bool) -> _OpenBlock:
+        group = self.family.groups[0]
+        block_id = new_block_id(self.birth_seq)
+        row = BlockRow(OPEN, meta, 0, group.meta_k if meta else group.k, group.n, 0)
+        self._state.put_block(block_id, row, sync=False)
+        fd = self._files.create(block_id)
+        block = _OpenBlock(block_id, fd, meta, self._sealer(block_id))
+        self._open[meta] = block
+        return block
+
+    def _close(self, block: _OpenBlock) -> None:
+        """Appends the directory, syncs, and records the block as closed."""
+        hints = self.hints({e.inode for e in block.entries if e.inode})
+        plain = encode_directory(block.entries, hints)
+        ordinal = len(block.entries)
+        sealed = block.sealer.seal(self._suite, ordinal, Kind.DIRECTORY, plain)
+        append(block.fd, [sealed], block.length)
+        os.fdatasync(block.fd)
+        directory = Place(block.id, ordinal, block.length, len(sealed), digest(sealed))
+        group = self.family.groups[0]
+        k = group.meta_k if block.meta else group.k
+        length = block.length + len(sealed)
+        row = BlockRow(CLOSED, block.meta, 0, k, group.n, length, directory)
+        self._state.put_block(block.id, row)
+        os.close(block.fd)
+        del self._open[block.meta]
+
+    async def close_open(self) -> None:
+        """Closes the open blocks that hold anything: what is in them can be uploaded."""
+        async with self._appending:
+            blocks = [b for b in self._open.values() if b.entries]
+            for block in blocks:
+                await trio.to_thread.run_sync(self._close, block)
+        for block in blocks:
+            self.on_closed(block.id)
+
+    def take_parts(self) -> tuple[BlockPart, ...]:
+        """What open blocks gained since the last call, for the batch about to be committed.
+
+        No await here or between this and taking the batch: both belong to one commit.
+        """
+        parts = []
+        for block in self._open.values():
+            if len(block.entries) > block.reported:
+                new = tuple(block.entries[block.reported :])
+                parts.append(BlockPart(block.id, new[-1].offset + new[-1].length, new))
+                block.reported = len(block.entries)
+        return tuple(parts)
+
+    def commit(self, batch: Batch, sync: bool) -> None:
+        """In a thread: syncs what the batch refers to, then commits the batch (promise 3)."""
+        for block in list(self._open.values()):
+            if block.synced < block.length:
+                length = block.length
+                try:
+                    os.fdatasync(block.fd)
+                except OSError as error:
+                    if error.errno != 9:  # EBADF: closed, hence synced, meanwhile
+                        raise LocalError(f"this machine's disk failed: {error}") from error
+                block.synced = length
+        self._state.append(batch, sync)
+
+    def recover_open(self) -> list[bytes]:
+        """After a crash: closes blocks left open, at their committed length; drops empty ones."""
+        entries: dict[bytes, list[ExtentEntry]] = {}
+        for batch in self._state.batches():
+            for part in batch.parts:
+                entries.setdefault(part.block, []).extend(part.entries)
+        closed = []
+        for block_id, row in self._state.blocks():
+            if row.state != OPEN:
+                continue
+            if row.length == 0:
+                self._state.forget_block(block_id)
+                self._files.remove(block_id)
+                continue
+            fd = self._files.reopen(block_id, row.length)
+            block = _OpenBlock(block_id, fd, row.meta, self._sealer(block_id))
+            block.length, block.entries = row.length, entries.get(block_id, [])
+            self._open[row.meta] = block
+            self._close(block)
+            closed.append(block_id)
+        return closed
+
+    def _sealer(self, block: bytes) -> Sealer:
+        sealer = self._sealers.get(block)
+        if sealer is None:
+            own = self._capability
+            sealer = Sealer(own.content_key, own.vault_id, block, own.epoch)
+            self._sealers[block] = sealer
+            if len(self._sealers) > 256:
+                self._sealers.popitem(last=False)
+        return sealer
+
+    # -- reading
+
+    async def read_extent(self, place: Place, kind: Kind) -> bytes:
+        """The plaintext at `place`. Raises Unavailable when too few suppliers can give it.
+
+        Several readers of one extent fetch it once. Never anything but what the owner wrote there.
+        """
+        key = (place.block, place.ordinal)
+        while True:
+            plain = self._plain.get(key) or self._open_local(place, kind)
+            if plain is not None:
+                self._remember(key, plain)
+                return plain
+            under_way = self._fetching.get(key)
+            if under_way is None:
+                break
+            await under_way.wait()
+        if self.fetcher is None:
+            raise LocalError(f"block {place.block.hex()} is not on this machine")
+        done = self._fetching[key] = trio.Event()
+        try:
+            sealed = await self.fetcher.fetch(place)
+            self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit)
+            plain = self._sealer(place.block).open_untrusted(
+                sealed, place.hash, place.ordinal, kind
+            )
+        finally:
+            del self._fetching[key]
+            done.set()
+        self._remember(key, plain)
+        return plain
+
+    def _open_local(self, place: Place, kind: Kind) -> bytes | None:
+        """The plaintext from this machine's files, or None; what fails its hash is not here."""
+        sealer = self._sealer(place.block)
+        for read in (self._files.read, self._files.read_fetched):
+            sealed = read(place.block, place.offset, place.length)
+            if sealed is None:
+                continue
+            try:
+                return sealer.open_untrusted(sealed, place.hash, place.ordinal, kind)
+            except Forged:
+                continue
+        return None
+
+    def _remember(self, key: tuple[bytes, int], plain: bytes) -> None:
+        old = self._plain.pop(key, b"")
+        self._plain[key] = plain
+        self._plain_size += len(plain) - len(old)
+        while self._plain_size > PLAIN_CACHE:
+            self._plain_size -= len(self._plain.popitem(last=False)[1])

@@ -1,0 +1,323 @@
+"""The vault's metadata as one sorted map: an overlay in memory over immutable leaves.
+
+Reading and changing is done by *plain functions* that get a `Transaction`: they read what they need,
+check, and collect changes. If a leaf is not in memory, the function is abandoned, the leaf fetched,
+and the function run again from its start; its changes are applied at once when it returns. So one
+POSIX call is atomic without locks: there is no await between its first read and its last change.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Concatenate, ParamSpec, TypeVar
+
+import trio
+from sortedcontainers import SortedDict
+
+from bitdustfs.core.leaves import (
+    Index,
+    Leaf,
+    Ref,
+    decode_index_untrusted,
+    decode_leaf_untrusted,
+    encode_index,
+    encode_leaf,
+    merge_items,
+    split_items,
+    split_refs,
+)
+from bitdustfs.core.records import Place
+from bitdustfs.core.sealing import Kind
+from bitdustfs.errors import Malformed, Unavailable
+from bitdustfs.store import Piece, Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NODES_KEPT = 256  #: decoded leaves and index parts in memory (about 150 KB each)
+
+
+class _Missing(Exception):
+    """A transaction needs a node that is not in memory."""
+
+    def __init__(self, place: Place, kind: Kind) -> None:
+        self.place, self.kind = place, kind
+
+
+class Transaction:
+    """One call's view of the tree, with its own changes on top."""
+
+    def __init__(self, tree: "Tree", pinned: dict[bytes, Leaf | Index]) -> None:
+        self._tree, self._pinned = tree, pinned
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value at `key`, or None."""
+        if key in self.changes:
+            return self.changes[key]
+        return self._tree.peek(key, self._pinned)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self.changes[key] = None
+
+    def scan(self, low: bytes, high: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Items with low <= key < high, in order. Changes made while scanning are not seen."""
+        own = SortedDict((k, v) for k, v in self.changes.items() if low <= k < high)
+        layers = [own, *self._tree.layers()]
+        return _merged(layers, self._tree.base_items(low, high, reverse, self._pinned),
+                       low, high, reverse)  # fmt: skip
+
+    def floor(self, low: bytes, key: bytes) -> tuple[bytes, bytes] | None:
+        """The last item with low <= its key <= `key`, or None."""
+        return next(self.scan(low, key + b"\0", reverse=True), None)
+
+
+def _merged(
+    layers: list[SortedDict],
+    base: Iterator[tuple[bytes, bytes]],
+    low: bytes,
+    high: bytes,
+    reverse: bool,
+) -> Iterator[tuple[bytes, bytes]]:
+    """Sorted items of `base` under `layers` (the first wins, None hides)."""
+    heads: list[Iterator[bytes]] = [
+        layer.irange(low, high, inclusive=(True, False), reverse=reverse) for layer in layers
+    ]
+    keys: list[bytes | None] = [next(head, None) for head in heads]
+    item = next(base, None)
+    pick = max if reverse else min
+    while True:
+        candidates = [k for k in keys if k is not None]
+        if item is not None:
+            candidates.append(item[0])
+        if not candidates:
+            return
+        key = pick(candidates)
+        value: bytes | None = None
+        found = False
+        for number, layer in enumerate(layers):
+            if keys[number] == key:
+                if not found:
+                    value, found = layer[key], True
+                keys[number] = next(heads[number], None)
+        if item is not None and item[0] == key:
+            if not found:
+                value = item[1]
+            item = next(base, None)
+        if value is not None:
+            yield key, value
+
+
+class Tree:
+    """`base`: place of the index, None for an empty vault. `store` reads and writes its nodes."""
+
+    def __init__(self, store: Store, base: Place | None) -> None:
+        self._store, self.base = store, base
+        self.overlay: SortedDict = SortedDict()  # changed since the last checkpoint
+        self.frozen: SortedDict | None = None  # while a checkpoint is written
+        self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
+        self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def run(
+        self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """`function(transaction, ...)` run against what is there; its changes applied as one.
+
+        It may be run several times: it must not do anything but read, check and collect.
+        """
+        pinned: dict[bytes, Leaf | Index] = {}
+        while True:
+            transaction = Transaction(self, pinned)
+            try:
+                result = function(transaction, *args, **kwargs)
+            except _Missing as missing:
+                pinned[missing.place.hash] = await self._load(missing.place, missing.kind)
+                continue
+            if transaction.changes:
+                self.apply(transaction.changes)
+            return result
+
+    def apply(self, changes: dict[bytes, bytes | None]) -> None:
+        """Takes changes into the overlay and the batch being collected."""
+        self.overlay.update(changes)
+        self.batch.update(changes)
+        self.on_change()
+
+    def take_batch(self) -> dict[bytes, bytes | None]:
+        """The changes since the last call; the caller commits them or puts them back."""
+        batch, self.batch = self.batch, {}
+        return batch
+
+    def put_back(self, batch: dict[bytes, bytes | None]) -> None:
+        """A commit failed: its changes go under those made since."""
+        self.batch = {**batch, **self.batch}
+
+    # -- reading
+
+    def layers(self) -> list[SortedDict]:
+        return [self.overlay] if self.frozen is None else [self.overlay, self.frozen]
+
+    def peek(self, key: bytes, pinned: dict[bytes, Leaf | Index]) -> bytes | None:
+        for layer in self.layers():
+            if key in layer:
+                value: bytes | None = layer[key]
+                return value
+        if self.base is None:
+            return None
+        index = self._index(self.base, pinned)
+        chunk = self._index(index.refs[index.find(key)].place, pinned)
+        return self._leaf(chunk.refs[chunk.find(key)].place, pinned).find(key)
+
+    def base_items(
+        self, low: bytes, high: bytes, reverse: bool, pinned: dict[bytes, Leaf | Index]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Items of the leaves alone, in order."""
+        if self.base is None:
+            return
+        index = self._index(self.base, pinned)
+        for chunk_ref in _covering(index, low, high, reverse):
+            chunk = self._index(chunk_ref.place, pinned)
+            for leaf_ref in _covering(chunk, low, high, reverse):
+                leaf = self._leaf(leaf_ref.place, pinned)
+                pairs = list(zip(leaf.keys, leaf.values, strict=True))
+                for key, value in reversed(pairs) if reverse else pairs:
+                    if low <= key < high:
+                        yield key, value
+
+    def _index(self, place: Place, pinned: dict[bytes, Leaf | Index]) -> Index:
+        node = self._node(place, Kind.INDEX, pinned)
+        assert isinstance(node, Index)
+        return node
+
+    def _leaf(self, place: Place, pinned: dict[bytes, Leaf | Index]) -> Leaf:
+        node = self._node(place, Kind.LEAF, pinned)
+        assert isinstance(node, Leaf)
+        return node
+
+    def _node(self, place: Place, kind: Kind, pinned: dict[bytes, Leaf | Index]) -> Leaf | Index:
+        node = pinned.get(place.hash) or self._nodes.get(place.hash)
+        if node is None:
+            raise _Missing(place, kind)
+        return node
+
+    async def _load(self, place: Place, kind: Kind) -> Leaf | Index:
+        node = self._nodes.get(place.hash)
+        if node is None:
+            plain = await self._store.read_extent(place, kind)
+            decode = decode_leaf_untrusted if kind == Kind.LEAF else decode_index_untrusted
+            try:
+                node = decode(plain)
+            except Malformed as error:
+                raise Unavailable(f"the tree is damaged: {error}") from error
+            self._nodes[place.hash] = node
+            if len(self._nodes) > NODES_KEPT:
+                self._nodes.popitem(last=False)
+        else:
+            self._nodes.move_to_end(place.hash)
+        return node
+
+    # -- checkpoint
+
+    def freeze(self) -> None:
+        """Starts a checkpoint: what is in the overlay now is what it will write. No await inside."""
+        assert self.frozen is None
+        self.frozen, self.overlay = self.overlay, SortedDict()
+
+    def thaw(self) -> None:
+        """Gives a failed checkpoint up: everything is in the overlay again."""
+        if self.frozen is not None:
+            self.frozen.update(self.overlay)
+            self.overlay, self.frozen = self.frozen, None
+
+    async def write_frozen(self) -> Place | None:
+        """Rewrites the leaves that the frozen overlay touches, and the index above; its place."""
+        assert self.frozen is not None
+        changes: list[tuple[bytes, bytes | None]] = list(self.frozen.items())
+        chunks: list[Ref] = []
+        if self.base is None:
+            refs = await self._write_leaves(merge_items([], changes), b"")
+            chunks = await self._write_chunks(refs)
+        else:
+            index = await self._load_index(self.base)
+            for chunk_ref, part in _partition(index, changes):
+                if not part:
+                    chunks.append(chunk_ref)
+                    continue
+                chunk = await self._load_index(chunk_ref.place)
+                chunks += await self._rewrite_chunk(chunk, part)
+        if not chunks:
+            return None
+        chunks[0] = Ref(b"", chunks[0].place)
+        [place] = await self._store.append(True, [Piece(Kind.INDEX, encode_index(chunks))])
+        return place
+
+    async def _rewrite_chunk(
+        self, chunk: Index, changes: list[tuple[bytes, bytes | None]]
+    ) -> list[Ref]:
+        refs: list[Ref] = []
+        for leaf_ref, part in _partition(chunk, changes):
+            if not part:
+                refs.append(leaf_ref)
+                continue
+            leaf = await self._load(leaf_ref.place, Kind.LEAF)
+            assert isinstance(leaf, Leaf)
+            items = merge_items(zip(leaf.keys, leaf.values, strict=True), part)
+            refs += await self._write_leaves(items, leaf_ref.low)
+        return await self._write_chunks(refs)
+
+    async def _write_leaves(self, items: list[tuple[bytes, bytes]], low: bytes) -> list[Ref]:
+        leaves = await trio.to_thread.run_sync(
+            lambda: [(part[0][0], encode_leaf(part)) for part in split_items(items)]
+        )
+        places = await self._store.append(True, [Piece(Kind.LEAF, plain) for _, plain in leaves])
+        refs = [Ref(key, place) for (key, _), place in zip(leaves, places, strict=True)]
+        return [Ref(low, refs[0].place), *refs[1:]] if refs else []
+
+    async def _write_chunks(self, refs: list[Ref]) -> list[Ref]:
+        if not refs:
+            return []
+        parts = list(split_refs(refs))
+        places = await self._store.append(
+            True, [Piece(Kind.INDEX, encode_index(part)) for part in parts]
+        )
+        return [Ref(part[0].low, place) for part, place in zip(parts, places, strict=True)]
+
+    async def _load_index(self, place: Place) -> Index:
+        node = await self._load(place, Kind.INDEX)
+        assert isinstance(node, Index)
+        return node
+
+    def finish_checkpoint(self, base: Place | None) -> None:
+        """The checkpoint is committed: leaves replace the frozen overlay. No await inside."""
+        self.base, self.frozen = base, None
+
+
+def _covering(index: Index, low: bytes, high: bytes, reverse: bool) -> Iterator[Ref]:
+    """Entries of an index level that may hold keys in [low, high)."""
+    first = index.find(low)
+    last = first
+    while last + 1 < len(index.refs) and index.refs[last + 1].low < high:
+        last += 1
+    numbers = range(first, last + 1)
+    for number in reversed(numbers) if reverse else numbers:
+        yield index.refs[number]
+
+
+def _partition(
+    index: Index, changes: list[tuple[bytes, bytes | None]]
+) -> Iterator[tuple[Ref, list[tuple[bytes, bytes | None]]]]:
+    """Each entry of an index level with the changes that fall into it."""
+    at = 0
+    for number, ref in enumerate(index.refs):
+        end = at
+        if number + 1 < len(index.refs):
+            boundary = index.refs[number + 1].low
+            while end < len(changes) and changes[end][0] < boundary:
+                end += 1
+        else:
+            end = len(changes)
+        yield ref, changes[at:end]
+        at = end

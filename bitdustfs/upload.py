@@ -1,0 +1,179 @@
+"""Brings closed blocks to their suppliers, in the background, until every position is served.
+
+For each block: load, encode, sign its header (synced before the first put), put n fragments at once,
+record who acknowledged. A supplier that fails leaves its position owed; the block is tried again
+later. Nothing is redone because somebody flaps: only owed positions are put.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+import msgspec
+import trio
+
+from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.state import CLOSED, BlockRow, State
+from bitdustfs.core.erasure import ErasureCode
+from bitdustfs.core.fragment import Fragment, encode_block, sign_header
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.records import Ballot
+from bitdustfs.core.spans import slice_length
+from bitdustfs.errors import BitdustError, PeerError, Refused
+from bitdustfs.fetch import Fetcher
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 45 MiB a block at 4/7)
+RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
+
+
+class Uploader:
+    """Owed blocks of one vault. `ballot` and `seq` tell what puts carry; None while read-only."""
+
+    def __init__(
+        self,
+        key: VaultKey,
+        state: State,
+        files: BlockFiles,
+        fetcher: Fetcher,
+        ballot: Callable[[], tuple[Ballot, int] | None],
+        on_fenced: Callable[[], None],
+    ) -> None:
+        self._key, self._state, self._files, self._fetcher = key, state, files, fetcher
+        self._ballot, self._on_fenced = ballot, on_fenced
+        self._rows = {b: row for b, row in state.blocks() if row.state == CLOSED and row.owed}
+        self._busy: set[bytes] = set()
+        self._wake = trio.Event()
+        self._changed = trio.Event()
+        self._epoch = 0
+        self.failure: BitdustError | None = None
+
+    def add(self, block: bytes) -> None:
+        """A block was closed."""
+        row = self._state.block(block)
+        if row is not None:
+            self._rows[block] = row
+            self.kick()
+
+    def kick(self) -> None:
+        """Somebody waits, or a supplier came back: try now what is owed."""
+        self._wake.set()
+
+    @property
+    def owed(self) -> dict[bytes, BlockRow]:
+        """Blocks that some position still lacks."""
+        return dict(self._rows)
+
+    def waiting(self) -> list[bytes]:
+        """Blocks that a root may not name yet (promise 3), oldest first."""
+        return [block for block, row in self._rows.items() if not _enough(row)]
+
+    async def wait_acknowledged(self, blocks: Iterable[bytes]) -> None:
+        """Returns when every block has the acknowledgements a root needs."""
+        wanted = set(blocks)
+        while any(b in wanted for b in self.waiting()):
+            if self.failure is not None:
+                raise self.failure
+            self.kick()
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        pause = RETRY_FIRST
+        async with trio.open_nursery() as nursery:
+            limiter = trio.Semaphore(IN_FLIGHT)
+            while True:
+                self._wake = trio.Event()
+                before = self._owed_positions()
+                await self._round(nursery, limiter)
+                progress = self._owed_positions() < before
+                pause = RETRY_FIRST if progress else min(pause * 2, RETRY_MAX)
+                with trio.move_on_after(pause if self._rows else float("inf")):
+                    await self._wake.wait()
+
+    def _owed_positions(self) -> int:
+        return sum(len(row.owed) for row in self._rows.values())
+
+    async def _round(self, nursery: trio.Nursery, limiter: trio.Semaphore) -> None:
+        """One attempt at every owed block; blocks without enough acknowledgements first."""
+        if self._ballot() is None:
+            return
+        for block, _ in sorted(self._rows.items(), key=lambda item: _enough(item[1])):
+            await limiter.acquire()
+            nursery.start_soon(self._deliver_one, block, limiter)
+        for _ in range(IN_FLIGHT):
+            await limiter.acquire()
+        for _ in range(IN_FLIGHT):
+            limiter.release()
+
+    async def _deliver_one(self, block: bytes, limiter: trio.Semaphore) -> None:
+        try:
+            await self._deliver(block)
+        except BitdustError as error:
+            log.error("block %s cannot be uploaded: %s", block.hex(), error)
+            self.failure = error
+        finally:
+            limiter.release()
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def _deliver(self, block: bytes) -> None:
+        row = self._rows[block]
+        writer = self._ballot()
+        if writer is None:
+            return
+        fragments = await trio.to_thread.run_sync(self._encode, block, row)
+        row = await self._ensure_header(block, row, fragments, *writer)
+        acked: list[int] = []
+        async with trio.open_nursery() as nursery:
+            for position in row.owed:
+                nursery.start_soon(self._put, block, row, fragments[position], writer[0], acked)
+        if acked:
+            row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *acked})))
+            await trio.to_thread.run_sync(self._state.put_block, block, row)
+            self._rows[block] = row
+        if not row.owed:
+            del self._rows[block]
+
+    def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
+        padded = slice_length(row.length, row.k) * row.k
+        content = self._files.load(block, row.length, padded)
+        return encode_block(content, ErasureCode(row.k, row.n))
+
+    async def _ensure_header(
+        self, block: bytes, row: BlockRow, fragments: list[Fragment], ballot: Ballot, seq: int
+    ) -> BlockRow:
+        if row.header:
+            return row
+        assert row.directory is not None
+        header = sign_header(
+            self._key.signing, fragments, block=block, group=row.group, k=row.k, key_epoch=0,
+            length=row.length, directory=row.directory, ballot=ballot, seq=seq,
+        )  # fmt: skip
+        row = msgspec.structs.replace(row, header=header)
+        await trio.to_thread.run_sync(self._state.put_block, block, row)
+        self._rows[block] = row
+        return row
+
+    async def _put(
+        self, block: bytes, row: BlockRow, fragment: Fragment, ballot: Ballot, acked: list[int]
+    ) -> None:
+        member = self._fetcher.family.groups[row.group].members[fragment.position]
+        health = self._fetcher.health[member.node]
+        try:
+            await self._fetcher.suppliers[member.node].put(
+                block, fragment.position, ballot, row.header, fragment.leaves, fragment.payload
+            )
+        except PeerError as error:
+            health.fault(error)
+            if isinstance(error, Refused) and error.code == "fenced":
+                self._on_fenced()
+            log.debug("%s owes %s: %s", member.node.hex()[:12], block.hex(), error)
+            return
+        health.ok()
+        acked.append(fragment.position)
+
+
+def _enough(row: BlockRow) -> bool:
+    return len(row.acked) >= acknowledgements_needed(row.k, row.n)
