@@ -120,6 +120,7 @@ class Tree:
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
         self.on_change: Callable[[], None] = lambda: None
+        self._versions: dict[int, int] = {}
 
     async def run(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -145,6 +146,13 @@ class Tree:
         self.overlay.update(changes)
         self.batch.update(changes)
         self.on_change()
+
+    def version(self, inode: int) -> int:
+        """Changes whenever sealed extents of the inode are mapped: readers then look again."""
+        return self._versions.get(inode, 0)
+
+    def bump(self, inode: int) -> None:
+        self._versions[inode] = self._versions.get(inode, 0) + 1
 
     def take_batch(self) -> dict[bytes, bytes | None]:
         """The changes since the last call; the caller commits them or puts them back."""
@@ -201,6 +209,8 @@ class Tree:
         node = pinned.get(place.hash) or self._nodes.get(place.hash)
         if node is None:
             raise _Missing(place, kind)
+        if place.hash in self._nodes:
+            self._nodes.move_to_end(place.hash)
         return node
 
     async def _load(self, place: Place, kind: Kind) -> Leaf | Index:
@@ -215,8 +225,6 @@ class Tree:
             self._nodes[place.hash] = node
             if len(self._nodes) > NODES_KEPT:
                 self._nodes.popitem(last=False)
-        else:
-            self._nodes.move_to_end(place.hash)
         return node
 
     # -- checkpoint

@@ -110,15 +110,11 @@ class Orphan(Item):
     more: dict[str, Any] = {}
 
 
-_decoders = {
-    kind: Decoder(kind, f"{kind.__name__.lower()} item", ITEM_MAX)
-    for kind in (Inode, Entry, Extent, Xattr, Counters, Orphan)
-}
-decode_inode = _decoders[Inode].decode_untrusted
-decode_entry = _decoders[Entry].decode_untrusted
-decode_extent = _decoders[Extent].decode_untrusted
-decode_xattr = _decoders[Xattr].decode_untrusted
-decode_counters = _decoders[Counters].decode_untrusted
+decode_inode = Decoder(Inode, "inode item", ITEM_MAX).decode_untrusted
+decode_entry = Decoder(Entry, "entry item", ITEM_MAX).decode_untrusted
+decode_extent = Decoder(Extent, "extent item", ITEM_MAX).decode_untrusted
+decode_xattr = Decoder(Xattr, "xattr item", ITEM_MAX).decode_untrusted
+decode_counters = Decoder(Counters, "counters item", ITEM_MAX).decode_untrusted
 
 
 def encode_item(item: Item) -> bytes:

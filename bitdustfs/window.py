@@ -1,0 +1,155 @@
+"""Dirty bytes of one inode: written, not yet sealed; and those being sealed right now.
+
+A window belongs to the inode, not to a handle. Segments never cross a multiple of EXTENT_MAX, never
+overlap, and become one extent each. What is being sealed stays readable, and a truncate that comes
+meanwhile shortens it: `valid` says how much of it still counts when it is done.
+"""
+
+from dataclasses import dataclass
+
+from sortedcontainers import SortedDict
+
+from bitdustfs.core.spans import split_aligned
+from bitdustfs.units import EXTENT_MAX
+
+
+@dataclass
+class Sealing:
+    """A segment on its way into an extent. Bytes [0, valid) of `data` still count."""
+
+    offset: int
+    data: bytes
+    valid: int
+
+
+@dataclass
+class Tally:
+    """Dirty bytes of all windows together."""
+
+    dirty: int = 0
+
+
+class Window:
+    """Dirty state of one inode; `size` is the file's true length in bytes while it exists."""
+
+    def __init__(self, size: int, tally: Tally) -> None:
+        self.size = size
+        self.segments: SortedDict = SortedDict()  # offset -> bytearray
+        self.sealing: list[Sealing] = []
+        self.dirty = 0  # bytes in segments
+        self._tally = tally
+        self.inline = False  # the item holds the content: the window must hold all of it, too
+
+    @property
+    def empty(self) -> bool:
+        return not self.segments and not self.sealing
+
+    def _count(self, change: int) -> None:
+        self.dirty += change
+        self._tally.dirty += change
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Takes `data`; the file grows when it reaches beyond its end."""
+        at = 0
+        for start, length in split_aligned(offset, len(data), EXTENT_MAX):
+            self._put(start, data[at : at + length])
+            at += length
+        self.size = max(self.size, offset + len(data))
+
+    def _put(self, start: int, data: bytes) -> None:
+        base = start - start % EXTENT_MAX
+        stop = start + len(data)
+        touching = [
+            o
+            for o in self.segments.irange(base, stop)
+            if o + len(self.segments[o]) >= start and o < base + EXTENT_MAX
+        ]
+        if len(touching) == 1 and touching[0] <= start:  # appends and overwrites, the usual case
+            segment = self.segments[touching[0]]
+            before, at = len(segment), start - touching[0]
+            segment[at : at + len(data)] = data
+            self._count(len(segment) - before)
+            return
+        merged_start = min([start, *touching])
+        merged_stop = max([stop, *(o + len(self.segments[o]) for o in touching)])
+        merged = bytearray(merged_stop - merged_start)
+        for o in touching:
+            old = self.segments.pop(o)
+            merged[o - merged_start : o - merged_start + len(old)] = old
+            self._count(-len(old))
+        merged[start - merged_start : stop - merged_start] = data
+        self.segments[merged_start] = merged
+        self._count(len(merged))
+
+    def truncate(self, size: int) -> None:
+        """Cuts everything beyond `size`, also what is being sealed; or lengthens the file."""
+        for o in list(self.segments.irange(max(0, size - EXTENT_MAX))):
+            segment = self.segments[o]
+            keep = max(0, size - o)
+            if keep < len(segment):
+                self._count(-(len(segment) - keep))
+                del segment[keep:]
+            if not segment:
+                del self.segments[o]
+        for piece in self.sealing:
+            piece.valid = max(0, min(piece.valid, size - piece.offset))
+        self.size = size
+
+    def take(self, full_only: bool, limit: int) -> list[Sealing]:
+        """Moves about `limit` bytes of segments to `sealing`, in order of offset.
+
+        `full_only` leaves those that may still grow.
+        """
+        chosen: list[int] = []
+        size = 0
+        for o, segment in self.segments.items():
+            if size >= limit:
+                break
+            if not full_only or len(segment) == EXTENT_MAX:
+                chosen.append(o)
+                size += len(segment)
+        taken = []
+        for o in chosen:
+            data = bytes(self.segments.pop(o))
+            self._count(-len(data))
+            taken.append(Sealing(o, data, len(data)))
+        self.sealing += taken
+        return taken
+
+    def put_back(self, taken: list[Sealing]) -> None:
+        """Sealing failed: the bytes are dirty again, under anything written since."""
+        for piece in taken:
+            self.sealing.remove(piece)
+            newer = {o: bytes(s) for o, s in self.segments.items()}
+            if piece.valid:
+                self._put(piece.offset, piece.data[: piece.valid])
+                for o, data in newer.items():
+                    self._put(o, data)
+
+    def done(self, taken: list[Sealing]) -> None:
+        """The pieces are in the tree."""
+        self.sealing = [piece for piece in self.sealing if piece not in taken]
+
+    def overlay(self, offset: int, buffer: bytearray) -> None:
+        """Lays dirty bytes over `buffer`, which holds the file's bytes from `offset` on."""
+        for piece in self.sealing:
+            _lay(buffer, offset, piece.offset, piece.data[: piece.valid])
+        first = offset - offset % EXTENT_MAX
+        for o in self.segments.irange(first, offset + len(buffer)):
+            _lay(buffer, offset, o, self.segments[o])
+
+    def covers(self, offset: int, length: int) -> bool:
+        """Whether dirty segments alone hold the whole range."""
+        at = offset
+        for o in self.segments.irange(offset - offset % EXTENT_MAX, offset + length):
+            if o > at:
+                return False
+            at = max(at, o + len(self.segments[o]))
+        return at >= offset + length
+
+
+def _lay(buffer: bytearray, base: int, offset: int, data: bytes | bytearray) -> None:
+    """Copies the part of `data` (at file offset `offset`) that falls into `buffer` (at `base`)."""
+    start, stop = max(base, offset), min(base + len(buffer), offset + len(data))
+    if start < stop:
+        buffer[start - base : stop - base] = data[start - offset : stop - offset]
