@@ -192,6 +192,18 @@ class Store:
                 block.reported = len(block.entries)
         return tuple(parts)
 
+    @property
+    def unclosed(self) -> int:
+        """Bytes in open blocks."""
+        return sum(block.length for block in self._open.values())
+
+    def put_back_parts(self, parts: tuple[BlockPart, ...]) -> None:
+        """A commit failed: its parts are due again."""
+        for part in parts:
+            for block in self._open.values():
+                if block.id == part.block:
+                    block.reported -= len(part.entries)
+
     def commit(self, batch: Batch, sync: bool) -> None:
         """In a thread: syncs what the batch refers to, then commits the batch (promise 3)."""
         for block in list(self._open.values()):

@@ -19,7 +19,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import acknowledgements_needed
 from bitdustfs.core.records import Ballot
 from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import BitdustError, PeerError, Refused
+from bitdustfs.errors import BitdustError, PeerError, Refused, Superseded
 from bitdustfs.fetch import Fetcher
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,10 @@ class Uploader:
         return [block for block, row in self._rows.items() if not _enough(row)]
 
     async def wait_acknowledged(self, blocks: Iterable[bytes]) -> None:
-        """Returns when every block has the acknowledgements a root needs."""
+        """Returns when every block has the acknowledgements a root needs.
+
+        Raises Superseded when suppliers refuse this writer, LocalError when a block cannot be read.
+        """
         wanted = set(blocks)
         while any(b in wanted for b in self.waiting()):
             if self.failure is not None:
@@ -168,6 +171,7 @@ class Uploader:
         except PeerError as error:
             health.fault(error)
             if isinstance(error, Refused) and error.code == "fenced":
+                self.failure = Superseded("another machine took this vault over")
                 self._on_fenced()
             log.debug("%s owes %s: %s", member.node.hex()[:12], block.hex(), error)
             return

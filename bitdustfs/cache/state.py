@@ -164,6 +164,16 @@ class State:
             grown = msgspec.structs.replace(row, length=part.length)
             txn.put(part.block, encode(grown), db=self._blocks)
 
+    def sync(self) -> None:
+        """Makes every commit so far survive power loss."""
+        with self._lock:
+            self._env.sync(True)
+
+    def journal_bytes(self) -> int:
+        """Bytes of the batches since the checkpoint."""
+        with self._env.begin(db=self._journal) as txn, txn.cursor() as cursor:
+            return sum(len(raw) for raw in cursor.iternext(keys=False, values=True))
+
     def batches(self, after: int = 0, upto: int | None = None) -> Iterator[Batch]:
         """Committed batches of generations in (after, upto], oldest first."""
         with self._env.begin(db=self._journal) as txn, txn.cursor() as cursor:

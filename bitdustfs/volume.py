@@ -1,0 +1,525 @@
+"""A whole file system that never heard of pyfuse3: names and attributes over the tree.
+
+Every operation is one transaction function: read, check, collect; nothing awaits in between, so it
+is atomic. Permissions are the kernel's business (default_permissions); what depends on who calls
+comes as `Caller`. Times are (seconds, nanoseconds); sizes in bytes.
+"""
+
+import errno
+import stat
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bitdustfs.content import Content, load_counters, load_inode
+from bitdustfs.core.items import (
+    COOKIE_FIRST,
+    COUNTERS_KEY,
+    ENTRY,
+    INDEX_BITS,
+    INDEX_MAX,
+    ROOT_INODE,
+    SLOTS,
+    Counters,
+    Entry,
+    Inode,
+    Orphan,
+    Time,
+    decode_entry,
+    decode_inode,
+    encode_item,
+    entry_key,
+    inode_key,
+    kind_range,
+    name_cookie,
+    object_range,
+    orphan_key,
+    tail_u64,
+)
+from bitdustfs.errors import FsError
+from bitdustfs.tree import Transaction, Tree
+from bitdustfs.units import NAME_MAX, SYMLINK_MAX
+
+LINK_MAX = 65_000
+PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
+
+
+class Caller(NamedTuple):
+    """Who asks: for ownership of what is created, and for clearing set-id bits."""
+
+    uid: int
+    gid: int
+    umask: int = 0
+
+
+class Found(NamedTuple):
+    """An inode and its attributes, with the true size."""
+
+    inode: int
+    attributes: Inode
+
+
+class Listed(NamedTuple):
+    """One name of a folder. `cookie` continues the listing after it."""
+
+    cookie: int
+    name: bytes
+    found: Found
+
+
+class Changes(NamedTuple):
+    """What setattr is to change; None leaves as it is."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    atime: Time | None = None
+    mtime: Time | None = None
+    ctime: Time | None = None
+
+
+def now() -> Time:
+    """The current time as items keep it."""
+    return split_time(time.time_ns())
+
+
+def split_time(nanoseconds: int) -> Time:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return (seconds, rest)
+
+
+class Volume:
+    """One vault as a file system. `name_key` hashes directory entries."""
+
+    def __init__(self, tree: Tree, content: Content, name_key: bytes) -> None:
+        self.tree, self.content, self._name_key = tree, content, name_key
+        self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
+
+    async def make_root(self, caller: Caller) -> None:
+        """The first folder of a new vault."""
+
+        def make(tx: Transaction) -> None:
+            time_ = now()
+            root = Inode(
+                1, stat.S_IFDIR | 0o755, caller.uid, caller.gid, 2, 0, 0, time_, time_, time_,
+                parent=ROOT_INODE, group=1, next_index=1,
+            )  # fmt: skip
+            tx.put(inode_key(ROOT_INODE), encode_item(root))
+            tx.put(COUNTERS_KEY, encode_item(Counters(1, 2, 1, 0)))
+
+        await self.tree.run(make)
+
+    # -- looking
+
+    def _found(self, inode: int, attributes: Inode) -> Found:
+        attributes.size = self.content.size_of(inode, attributes)
+        return Found(inode, attributes)
+
+    async def getattr(self, inode: int) -> Found:
+        return self._found(inode, await self.tree.run(load_inode, inode))
+
+    async def lookup(self, folder: int, name: bytes) -> Found | None:
+        """The inode behind a name, or None. Counts as a look-up the kernel must forget."""
+
+        def find(tx: Transaction) -> Found | None:
+            if name == b"..":
+                target = load_folder(tx, folder).parent
+            elif name == b".":
+                target = folder
+            else:
+                entry = self._entry(tx, folder, name)[1]
+                if entry is None:
+                    return None
+                target = entry.inode
+            return self._found(target, load_inode(tx, target))
+
+        found = await self.tree.run(find)
+        if found is not None:
+            self.hold(found.inode)
+        return found
+
+    def _entry(self, tx: Transaction, folder: int, name: bytes) -> tuple[int, Entry | None]:
+        """(cookie, entry) of a name; without one, (the free cookie it would get, None)."""
+        if len(name) > NAME_MAX:
+            raise FsError(errno.ENAMETOOLONG)
+        first = name_cookie(self._name_key, name)
+        free = -1
+        taken = set()
+        low, high = entry_key(folder, first), entry_key(folder, first + SLOTS)
+        for key, value in tx.scan(low, high):
+            entry = decode_entry(value)
+            taken.add(tail_u64(key))
+            if entry.name == name:
+                return tail_u64(key), entry
+        free = next((c for c in range(first, first + SLOTS) if c not in taken), -1)
+        if free < 0:
+            raise FsError(errno.ENOSPC)  # 256 names of one 55-bit keyed hash
+        return free, None
+
+    async def readdir(self, folder: int, after: int, limit: int) -> list[Listed]:
+        """Up to `limit` names after cookie `after` (0 to begin), "." and ".." first.
+
+        Stable while the folder changes: a cookie is a hash of the name.
+        """
+
+        def scan(tx: Transaction) -> list[Listed]:
+            attributes = load_folder(tx, folder)
+            names: list[Listed] = []
+            if after < 1:
+                names.append(Listed(1, b".", self._found(folder, attributes)))
+            if after < 2:
+                parent = attributes.parent
+                names.append(Listed(2, b"..", self._found(parent, load_inode(tx, parent))))
+            low = entry_key(folder, max(after + 1, COOKIE_FIRST))
+            for key, value in tx.scan(low, kind_range(folder, ENTRY)[1]):
+                if len(names) >= limit:
+                    break
+                entry = decode_entry(value)
+                found = self._found(entry.inode, load_inode(tx, entry.inode))
+                names.append(Listed(tail_u64(key), entry.name, found))
+            return names
+
+        return await self.tree.run(scan)
+
+    async def readlink(self, inode: int) -> bytes:
+        attributes = await self.tree.run(load_inode, inode)
+        if not stat.S_ISLNK(attributes.mode):
+            raise FsError(errno.EINVAL)
+        return attributes.inline or b""
+
+    # -- making
+
+    async def create(
+        self,
+        folder: int,
+        name: bytes,
+        mode: int,
+        caller: Caller,
+        *,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> Found:
+        """A new inode of the type in `mode` (file, folder, symlink with `target`, fifo, device)."""
+        if target is not None and not 0 < len(target) <= SYMLINK_MAX:
+            raise FsError(errno.ENAMETOOLONG)
+
+        def make(tx: Transaction) -> Found:
+            parent = load_folder(tx, folder)
+            if parent.nlink == 0:
+                raise FsError(errno.ENOENT)
+            cookie, entry = self._entry(tx, folder, name)
+            if entry is not None:
+                raise FsError(errno.EEXIST)
+            counters = load_counters(tx)
+            if parent.next_index >= INDEX_MAX:
+                parent.group, parent.next_index = counters.next_group, 1
+                counters.next_group += 1
+            inode = parent.group << INDEX_BITS | parent.next_index
+            parent.next_index += 1
+            time_ = now()
+            gid, bits = caller.gid, mode & ~caller.umask if target is None else mode
+            is_folder = stat.S_ISDIR(mode)
+            if parent.mode & stat.S_ISGID:
+                gid = parent.gid
+                if is_folder:
+                    bits |= stat.S_ISGID
+            made = Inode(
+                1, bits, caller.uid, gid, 2 if is_folder else 1, 0, rdev, time_, time_, time_
+            )
+            if is_folder:
+                if parent.nlink >= LINK_MAX:
+                    raise FsError(errno.EMLINK)
+                made.parent, made.group, made.next_index = folder, counters.next_group, 1
+                counters.next_group += 1
+                parent.nlink += 1
+            elif target is not None:
+                made.inline, made.size = target, len(target)
+            elif stat.S_ISREG(mode):
+                made.inline = b""
+            counters.inodes += 1
+            touch(parent, time_)
+            tx.put(inode_key(folder), encode_item(parent))
+            tx.put(COUNTERS_KEY, encode_item(counters))
+            tx.put(inode_key(inode), encode_item(made))
+            tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, stat.S_IFMT(mode))))
+            return Found(inode, made)
+
+        found = await self.tree.run(make)
+        self.hold(found.inode)
+        return found
+
+    async def link(self, inode: int, folder: int, name: bytes) -> Found:
+        """Another name for an inode that is not a folder."""
+
+        def make(tx: Transaction) -> Found:
+            parent, attributes = load_folder(tx, folder), load_inode(tx, inode)
+            cookie, entry = self._entry(tx, folder, name)
+            if entry is not None:
+                raise FsError(errno.EEXIST)
+            if stat.S_ISDIR(attributes.mode):
+                raise FsError(errno.EPERM)
+            if attributes.nlink == 0 or parent.nlink == 0:
+                raise FsError(errno.ENOENT)
+            if attributes.nlink >= LINK_MAX:
+                raise FsError(errno.EMLINK)
+            attributes.nlink += 1
+            attributes.ctime = now()
+            touch(parent, attributes.ctime)
+            tx.put(inode_key(inode), encode_item(attributes))
+            tx.put(inode_key(folder), encode_item(parent))
+            kind = stat.S_IFMT(attributes.mode)
+            tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, kind)))
+            return self._found(inode, attributes)
+
+        found = await self.tree.run(make)
+        self.hold(inode)
+        return found
+
+    # -- removing
+
+    async def unlink(self, folder: int, name: bytes) -> None:
+        await self._remove(folder, name, is_folder=False)
+
+    async def rmdir(self, folder: int, name: bytes) -> None:
+        await self._remove(folder, name, is_folder=True)
+
+    async def _remove(self, folder: int, name: bytes, is_folder: bool) -> None:
+        def remove(tx: Transaction) -> int:
+            parent = load_folder(tx, folder)
+            cookie, entry = self._entry(tx, folder, name)
+            if entry is None:
+                raise FsError(errno.ENOENT)
+            attributes = load_inode(tx, entry.inode)
+            if is_folder and not stat.S_ISDIR(attributes.mode):
+                raise FsError(errno.ENOTDIR)
+            if not is_folder and stat.S_ISDIR(attributes.mode):
+                raise FsError(errno.EISDIR)
+            time_ = now()
+            self._drop(tx, entry.inode, attributes, parent, time_)
+            touch(parent, time_)
+            tx.delete(entry_key(folder, cookie))
+            tx.put(inode_key(folder), encode_item(parent))
+            return entry.inode
+
+        inode = await self.tree.run(remove)
+        await self._purge_if_free(inode)
+
+    def _drop(
+        self, tx: Transaction, inode: int, attributes: Inode, parent: Inode, time_: Time
+    ) -> None:
+        """Takes one name away from an inode; without any it becomes an orphan."""
+        if stat.S_ISDIR(attributes.mode):
+            if next(tx.scan(*kind_range(inode, ENTRY)), None) is not None:
+                raise FsError(errno.ENOTEMPTY)
+            attributes.nlink = 0
+            parent.nlink -= 1
+        else:
+            attributes.nlink -= 1
+        attributes.ctime = time_
+        tx.put(inode_key(inode), encode_item(attributes))
+        if attributes.nlink == 0:
+            tx.put(orphan_key(inode), encode_item(Orphan(1)))
+
+    async def rename(
+        self, old_folder: int, old_name: bytes, new_folder: int, new_name: bytes, flags: int
+    ) -> None:
+        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE."""
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
+            raise FsError(errno.EINVAL)
+        victim = await self.tree.run(
+            self._rename, old_folder, old_name, new_folder, new_name, flags
+        )
+        if victim is not None:
+            await self._purge_if_free(victim)
+
+    def _rename(
+        self,
+        tx: Transaction,
+        old_folder: int,
+        old_name: bytes,
+        new_folder: int,
+        new_name: bytes,
+        flags: int,
+    ) -> int | None:
+        parents = {f: load_folder(tx, f) for f in (old_folder, new_folder)}
+        old_cookie, old = self._entry(tx, old_folder, old_name)
+        new_cookie, new = self._entry(tx, new_folder, new_name)
+        if old is None or (new is None and flags & RENAME_EXCHANGE):
+            raise FsError(errno.ENOENT)
+        if new is not None and flags & RENAME_NOREPLACE:
+            raise FsError(errno.EEXIST)
+        if parents[new_folder].nlink == 0:
+            raise FsError(errno.ENOENT)
+        if new is not None and new.inode == old.inode:
+            return None
+        time_ = now()
+        moved = load_inode(tx, old.inode)
+        self._check_loop(tx, old.inode, moved, new_folder)
+        victim = None
+        if new is not None:
+            replaced = load_inode(tx, new.inode)
+            if flags & RENAME_EXCHANGE:
+                self._check_loop(tx, new.inode, replaced, old_folder)
+                self._move(tx, new.inode, replaced, parents, new_folder, old_folder, time_)
+            else:
+                _check_kinds(moved, replaced)
+                self._drop(tx, new.inode, replaced, parents[new_folder], time_)
+                victim = new.inode
+        self._move(tx, old.inode, moved, parents, old_folder, new_folder, time_)
+        entry = Entry(1, new_name, old.inode, old.mode)
+        tx.put(entry_key(new_folder, new_cookie), encode_item(entry))
+        if new is not None and flags & RENAME_EXCHANGE:
+            entry = Entry(1, old_name, new.inode, new.mode)
+            tx.put(entry_key(old_folder, old_cookie), encode_item(entry))
+        else:
+            tx.delete(entry_key(old_folder, old_cookie))
+        for folder, parent in parents.items():
+            touch(parent, time_)
+            tx.put(inode_key(folder), encode_item(parent))
+        return victim
+
+    def _check_loop(self, tx: Transaction, inode: int, moved: Inode, target: int) -> None:
+        """EINVAL when a folder would come to lie in itself."""
+        if not stat.S_ISDIR(moved.mode):
+            return
+        while True:
+            if target == inode:
+                raise FsError(errno.EINVAL)
+            if target == ROOT_INODE:
+                return
+            target = load_folder(tx, target).parent
+
+    def _move(
+        self,
+        tx: Transaction,
+        inode: int,
+        attributes: Inode,
+        parents: dict[int, Inode],
+        source: int,
+        target: int,
+        time_: Time,
+    ) -> None:
+        attributes.ctime = time_
+        if stat.S_ISDIR(attributes.mode) and source != target:
+            attributes.parent = target
+            parents[source].nlink -= 1
+            parents[target].nlink += 1
+        tx.put(inode_key(inode), encode_item(attributes))
+
+    # -- attributes
+
+    async def setattr(self, inode: int, changes: Changes) -> Found:
+        """Changes attributes other than the size (see Content.truncate)."""
+
+        def change(tx: Transaction) -> Found:
+            attributes = load_inode(tx, inode)
+            if changes.mode is not None:
+                attributes.mode = stat.S_IFMT(attributes.mode) | stat.S_IMODE(changes.mode)
+            if changes.uid is not None or changes.gid is not None:
+                attributes.uid = attributes.uid if changes.uid is None else changes.uid
+                attributes.gid = attributes.gid if changes.gid is None else changes.gid
+                if changes.mode is None and stat.S_ISREG(attributes.mode):
+                    attributes.mode = clear_set_id(attributes.mode)
+            if changes.atime is not None:
+                attributes.atime = changes.atime
+            if changes.mtime is not None:
+                attributes.mtime = changes.mtime
+            attributes.ctime = now() if changes.ctime is None else changes.ctime
+            tx.put(inode_key(inode), encode_item(attributes))
+            return self._found(inode, attributes)
+
+        return await self.tree.run(change)
+
+    # -- life of inodes
+
+    def hold(self, inode: int) -> None:
+        """The kernel learned of the inode once more."""
+        self._held[inode] = self._held.get(inode, 0) + 1
+
+    async def forget(self, inode: int, count: int) -> None:
+        """The kernel forgot `count` look-ups; an orphan nobody knows any more is purged."""
+        left = self._held.get(inode, 0) - count
+        if left > 0:
+            self._held[inode] = left
+            return
+        self._held.pop(inode, None)
+        await self._purge_if_free(inode)
+
+    async def _purge_if_free(self, inode: int) -> None:
+        if inode not in self._held and await self.tree.run(_is_orphan, inode):
+            await self.purge(inode)
+
+    async def purge(self, inode: int) -> None:
+        """Drops an orphan's items, in bounded steps; the orphan record last."""
+        self.content.forget(inode)
+        if await self.tree.run(_is_regular, inode):
+            await self.content.truncate(inode, 0)
+            self.content.forget(inode)
+        while not await self.tree.run(_purge_step, inode):
+            pass
+
+    async def purge_orphans(self) -> int:
+        """At mount: purges what was unlinked but open when the last mount ended; how many."""
+        orphans = await self.tree.run(lambda tx: [tail_u64(k) for k in _orphans(tx)])
+        for inode in orphans:
+            await self.purge(inode)
+        return len(orphans)
+
+    async def totals(self) -> Counters:
+        """Counts of the whole vault."""
+        return await self.tree.run(load_counters)
+
+
+def load_folder(tx: Transaction, inode: int) -> Inode:
+    """The folder's attributes; ENOTDIR when it is something else."""
+    attributes = load_inode(tx, inode)
+    if not stat.S_ISDIR(attributes.mode):
+        raise FsError(errno.ENOTDIR)
+    return attributes
+
+
+def touch(folder: Inode, time_: Time) -> None:
+    """A folder's content changed."""
+    folder.mtime = folder.ctime = time_
+
+
+def clear_set_id(mode: int) -> int:
+    """The mode after chown or a write by somebody else (POSIX chown, write)."""
+    mode &= ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
+
+
+def _check_kinds(moved: Inode, replaced: Inode) -> None:
+    if stat.S_ISDIR(replaced.mode) and not stat.S_ISDIR(moved.mode):
+        raise FsError(errno.EISDIR)
+    if stat.S_ISDIR(moved.mode) and not stat.S_ISDIR(replaced.mode):
+        raise FsError(errno.ENOTDIR)
+
+
+def _orphans(tx: Transaction) -> Iterator[bytes]:
+    low, high = orphan_key(0), orphan_key((1 << 64) - 1)
+    return (key for key, _ in tx.scan(low, high))
+
+
+def _is_orphan(tx: Transaction, inode: int) -> bool:
+    return tx.get(orphan_key(inode)) is not None
+
+
+def _is_regular(tx: Transaction, inode: int) -> bool:
+    value = tx.get(inode_key(inode))
+    return value is not None and stat.S_ISREG(decode_inode(value).mode)
+
+
+def _purge_step(tx: Transaction, inode: int) -> bool:
+    """Drops up to PURGE_STEP items of an orphan; True when none is left."""
+    for count, (key, _) in enumerate(tx.scan(*object_range(inode))):
+        if count >= PURGE_STEP:
+            return False
+        tx.delete(key)
+    if tx.get(orphan_key(inode)) is not None:
+        tx.delete(orphan_key(inode))
+        counters = load_counters(tx)
+        counters.inodes -= 1
+        tx.put(COUNTERS_KEY, encode_item(counters))
+    return True

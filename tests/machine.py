@@ -1,0 +1,65 @@
+"""A vault on a machine of its own, over memory suppliers: what volume tests open and reopen."""
+
+import os
+from contextlib import asynccontextmanager
+
+from family import KEY
+from nacl.signing import SigningKey
+
+from bitdustfs.core.placement import metadata_k
+from bitdustfs.core.records import Ballot, Family, Features, Group, Member, seal_record
+from bitdustfs.core.sealing import Suite
+from bitdustfs.net.memory import MemorySupplier
+from bitdustfs.net.register import RootRegister
+from bitdustfs.net.service import SupplierService
+from bitdustfs.net.shelf import MemoryShelf
+from bitdustfs.publish import first_root
+from bitdustfs.units import GIB
+from bitdustfs.vault import Settings, open_state_folder, open_vault
+from bitdustfs.volume import Caller
+
+CALLER = Caller(1000, 1000, 0o022)
+
+
+class Net:
+    """n memory suppliers and an empty vault on them."""
+
+    def __init__(self, k=4, n=7, space=4 * GIB, key=KEY):
+        self.key = key
+        self.services = [
+            SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), space) for _ in range(n)
+        ]
+        self.suppliers = [MemorySupplier(s, key.vault_id) for s in self.services]
+        self.k, self.space = k, space
+
+    def sessions(self):
+        return {s.node: s for s in self.suppliers}
+
+    async def create(self):
+        members = tuple(Member(s.node, ("127.0.0.1:5000",), self.space) for s in self.suppliers)
+        for supplier in self.suppliers:
+            await supplier.promise(self.space, 2_000_000_000)
+        group = Group(self.k, metadata_k(self.k), members)
+        body = Family(
+            1, Features(), self.key.vault_id, 0, bytes(32),
+            self.key.capability().read_proof_public, (group,),
+        )  # fmt: skip
+        family = seal_record(self.key.signing, "family", body)
+        ballot = Ballot(1, os.urandom(16))
+        register = RootRegister(self.key.vault_id, self.sessions())
+        await register.prepare(self.key.signing, ballot, False)
+        await register.accept(first_root(self.key, Suite.AEGIS256, ballot, family), family)
+        await register.release(ballot)
+
+    @asynccontextmanager
+    async def mount(self, home, machine=b"m" * 16, make_root=False, **settings):
+        folder = open_state_folder(home, self.key.vault_id, machine)
+        try:
+            async with open_vault(
+                folder, self.key, Suite.AEGIS256, self.sessions(), Settings(**settings)
+            ) as vault:
+                if make_root:
+                    await vault.volume.make_root(CALLER)
+                yield vault
+        finally:
+            folder.close()

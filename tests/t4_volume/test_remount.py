@@ -1,0 +1,223 @@
+"""A vault over seven memory suppliers: written here, read there, with suppliers gone or lying."""
+
+import os
+import random
+import stat
+from functools import wraps
+
+import pytest
+import trio
+from machine import CALLER, Net
+
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.errors import FsError, LeaseHeld, Superseded, Unavailable
+from bitdustfs.units import EXTENT_MAX, MIB
+
+
+def scenario(test):
+    @wraps(test)
+    def run(tmp_path):
+        async def main():
+            with trio.fail_after(60):
+                net = Net()
+                await net.create()
+                await test(net, tmp_path)
+
+        trio.run(main)
+
+    del run.__wrapped__  # pytest would look for the scenario's own arguments
+    return run
+
+
+async def write_file(vault, name, content, folder=ROOT_INODE, offset=0):
+    found = await vault.volume.lookup(folder, name)
+    if found is None:
+        found = await vault.volume.create(folder, name, stat.S_IFREG | 0o644, CALLER)
+    for at in range(0, len(content), 100_000):
+        await vault.content.write(found.inode, offset + at, content[at : at + 100_000])
+    return found.inode
+
+
+async def read_file(vault, name, folder=ROOT_INODE):
+    found = await vault.volume.lookup(folder, name)
+    assert found is not None, name
+    size = found.attributes.size
+    parts = [await vault.content.read(found.inode, at, 300_000) for at in range(0, size, 300_000)]
+    return b"".join(parts)
+
+
+def photos(count=3, size=3 * MIB):
+    return {f"photo {i}.jpg".encode(): random.Random(i).randbytes(size + i) for i in range(count)}
+
+
+@scenario
+async def test_promise_6_another_machine_reads_everything_with_three_of_seven_gone(net, tmp_path):
+    files = {
+        **photos(),
+        b"empty": b"",
+        b"small": b"few bytes",
+        b"exact": os.urandom(EXTENT_MAX),
+        b"text": b"compressible " * 50_000,
+    }
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+        await vault.publish()
+    for supplier in net.suppliers[:3]:
+        supplier.break_()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+        listed = await vault.volume.readdir(ROOT_INODE, 0, 100)
+        assert {entry.name for entry in listed} == {b".", b"..", *files}
+
+
+@scenario
+async def test_promise_8_a_lying_supplier_is_named_and_reads_are_right(net, tmp_path):
+    files = photos()
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        await vault.publish()
+    net.suppliers[1].corrupt_()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+        damaged = [node for node, health in vault.fetcher.health.items() if health.damaged]
+        assert damaged == [net.suppliers[1].node]
+
+
+@scenario
+async def test_promise_5_too_few_suppliers_is_an_error_never_zeros(net, tmp_path):
+    files = photos(1)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        found = await vault.volume.lookup(ROOT_INODE, b"photo 0.jpg")
+        for supplier in net.suppliers[:4]:
+            supplier.break_()
+        with pytest.raises(Unavailable):
+            await vault.content.read(found.inode, 0, 1000)
+        net.suppliers[0].heal()
+        assert await read_file(vault, b"photo 0.jpg") == files[b"photo 0.jpg"]
+        for supplier in net.suppliers:
+            supplier.heal()
+
+
+@scenario
+async def test_committed_work_survives_without_unmount_and_is_published_later(net, tmp_path):
+    content = random.Random(9).randbytes(2 * MIB)
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        async with net.mount(tmp_path / "one", make_root=True) as vault:
+            await write_file(vault, b"kept", content)
+            await vault.committer.commit(sync=True)
+            await write_file(vault, b"lost", b"never committed" * 100)
+            raise RuntimeError("power cut") from None
+    async with net.mount(tmp_path / "one") as vault:
+        assert await read_file(vault, b"kept") == content
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"kept") == content
+
+
+@scenario
+async def test_promise_10_a_superseded_machine_keeps_its_work_and_turns_read_only(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as first:
+        await first.publish()
+        with pytest.raises(LeaseHeld):
+            async with net.mount(tmp_path / "two", machine=b"n" * 16):
+                pass
+        async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as second:
+            await write_file(second, b"theirs", b"written by the second")
+            await second.publish()
+            await write_file(first, b"ours", b"written by the first" * 1000)
+            await first.committer.commit(sync=True)
+            with pytest.raises(Superseded):
+                await first.publish()
+            assert first.read_only
+            assert await read_file(first, b"ours") == b"written by the first" * 1000
+    async with net.mount(tmp_path / "one", take_over=True) as again:
+        assert again.read_only and "read-only" in again.message
+        assert await read_file(again, b"ours") == b"written by the first" * 1000
+    async with net.mount(tmp_path / "three", machine=b"o" * 16, take_over=True) as third:
+        assert await third.volume.lookup(ROOT_INODE, b"ours") is None
+        assert await read_file(third, b"theirs") == b"written by the second"
+
+
+@scenario
+async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        net.suppliers[0].break_()
+        net.suppliers[6].break_()
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        net.suppliers[3].break_()
+        await write_file(vault, b"more", os.urandom(MIB))
+        with trio.move_on_after(2) as waiting:
+            await vault.publish()
+        assert waiting.cancelled_caught
+        net.suppliers[3].heal()
+        await vault.publish()
+
+
+@scenario
+async def test_many_files_through_checkpoints(net, tmp_path):
+    names = [f"file {i:05d}".encode() for i in range(3000)]
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for rounds in range(3):
+            for name in names[rounds * 1000 : rounds * 1000 + 1000]:
+                await write_file(vault, name, name * 2)
+            generation = await vault.committer.commit(sync=True, freeze=True)
+            await vault.publisher._checkpoint(generation)
+            await vault.volume.unlink(ROOT_INODE, names[rounds * 1000])
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert vault.volume.tree.base is not None
+        seen, cookie = [], 0
+        while page := await vault.volume.readdir(ROOT_INODE, cookie, 97):
+            seen += [entry.name for entry in page]
+            cookie = page[-1].cookie
+        gone = {names[0], names[1000], names[2000]}
+        assert sorted(seen) == sorted([b".", b"..", *(set(names) - gone)])
+        for name in names[5::500]:
+            assert await read_file(vault, name) == name * 2
+        with pytest.raises(FsError):
+            await vault.volume.unlink(ROOT_INODE, names[0])
+
+
+@scenario
+async def test_random_writes_truncates_and_holes_match_a_plain_file(net, tmp_path):
+    rng = random.Random(5)
+    model = bytearray()
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        found = await vault.volume.create(ROOT_INODE, b"f", stat.S_IFREG | 0o644, CALLER)
+        for step in range(400):
+            action = rng.random()
+            if action < 0.6:
+                offset, size = rng.randrange(600_000), rng.choice([1, 100, 4096, 150_000])
+                data = rng.randbytes(size)
+                if offset > len(model):
+                    model += bytes(offset - len(model))
+                model[offset : offset + size] = data
+                await vault.content.write(found.inode, offset, data)
+            elif action < 0.75:
+                size = rng.choice([0, 10, 500, 513, rng.randrange(700_000)])
+                if size < len(model):
+                    del model[size:]
+                else:
+                    model += bytes(size - len(model))
+                await vault.content.truncate(found.inode, size)
+            elif action < 0.85:
+                await vault.committer.commit(sync=False)
+            else:
+                at = rng.randrange(700_000)
+                got = await vault.content.read(found.inode, at, 50_000)
+                assert got == bytes(model[at : at + 50_000]), f"step {step}"
+        assert await read_file(vault, b"f") == bytes(model)
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"f") == bytes(model)
