@@ -224,7 +224,8 @@ class Content:
             window.overlay(0, content)
             attributes.inline, attributes.size = bytes(content), window.size
             tx.put(inode_key(inode), encode_item(attributes))
-        self.windows.pop(inode, None)  # after the last read
+        window.close()  # after the last read
+        self.windows.pop(inode, None)
 
     def _leave_inline(self, tx: Transaction, inode: int, window: Window) -> None:
         """The file outgrew its item, and nothing is left to seal: holes up to its size."""
@@ -264,11 +265,16 @@ class Content:
         window.inline = False
         window.done(taken)  # after the last read
 
+    def is_dirty(self, inode: int) -> bool:
+        """Whether a crash now would lose bytes of this inode."""
+        return inode in self.windows or self._tree.uncommitted(inode)
+
     def forget(self, inode: int) -> None:
         """The inode is purged: its dirty bytes go too."""
         window = self.windows.pop(inode, None)
         if window is not None:
             window.truncate(0)
+            window.close()
 
 
 def load_inode(tx: Transaction, inode: int) -> Inode:

@@ -15,7 +15,7 @@ class UsageError(BitdustError):
     """The user asked for something that cannot be: wrong words, wrong place, wrong option."""
 
 
-class KeyError_(UsageError):
+class KeyFileError(UsageError):
     """A key file or its words are missing, damaged, unreadable, or locked by another passphrase."""
 
 

@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import trio
 from sortedcontainers import SortedDict
 
+from bitdustfs.core.items import object_range
 from bitdustfs.core.leaves import (
     Index,
     Leaf,
@@ -153,6 +154,11 @@ class Tree:
 
     def bump(self, inode: int) -> None:
         self._versions[inode] = self._versions.get(inode, 0) + 1
+
+    def uncommitted(self, inode: int) -> bool:
+        """Whether the next batch holds items of this object."""
+        low, high = object_range(inode)
+        return any(low <= key < high for key in self.batch)
 
     def take_batch(self) -> dict[bytes, bytes | None]:
         """The changes since the last call; the caller commits them or puts them back."""

@@ -182,7 +182,7 @@ async def _settle(key: VaultKey, state: State, store: Store, known: Known) -> st
                 proposed.journal,
                 proposed.journal_bytes,
                 proposed.based_on,
-            )  # fmt: skip
+            )
         )
         return ""
     if published is not None and state.last_generation() > published.generation:

@@ -48,6 +48,11 @@ class Window:
         self.dirty += change
         self._tally.dirty += change
 
+    def close(self) -> None:
+        """The window ends: what is left in it is safe elsewhere, or belongs to nobody."""
+        self.segments.clear()
+        self._count(-self.dirty)
+
     def write(self, offset: int, data: bytes) -> None:
         """Takes `data`; the file grows when it reaches beyond its end."""
         at = 0

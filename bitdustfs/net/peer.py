@@ -133,7 +133,10 @@ class _Connection:
 
 
 class PeerSupplier(Supplier):
-    """The supplier with key `node` at one of `addresses` ("host:port")."""
+    """The supplier with key `node` at one of `addresses` ("host:port").
+
+    An empty `node` takes whoever answers first, and holds it to that key from then on.
+    """
 
     def __init__(
         self,
@@ -196,6 +199,8 @@ class PeerSupplier(Supplier):
         stream = TlsStream(transport, own.context, server_side=False)
         try:
             key = await stream.handshake()
+            if not self.node:
+                self.node = key  # an address given by hand: what it says is proven by signatures
             if key != self.node:
                 raise WrongPeer("another node answers at this address")
             decoder = wire.FrameDecoder(from_server=True)

@@ -1,0 +1,90 @@
+"""From a key and any address to sessions with the whole family.
+
+One reachable member is enough: it tells root and family, which the vault's own signature proves.
+"""
+
+import os
+from collections.abc import Sequence
+
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.cache.folder import write_durably
+from bitdustfs.config import peers_path
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Family
+from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
+from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.register import Known, check_current_untrusted
+from bitdustfs.net.tls import make_context
+
+
+def owner_credentials(key: VaultKey) -> Credentials:
+    """The owner's sessions; TLS shows a key made for this process only."""
+    seed = os.urandom(32)
+    public = SigningKey(seed).verify_key.encode()
+    return Credentials(key.vault_id, "owner", key.signing, public, make_context(seed, False))
+
+
+def check_address(text: str) -> str:
+    """ "host:port" as given by a user. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"{text!r} is not an address; write HOST:PORT")
+    return text
+
+
+def known_addresses(vault: bytes) -> list[str]:
+    """Addresses remembered from earlier."""
+    try:
+        return peers_path(vault).read_text().split()
+    except OSError:
+        return []
+
+
+def remember_addresses(family: Family) -> None:
+    lines = [address for g in family.groups for m in g.members for address in m.addresses]
+    write_durably(peers_path(family.vault), "\n".join(lines).encode())
+
+
+async def find_family(
+    key: VaultKey, addresses: Sequence[str], credentials: Credentials, nursery: trio.Nursery
+) -> Known:
+    """The newest root and family that any of `addresses` shows. Raises Unavailable."""
+    if not addresses:
+        raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
+    best: Known | None = None
+    failures: list[str] = []
+
+    async def ask(address: str) -> None:
+        nonlocal best
+        peer = PeerSupplier(b"", (address,), credentials, nursery)
+        try:
+            known = check_current_untrusted(key.vault_id, await peer.current())
+        except (PeerError, Malformed) as error:
+            failures.append(f"{address}: {error}")
+            return
+        finally:
+            await peer.aclose()
+        if known is None:
+            failures.append(f"{address}: has a contract with this vault but no root")
+        elif best is None or known.root.order > best.root.order:
+            best = known
+
+    async with trio.open_nursery() as asking:
+        for address in addresses:
+            asking.start_soon(ask, address)
+    if best is None:
+        raise Unavailable("nobody knows this vault: " + "; ".join(failures[:4]))
+    return best
+
+
+def sessions(
+    family: Family, credentials: Credentials, nursery: trio.Nursery
+) -> dict[bytes, PeerSupplier]:
+    """Sessions with every member, opened when first used."""
+    return {
+        member.node: PeerSupplier(member.node, member.addresses, credentials, nursery)
+        for group in family.groups
+        for member in group.members
+    }

@@ -1,0 +1,254 @@
+"""A mount while it runs: opens the vault, attaches it to FUSE, answers the control socket, ends well."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyfuse3
+import trio
+
+from bitdustfs import config
+from bitdustfs.cli import control
+from bitdustfs.cli.connect import (
+    find_family,
+    known_addresses,
+    owner_credentials,
+    remember_addresses,
+    sessions,
+)
+from bitdustfs.cli.cpu import suite
+from bitdustfs.cli.vault import capacity
+from bitdustfs.core.items import ROOT_INODE, inode_key
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.errors import BitdustError, LocalError, StateLocked
+from bitdustfs.fuse.operations import Operations
+from bitdustfs.vault import OpenVault, Settings, open_state_folder, open_vault
+from bitdustfs.volume import Caller
+
+log = logging.getLogger(__name__)
+
+LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
+LOCK_WAIT = 150.0  #: seconds that a mount waits for this machine's previous one to finish
+HANDLERS_MAX = 64
+
+
+@dataclass
+class MountOptions:
+    """A parsed command line."""
+
+    mountpoint: Path
+    key_path: Path | None = None
+    bootstrap: list[str] = field(default_factory=list)
+    read_only: bool = False
+    take_over: bool = False
+    allow_other: bool = False
+    published: bool = False
+    foreground: bool = False
+    cache: int | None = None
+
+
+async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[], None]) -> None:
+    """Mounts, calls `ready`, and returns when the mount has ended and all is settled."""
+    folder = await _state_folder(key)
+    try:
+        async with trio.open_nursery() as network:
+            credentials = owner_credentials(key)
+            addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
+            known = await find_family(key, addresses, credentials, network)
+            suppliers = sessions(known.family, credentials, network)
+            settings = Settings(options.read_only, options.take_over)
+            async with open_vault(folder, key, suite(), suppliers, settings) as vault:
+                remember_addresses(vault.known.family)
+                await _ensure_root(vault)
+                await _Mounted(options, key, vault).run(ready)
+            network.cancel_scope.cancel()
+    finally:
+        folder.close()
+
+
+async def _state_folder(key: VaultKey):  # type: ignore[no-untyped-def]
+    """This machine's state, waiting while a mount that has just ended still uploads."""
+    give_up = trio.current_time() + LOCK_WAIT
+    while True:
+        try:
+            return open_state_folder(config.home(), key.vault_id, config.machine_id())
+        except StateLocked as error:
+            if _mounted_here(key) or trio.current_time() > give_up:
+                raise
+            log.info("%s; waiting for it to finish", error)
+            await trio.sleep(0.2)
+
+
+def _mounted_here(key: VaultKey) -> bool:
+    """Whether a mount of this vault is attached (not merely finishing its uploads)."""
+    return (config.home() / "run" / f"{key.vault_id.hex()[:16]}.attached").exists()
+
+
+async def _ensure_root(vault: OpenVault) -> None:
+    has_root = await vault.volume.tree.run(lambda tx: tx.get(inode_key(ROOT_INODE)) is not None)
+    if not has_root and not vault.read_only:
+        await vault.volume.make_root(Caller(os.getuid(), os.getgid()))
+
+
+class _Mounted:
+    """One attached mount."""
+
+    def __init__(self, options: MountOptions, key: VaultKey, vault: OpenVault) -> None:
+        self._options, self._key, self._vault = options, key, vault
+        self._ended = trio.Event()
+        self._settled = trio.Event()
+        self._end_message = ""
+        self._watchers = 0
+        self._watchers_gone = trio.Event()
+        self._watchers_gone.set()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        options, vault = self._options, self._vault
+        if not vault.read_only:
+            orphans = await vault.volume.purge_orphans()
+            if orphans:
+                log.info("%d files unlinked while open were purged", orphans)
+        operations = Operations(vault, capacity(vault.known.family), self._durable)
+        fuse_options = set(pyfuse3.default_options)
+        fuse_options |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}
+        if options.allow_other:
+            fuse_options.add("allow_other")
+        if vault.read_only:
+            fuse_options.add("ro")
+        try:
+            pyfuse3.init(operations, str(options.mountpoint), fuse_options)
+        except RuntimeError as error:
+            raise LocalError(f"FUSE cannot mount at {options.mountpoint}: {error}") from error
+        attached = config.home() / "run" / f"{self._key.vault_id.hex()[:16]}.attached"
+        path = control.socket_path(options.mountpoint)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(control.serve, path, self._control)
+                nursery.start_soon(self._wait_for_signal)
+                attached.write_text(str(options.mountpoint))
+                nursery.start_soon(_tell, ready)
+                await pyfuse3.main(max_tasks=HANDLERS_MAX)
+                self._ended.set()
+                attached.unlink(missing_ok=True)
+                with trio.CancelScope(shield=True):
+                    await self._settle()
+                    self._settled.set()
+                    await self._wait_watchers()
+                nursery.cancel_scope.cancel()
+        finally:
+            attached.unlink(missing_ok=True)
+            pyfuse3.close(unmount=True)
+
+    async def _wait_for_signal(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("signal %d: unmounting", number)
+                pyfuse3.terminate()
+
+    async def _durable(self) -> None:
+        """What fsync waits for."""
+        if self._options.published:
+            await self._vault.publish()
+        else:
+            await self._vault.committer.commit(sync=True)
+
+    async def _settle(self) -> None:
+        """After the last request: everything to disk, then to the suppliers."""
+        if self._vault.read_only:
+            return
+        try:
+            await self._vault.committer.commit(sync=True)
+            with trio.fail_after(LAST_PUBLISH):
+                await self._vault.publish()
+        except (BitdustError, trio.TooSlowError) as error:
+            self._end_message = (
+                f"not everything could be published ({error or 'suppliers did not answer in time'});"
+                " it is kept on this machine and will be published by the next mount here"
+            )
+            log.warning(self._end_message)
+
+    async def _wait_watchers(self) -> None:
+        """Lets those who wait for the end hear of it."""
+        with trio.move_on_after(2):
+            await self._watchers_gone.wait()
+
+    # -- control
+
+    async def _control(self, verb: str, say: control.Say) -> dict[str, Any]:
+        if verb == "status":
+            return await self._status()
+        if verb == "sync":
+            return await self._sync(say)
+        if verb == "wait-end":
+            self._watchers += 1
+            self._watchers_gone = trio.Event()
+            try:
+                await say({"waiting": True})
+                await self._settled.wait()
+                return {"ok": not self._end_message, "message": self._end_message}
+            finally:
+                self._watchers -= 1
+                if not self._watchers:
+                    self._watchers_gone.set()
+        return {"error": f"{verb!r} is not known to this mount"}
+
+    async def _sync(self, say: control.Say) -> dict[str, Any]:
+        vault = self._vault
+        if vault.read_only and not vault.message:
+            return {"ok": True}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._progress, say)
+            await vault.publish()
+            nursery.cancel_scope.cancel()
+        return {"ok": True}
+
+    async def _progress(self, say: control.Say) -> None:
+        while True:
+            await trio.sleep(0.3)
+            if self._vault.uploader is not None:
+                await say({"progress": len(self._vault.uploader.waiting())})
+
+    async def _status(self) -> dict[str, Any]:
+        vault = self._vault
+        totals = await vault.volume.totals()
+        publisher = vault.publisher
+        state = "read-only" if vault.read_only else "published"
+        if publisher is not None and not vault.read_only and publisher.due:
+            state = "local"
+        suppliers = []
+        warnings = []
+        for member in vault.known.family.voters:
+            health = vault.fetcher.health[member.node]
+            suppliers.append(
+                {
+                    "node": member.node.hex(),
+                    "address": member.addresses[0],
+                    "state": "online" if health.reachable else "absent",
+                    "damaged": health.damaged,
+                    "last_error": health.last_error,
+                }
+            )
+            if health.damaged:
+                warnings.append(
+                    f"supplier {member.node.hex()[:16]} at {member.addresses[0]} returned damaged "
+                    f"data {health.damaged} times"
+                )
+        return {
+            "vault": self._key.vault_id.hex(),
+            "state": state,
+            "message": vault.message,
+            "inodes": totals.inodes,
+            "live": totals.live,
+            "dirty": vault.content.tally.dirty,
+            "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
+            "suppliers": suppliers,
+            "warnings": warnings,
+        }
+
+
+async def _tell(ready: Callable[[], None]) -> None:
+    ready()

@@ -1,0 +1,81 @@
+"""`bitdust status`, `sync` and `unmount`: questions to a running mount."""
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bitdustfs.cli.control import ask
+from bitdustfs.errors import BitdustError, LocalError
+from bitdustfs.units import format_size
+
+
+def add_commands(verbs: Any) -> None:
+    """Adds the three commands."""
+    for name, run, text in (
+        ("status", run_status, "how safe a mount's content is, and who keeps it"),
+        ("sync", run_sync, "publish everything written so far; returns when that is done"),
+        ("unmount", run_unmount, "publish, then unmount; returns when all is safe"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.add_argument("mountpoint", type=Path)
+        verb.set_defaults(run=run)
+        if name == "status":
+            verb.add_argument("--json", action="store_true", help="for programs")
+
+
+def run_status(args: argparse.Namespace) -> int:
+    [answer] = ask(args.mountpoint, "status")
+    if args.json:
+        print(json.dumps(answer))
+        return 0
+    print(f"vault {answer['vault'][:16]}, {answer['state']}")
+    if answer["message"]:
+        print(answer["message"])
+    print(
+        f"{answer['inodes']} files and folders, {format_size(answer['live'])}; "
+        f"{format_size(answer['dirty'])} in memory, {answer['owed_blocks']} blocks still to upload"
+    )
+    for position, supplier in enumerate(answer["suppliers"]):
+        print(
+            f"  {position}  {supplier['node'][:16]}  {supplier['state']:9}  "
+            f"damaged answers: {supplier['damaged']}  {supplier['address']}"
+        )
+    for line in answer["warnings"]:
+        print(f"warning: {line}")
+    return 0
+
+
+def run_sync(args: argparse.Namespace) -> int:
+    _sync(args.mountpoint)
+    print("everything written so far is published")
+    return 0
+
+
+def _sync(mountpoint: Path) -> None:
+    with tqdm(unit="block", desc="publishing", leave=False, disable=None) as bar:
+        for answer in ask(mountpoint, "sync"):
+            if "progress" in answer:
+                bar.total = max(bar.total or 0, answer["progress"])
+                bar.n = bar.total - answer["progress"]
+                bar.refresh()
+
+
+def run_unmount(args: argparse.Namespace) -> int:
+    _sync(args.mountpoint)
+    end = iter(ask(args.mountpoint, "wait-end"))
+    next(end)  # the mount knows that somebody waits
+    tool = shutil.which("fusermount3")
+    command = [tool, "-u", str(args.mountpoint)] if tool else ["umount", str(args.mountpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LocalError(f"{args.mountpoint} cannot be unmounted: {done.stderr.strip()}")
+    for answer in end:
+        if answer.get("ok") is False:
+            raise BitdustError(answer["message"])
+    print(f"{args.mountpoint} is unmounted and published")
+    return 0

@@ -1,0 +1,125 @@
+"""`bitdust vault create`: suppliers promise space, the first root is accepted, a key file is left."""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import trio
+
+from bitdustfs import config, keyfile
+from bitdustfs.cli.connect import check_address, owner_credentials, remember_addresses
+from bitdustfs.cli.cpu import suite
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import default_k, metadata_k, parse_ecc
+from bitdustfs.core.records import (
+    FORMAT,
+    Ballot,
+    Family,
+    Features,
+    Group,
+    Member,
+    contract_records,
+    open_family_untrusted,
+    seal_record,
+)
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
+from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.register import RootRegister
+from bitdustfs.publish import first_root
+from bitdustfs.units import MIB, format_size, parse_size
+
+CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
+SLOP_SHARE, SLOP_MIN = 0.03, 256 * MIB  #: kept free for metadata, deletes and compaction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    create = verbs.add_parser("create", help="make a new vault and its key file")
+    create.add_argument("--ecc", metavar="K/N", help="any K of N suppliers rebuild all (4/7)")
+    create.add_argument("--space", default="10G", help="size of the vault (10G)")
+    create.add_argument("--key", type=Path, help="where to write the key file")
+    create.add_argument(
+        "--supplier", action="append", default=[], metavar="HOST:PORT",
+        help="a supplier's address; give as many as the code needs",
+    )  # fmt: skip
+    create.set_defaults(run=run_create)
+
+
+def slop(contract: int, k: int) -> int:
+    """Bytes of a vault kept free for metadata, deletes, compaction and the kernel's dirty pages."""
+    return int(max(SLOP_SHARE * contract * k, SLOP_MIN))
+
+
+def capacity(family: Family) -> int:
+    """Bytes that `df` shows for a vault."""
+    rooms = [min(m.space for m in g.members) * g.k for g in family.groups]
+    smallest = [min(m.space for m in g.members) for g in family.groups]
+    kept = sum(slop(s, g.k) for s, g in zip(smallest, family.groups, strict=True))
+    return max(0, sum(rooms) - kept)
+
+
+def run_create(args: argparse.Namespace) -> int:
+    addresses = [check_address(a) for a in args.supplier]
+    k, n = parse_ecc(args.ecc) if args.ecc else (default_k(len(addresses)), len(addresses))
+    if len(addresses) < n or n == 0:
+        raise UsageError(f"{k}/{n} needs {n} suppliers; {len(addresses)} addresses were given")
+    path = args.key or config.default_key_path()
+    if path.exists():
+        raise UsageError(f"{path} exists already; name another file with --key")
+    size = parse_size(args.space)
+    key = VaultKey(os.urandom(32))
+    keyfile.save(path, key)
+    try:
+        family = trio.run(_create, key, addresses[:n], k, size)
+    except BaseException:
+        path.unlink()
+        raise
+    remember_addresses(family)
+    print(f"vault {key.vault_id.hex()[:16]} of {format_size(size)} on {n} suppliers, key in {path}")
+    print(f"any {n - k} of the {n} suppliers may be lost without losing anything")
+    print("write its 24 words down now: bitdust key words")
+    return 0
+
+
+async def _create(key: VaultKey, addresses: list[str], k: int, size: int) -> Family:
+    credentials = owner_credentials(key)
+    async with trio.open_nursery() as nursery:
+        suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
+        try:
+            return await _establish(key, credentials, suppliers, k, size)
+        finally:
+            for supplier in suppliers:
+                await supplier.aclose()
+            nursery.cancel_scope.cancel()
+
+
+async def _establish(
+    key: VaultKey, credentials: Credentials, suppliers: list[PeerSupplier], k: int, size: int
+) -> Family:
+    per_supplier = -(-size // k)
+    per_supplier += -(-slop(per_supplier, k) // k)
+    until = int(time.time()) + CONTRACT_SECONDS
+    members: list[Member] = []
+    for supplier in suppliers:
+        address = supplier.addresses[0]
+        try:
+            record = await supplier.promise(per_supplier, until)
+            contract = contract_records.open_untrusted(record, supplier.node)
+        except (PeerError, Malformed) as error:
+            raise Unavailable(f"the supplier at {address} made no contract: {error}") from error
+        members.append(Member(supplier.node, (address,), contract.space))
+    if len({m.node for m in members}) != len(members):
+        raise UsageError("two of the addresses lead to the same supplier")
+    body = Family(
+        FORMAT, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
+        (Group(k, metadata_k(k), tuple(members)),),
+    )  # fmt: skip
+    family = seal_record(key.signing, "family", body)
+    register = RootRegister(key.vault_id, {s.node: s for s in suppliers})
+    ballot = Ballot(1, os.urandom(16))
+    await register.prepare(key.signing, ballot, False)
+    await register.accept(first_root(key, Suite(suite()), ballot, family), family)
+    await register.release(ballot)
+    return open_family_untrusted(family, key.vault_id)

@@ -1,0 +1,41 @@
+"""Where things are: BITDUST_HOME, or the XDG folders. Another BITDUST_HOME is another machine."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from bitdustfs.cache.folder import write_durably
+from bitdustfs.errors import LocalError
+
+
+def home() -> Path:
+    """This machine's folder for keys, state and logs; made when missing, for its owner only."""
+    named = os.environ.get("BITDUST_HOME")
+    path = Path(named) if named else Path(platformdirs.user_data_dir("bitdust"))
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalError(f"cannot make {path}: {error.strerror}; set BITDUST_HOME") from error
+    return path.absolute()
+
+
+def default_key_path() -> Path:
+    """Where the key lives when no file is named."""
+    return home() / "keys" / "vault.key"
+
+
+def machine_id() -> bytes:
+    """16 bytes that tell this machine from the owner's others; made at first use."""
+    path = home() / "machine"
+    if not path.exists():
+        write_durably(path, os.urandom(16).hex().encode())
+    try:
+        return bytes.fromhex(path.read_text())
+    except ValueError:
+        raise LocalError(f"{path} is damaged; delete it and mount again") from None
+
+
+def peers_path(vault: bytes) -> Path:
+    """Addresses of this vault's suppliers, as last known: a convenience, never needed."""
+    return home() / f"peers-{vault.hex()[:16]}"

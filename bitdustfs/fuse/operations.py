@@ -1,0 +1,308 @@
+"""pyfuse3 requests to volume calls and back.
+
+Every handler is wrapped: an exception that pyfuse3 does not know would end its main loop and leave
+callers blocked, so known errors become their errno and anything else is logged and becomes EIO.
+"""
+
+import errno
+import functools
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import pyfuse3
+
+from bitdustfs.core.items import Inode, Time
+from bitdustfs.errors import BitdustError, FsError
+from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.vault import OpenVault
+from bitdustfs.volume import Caller, Changes, Found, now, split_time
+from bitdustfs.xattrs import Xattrs
+
+log = logging.getLogger(__name__)
+
+CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
+PAGE = 64  #: directory entries answered at once
+BLOCK = 4096
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+
+
+def guarded(handler: Handler) -> Handler:
+    """Turns every exception of a handler into FUSEError."""
+
+    @functools.wraps(handler)
+    async def run(self: "Operations", *args: Any) -> Any:
+        try:
+            return await handler(self, *args)
+        except pyfuse3.FUSEError:
+            raise
+        except FsError as error:
+            raise pyfuse3.FUSEError(error.errno) from None
+        except BitdustError as error:
+            log.error("%s: %s", handler.__name__, error)
+            raise pyfuse3.FUSEError(errno_of(error)) from None
+        except Exception as error:
+            if not _foreseen(error):
+                log.exception("%s failed by our own fault", handler.__name__)
+            raise pyfuse3.FUSEError(errno_of(error)) from None
+
+    return run  # type: ignore[return-value]
+
+
+def _foreseen(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return all(_foreseen(e) for e in error.exceptions)
+    return isinstance(error, BitdustError)
+
+
+def writes(handler: Handler) -> Handler:
+    """Refuses with EROFS while the vault is read-only."""
+
+    @functools.wraps(handler)
+    async def run(self: "Operations", *args: Any) -> Any:
+        if self.vault.read_only:
+            raise pyfuse3.FUSEError(errno.EROFS)
+        return await handler(self, *args)
+
+    return run  # type: ignore[return-value]
+
+
+class Operations(pyfuse3.Operations):  # type: ignore[misc]
+    """One mount. `capacity` is the vault's size in bytes; `durable` waits on fsync."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = True
+    enable_acl = False
+
+    def __init__(
+        self, vault: OpenVault, capacity: int, durable: Callable[[], Awaitable[None]]
+    ) -> None:
+        super().__init__()
+        self.vault, self._volume, self._content = vault, vault.volume, vault.content
+        self._capacity, self._durable = capacity, durable
+        self._xattrs = Xattrs(vault)
+        self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
+        self._handles: dict[int, int] = {}  # handle -> inode
+        self._next_handle = 1
+
+    # -- looking
+
+    @guarded
+    async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        found = await self._volume.lookup(parent, name)
+        if found is None:
+            absent = pyfuse3.EntryAttributes()  # st_ino 0: the kernel remembers the absence
+            absent.st_ino = 0
+            absent.entry_timeout = CACHE_SECONDS
+            return absent
+        return entry_of(found)
+
+    @guarded
+    async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
+        for inode, count in forgotten:
+            try:
+                await self._volume.forget(inode, count)
+            except BitdustError as error:  # nobody waits for an answer; the orphan stays listed
+                log.warning("inode %d is purged at the next mount: %s", inode, error)
+
+    @guarded
+    async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        return entry_of(await self._volume.getattr(inode))
+
+    @guarded
+    async def readlink(self, inode: int, ctx: Any) -> bytes:
+        return await self._volume.readlink(inode)
+
+    @guarded
+    async def opendir(self, inode: int, ctx: Any) -> int:
+        return inode
+
+    @guarded
+    async def readdir(self, fh: int, start_id: int, token: Any) -> None:
+        cookie = start_id
+        while page := await self._volume.readdir(fh, cookie, PAGE):
+            for entry in page:
+                entry_attributes = entry_of(entry.found)
+                if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
+                    return
+                if entry.name not in (b".", b".."):
+                    self._volume.hold(entry.found.inode)
+                cookie = entry.cookie
+
+    @guarded
+    async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
+        totals = await self._volume.totals()
+        used = totals.live + self._content.tally.dirty
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = BLOCK
+        data.f_blocks = self._capacity // BLOCK
+        data.f_bfree = data.f_bavail = max(0, self._capacity - used) // BLOCK
+        data.f_files = 1 << 40
+        data.f_ffree = data.f_favail = (1 << 40) - totals.inodes
+        data.f_namemax = 255
+        return data
+
+    # -- making and removing
+
+    @guarded
+    @writes
+    async def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> Any:
+        mode = stat.S_IFDIR | stat.S_IMODE(mode)
+        return entry_of(await self._volume.create(parent, name, mode, caller_of(ctx)))
+
+    @guarded
+    @writes
+    async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any) -> Any:
+        return entry_of(await self._volume.create(parent, name, mode, caller_of(ctx), rdev=rdev))
+
+    @guarded
+    @writes
+    async def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> Any:
+        mode = stat.S_IFLNK | 0o777
+        made = await self._volume.create(parent, name, mode, caller_of(ctx), target=target)
+        return entry_of(made)
+
+    @guarded
+    @writes
+    async def link(self, inode: int, new_parent: int, new_name: bytes, ctx: Any) -> Any:
+        return entry_of(await self._volume.link(inode, new_parent, new_name))
+
+    @guarded
+    @writes
+    async def unlink(self, parent: int, name: bytes, ctx: Any) -> None:
+        await self._volume.unlink(parent, name)
+
+    @guarded
+    @writes
+    async def rmdir(self, parent: int, name: bytes, ctx: Any) -> None:
+        await self._volume.rmdir(parent, name)
+
+    @guarded
+    @writes
+    async def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Any
+    ) -> None:
+        await self._volume.rename(parent, name, new_parent, new_name, flags)
+
+    # -- attributes
+
+    @guarded
+    @writes
+    async def setattr(self, inode: int, attr: Any, fields: Any, fh: int | None, ctx: Any) -> Any:
+        if fields.update_size:
+            await self._content.truncate(inode, attr.st_size)
+        modified = split_time(attr.st_mtime_ns) if fields.update_mtime else None
+        if fields.update_size and modified is None:
+            modified = now()
+        changes = Changes(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            atime=split_time(attr.st_atime_ns) if fields.update_atime else None,
+            mtime=modified,
+            ctime=split_time(attr.st_ctime_ns) if fields.update_ctime else None,
+        )
+        return entry_of(await self._volume.setattr(inode, changes))
+
+    @guarded
+    async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
+        return await self._xattrs.get(inode, name)
+
+    @guarded
+    async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
+        return await self._xattrs.list(inode)
+
+    @guarded
+    @writes
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
+        await self._xattrs.set(inode, name, value)
+
+    @guarded
+    @writes
+    async def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
+        await self._xattrs.remove(inode, name)
+
+    # -- open files
+
+    def _open(self, inode: int, flags: int) -> pyfuse3.FileInfo:
+        handle, self._next_handle = self._next_handle, self._next_handle + 1
+        self._handles[handle] = inode
+        if flags & (os.O_SYNC | os.O_DSYNC):
+            self._synchronous.add(handle)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=True)
+
+    @guarded
+    async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        if flags & (os.O_WRONLY | os.O_RDWR) and self.vault.read_only:
+            raise FsError(errno.EROFS)
+        if flags & os.O_TRUNC:  # no setattr follows
+            await self._content.truncate(inode, 0)
+            await self._volume.setattr(inode, Changes(mtime=now()))
+        return self._open(inode, flags)
+
+    @guarded
+    @writes
+    async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
+        mode = stat.S_IFREG | stat.S_IMODE(mode)
+        made = await self._volume.create(parent, name, mode, caller_of(ctx))
+        return self._open(made.inode, flags), entry_of(made)
+
+    @guarded
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        return await self._content.read(self._handles[fh], off, size)
+
+    @guarded
+    @writes
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        await self._content.write(self._handles[fh], off, buf)
+        if fh in self._synchronous:
+            await self._durable()
+        return len(buf)
+
+    @guarded
+    async def flush(self, fh: int) -> None:
+        raise FsError(errno.ENOSYS)  # the kernel wrote everything before asking
+
+    @guarded
+    async def release(self, fh: int) -> None:
+        self._handles.pop(fh, None)
+        self._synchronous.discard(fh)
+
+    @guarded
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        if not self.vault.read_only:
+            await self._durable()
+
+    @guarded
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        if not self.vault.read_only:
+            await self._durable()
+
+
+def caller_of(ctx: Any) -> Caller:
+    """Who asks; the kernel applied the umask already."""
+    return Caller(ctx.uid, ctx.gid)
+
+
+def entry_of(found: Found) -> pyfuse3.EntryAttributes:
+    """What the kernel is told of an inode."""
+    attributes: Inode = found.attributes
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = found.inode
+    entry.generation = 0
+    entry.entry_timeout = entry.attr_timeout = CACHE_SECONDS
+    entry.st_mode, entry.st_nlink = attributes.mode, attributes.nlink
+    entry.st_uid, entry.st_gid, entry.st_rdev = attributes.uid, attributes.gid, attributes.rdev
+    entry.st_size = attributes.size
+    entry.st_blksize = 128 * 1024
+    entry.st_blocks = -(-attributes.size // 512)
+    entry.st_atime_ns = _nanoseconds(attributes.atime)
+    entry.st_mtime_ns = _nanoseconds(attributes.mtime)
+    entry.st_ctime_ns = _nanoseconds(attributes.ctime)
+    return entry
+
+
+def _nanoseconds(time_: Time) -> int:
+    return time_[0] * 1_000_000_000 + time_[1]

@@ -1,0 +1,94 @@
+"""Extended attributes of a vault's inodes, and the ones bitdustfs itself answers.
+
+`user.bitdust.state` tells how safe a file is: dirty (in memory), local (survives this machine's
+power loss), published (survives the loss of this machine).
+"""
+
+import errno
+
+from bitdustfs.content import load_inode
+from bitdustfs.core.items import XATTR, Xattr, decode_xattr, encode_item, kind_range, xattr_key
+from bitdustfs.core.sealing import Kind
+from bitdustfs.errors import FsError
+from bitdustfs.store import Piece
+from bitdustfs.tree import Transaction
+from bitdustfs.units import NAME_MAX, XATTR_INLINE_MAX, XATTR_MAX
+from bitdustfs.vault import OpenVault
+
+STATE = b"user.bitdust.state"
+OWN_PREFIX = b"user.bitdust."
+NEVER = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
+ENODATA = errno.ENODATA
+
+
+class Xattrs:
+    """The xattr calls of one open vault."""
+
+    def __init__(self, vault: OpenVault) -> None:
+        self._vault, self._tree, self._store = vault, vault.volume.tree, vault.store
+
+    async def get(self, inode: int, name: bytes) -> bytes:
+        """The value; ENODATA when there is none."""
+        if name == STATE:
+            return self.state(inode).encode()
+        if name in NEVER and not await self._tree.run(_has_any, inode):
+            raise FsError(ENODATA)
+        value = await self._tree.run(lambda tx: tx.get(xattr_key(inode, name)))
+        if value is None:
+            raise FsError(ENODATA)
+        item = decode_xattr(value)
+        parts = [await self._store.read_extent(place, Kind.XATTR) for place in item.extents]
+        return item.value + b"".join(parts)
+
+    def state(self, inode: int) -> str:
+        """dirty, local or published."""
+        committer, publisher = self._vault.committer, self._vault.publisher
+        if self._vault.content.is_dirty(inode):
+            return "dirty"
+        if (
+            publisher is None
+            or committer.changed_in.get(inode, 0) <= publisher.published.generation
+        ):
+            return "published"
+        return "local"
+
+    async def list(self, inode: int) -> list[bytes]:
+        def names(tx: Transaction) -> list[bytes]:
+            load_inode(tx, inode)
+            return [key[9:] for key, _ in tx.scan(*kind_range(inode, XATTR))]
+
+        return await self._tree.run(names)
+
+    async def set(self, inode: int, name: bytes, value: bytes) -> None:
+        """Sets or replaces; create-only and replace-only are pyfuse3's get before set."""
+        if name.startswith(OWN_PREFIX):
+            raise FsError(errno.EPERM)
+        if name in NEVER[1:]:
+            raise FsError(errno.EOPNOTSUPP)
+        if not 0 < len(name) <= NAME_MAX:
+            raise FsError(errno.ERANGE)
+        if len(value) > XATTR_MAX:
+            raise FsError(errno.E2BIG)
+        item = Xattr(1, value)
+        if len(value) > XATTR_INLINE_MAX:
+            places = await self._store.append(True, [Piece(Kind.XATTR, value, inode)])
+            item = Xattr(1, b"", tuple(places))
+        encoded = encode_item(item)
+
+        def put(tx: Transaction) -> None:
+            load_inode(tx, inode)
+            tx.put(xattr_key(inode, name), encoded)
+
+        await self._tree.run(put)
+
+    async def remove(self, inode: int, name: bytes) -> None:
+        def drop(tx: Transaction) -> None:
+            if tx.get(xattr_key(inode, name)) is None:
+                raise FsError(ENODATA)
+            tx.delete(xattr_key(inode, name))
+
+        await self._tree.run(drop)
+
+
+def _has_any(tx: Transaction, inode: int) -> bool:
+    return next(tx.scan(*kind_range(inode, XATTR)), None) is not None
