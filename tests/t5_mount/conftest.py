@@ -1,0 +1,106 @@
+"""Real mounts of real supplier processes. Every command runs under a time limit."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIMIT = 90  #: seconds any one command may take: a hang is a failure, not a wait
+
+
+class World:
+    """A swarm, a vault on it, and machines (BITDUST_HOMEs) that mount it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.swarm = root, root / "swarm"
+        self.mountpoint = root / "mnt"
+        self.mountpoint.mkdir()
+        self.home = root / "one"
+
+    def run(self, *words, home=None, check=True, stdin=None):
+        environment = {**os.environ, "BITDUST_HOME": str(home or self.home)}
+        done = subprocess.run(
+            [sys.executable, "-m", "bitdustfs.cli.main", *map(str, words)],
+            env=environment, timeout=LIMIT, capture_output=True, text=True, input=stdin,
+            check=False,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, done.stderr + self.log(home)
+        return done
+
+    def log(self, home=None):
+        logs = (home or self.home) / "logs"
+        return "".join(p.read_text()[-4000:] for p in logs.glob("*.log")) if logs.exists() else ""
+
+    def start(self, suppliers=7):
+        self.run("swarm", self.swarm, "--suppliers", suppliers)
+
+    @property
+    def addresses(self):
+        return (self.swarm / "addresses").read_text().split()
+
+    def create(self, ecc="4/7", space="4G"):
+        words = [word for a in self.addresses for word in ("--supplier", a)]
+        self.run("vault", "create", "--ecc", ecc, "--space", space, *words)
+
+    def mount(self, *options, home=None, check=True):
+        words = [word for o in options for word in ("-o", o)]
+        return self.run("mount", self.mountpoint, *words, home=home, check=check)
+
+    def move_to(self, name):
+        """Another machine, with nothing but the 24 words and one address."""
+        words = self.run("key", "words").stdout
+        self.home = self.root / name
+        self.run("key", "restore", stdin=words)
+        return f"bootstrap={self.addresses[-1]}"
+
+    def supplier(self, number):
+        return self.swarm / f"supplier-{number}"
+
+    def stop_supplier(self, number):
+        os.kill(int((self.supplier(number) / "pid").read_text()), signal.SIGTERM)
+
+    def mount_pid(self):
+        """The process that serves the mountpoint."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    home = (entry / "environ").read_bytes()
+                except OSError:
+                    continue
+                ours = f"BITDUST_HOME={self.home}\0".encode() in home
+                if ours and os.fsencode(self.mountpoint) in words:
+                    return int(entry.name)
+        raise AssertionError("no process serves the mount")
+
+    def kill_mount(self):
+        """kill -9, as power loss for the process; then clears the dead mount away."""
+        pid = self.mount_pid()
+        os.kill(pid, signal.SIGKILL)
+        self.detach()
+
+    def detach(self):
+        subprocess.run(
+            ["fusermount3", "-u", "-z", str(self.mountpoint)],
+            capture_output=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+
+    def close(self):
+        if os.path.ismount(self.mountpoint):
+            self.detach()
+        self.run("swarm", self.swarm, "--stop", check=False)
+
+
+@pytest.fixture
+def world(tmp_path):
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
+    made = World(tmp_path)
+    made.start()
+    made.create()
+    yield made
+    made.close()

@@ -1,0 +1,255 @@
+"""The promises on real mounts: copy, kill, remount elsewhere, suppliers gone or damaged."""
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STATED_DEADLINE = 25  #: seconds within which a read without enough suppliers is an error
+
+
+def manifest(root):
+    """Everything that must survive a copy: type, mode, size, times, link targets and counts."""
+    found = {}
+    for folder, names, files in os.walk(os.fsencode(root)):
+        for name in [*names, *files]:
+            path = os.path.join(folder, name)
+            info = os.lstat(path)
+            is_folder = os.path.isdir(path) and not os.path.islink(path)
+            target = os.readlink(path) if os.path.islink(path) else b""
+            size = 0 if is_folder else info.st_size
+            links = 0 if is_folder else info.st_nlink
+            xattrs = {} if os.path.islink(path) else {
+                x: os.getxattr(path, x) for x in os.listxattr(path) if x.startswith("user.")
+            }  # fmt: skip
+            key = os.path.relpath(path, os.fsencode(root))
+            found[key] = (info.st_mode, size, info.st_mtime_ns, links, target, xattrs)
+    return found
+
+
+def copy(source, target):
+    subprocess.run(["cp", "-a", source, target], check=True, timeout=120)
+
+
+def same(source, target):
+    subprocess.run(
+        ["diff", "-r", "--no-dereference", "--exclude=fifo", source, target],
+        check=True, timeout=120,
+    )  # fmt: skip
+    assert manifest(source) == manifest(target)
+
+
+def real_input(folder):
+    """Real files, and every awkward one."""
+    folder.mkdir()
+    library = Path(os.__file__).parent
+    for name in ("json", "email", "asyncio"):
+        copy(library / name, folder / name)
+    (folder / "noise").write_bytes(random.Random(1).randbytes(30_000_000))
+    os.link(folder / "noise", folder / "hard link")
+    os.symlink("json/__init__.py", folder / "symlink")
+    (folder / "empty").touch()
+    with open(folder / "sparse", "wb") as file:
+        file.seek(40_000_000)
+        file.write(b"end")
+    (folder / ("n" * 255)).write_bytes(b"longest name")
+    Path(os.fsdecode(os.fsencode(folder) + b"/not utf-8 \xff\xfe")).write_bytes(b"bytes")
+    os.mkfifo(folder / "fifo")
+    os.setxattr(folder / "empty", "user.comment", b"an attribute")
+    os.setxattr(folder / "empty", "user.large", bytes(range(256)) * 8)
+    os.chmod(folder / "empty", 0o4751)
+    os.utime(folder / "noise", ns=(123_456_789, 1_600_000_000_123_456_789))
+    return folder
+
+
+def test_promise_6_remount_elsewhere_from_words_with_three_suppliers_stopped(world, tmp_path):
+    source = real_input(tmp_path / "source")
+    world.mount()
+    copy(source, world.mountpoint / "copy")
+    same(source, world.mountpoint / "copy")
+    world.run("unmount", world.mountpoint)
+    bootstrap = world.move_to("two")
+    for number in (0, 2, 5):
+        world.stop_supplier(number)
+    world.mount(bootstrap)
+    same(source, world.mountpoint / "copy")
+    world.run("unmount", world.mountpoint)
+
+
+def test_promise_5_four_suppliers_stopped_is_eio_in_time_and_heals(world):
+    world.mount()
+    content = random.Random(2).randbytes(2_000_000)
+    (world.mountpoint / "file").write_bytes(content)
+    world.run("unmount", world.mountpoint)
+    bootstrap = world.move_to("two")
+    world.mount(bootstrap)
+    for number in range(4):
+        world.stop_supplier(number)
+    began = time.monotonic()
+    with pytest.raises(OSError) as caught:
+        (world.mountpoint / "file").read_bytes()
+    assert caught.value.errno == errno.EIO
+    assert time.monotonic() - began < STATED_DEADLINE
+    world.start()
+    deadline = time.monotonic() + STATED_DEADLINE
+    while True:
+        try:
+            assert (world.mountpoint / "file").read_bytes() == content
+            break
+        except OSError:
+            assert time.monotonic() < deadline, "reads do not work again"
+
+
+def test_promise_9_a_flipped_byte_in_every_fragment_names_the_supplier(world):
+    world.mount()
+    content = random.Random(3).randbytes(5_000_000)
+    (world.mountpoint / "file").write_bytes(content)
+    world.run("unmount", world.mountpoint)
+    for path in (world.supplier(1) / "store" / "shelf").glob("*/*"):
+        data = bytearray(path.read_bytes())
+        data[-len(data) // 4] ^= 0x40
+        path.write_bytes(data)
+    bootstrap = world.move_to("two")
+    world.mount(bootstrap)
+    assert (world.mountpoint / "file").read_bytes() == content
+    status = json.loads(world.run("status", world.mountpoint, "--json").stdout)
+    damaged = [s["address"] for s in status["suppliers"] if s["damaged"]]
+    assert damaged == [world.addresses[1]]
+
+
+WRITER = """
+import os, sys
+folder, done = sys.argv[1:]
+for i in range(100000):
+    data = (b"%09d" % i) * 5000
+    fd = os.open(f"{folder}/{i}", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, data)
+    if i % 5 == 0:
+        os.fsync(fd)
+        with open(done, "a") as log: log.write(f"{i}\\n")
+    os.close(fd)
+"""
+
+
+def test_promise_2_what_was_fsynced_survives_kill_9_in_the_middle_of_a_copy(world, tmp_path):
+    done = tmp_path / "fsynced"
+    done.touch()
+    world.mount()
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(world.mountpoint), str(done)],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(done.read_text().split()) < 20:
+        assert time.monotonic() < deadline and writer.poll() is None
+    world.kill_mount()
+    writer.wait(30)
+    world.mount()
+    fsynced = [int(i) for i in done.read_text().split()]
+    assert len(fsynced) >= 20
+    for i in fsynced:
+        assert (world.mountpoint / str(i)).read_bytes() == (b"%09d" % i) * 5000
+    kept = sorted(p.name for p in world.mountpoint.iterdir())
+    world.run("unmount", world.mountpoint)
+    bootstrap = world.move_to("two")
+    world.mount(bootstrap)
+    assert sorted(p.name for p in world.mountpoint.iterdir()) == kept
+    for i in fsynced:
+        assert (world.mountpoint / str(i)).read_bytes() == (b"%09d" % i) * 5000
+
+
+def test_promise_8_nothing_readable_is_left_anywhere(world):
+    marker = b"MARKER-8c1f-family-photos"
+    world.mount()
+    folder = world.mountpoint / marker.decode()
+    folder.mkdir()
+    (folder / marker.decode()).write_bytes(marker * 3)
+    (folder / "large").write_bytes(marker * 100_000)
+    os.setxattr(folder, "user." + marker.decode(), marker)
+    os.symlink(marker.decode(), folder / "link")
+    world.run("unmount", world.mountpoint)
+    looked_at = 0
+    for path in [*world.swarm.rglob("*"), *world.home.rglob("*")]:
+        if path.is_file():
+            looked_at += 1
+            assert marker not in path.read_bytes(), path
+    assert looked_at > 20
+
+
+def test_promise_10_a_held_vault_is_refused_and_taken_over_on_request(world, tmp_path):
+    world.mount()
+    (world.mountpoint / "file").write_bytes(b"first")
+    world.run("sync", world.mountpoint)
+    first, place = world.home, world.mountpoint
+    bootstrap = world.move_to("two")
+    world.mountpoint = tmp_path / "mnt2"
+    world.mountpoint.mkdir()
+    refused = world.mount(bootstrap, check=False)
+    assert refused.returncode == 1 and "take-over" in refused.stderr
+    world.mount(bootstrap, "ro")
+    assert (world.mountpoint / "file").read_bytes() == b"first"
+    with pytest.raises(OSError):
+        (world.mountpoint / "new").touch()
+    world.run("unmount", world.mountpoint)
+    world.mount(bootstrap, "take-over")
+    (world.mountpoint / "file").write_bytes(b"second")
+    world.run("unmount", world.mountpoint)
+    failed = world.run("sync", place, home=first, check=False)
+    assert failed.returncode == 0 or "another machine" in failed.stderr
+    world.home, world.mountpoint = first, place
+
+
+def test_unlinked_but_open_files_and_renames_behave(world):
+    world.mount()
+    path = world.mountpoint / "file"
+    path.write_bytes(b"x" * 200_000)
+    with open(path, "r+b") as file:
+        path.unlink()
+        assert not path.exists()
+        file.seek(100_000)
+        file.write(b"still here")
+        file.flush()
+        file.seek(100_000)
+        assert file.read(10) == b"still here"
+        assert os.fstat(file.fileno()).st_nlink == 0
+    (world.mountpoint / "a").write_bytes(b"a")
+    (world.mountpoint / "b").write_bytes(b"b")
+    os.replace(world.mountpoint / "a", world.mountpoint / "b")
+    assert (world.mountpoint / "b").read_bytes() == b"a"
+    (world.mountpoint / "folder" / "inner").mkdir(parents=True)
+    with pytest.raises(OSError) as caught:
+        os.rename(world.mountpoint / "folder", world.mountpoint / "folder" / "inner" / "x")
+    assert caught.value.errno == errno.EINVAL
+    with pytest.raises(OSError) as caught:
+        os.rmdir(world.mountpoint / "folder")
+    assert caught.value.errno == errno.ENOTEMPTY
+
+
+def test_large_xattrs_survive_a_remount(world):
+    world.mount()
+    value = bytes(range(256)) * 200
+    (world.mountpoint / "file").touch()
+    os.setxattr(world.mountpoint / "file", "user.large", value)
+    world.run("unmount", world.mountpoint)
+    world.mount()
+    assert os.getxattr(world.mountpoint / "file", "user.large") == value
+    assert os.getxattr(world.mountpoint / "file", "user.bitdust.state") == b"published"
+
+
+def test_a_folder_of_5000_files_lists_completely(world):
+    world.mount()
+    folder = world.mountpoint / "many"
+    folder.mkdir()
+    names = {f"file-{i:05d}" for i in range(5000)}
+    for name in names:
+        (folder / name).touch()
+    assert set(os.listdir(folder)) == names
+    world.run("unmount", world.mountpoint)
+    world.mount()
+    assert set(os.listdir(folder)) == names
