@@ -71,6 +71,11 @@ class OpenVault:
     def read_only(self) -> bool:
         return self.publisher is None or self.superseded.is_set()
 
+    def state_root(self) -> bytes:
+        """The signed bytes of the newest root that is known to be accepted."""
+        published = self.state.published()
+        return self.known.raw if published is None else published.root
+
     def supersede(self) -> None:
         """Another machine took over: turn read-only, keep everything."""
         if not self.superseded.is_set():

@@ -71,8 +71,7 @@ def run(root: Path, mountpoint: Path, swarm: Path, first: Machine) -> None:
     addresses = (swarm / "addresses").read_text().split()
 
     say("a vault: any 4 of the 7 are enough")
-    words = [word for address in addresses for word in ("--supplier", address)]
-    first.bitdust("vault", "create", "--ecc", "4/7", "--space", "4G", *words)
+    first.bitdust("vault", "create", "--ecc", "4/7", "--space", "4G", "--bootstrap", addresses[0])
     secret = first.bitdust("key", "words", show=False)
 
     say("mount it and copy Python's standard library and 64 MiB of noise in")

@@ -10,6 +10,7 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import write_durably
+from bitdustfs.cli.discover import find_family_addresses, joined
 from bitdustfs.config import peers_path
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Family
@@ -48,11 +49,27 @@ def remember_addresses(family: Family) -> None:
 
 
 async def find_family(
-    key: VaultKey, addresses: Sequence[str], credentials: Credentials, nursery: trio.Nursery
+    key: VaultKey, addresses: list[str], credentials: Credentials, nursery: trio.Nursery
 ) -> Known:
-    """The newest root and family that any of `addresses` shows. Raises Unavailable."""
+    """The newest root and family, from members at `addresses` or found through the DHT there.
+
+    Raises Unavailable.
+    """
     if not addresses:
         raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
+    try:
+        return await _ask_members(key, addresses, credentials, nursery)
+    except Unavailable:
+        async with joined(addresses) as dht:
+            found = await find_family_addresses(dht, key.capability())
+        if not set(found) - set(addresses):
+            raise
+    return await _ask_members(key, found, credentials, nursery)
+
+
+async def _ask_members(
+    key: VaultKey, addresses: Sequence[str], credentials: Credentials, nursery: trio.Nursery
+) -> Known:
     best: Known | None = None
     failures: list[str] = []
 

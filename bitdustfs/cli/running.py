@@ -21,9 +21,11 @@ from bitdustfs.cli.connect import (
     sessions,
 )
 from bitdustfs.cli.cpu import suite
+from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined
 from bitdustfs.cli.vault import capacity
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import open_root_untrusted
 from bitdustfs.errors import BitdustError, LocalError, StateLocked
 from bitdustfs.fuse.operations import Operations
 from bitdustfs.vault import OpenVault, Settings, open_state_folder, open_vault
@@ -64,10 +66,23 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[], No
             async with open_vault(folder, key, suite(), suppliers, settings) as vault:
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
+                if not vault.read_only:
+                    network.start_soon(_announce, key, vault, addresses)
                 await _Mounted(options, key, vault).run(ready)
             network.cancel_scope.cancel()
     finally:
         folder.close()
+
+
+async def _announce(key: VaultKey, vault: OpenVault, addresses: list[str]) -> None:
+    """Keeps the vault's DHT record fresh while it is mounted: addresses by hand may be forgotten."""
+    members = [a for m in vault.known.family.voters for a in m.addresses]
+    async with joined([*addresses, *members][:16]) as dht:
+        while not vault.read_only:
+            root = open_root_untrusted(vault.state_root(), key.vault_id)
+            family, raw = vault.known.family, vault.known.raw_family
+            await announce_vault(dht, key, root, family, raw, suite())
+            await trio.sleep(ANNOUNCE_EVERY)
 
 
 async def _state_folder(key: VaultKey):  # type: ignore[no-untyped-def]

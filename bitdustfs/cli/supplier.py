@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import trio
@@ -11,7 +12,11 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cli.connect import check_address
+from bitdustfs.cli.discover import ANNOUNCE_EVERY, endpoint, is_private
+from bitdustfs.core.keys import node_id
 from bitdustfs.errors import LocalError
+from bitdustfs.net.dht import Dht, Endpoint
+from bitdustfs.net.dhtwire import sign_node_record
 from bitdustfs.net.server import SupplierServer
 from bitdustfs.net.service import SupplierService
 from bitdustfs.net.shelf import DiskShelf
@@ -20,6 +25,9 @@ from bitdustfs.units import format_size, parse_size
 
 log = logging.getLogger(__name__)
 
+FIRST_TICK = 0.2  #: seconds between attempts to join
+ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -27,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--dir", type=Path, required=True, help="folder for shelf, index and key")
     run.add_argument("--space", required=True, help="bytes to donate, for example 10G")
     run.add_argument("--listen", required=True, metavar="HOST:PORT", help="address to serve at")
+    run.add_argument(
+        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
+        help="any node of the network, to be found by others (repeatable)",
+    )  # fmt: skip
     run.set_defaults(run=run_supplier)
 
 
@@ -51,7 +63,9 @@ def run_supplier(args: argparse.Namespace) -> int:
     try:
         shelf = DiskShelf(folder)
         try:
-            trio.run(_serve, SupplierService(key, shelf, space), address)
+            bootstrap = [check_address(a) for a in args.bootstrap]
+            contacts = Contacts(args.dir / "contacts")
+            trio.run(_serve, SupplierService(key, shelf, space), address, bootstrap, contacts)
         finally:
             shelf.close()
     finally:
@@ -59,16 +73,59 @@ def run_supplier(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(service: SupplierService, address: str) -> None:
+class Contacts:
+    """DHT contacts that outlive the process, so that a restart needs no bootstrap."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> list[str]:
+        try:
+            return self._path.read_text().split()
+        except OSError:
+            return []
+
+    def save(self, endpoints: list[Endpoint]) -> None:
+        lines = "\n".join(f"{host}:{port}" for host, port in endpoints)
+        write_durably(self._path, lines.encode())
+
+
+async def _announce(
+    dht: Dht, service: SupplierService, address: str, bootstrap: list[str], contacts: Contacts
+) -> None:
+    """Joins the DHT and keeps this node's record there, newer whenever the offer changes."""
+    own = node_id(service.node.verify_key.encode())
+    said, said_at = -1, 0.0
+    while True:
+        if not dht.contacts():
+            known = [a for a in {*bootstrap, *contacts.load()} if a != address]
+            await dht.bootstrap([endpoint(a) for a in known])
+        offer = service.offer()
+        if offer != said or trio.current_time() - said_at > ANNOUNCE_EVERY:
+            seq = time.time_ns() // 1_000_000
+            record = sign_node_record(service.node, seq, (address,), offer)
+            if await dht.store(own, record) or not bootstrap:
+                said, said_at = offer, trio.current_time()
+            contacts.save(dht.contacts())
+        await trio.sleep(ANNOUNCE_TICK if said >= 0 else FIRST_TICK)
+
+
+async def _serve(
+    service: SupplierService, address: str, bootstrap: list[str], contacts: Contacts
+) -> None:
     host, _, port = address.rpartition(":")
     context = make_context(service.node.encode(), server_side=True)
     try:
         listeners = await trio.open_tcp_listeners(int(port), host=host.strip("[]"))
     except OSError as error:
         raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
+    dht = Dht(service.node, serves=True, allow_private=is_private([address]))
+    await dht.bind(host.strip("[]"), int(port))
     log.info("supplier at %s offers %s", address, format_size(service.offer()))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(SupplierServer(service, context).serve, listeners)
+        await nursery.start(dht.run)
+        nursery.start_soon(_announce, dht, service, address, bootstrap, contacts)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 log.info("stopped by signal %d", number)

@@ -10,7 +10,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import trio
+
 from bitdustfs.cache.folder import write_durably
+from bitdustfs.cli.discover import find_suppliers, joined
 from bitdustfs.errors import LocalError, UsageError
 
 START_DEADLINE = 30.0  #: seconds until all suppliers must answer
@@ -37,11 +40,13 @@ def run_swarm(args: argparse.Namespace) -> int:
     homes = [folder / f"supplier-{i}" for i in range(args.suppliers)]
     for each in homes:
         each.mkdir(exist_ok=True)
+    for each in homes:
         if not running(each):
-            start(each, args.space)
+            start(each, args.space, address_of(homes[0 if each != homes[0] else -1]))
     for each in homes:
         _wait_until_up(each)
     addresses = [address_of(each) for each in homes]
+    trio.run(_wait_until_known, addresses)
     write_durably(folder / "bootstrap", addresses[0].encode())
     write_durably(folder / "addresses", "\n".join(addresses).encode())
     print(f"{len(homes)} suppliers are up; join by {addresses[0]}")
@@ -69,10 +74,11 @@ def running(home: Path) -> int:
     return pid if str(home).encode() in command else 0
 
 
-def start(home: Path, space: str) -> None:
+def start(home: Path, space: str, bootstrap: str) -> None:
     """Starts one supplier, detached, logging to home/log."""
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
     command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
+    command += ["--bootstrap", bootstrap]
     with open(home / "log", "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -92,6 +98,20 @@ def stop(home: Path) -> None:
             if time.monotonic() > deadline:
                 raise LocalError(f"the supplier in {home} (process {pid}) does not stop")
             time.sleep(0.02)
+
+
+async def _wait_until_known(addresses: list[str]) -> None:
+    """Until every supplier can be found through the DHT."""
+    deadline = trio.current_time() + START_DEADLINE
+    while True:
+        async with joined(addresses) as dht:
+            found = await find_suppliers(dht, len(addresses), 0)
+        if set(addresses) <= set(found):
+            return
+        if trio.current_time() > deadline:
+            missing = ", ".join(sorted(set(addresses) - set(found)))
+            raise LocalError(f"suppliers are up but cannot be found through the DHT: {missing}")
+        await trio.sleep(0.1)
 
 
 def _wait_until_up(home: Path) -> None:

@@ -10,6 +10,7 @@ import trio
 from bitdustfs import config, keyfile
 from bitdustfs.cli.connect import check_address, owner_credentials, remember_addresses
 from bitdustfs.cli.cpu import suite
+from bitdustfs.cli.discover import announce_vault, find_suppliers, joined
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, metadata_k, parse_ecc
 from bitdustfs.core.records import (
@@ -19,13 +20,15 @@ from bitdustfs.core.records import (
     Features,
     Group,
     Member,
+    Root,
     contract_records,
     open_family_untrusted,
+    open_root_untrusted,
     seal_record,
 )
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
-from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.publish import first_root
 from bitdustfs.units import MIB, format_size, parse_size
@@ -43,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--supplier", action="append", default=[], metavar="HOST:PORT",
         help="a supplier's address; give as many as the code needs",
+    )  # fmt: skip
+    create.add_argument(
+        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
+        help="any node of the network: suppliers are found through it",
     )  # fmt: skip
     create.set_defaults(run=run_create)
 
@@ -62,9 +69,17 @@ def capacity(family: Family) -> int:
 
 def run_create(args: argparse.Namespace) -> int:
     addresses = [check_address(a) for a in args.supplier]
-    k, n = parse_ecc(args.ecc) if args.ecc else (default_k(len(addresses)), len(addresses))
-    if len(addresses) < n or n == 0:
-        raise UsageError(f"{k}/{n} needs {n} suppliers; {len(addresses)} addresses were given")
+    bootstrap = [check_address(a) for a in args.bootstrap]
+    if args.ecc:
+        k, n = parse_ecc(args.ecc)
+    else:
+        n = len(addresses) or 7
+        k = default_k(n)
+    if len(addresses) < n and not bootstrap:
+        raise UsageError(
+            f"{k}/{n} needs {n} suppliers and {len(addresses)} were named; name more with "
+            "--supplier, or a node of the network with --bootstrap to find them"
+        )
     path = args.key or config.default_key_path()
     if path.exists():
         raise UsageError(f"{path} exists already; name another file with --key")
@@ -72,7 +87,7 @@ def run_create(args: argparse.Namespace) -> int:
     key = VaultKey(os.urandom(32))
     keyfile.save(path, key)
     try:
-        family = trio.run(_create, key, addresses[:n], k, size)
+        family = trio.run(_create, key, addresses[:n], bootstrap or addresses[:1], k, n, size)
     except BaseException:
         path.unlink()
         raise
@@ -83,23 +98,47 @@ def run_create(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _create(key: VaultKey, addresses: list[str], k: int, size: int) -> Family:
+async def _create(
+    key: VaultKey, addresses: list[str], bootstrap: list[str], k: int, n: int, size: int
+) -> Family:
+    async with joined(bootstrap) as dht:
+        if len(addresses) < n:
+            found = await find_suppliers(dht, n, promise_each(size, k))
+            addresses = [*addresses, *(a for a in found if a not in addresses)][:n]
+        if len(addresses) < n:
+            raise Unavailable(
+                f"{k}/{n} needs {n} suppliers that offer {format_size(promise_each(size, k))} each; "
+                f"{len(addresses)} were found. Ask for less --space, or another --ecc"
+            )
+        family, root, raw_family = await _contract(key, addresses, k, size)
+        await announce_vault(dht, key, root, family, raw_family, Suite(suite()))
+    return family
+
+
+async def _contract(
+    key: VaultKey, addresses: list[str], k: int, size: int
+) -> tuple[Family, Root, bytes]:
     credentials = owner_credentials(key)
     async with trio.open_nursery() as nursery:
         suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
         try:
-            return await _establish(key, credentials, suppliers, k, size)
+            return await _establish(key, suppliers, k, size)
         finally:
             for supplier in suppliers:
                 await supplier.aclose()
             nursery.cancel_scope.cancel()
 
 
-async def _establish(
-    key: VaultKey, credentials: Credentials, suppliers: list[PeerSupplier], k: int, size: int
-) -> Family:
+def promise_each(size: int, k: int) -> int:
+    """Bytes that each supplier must promise for a vault of `size` bytes."""
     per_supplier = -(-size // k)
-    per_supplier += -(-slop(per_supplier, k) // k)
+    return per_supplier + -(-slop(per_supplier, k) // k)
+
+
+async def _establish(
+    key: VaultKey, suppliers: list[PeerSupplier], k: int, size: int
+) -> tuple[Family, Root, bytes]:
+    per_supplier = promise_each(size, k)
     until = int(time.time()) + CONTRACT_SECONDS
     members: list[Member] = []
     for supplier in suppliers:
@@ -120,6 +159,8 @@ async def _establish(
     register = RootRegister(key.vault_id, {s.node: s for s in suppliers})
     ballot = Ballot(1, os.urandom(16))
     await register.prepare(key.signing, ballot, False)
-    await register.accept(first_root(key, Suite(suite()), ballot, family), family)
+    root = first_root(key, Suite(suite()), ballot, family)
+    await register.accept(root, family)
     await register.release(ballot)
-    return open_family_untrusted(family, key.vault_id)
+    opened = open_root_untrusted(root, key.vault_id)
+    return open_family_untrusted(family, key.vault_id), opened, family

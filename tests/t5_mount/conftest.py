@@ -43,8 +43,8 @@ class World:
         return (self.swarm / "addresses").read_text().split()
 
     def create(self, ecc="4/7", space="4G"):
-        words = [word for a in self.addresses for word in ("--supplier", a)]
-        self.run("vault", "create", "--ecc", ecc, "--space", space, *words)
+        bootstrap = (self.swarm / "bootstrap").read_text()
+        self.run("vault", "create", "--ecc", ecc, "--space", space, "--bootstrap", bootstrap)
 
     def mount(self, *options, home=None, check=True):
         words = [word for o in options for word in ("-o", o)]

@@ -231,6 +231,17 @@ def test_unlinked_but_open_files_and_renames_behave(world):
     assert caught.value.errno == errno.ENOTEMPTY
 
 
+def test_promise_6_any_node_of_the_network_is_a_good_enough_bootstrap(world):
+    world.mount()
+    (world.mountpoint / "file").write_bytes(b"found through the DHT")
+    world.run("unmount", world.mountpoint)
+    world.start(8)  # the eighth has no contract with this vault
+    stranger = world.addresses[7]
+    world.move_to("two")
+    world.mount(f"bootstrap={stranger}")
+    assert (world.mountpoint / "file").read_bytes() == b"found through the DHT"
+
+
 def test_large_xattrs_survive_a_remount(world):
     world.mount()
     value = bytes(range(256)) * 200
