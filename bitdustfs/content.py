@@ -48,6 +48,7 @@ class Content:
         self.tally = Tally()
         self._sealing = trio.Lock()
         self.on_dirty: Callable[[], None] = lambda: None
+        self.on_write: Callable[[], None] = lambda: None
 
     def size_of(self, inode: int, attributes: Inode) -> int:
         """The true size: a window knows better than the item."""
@@ -78,6 +79,7 @@ class Content:
         else:
             await self._tree.run(put)
         self.on_dirty()
+        self.on_write()
         dirty = self.tally.dirty
         if dirty >= DIRTY_HARD:
             await self.seal(full_only=False)

@@ -6,7 +6,8 @@ later. Nothing is redone because somebody flaps: only owed positions are put.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import trio
@@ -24,7 +25,10 @@ from bitdustfs.fetch import Fetcher
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 45 MiB a block at 4/7)
+IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a block at 4/7)
+QUIET = 0.5  #: seconds without a write after which uploading starts by itself
+HOLD_MAX = 15.0  #: seconds that a busy writer may hold uploading back
+HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) that end the hold
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
 
 
@@ -46,7 +50,8 @@ class Uploader:
         self._busy: set[bytes] = set()
         self._wake = trio.Event()
         self._changed = trio.Event()
-        self._epoch = 0
+        self._hurry = 0
+        self._last_write = -QUIET
         self.failure: BitdustError | None = None
 
     def add(self, block: bytes) -> None:
@@ -81,6 +86,32 @@ class Uploader:
             self.kick()
             await self._changed.wait()
 
+    def wrote(self) -> None:
+        """Somebody writes right now: uploading waits a little, the processor is theirs."""
+        self._last_write = trio.current_time()
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """While somebody waits for the suppliers, writers hold nothing back."""
+        self._hurry += 1
+        self.kick()
+        try:
+            yield
+        finally:
+            self._hurry -= 1
+
+    async def _wait_for_quiet(self) -> None:
+        """Holds uploading back while a writer is busy, within bounds."""
+        began = trio.current_time()
+        while not self._hurry and len(self._rows) < HOLD_BLOCKS:
+            now = trio.current_time()
+            quiet_at = self._last_write + QUIET
+            if now >= quiet_at or now - began >= HOLD_MAX:
+                return
+            with trio.move_on_after(quiet_at - now):
+                await self._wake.wait()
+                self._wake = trio.Event()
+
     async def run(self) -> None:
         """Until cancelled."""
         pause = RETRY_FIRST
@@ -88,6 +119,7 @@ class Uploader:
             limiter = trio.Semaphore(IN_FLIGHT)
             while True:
                 self._wake = trio.Event()
+                await self._wait_for_quiet()
                 before = self._owed_positions()
                 await self._round(nursery, limiter)
                 progress = self._owed_positions() < before

@@ -7,7 +7,7 @@ say so (promise 10). Then three tasks run until the mount ends: commit, publish,
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ RENEW_EVERY = 15.0  #: seconds between renewals of the lease
 PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
 PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
 PUBLISH_TICK = 2.0
+RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
 
 
 @dataclass
@@ -66,6 +67,7 @@ class OpenVault:
     uploader: Uploader | None = None
     message: str = ""
     superseded: trio.Event = field(default_factory=trio.Event)
+    ballot: Ballot | None = None
 
     @property
     def read_only(self) -> bool:
@@ -86,12 +88,23 @@ class OpenVault:
             log.error(self.message)
             self.superseded.set()
 
-    async def publish(self) -> None:
-        """Publishes all that was written before the call. Raises what Publisher.publish does."""
-        if self.publisher is None or self.superseded.is_set():
+    async def release(self) -> None:
+        """Ends the lease, as far as voters can be reached: another machine need not wait."""
+        ballot, self.ballot = self.ballot, None
+        if ballot is not None and not self.superseded.is_set():
+            with trio.move_on_after(RELEASE_DEADLINE):
+                await self.register.release(ballot)
+
+    async def publish(self, hurry: bool = True) -> None:
+        """Publishes all that was written before the call. Raises what Publisher.publish does.
+
+        `hurry`: somebody waits, so uploading does not make way for writers.
+        """
+        if self.publisher is None or self.uploader is None or self.superseded.is_set():
             raise Superseded(self.message or "this mount is read-only")
         try:
-            await self.publisher.publish()
+            with self.uploader.hurrying() if hurry else nullcontext():
+                await self.publisher.publish()
         except Superseded:
             self.supersede()
             raise
@@ -120,7 +133,7 @@ async def open_vault(
         store = Store(key.capability(), state, files, fetcher, known.family, suite)
         message = await _settle(key, state, store, known)
         vault = await _assemble(key, state, store, register, fetcher, known)
-        vault.message = message
+        vault.message, vault.ballot = message, ballot
         async with trio.open_nursery() as nursery:
             if ballot is not None and not message:
                 _start_writing(vault, key, suite, files, ballot, settings, nursery)
@@ -128,9 +141,7 @@ async def open_vault(
             if not vault.read_only:
                 await vault.committer.commit(sync=True)
             nursery.cancel_scope.cancel()
-        if ballot is not None and not vault.superseded.is_set():
-            with trio.move_on_after(5):
-                await register.release(ballot)
+        await vault.release()
     finally:
         files.close()
         state.close()
@@ -250,6 +261,7 @@ def _start_writing(
     uploader = Uploader(key, vault.state, files, vault.fetcher, writer, vault.supersede)
     vault.store.on_closed = uploader.add
     vault.uploader = uploader
+    vault.content.on_write = uploader.wrote
     vault.publisher = Publisher(
         key, suite, ballot, vault.volume.tree, vault.store, vault.state, vault.committer,
         uploader, vault.register,
@@ -270,7 +282,7 @@ async def _publish_loop(vault: OpenVault, settings: Settings) -> None:
         if not (vault.publisher.due and (late or vault.store.unclosed >= PUBLISH_BYTES)):
             continue
         try:
-            await vault.publish()
+            await vault.publish(hurry=False)
         except (Unavailable, LocalError) as error:
             log.warning("not published yet, will retry: %s", error)
         except Superseded:

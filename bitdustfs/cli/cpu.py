@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bitdustfs.core.sealing import Suite, best_suite
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 def suite() -> Suite:
@@ -24,7 +24,8 @@ def keep_large_buffers() -> None:
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        libc.mallopt(_M_MMAP_THRESHOLD, 3 << 20)  # whole slices and blocks still go back at once
+        libc.mallopt(_M_TRIM_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_ARENA_MAX, 2)  # each arena keeps its own freed megabytes
     except (OSError, AttributeError):
         return

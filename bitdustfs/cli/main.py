@@ -48,6 +48,7 @@ def run(function, args: argparse.Namespace, failed: int) -> int:  # type: ignore
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:
         return int(function(args))
     except KeyboardInterrupt:

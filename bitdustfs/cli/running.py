@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LOCK_WAIT = 150.0  #: seconds that a mount waits for this machine's previous one to finish
-HANDLERS_MAX = 64
+HANDLERS_MAX = 20  # libfuse keeps a buffer of 1 MiB for each
 
 
 @dataclass
@@ -151,6 +151,7 @@ class _Mounted:
                 attached.unlink(missing_ok=True)
                 with trio.CancelScope(shield=True):
                     await self._settle()
+                    await self._vault.release()  # before anybody is told that it has ended
                     self._settled.set()
                     await self._wait_watchers()
                 nursery.cancel_scope.cancel()

@@ -110,6 +110,7 @@ class _Connection:
             await self._stream.send_all(head)
             if payload:
                 await self._stream.send_all(payload)
+            del payload  # a view of a whole block: must not live on while we wait
 
     async def _read(self) -> None:
         while True:
