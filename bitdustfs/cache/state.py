@@ -179,7 +179,9 @@ class State:
         with self._env.begin(db=self._journal) as txn, txn.cursor() as cursor:
             found = cursor.set_range(_u64(after + 1))
             while found and (upto is None or bytes(cursor.key()) <= _u64(upto)):
-                plain = self._sealer.open_unreferenced_untrusted(cursor.value(), 0, Kind.BATCH)
+                plain = self._sealer.open_unreferenced_untrusted(
+                    cursor.value(), 0, Kind.BATCH, limit=ROW_LIMIT
+                )
                 yield _batches.decode_untrusted(plain)
                 found = cursor.next()
 

@@ -118,9 +118,16 @@ class Sealer:
         return self.open_unreferenced_untrusted(sealed, ordinal, kind)
 
     def open_unreferenced_untrusted(
-        self, sealed: bytes | memoryview, ordinal: int, kind: Kind
+        self,
+        sealed: bytes | memoryview,
+        ordinal: int,
+        kind: Kind,
+        limit: int = META_EXTENT_MAX,
     ) -> bytes:
-        """As `open_untrusted`, for what no reference names: records sealed as a whole."""
+        """As `open_untrusted`, for what no reference names: records sealed as a whole.
+
+        `limit`: bytes of plaintext that are accepted.
+        """
         view = memoryview(sealed)
         if len(view) < PREFIX.size:
             raise Malformed("a sealed extent is shorter than its prefix")
@@ -140,7 +147,7 @@ class Sealer:
             )
         except Exception as error:  # nacl raises its own CryptoError and TypeError, on any misfit
             raise Forged("an extent does not open with this vault's key") from error
-        return decompress_untrusted(body) if flags & COMPRESSED else body
+        return decompress_untrusted(body, limit) if flags & COMPRESSED else body
 
 
 def compress(plain: bytes) -> bytes:
