@@ -96,23 +96,27 @@ class ErasureCode:
         tables = ctypes.create_string_buffer(32 * k * count)
         library.ec_init_tables(k, count, rows, tables)
         outputs = [bytearray(length) for _ in range(count)]
-        keep = [_pointer(s) for s in sources]
-        made = [(ctypes.c_char * length).from_buffer(o) for o in outputs]
-        data = (ctypes.c_void_p * k)(*(ctypes.cast(p, ctypes.c_void_p) for p in keep))
-        code = (ctypes.c_void_p * count)(*(ctypes.addressof(m) for m in made))
+        pinned = [_pinned(buffer) for buffer in (*sources, *outputs)]
+        addresses = [address for _, address in pinned]
+        data = (ctypes.c_void_p * k)(*addresses[:k])
+        code = (ctypes.c_void_p * count)(*addresses[k:])
         library.ec_encode_data(length, k, count, tables, data, code)
         return list(outputs)
 
 
-def _pointer(source: Buffer) -> Any:
-    """Something ctypes can cast to the address of `source`; copies only read-only views."""
-    if isinstance(source, memoryview):
-        if source.readonly:
-            return ctypes.c_char_p(bytes(source))
-        return (ctypes.c_char * len(source)).from_buffer(source)
-    if isinstance(source, bytearray):
-        return (ctypes.c_char * len(source)).from_buffer(source)
-    return ctypes.c_char_p(source)
+def _pinned(source: Buffer) -> tuple[Any, int]:
+    """(what keeps the bytes where they are, their address). Copies only read-only views.
+
+    Not by ctypes.cast: its result refers to itself, and a whole block would live until the next
+    garbage collection.
+    """
+    if isinstance(source, memoryview) and source.readonly:
+        source = bytes(source)
+    if isinstance(source, bytes):
+        pointer = ctypes.c_char_p(source)
+        return pointer, ctypes.c_void_p.from_buffer(pointer).value or 0
+    array = (ctypes.c_char * len(source)).from_buffer(source)
+    return array, ctypes.addressof(array)
 
 
 @lru_cache(maxsize=64)

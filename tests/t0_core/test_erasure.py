@@ -1,6 +1,8 @@
 """Erasure coding and fragments: any k make all n, ISA-L and zfec agree, every lie is named."""
 
+import gc
 import random
+import weakref
 from itertools import combinations
 
 import pytest
@@ -126,3 +128,19 @@ def test_subtract_keeps_exactly_the_rest(a, b, c, d):
     start, stop, cut_start, cut_stop = min(a, b), max(a, b), min(c, d), max(c, d)
     rest = {i for low, high in subtract(start, stop, cut_start, cut_stop) for i in range(low, high)}
     assert rest == set(range(start, stop)) - set(range(cut_start, cut_stop))
+
+
+def test_encoding_leaves_no_block_waiting_for_the_garbage_collector():
+    class Watched(bytearray):
+        pass
+
+    gc.collect()
+    gc.disable()
+    try:
+        sources = [Watched(4096) for _ in range(4)]
+        watches = [weakref.ref(source) for source in sources]
+        ErasureCode(4, 7).parity(sources)
+        del sources
+        assert [watch() for watch in watches] == [None] * 4
+    finally:
+        gc.enable()
