@@ -51,6 +51,7 @@ class Uploader:
         self._wake = trio.Event()
         self._changed = trio.Event()
         self._hurry = 0
+        self._rounds = 0
         self._last_write = -QUIET
         self.failure: BitdustError | None = None
 
@@ -112,6 +113,18 @@ class Uploader:
                 await self._wake.wait()
                 self._wake = trio.Event()
 
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def try_all(self) -> None:
+        """Returns when nothing is owed, or each owed position was tried once more."""
+        enough = self._rounds + 2  # the round under way may have passed a block already
+        with self.hurrying():
+            while self._rows and self._rounds < enough:
+                self.kick()
+                await self._changed.wait()
+
     async def run(self) -> None:
         """Until cancelled."""
         pause = RETRY_FIRST
@@ -122,6 +135,8 @@ class Uploader:
                 await self._wait_for_quiet()
                 before = self._owed_positions()
                 await self._round(nursery, limiter)
+                self._rounds += 1
+                self._notify()
                 progress = self._owed_positions() < before
                 pause = RETRY_FIRST if progress else min(pause * 2, RETRY_MAX)
                 with trio.move_on_after(pause if self._rows else float("inf")):
@@ -150,8 +165,7 @@ class Uploader:
             self.failure = error
         finally:
             limiter.release()
-            self._changed.set()
-            self._changed = trio.Event()
+            self._notify()
 
     async def _deliver(self, block: bytes) -> None:
         row = self._rows[block]

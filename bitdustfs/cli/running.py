@@ -34,7 +34,8 @@ from bitdustfs.volume import Caller
 log = logging.getLogger(__name__)
 
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
-LOCK_WAIT = 150.0  #: seconds that a mount waits for this machine's previous one to finish
+LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
+LOCK_WAIT = 180.0  #: seconds that a mount waits for this machine's previous one to finish
 HANDLERS_MAX = 20  # libfuse keeps a buffer of 1 MiB for each
 
 
@@ -180,6 +181,9 @@ class _Mounted:
             await self._vault.committer.commit(sync=True)
             with trio.fail_after(LAST_PUBLISH):
                 await self._vault.publish()
+            if self._vault.uploader is not None:
+                with trio.move_on_after(LAST_COPIES):
+                    await self._vault.uploader.try_all()
         except (BitdustError, trio.TooSlowError) as error:
             self._end_message = (
                 f"not everything could be published ({error or 'suppliers did not answer in time'});"

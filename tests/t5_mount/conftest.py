@@ -1,9 +1,11 @@
 """Real mounts of real supplier processes. Every command runs under a time limit."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,12 @@ class World:
         self.home = self.root / name
         self.run("key", "restore", stdin=words)
         return f"bootstrap={self.addresses[-1]}"
+
+    def wait_until_nothing_is_owed(self):
+        """Until every supplier has acknowledged its fragment of every block."""
+        deadline = time.monotonic() + LIMIT
+        while json.loads(self.run("status", self.mountpoint, "--json").stdout)["owed_blocks"]:
+            assert time.monotonic() < deadline, "blocks stay owed"
 
     def supplier(self, number):
         return self.swarm / f"supplier-{number}"
