@@ -26,7 +26,7 @@ from bitdustfs.fetch import Fetcher
 from bitdustfs.net.register import Known, RootRegister, View
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.publish import Publisher, load_journal, open_root_content_untrusted, repropose
-from bitdustfs.store import Store
+from bitdustfs.store import FETCHED_LIMIT, Store
 from bitdustfs.tree import Tree
 from bitdustfs.units import MIB
 from bitdustfs.upload import Uploader
@@ -49,6 +49,7 @@ class Settings:
     take_over: bool = False
     publish_every: float = PUBLISH_EVERY
     publish_tick: float = PUBLISH_TICK
+    fetched_limit: int = FETCHED_LIMIT  #: bytes of fetched extents kept on this disk
 
 
 @dataclass
@@ -130,7 +131,9 @@ async def open_vault(
         known, ballot = await _claim(key, register, machine, settings)
         register.voters = {m.node: suppliers[m.node] for m in known.family.voters}
         fetcher = Fetcher(known.family, suppliers)
-        store = Store(key.capability(), state, files, fetcher, known.family, suite)
+        store = Store(
+            key.capability(), state, files, fetcher, known.family, suite, settings.fetched_limit
+        )
         message = await _settle(key, state, store, known)
         vault = await _assemble(key, state, store, register, fetcher, known)
         vault.message, vault.ballot = message, ballot
