@@ -160,6 +160,8 @@ class Uploader:
     async def _deliver_one(self, block: bytes, limiter: trio.Semaphore) -> None:
         try:
             await self._deliver(block)
+            if not isinstance(self.failure, Superseded):
+                self.failure = None  # the disk works again
         except BitdustError as error:
             log.error("block %s cannot be uploaded: %s", block.hex(), error)
             self.failure = error

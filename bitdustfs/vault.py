@@ -185,6 +185,12 @@ async def _settle(key: VaultKey, state: State, store: Store, known: Known) -> st
     published, proposed = state.published(), state.proposed()
     content = open_root_content_untrusted(key, known.root)
     mine = _uid(proposed.root) if proposed else None
+    seen = root_records.peek_untrusted(published.root).seq if published else 0
+    if known.root.seq < seen:  # promise 8: what this machine saw accepted is not undone
+        return (
+            f"the suppliers show root {known.root.seq}, but this machine saw root {seen} accepted: "
+            "some of them hide the newer one; mounted read-only with what this machine knows"
+        )
     if published is not None and known.root.uid == _uid(published.root):
         row = Published(
             known.raw, known.raw_family, published.generation, published.journal,

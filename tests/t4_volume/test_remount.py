@@ -149,6 +149,24 @@ async def test_promise_10_a_superseded_machine_keeps_its_work_and_turns_read_onl
 
 
 @scenario
+async def test_promise_8_a_machine_that_saw_a_newer_root_refuses_to_go_back(net, tmp_path):
+    def rows():
+        return [service.shelf.rows[net.key.vault_id] for service in net.services]
+
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"old", b"old")
+        await vault.publish()
+        old = rows()
+        await write_file(vault, b"new", b"new")
+        await vault.publish()
+    for service, row in zip(net.services, old, strict=True):
+        service.shelf.rows[net.key.vault_id] = row
+    async with net.mount(tmp_path / "one") as vault:
+        assert vault.read_only and "hide the newer one" in vault.message
+        assert await read_file(vault, b"new") == b"new"
+
+
+@scenario
 async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         net.suppliers[0].break_()
