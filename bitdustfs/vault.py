@@ -6,9 +6,10 @@ say so (promise 10). Then three tasks run until the mount ends: commit, publish,
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -19,7 +20,8 @@ from bitdustfs.cache.state import Batch, Checkpoint, Published, State
 from bitdustfs.commit import Committer
 from bitdustfs.content import Content
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, root_records
+from bitdustfs.core.placement import majority
+from bitdustfs.core.records import Ballot, open_root_untrusted, root_records
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import LocalError, Superseded, Unavailable
 from bitdustfs.fetch import Fetcher
@@ -89,6 +91,17 @@ class OpenVault:
             log.error(self.message)
             self.superseded.set()
 
+    def heed_witness(self, ballot: Ballot, seq: int) -> None:
+        """The DHT record saw the root (ballot, seq): newer than what voters showed means read-only."""
+        newest = max(self.known.root.order, root_records.peek_untrusted(self.state_root()).order)
+        if (ballot, seq) > newest and not self.superseded.is_set():
+            self.message = (
+                f"the network remembers root {seq} of this vault, and the suppliers show only root "
+                f"{newest[1]}: some of them may hide the newer one; this mount is read-only"
+            )
+            log.error(self.message)
+            self.superseded.set()
+
     async def release(self) -> None:
         """Ends the lease, as far as voters can be reached: another machine need not wait."""
         ballot, self.ballot = self.ballot, None
@@ -128,13 +141,13 @@ async def open_vault(
     files = BlockFiles(folder.path)
     try:
         register = RootRegister(key.vault_id, suppliers)
-        known, ballot = await _claim(key, register, machine, settings)
+        known, ballot, message = await _claim(key, register, machine, settings, state.published())
         register.voters = {m.node: suppliers[m.node] for m in known.family.voters}
         fetcher = Fetcher(known.family, suppliers)
         store = Store(
             key.capability(), state, files, fetcher, known.family, suite, settings.fetched_limit
         )
-        message = await _settle(key, state, store, known)
+        message = await _settle(key, state, store, known) or message
         vault = await _assemble(key, state, store, register, fetcher, known)
         vault.message, vault.ballot = message, ballot
         async with trio.open_nursery() as nursery:
@@ -151,24 +164,34 @@ async def open_vault(
 
 
 async def _claim(
-    key: VaultKey, register: RootRegister, machine: bytes, settings: Settings
-) -> tuple[Known, Ballot | None]:
-    """The best root, and the ballot under which this machine may write (None: read-only)."""
+    key: VaultKey,
+    register: RootRegister,
+    machine: bytes,
+    settings: Settings,
+    published: Published | None,
+) -> tuple[Known, Ballot | None, str]:
+    """The best root, the ballot under which this machine may write, or None and why not.
+
+    Nothing is claimed before it is sure that the suppliers show at least what this machine saw.
+    """
     view = await register.read()
     known = _best(view)
     register.voters = {
         m.node: register.voters[m.node] for m in known.family.voters if m.node in register.voters
     }
-    if settings.read_only:
-        return known, None
+    message = _too_few(view) or _rollback(known, published)
+    if settings.read_only or message:
+        return known, None, message
     generation = view.promised.generation + 1 if view.promised else 1
     ballot = Ballot(generation, machine)
     view = await register.prepare(key.signing, ballot, settings.take_over)
-    known = _best(view)
-    raw = repropose(key, known.root, ballot)
-    await register.accept(raw, known.raw_family)
-    view = await register.read()
-    return _best(view), ballot
+    newest = _best(view)
+    if newest.root.order < known.root.order:
+        newest = known
+    raw = repropose(key, newest.root, ballot)
+    await register.accept(raw, newest.raw_family)
+    root = open_root_untrusted(raw, key.vault_id)
+    return replace(newest, root=root, raw=raw, confirmed=True), ballot, ""
 
 
 def _best(view: View) -> Known:
@@ -179,37 +202,51 @@ def _best(view: View) -> Known:
     return view.best
 
 
+def _too_few(view: View) -> str:
+    """Why a view without a majority is only good for looking (promise 8); "" with one."""
+    if view.majority:
+        return ""
+    assert view.best is not None
+    minutes = max(0, int(time.time()) - view.best.root.time) // 60
+    return (
+        f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
+        f"needed to write; mounted read-only with the newest state they know, published "
+        f"{minutes} minutes ago"
+    )
+
+
+def _rollback(known: Known, published: Published | None) -> str:
+    """Why a root older than one this machine saw accepted is not followed (promise 8)."""
+    if published is None or not published.confirmed:
+        return ""
+    seen = root_records.peek_untrusted(published.root)
+    if known.root.order >= seen.order:
+        return ""
+    return (
+        f"the suppliers show root {known.root.seq}, but this machine saw root {seen.seq} accepted: "
+        "some of them hide the newer one; mounted read-only with what this machine knows"
+    )
+
+
 async def _settle(key: VaultKey, state: State, store: Store, known: Known) -> str:
     """Brings this machine's state to the root found, or says why it must not."""
     store.recover_open()
     published, proposed = state.published(), state.proposed()
     content = open_root_content_untrusted(key, known.root)
-    mine = _uid(proposed.root) if proposed else None
-    seen = root_records.peek_untrusted(published.root).seq if published else 0
-    if known.root.seq < seen:  # promise 8: what this machine saw accepted is not undone
-        return (
-            f"the suppliers show root {known.root.seq}, but this machine saw root {seen} accepted: "
-            "some of them hide the newer one; mounted read-only with what this machine knows"
-        )
-    if published is not None and known.root.uid == _uid(published.root):
-        row = Published(
-            known.raw, known.raw_family, published.generation, published.journal,
-            published.journal_bytes, published.based_on,
-        )  # fmt: skip
-        state.set_published(row)  # and forgets a proposal that no majority has: it is signed anew
-        return ""
-    if proposed is not None and known.root.uid == mine:
-        state.set_published(
-            Published(
-                known.raw,
-                known.raw_family,
-                proposed.generation,
-                proposed.journal,
-                proposed.journal_bytes,
-                proposed.based_on,
-            )
-        )
-        return ""
+    message = _rollback(known, published)
+    if message:
+        return message
+    for mine in (published, proposed):
+        if mine is not None and known.root.uid == _uid(mine.root):
+            if not known.confirmed:
+                return ""  # whatever a few voters say, what this machine recorded stays
+            state.set_published(  # and forgets a proposal that no majority has: it is signed anew
+                Published(
+                    known.raw, known.raw_family, mine.generation, mine.journal,
+                    mine.journal_bytes, mine.based_on, known.confirmed,
+                )
+            )  # fmt: skip
+            return ""
     if published is not None and state.last_generation() > published.generation:
         return (
             "another machine published since, and this one holds work that it had not published; "
@@ -225,10 +262,13 @@ async def _settle(key: VaultKey, state: State, store: Store, known: Known) -> st
         batch = Batch(generation, tuple(sorted(changes.items())))
     size = sum(len(k) + len(v or b"") for k, v in changes.items())
     state.adopt(
-        Published(known.raw, known.raw_family, generation, content.journal, size, base.generation),
+        Published(
+            known.raw, known.raw_family, generation, content.journal, size, base.generation,
+            known.confirmed,
+        ),
         base,
         batch,
-    )
+    )  # fmt: skip
     return ""
 
 

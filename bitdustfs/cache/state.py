@@ -80,7 +80,7 @@ class Checkpoint(Record, frozen=True):
 
 
 class Published(Record, frozen=True):
-    """The newest root a majority accepted, and the family it names; signed bytes."""
+    """The newest root seen and the family it names, signed bytes; `confirmed`: at a majority."""
 
     root: bytes
     family: bytes
@@ -88,6 +88,7 @@ class Published(Record, frozen=True):
     journal: tuple[JournalRef, ...]
     journal_bytes: U63
     based_on: U63  #: generation of the checkpoint that the root's index is
+    confirmed: bool = True
 
 
 class Proposed(Record, frozen=True):

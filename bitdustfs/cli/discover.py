@@ -78,8 +78,8 @@ async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
     return [record.addresses[0] for record in best[:count]]
 
 
-async def find_family_addresses(dht: Dht, capability: ReadCapability) -> list[str]:
-    """Addresses of the suppliers that a vault's record names; none when there is no record."""
+async def newest_hint(dht: Dht, capability: ReadCapability) -> dhtwire.FamilyHint | None:
+    """The newest genuine record of a vault at its three places, if any."""
     hints: list[dhtwire.FamilyHint] = []
     for copy in range(dhtwire.COPIES):
         raw = await dht.find(dhtwire.vault_record_key(capability.record_public, copy))
@@ -88,9 +88,14 @@ async def find_family_addresses(dht: Dht, capability: ReadCapability) -> list[st
                 hints.append(dhtwire.open_vault_record_untrusted(raw, capability))
             except Malformed as error:
                 log.warning("a record of this vault does not open: %s", error)
-    if not hints:
+    return max(hints, key=lambda hint: (hint.ballot, hint.root_seq), default=None)
+
+
+async def find_family_addresses(dht: Dht, capability: ReadCapability) -> list[str]:
+    """Addresses of the suppliers that a vault's record names; none when there is no record."""
+    newest = await newest_hint(dht, capability)
+    if newest is None:
         return []
-    newest = max(hints, key=lambda hint: (hint.ballot, hint.root_seq))
     addresses: list[str] = []
 
     async def look(node: bytes) -> None:

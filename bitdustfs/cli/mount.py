@@ -89,19 +89,27 @@ def run(args: argparse.Namespace) -> int:
     options = parse_options(args)
     key = load_key(options.key_path)
     if options.foreground:
-        trio.run(run_mount, options, key, lambda: None)
+        trio.run(run_mount, options, key, _warn)
         return 0
     return _in_background(options, key)
 
 
+def _warn(message: str) -> None:
+    """The mount works, but not as was asked for."""
+    if message:
+        print(f"warning: {message}", file=sys.stderr)
+
+
 def _in_background(options, key) -> int:  # type: ignore[no-untyped-def]
-    """Forks before anything is opened; the parent waits for one line: empty, or the error."""
+    """Forks before anything is opened; the parent waits for "ok" and a warning, or the error."""
     read_end, write_end = os.pipe()
     if os.fork():
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
             answer = pipe.read()
-        if answer == "ok\n":
+        verdict, _, message = answer.partition("\n")
+        if verdict == "ok":
+            _warn(message)
             return 0
         raise BitdustError(answer.strip() or "the mount process died; see its log")
     os.close(read_end)
@@ -111,8 +119,8 @@ def _in_background(options, key) -> int:  # type: ignore[no-untyped-def]
         _detach(key.vault_id)
         report = os.fdopen(write_end, "w")
 
-        def ready() -> None:
-            report.write("ok\n")
+        def ready(message: str) -> None:
+            report.write(f"ok\n{message}")
             report.close()
 
         code = _child(options, key, ready, report)

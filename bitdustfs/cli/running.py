@@ -21,7 +21,7 @@ from bitdustfs.cli.connect import (
     sessions,
 )
 from bitdustfs.cli.cpu import suite
-from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined
+from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
 from bitdustfs.cli.vault import capacity
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
@@ -54,8 +54,8 @@ class MountOptions:
     cache: int | None = None
 
 
-async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[], None]) -> None:
-    """Mounts, calls `ready`, and returns when the mount has ended and all is settled."""
+async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[str], None]) -> None:
+    """Mounts, calls `ready` with a warning or "", returns when the mount ended and all is settled."""
     folder = await _state_folder(key)
     try:
         async with trio.open_nursery() as network:
@@ -78,9 +78,15 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[], No
 
 
 async def _announce(key: VaultKey, vault: OpenVault, addresses: list[str]) -> None:
-    """Keeps the vault's DHT record fresh while it is mounted: addresses by hand may be forgotten."""
+    """Keeps the vault's DHT record fresh while it is mounted: addresses by hand may be forgotten.
+
+    First it hears what that record bears witness of: a newer root than the suppliers showed.
+    """
     members = [a for m in vault.known.family.voters for a in m.addresses]
     async with joined([*addresses, *members][:16]) as dht:
+        hint = await newest_hint(dht, key.capability())
+        if hint is not None:
+            vault.heed_witness(hint.ballot, hint.root_seq)
         while not vault.read_only:
             root = open_root_untrusted(vault.state_root(), key.vault_id)
             family, raw = vault.known.family, vault.known.raw_family
@@ -124,7 +130,7 @@ class _Mounted:
         self._watchers_gone = trio.Event()
         self._watchers_gone.set()
 
-    async def run(self, ready: Callable[[], None]) -> None:
+    async def run(self, ready: Callable[[str], None]) -> None:
         options, vault = self._options, self._vault
         if not vault.read_only:
             orphans = await vault.volume.purge_orphans()
@@ -148,7 +154,7 @@ class _Mounted:
                 nursery.start_soon(control.serve, path, self._control)
                 nursery.start_soon(self._wait_for_signal)
                 attached.write_text(str(options.mountpoint))
-                nursery.start_soon(_tell, ready)
+                nursery.start_soon(_tell, ready, vault.message)
                 await pyfuse3.main(max_tasks=HANDLERS_MAX)
                 self._ended.set()
                 attached.unlink(missing_ok=True)
@@ -272,5 +278,5 @@ class _Mounted:
         }
 
 
-async def _tell(ready: Callable[[], None]) -> None:
-    ready()
+async def _tell(ready: Callable[[str], None], message: str) -> None:
+    ready(message)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import trio
@@ -31,12 +31,16 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Known:
-    """The best root seen, checked, with the family it names, as signed bytes and decoded."""
+    """The best root seen, checked, with the family it names, as signed bytes and decoded.
+
+    `confirmed`: a majority of voters is known to hold it.
+    """
 
     root: Root
     raw: bytes
     family: Family
     raw_family: bytes
+    confirmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class RootRegister:
                 if best is None or known.root.order > best.root.order:
                     best, holders = known, 0
                 holders += known.raw == best.raw
+        if best is not None:
+            best = replace(best, confirmed=holders >= majority(len(self.voters)))
         refusals = tuple(f for f in failures if isinstance(f, Refused))
         return View(genuine, len(self.voters), best, holders, promised, refusals)
 

@@ -164,6 +164,47 @@ async def test_promise_8_a_machine_that_saw_a_newer_root_refuses_to_go_back(net,
     async with net.mount(tmp_path / "one") as vault:
         assert vault.read_only and "hide the newer one" in vault.message
         assert await read_file(vault, b"new") == b"new"
+    for service, row in zip(net.services, old, strict=True):  # and claims nothing
+        assert service.shelf.rows[net.key.vault_id].promised == row.promised
+
+
+@scenario
+async def test_promise_8_a_newer_root_in_the_dht_record_turns_the_mount_read_only(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await vault.publish()
+        seq = vault.known.root.seq + 1
+        vault.heed_witness(vault.ballot, seq)
+        assert not vault.read_only
+        vault.heed_witness(vault.ballot, seq + 1)
+        assert vault.read_only and "may hide the newer one" in vault.message
+
+
+@scenario
+async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_work(net, tmp_path):
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        async with net.mount(tmp_path / "one", make_root=True) as vault:
+            await write_file(vault, b"published", b"p" * 100_000)
+            await vault.publish()
+            await write_file(vault, b"local", b"l" * 100_000)
+            await vault.committer.commit(sync=True)
+            raise RuntimeError("power cut") from None
+    for supplier in net.suppliers[:4]:
+        supplier.break_()
+    for home, names in (("one", [b"local", b"published"]), ("two", [b"published"])):
+        machine = home.encode().ljust(16, b"m") if home == "two" else b"m" * 16
+        async with net.mount(tmp_path / home, machine=machine) as vault:
+            assert vault.read_only
+            assert "only 3 of 7 suppliers answered and 4 are needed" in vault.message
+            listed = await vault.volume.readdir(ROOT_INODE, 2, 10)
+            assert sorted(entry.name for entry in listed) == names
+    for supplier in net.suppliers:
+        supplier.heal()
+    async with net.mount(tmp_path / "one", take_over=True) as vault:
+        assert not vault.read_only
+        assert await read_file(vault, b"local") == b"l" * 100_000
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"two".ljust(16, b"m")) as vault:
+        assert await read_file(vault, b"local") == b"l" * 100_000
 
 
 @scenario
