@@ -25,6 +25,7 @@ from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import FsError
 from bitdustfs.extents import Mapped, put_extent, resize, to_read
+from bitdustfs.space import Space
 from bitdustfs.store import Piece, Store
 from bitdustfs.tree import Transaction, Tree
 from bitdustfs.units import EXTENT_MAX, FILE_MAX, INLINE_MAX, MIB
@@ -42,8 +43,8 @@ Taken = tuple[int, Window, list[Sealing]]
 class Content:
     """The content of all files of one vault on this machine."""
 
-    def __init__(self, tree: Tree, store: Store) -> None:
-        self._tree, self._store = tree, store
+    def __init__(self, tree: Tree, store: Store, space: Space) -> None:
+        self._tree, self._store, self._space = tree, store, space
         self.windows: dict[int, Window] = {}
         self.tally = Tally()
         self._sealing = trio.Lock()
@@ -65,9 +66,11 @@ class Content:
         return window
 
     async def write(self, inode: int, offset: int, data: bytes) -> None:
-        """Takes `data` into the window; waits while too much is dirty. Raises FsError."""
+        """Takes `data` into the window; waits while too much is dirty. Raises FsError, NoSpace."""
         if offset + len(data) > FILE_MAX:
             raise FsError(errno.EFBIG)
+        totals = await self._tree.run(load_counters)
+        self._space.check_data(totals.live, self.tally.dirty, len(data))
 
         def put(tx: Transaction) -> None:
             attributes = load_inode(tx, inode)

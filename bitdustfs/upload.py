@@ -22,6 +22,7 @@ from bitdustfs.core.records import Ballot
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import BitdustError, PeerError, Refused, Superseded
 from bitdustfs.fetch import Fetcher
+from bitdustfs.space import Space
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +42,28 @@ class Uploader:
         state: State,
         files: BlockFiles,
         fetcher: Fetcher,
+        space: Space,
         ballot: Callable[[], tuple[Ballot, int] | None],
         on_fenced: Callable[[], None],
     ) -> None:
-        self._key, self._state, self._files, self._fetcher = key, state, files, fetcher
+        self._key, self._state, self._files = key, state, files
+        self._fetcher, self._space = fetcher, space
         self._ballot, self._on_fenced = ballot, on_fenced
         self._rows = {b: row for b, row in state.blocks() if row.state == CLOSED and row.owed}
-        self._busy: set[bytes] = set()
         self._wake = trio.Event()
         self._changed = trio.Event()
         self._hurry = 0
         self._rounds = 0
         self._last_write = -QUIET
         self.failure: BitdustError | None = None
+        space.pending = sum(row.length for row in self._rows.values() if not row.acked)
 
     def add(self, block: bytes) -> None:
         """A block was closed."""
         row = self._state.block(block)
         if row is not None:
             self._rows[block] = row
+            self._space.pending += row.length
             self.kick()
 
     def kick(self) -> None:
@@ -181,6 +185,9 @@ class Uploader:
             for position in row.owed:
                 nursery.start_soon(self._put, block, row, fragments[position], writer[0], acked)
         if acked:
+            if not row.acked:  # from now on a supplier counts it
+                self._space.pending -= row.length
+                self._space.placed(row.length)
             row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *acked})))
             await trio.to_thread.run_sync(self._state.put_block, block, row)
             self._rows[block] = row

@@ -28,6 +28,7 @@ from bitdustfs.fetch import Fetcher
 from bitdustfs.net.register import Known, RootRegister, View
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.publish import Publisher, load_journal, open_root_content_untrusted, repropose
+from bitdustfs.space import Space
 from bitdustfs.store import FETCHED_LIMIT, Store
 from bitdustfs.tree import Tree
 from bitdustfs.units import MIB
@@ -40,6 +41,7 @@ RENEW_EVERY = 15.0  #: seconds between renewals of the lease
 PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
 PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
 PUBLISH_TICK = 2.0
+USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
 RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
 
 
@@ -66,6 +68,7 @@ class OpenVault:
     state: State
     register: RootRegister
     known: Known
+    space: Space
     publisher: Publisher | None = None
     uploader: Uploader | None = None
     message: str = ""
@@ -286,13 +289,14 @@ async def _assemble(
 ) -> OpenVault:
     checkpoint = state.checkpoint()
     tree = Tree(store, checkpoint.index if checkpoint else None)
-    content = Content(tree, store)
-    volume = Volume(tree, content, key.name_key)
+    space = Space(known.family, register.voters)
+    content = Content(tree, store, space)
+    volume = Volume(tree, content, key.name_key, space)
     for batch in state.batches(checkpoint.generation if checkpoint else 0):
         tree.overlay.update(dict(batch.changes))
     store.birth_seq = known.root.seq + 1
     committer = Committer(tree, content, store, state)
-    return OpenVault(volume, content, committer, store, fetcher, state, register, known)
+    return OpenVault(volume, content, committer, store, fetcher, state, register, known, space)
 
 
 def _start_writing(
@@ -307,7 +311,9 @@ def _start_writing(
     def writer() -> tuple[Ballot, int] | None:
         return None if vault.superseded.is_set() else (ballot, vault.store.birth_seq)
 
-    uploader = Uploader(key, vault.state, files, vault.fetcher, writer, vault.supersede)
+    uploader = Uploader(
+        key, vault.state, files, vault.fetcher, vault.space, writer, vault.supersede
+    )
     vault.store.on_closed = uploader.add
     vault.uploader = uploader
     vault.content.on_write = uploader.wrote
@@ -318,6 +324,7 @@ def _start_writing(
     nursery.start_soon(uploader.run)
     nursery.start_soon(vault.committer.run)
     nursery.start_soon(_publish_loop, vault, settings)
+    nursery.start_soon(_usage_loop, vault)
     nursery.start_soon(_renew_loop, vault, ballot)
 
 
@@ -337,6 +344,13 @@ async def _publish_loop(vault: OpenVault, settings: Settings) -> None:
         except Superseded:
             return
         last = trio.current_time()
+
+
+async def _usage_loop(vault: OpenVault) -> None:
+    """Keeps `df` true: what suppliers have free is asked again when it can have changed."""
+    while True:
+        await vault.space.refresh()
+        await trio.sleep(USAGE_EVERY)
 
 
 async def _renew_loop(vault: OpenVault, ballot: Ballot) -> None:

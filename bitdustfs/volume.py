@@ -37,6 +37,7 @@ from bitdustfs.core.items import (
     tail_u64,
 )
 from bitdustfs.errors import FsError
+from bitdustfs.space import Space
 from bitdustfs.tree import Transaction, Tree
 from bitdustfs.units import NAME_MAX, SYMLINK_MAX
 
@@ -92,8 +93,8 @@ def split_time(nanoseconds: int) -> Time:
 class Volume:
     """One vault as a file system. `name_key` hashes directory entries."""
 
-    def __init__(self, tree: Tree, content: Content, name_key: bytes) -> None:
-        self.tree, self.content, self._name_key = tree, content, name_key
+    def __init__(self, tree: Tree, content: Content, name_key: bytes, space: Space) -> None:
+        self.tree, self.content, self._name_key, self._space = tree, content, name_key, space
         self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
 
     async def make_root(self, caller: Caller) -> None:
@@ -203,6 +204,7 @@ class Volume:
         """A new inode of the type in `mode` (file, folder, symlink with `target`, fifo, device)."""
         if target is not None and not 0 < len(target) <= SYMLINK_MAX:
             raise FsError(errno.ENAMETOOLONG)
+        self._space.check_names()
 
         def make(tx: Transaction) -> Found:
             parent = load_folder(tx, folder)
@@ -251,6 +253,7 @@ class Volume:
 
     async def link(self, inode: int, folder: int, name: bytes) -> Found:
         """Another name for an inode that is not a folder."""
+        self._space.check_names()
 
         def make(tx: Transaction) -> Found:
             parent, attributes = load_folder(tx, folder), load_inode(tx, inode)

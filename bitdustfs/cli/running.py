@@ -22,7 +22,6 @@ from bitdustfs.cli.connect import (
 )
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
-from bitdustfs.cli.vault import capacity
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import open_root_untrusted
@@ -136,7 +135,7 @@ class _Mounted:
             orphans = await vault.volume.purge_orphans()
             if orphans:
                 log.info("%d files unlinked while open were purged", orphans)
-        operations = Operations(vault, capacity(vault.known.family), self._durable)
+        operations = Operations(vault, self._durable)
         fuse_options = set(pyfuse3.default_options)
         fuse_options |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}
         if options.allow_other:

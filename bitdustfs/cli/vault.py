@@ -12,7 +12,7 @@ from bitdustfs.cli.connect import check_address, owner_credentials, remember_add
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import announce_vault, find_suppliers, joined
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.placement import default_k, metadata_k, parse_ecc
+from bitdustfs.core.placement import default_k, metadata_k, parse_ecc, promise_each
 from bitdustfs.core.records import (
     FORMAT,
     Ballot,
@@ -31,10 +31,9 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.publish import first_root
-from bitdustfs.units import MIB, format_size, parse_size
+from bitdustfs.units import format_size, parse_size
 
 CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
-SLOP_SHARE, SLOP_MIN = 0.03, 256 * MIB  #: kept free for metadata, deletes and compaction
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,19 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
     create.set_defaults(run=run_create)
-
-
-def slop(contract: int, k: int) -> int:
-    """Bytes of a vault kept free for metadata, deletes, compaction and the kernel's dirty pages."""
-    return int(max(SLOP_SHARE * contract * k, SLOP_MIN))
-
-
-def capacity(family: Family) -> int:
-    """Bytes that `df` shows for a vault."""
-    rooms = [min(m.space for m in g.members) * g.k for g in family.groups]
-    smallest = [min(m.space for m in g.members) for g in family.groups]
-    kept = sum(slop(s, g.k) for s, g in zip(smallest, family.groups, strict=True))
-    return max(0, sum(rooms) - kept)
 
 
 def run_create(args: argparse.Namespace) -> int:
@@ -127,12 +113,6 @@ async def _contract(
             for supplier in suppliers:
                 await supplier.aclose()
             nursery.cancel_scope.cancel()
-
-
-def promise_each(size: int, k: int) -> int:
-    """Bytes that each supplier must promise for a vault of `size` bytes."""
-    per_supplier = -(-size // k)
-    return per_supplier + -(-slop(per_supplier, k) // k)
 
 
 async def _establish(

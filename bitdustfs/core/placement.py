@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 from bitdustfs.core.records import Family, Group
+from bitdustfs.units import MIB
+
+SLOP_SHARE, SLOP_MIN = 0.03, 256 * MIB  #: see slop
 
 #: k by group size at twice the space or less (BitDust's own sizes)
 DEFAULT_K = {1: 1, 2: 1, 3: 2, 4: 2, 7: 4, 10: 6, 13: 7, 18: 10}
@@ -42,6 +45,24 @@ def parse_ecc(text: str) -> tuple[int, int]:
 def group_capacity(group: Group) -> int:
     """Plaintext bytes a group can hold: k times its smallest contract."""
     return group.k * min(member.space for member in group.members)
+
+
+def slop(k: int, contract: int) -> int:
+    """Bytes of a group kept free for metadata, deletes, compaction and the kernel's dirty pages."""
+    return int(max(SLOP_SHARE * contract * k, SLOP_MIN))
+
+
+def capacity(family: Family) -> int:
+    """Bytes of content that a vault takes: what `df` shows as its size."""
+    smallest = [min(m.space for m in g.members) for g in family.groups]
+    kept = sum(slop(g.k, s) for s, g in zip(smallest, family.groups, strict=True))
+    return max(0, sum(map(group_capacity, family.groups)) - kept)
+
+
+def promise_each(size: int, k: int) -> int:
+    """Bytes that each supplier must promise for a vault of `size` bytes."""
+    per_supplier = -(-size // k)
+    return per_supplier + -(-slop(k, per_supplier) // k)
 
 
 def choose_group(family: Family, stored: Mapping[int, int]) -> int:

@@ -70,18 +70,16 @@ def writes(handler: Handler) -> Handler:
 
 
 class Operations(pyfuse3.Operations):  # type: ignore[misc]
-    """One mount. `capacity` is the vault's size in bytes; `durable` waits on fsync."""
+    """One mount. `durable` is what fsync waits for."""
 
     supports_dot_lookup = True
     enable_writeback_cache = True
     enable_acl = False
 
-    def __init__(
-        self, vault: OpenVault, capacity: int, durable: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, vault: OpenVault, durable: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self.vault, self._volume, self._content = vault, vault.volume, vault.content
-        self._capacity, self._durable = capacity, durable
+        self._durable = durable
         self._xattrs = Xattrs(vault)
         self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
         self._handles: dict[int, int] = {}  # handle -> inode
@@ -134,11 +132,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     @guarded
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
         totals = await self._volume.totals()
-        used = totals.live + self._content.tally.dirty
+        space, dirty = self.vault.space, self._content.tally.dirty
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK
-        data.f_blocks = self._capacity // BLOCK
-        data.f_bfree = data.f_bavail = max(0, self._capacity - used) // BLOCK
+        data.f_blocks = space.capacity // BLOCK
+        data.f_bfree = max(0, space.capacity - totals.live - dirty) // BLOCK
+        data.f_bavail = space.left(totals.live, dirty) // BLOCK
         data.f_files = 1 << 40
         data.f_ffree = data.f_favail = (1 << 40) - totals.inodes
         data.f_namemax = 255

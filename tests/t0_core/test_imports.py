@@ -11,7 +11,7 @@ ROWS = [
     {"core"},
     {"cache"},
     {"config", "keyfile", "net"},
-    {"rebuild", "fetch"},
+    {"rebuild", "fetch", "space"},
     {"store", "upload"},
     {"tree", "window"},
     {"extents"},

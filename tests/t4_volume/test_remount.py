@@ -10,7 +10,8 @@ import trio
 from machine import CALLER, Net
 
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.errors import FsError, LeaseHeld, Superseded, Unavailable
+from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
+from bitdustfs.net.shelf import counted
 from bitdustfs.units import EXTENT_MAX, MIB
 
 
@@ -220,6 +221,43 @@ async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(n
             await vault.publish()
         assert waiting.cancelled_caught
         net.suppliers[3].heal()
+        await vault.publish()
+
+
+@scenario
+async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is_kept(
+    net, tmp_path
+):
+    net = Net(space=(256 + 8) * MIB // 4)  # room for 8 MiB of content
+    await net.create()
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        assert vault.space.capacity == 8 * MIB
+        content = os.urandom(6 * MIB)
+        await write_file(vault, b"fits", content)
+        with pytest.raises(NoSpace):
+            await write_file(vault, b"too much", os.urandom(3 * MIB))
+        await vault.publish()
+        assert await read_file(vault, b"fits") == content
+        await vault.volume.unlink(ROOT_INODE, b"too much")
+        found = await vault.volume.lookup(ROOT_INODE, b"fits")
+        await vault.content.truncate(found.inode, 0)
+        await write_file(vault, b"now it fits", content)
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"now it fits") == content
+
+
+@scenario
+async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for service in net.services[:1]:  # the fullest decides
+            row = service.shelf.rows[net.key.vault_id]
+            used = row.space - vault.space.reserve // 8 - MIB // 4
+            service.shelf.rows[net.key.vault_id] = counted(row, used, 0)
+        await vault.space.refresh()
+        await write_file(vault, b"fits", os.urandom(MIB // 2))
+        with pytest.raises(NoSpace):
+            await write_file(vault, b"too much", os.urandom(2 * MIB))
         await vault.publish()
 
 
