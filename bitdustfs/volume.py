@@ -7,7 +7,6 @@ comes as `Caller`. Times are (seconds, nanoseconds); sizes in bytes.
 
 import errno
 import stat
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -19,11 +18,9 @@ from bitdustfs.core.items import (
     INDEX_BITS,
     INDEX_MAX,
     ROOT_INODE,
-    SLOTS,
     Counters,
     Entry,
     Inode,
-    Orphan,
     Time,
     decode_entry,
     decode_inode,
@@ -31,19 +28,18 @@ from bitdustfs.core.items import (
     entry_key,
     inode_key,
     kind_range,
-    name_cookie,
     object_range,
     orphan_key,
     tail_u64,
 )
 from bitdustfs.errors import FsError
+from bitdustfs.names import RENAME_EXCHANGE, RENAME_NOREPLACE, Names, load_folder, now, touch
 from bitdustfs.space import Space
 from bitdustfs.tree import Transaction, Tree
-from bitdustfs.units import NAME_MAX, SYMLINK_MAX
+from bitdustfs.units import SYMLINK_MAX
 
 LINK_MAX = 65_000
 PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most
-RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
 
 
 class Caller(NamedTuple):
@@ -80,21 +76,12 @@ class Changes(NamedTuple):
     ctime: Time | None = None
 
 
-def now() -> Time:
-    """The current time as items keep it."""
-    return split_time(time.time_ns())
-
-
-def split_time(nanoseconds: int) -> Time:
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return (seconds, rest)
-
-
 class Volume:
     """One vault as a file system. `name_key` hashes directory entries."""
 
     def __init__(self, tree: Tree, content: Content, name_key: bytes, space: Space) -> None:
-        self.tree, self.content, self._name_key, self._space = tree, content, name_key, space
+        self.tree, self.content, self._space = tree, content, space
+        self._names = Names(name_key)
         self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
 
     async def make_root(self, caller: Caller) -> None:
@@ -129,7 +116,7 @@ class Volume:
             elif name == b".":
                 target = folder
             else:
-                entry = self._entry(tx, folder, name)[1]
+                entry = self._names.entry(tx, folder, name)[1]
                 if entry is None:
                     return None
                 target = entry.inode
@@ -139,24 +126,6 @@ class Volume:
         if found is not None:
             self.hold(found.inode)
         return found
-
-    def _entry(self, tx: Transaction, folder: int, name: bytes) -> tuple[int, Entry | None]:
-        """(cookie, entry) of a name; without one, (the free cookie it would get, None)."""
-        if len(name) > NAME_MAX:
-            raise FsError(errno.ENAMETOOLONG)
-        first = name_cookie(self._name_key, name)
-        free = -1
-        taken = set()
-        low, high = entry_key(folder, first), entry_key(folder, first + SLOTS)
-        for key, value in tx.scan(low, high):
-            entry = decode_entry(value)
-            taken.add(tail_u64(key))
-            if entry.name == name:
-                return tail_u64(key), entry
-        free = next((c for c in range(first, first + SLOTS) if c not in taken), -1)
-        if free < 0:
-            raise FsError(errno.ENOSPC)  # 256 names of one 55-bit keyed hash
-        return free, None
 
     async def readdir(self, folder: int, after: int, limit: int) -> list[Listed]:
         """Up to `limit` names after cookie `after` (0 to begin), "." and ".." first.
@@ -210,7 +179,7 @@ class Volume:
             parent = load_folder(tx, folder)
             if parent.nlink == 0:
                 raise FsError(errno.ENOENT)
-            cookie, entry = self._entry(tx, folder, name)
+            cookie, entry = self._names.entry(tx, folder, name)
             if entry is not None:
                 raise FsError(errno.EEXIST)
             counters = load_counters(tx)
@@ -257,7 +226,7 @@ class Volume:
 
         def make(tx: Transaction) -> Found:
             parent, attributes = load_folder(tx, folder), load_inode(tx, inode)
-            cookie, entry = self._entry(tx, folder, name)
+            cookie, entry = self._names.entry(tx, folder, name)
             if entry is not None:
                 raise FsError(errno.EEXIST)
             if stat.S_ISDIR(attributes.mode):
@@ -288,41 +257,8 @@ class Volume:
         await self._remove(folder, name, is_folder=True)
 
     async def _remove(self, folder: int, name: bytes, is_folder: bool) -> None:
-        def remove(tx: Transaction) -> int:
-            parent = load_folder(tx, folder)
-            cookie, entry = self._entry(tx, folder, name)
-            if entry is None:
-                raise FsError(errno.ENOENT)
-            attributes = load_inode(tx, entry.inode)
-            if is_folder and not stat.S_ISDIR(attributes.mode):
-                raise FsError(errno.ENOTDIR)
-            if not is_folder and stat.S_ISDIR(attributes.mode):
-                raise FsError(errno.EISDIR)
-            time_ = now()
-            self._drop(tx, entry.inode, attributes, parent, time_)
-            touch(parent, time_)
-            tx.delete(entry_key(folder, cookie))
-            tx.put(inode_key(folder), encode_item(parent))
-            return entry.inode
-
-        inode = await self.tree.run(remove)
+        inode = await self.tree.run(self._names.remove, folder, name, is_folder)
         await self._purge_if_free(inode)
-
-    def _drop(
-        self, tx: Transaction, inode: int, attributes: Inode, parent: Inode, time_: Time
-    ) -> None:
-        """Takes one name away from an inode; without any it becomes an orphan."""
-        if stat.S_ISDIR(attributes.mode):
-            if next(tx.scan(*kind_range(inode, ENTRY)), None) is not None:
-                raise FsError(errno.ENOTEMPTY)
-            attributes.nlink = 0
-            parent.nlink -= 1
-        else:
-            attributes.nlink -= 1
-        attributes.ctime = time_
-        tx.put(inode_key(inode), encode_item(attributes))
-        if attributes.nlink == 0:
-            tx.put(orphan_key(inode), encode_item(Orphan(1)))
 
     async def rename(
         self, old_folder: int, old_name: bytes, new_folder: int, new_name: bytes, flags: int
@@ -331,84 +267,10 @@ class Volume:
         if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
             raise FsError(errno.EINVAL)
         victim = await self.tree.run(
-            self._rename, old_folder, old_name, new_folder, new_name, flags
+            self._names.rename, old_folder, old_name, new_folder, new_name, flags
         )
         if victim is not None:
             await self._purge_if_free(victim)
-
-    def _rename(
-        self,
-        tx: Transaction,
-        old_folder: int,
-        old_name: bytes,
-        new_folder: int,
-        new_name: bytes,
-        flags: int,
-    ) -> int | None:
-        parents = {f: load_folder(tx, f) for f in (old_folder, new_folder)}
-        old_cookie, old = self._entry(tx, old_folder, old_name)
-        new_cookie, new = self._entry(tx, new_folder, new_name)
-        if old is None or (new is None and flags & RENAME_EXCHANGE):
-            raise FsError(errno.ENOENT)
-        if new is not None and flags & RENAME_NOREPLACE:
-            raise FsError(errno.EEXIST)
-        if parents[new_folder].nlink == 0:
-            raise FsError(errno.ENOENT)
-        if new is not None and new.inode == old.inode:
-            return None
-        time_ = now()
-        moved = load_inode(tx, old.inode)
-        self._check_loop(tx, old.inode, moved, new_folder)
-        victim = None
-        if new is not None:
-            replaced = load_inode(tx, new.inode)
-            if flags & RENAME_EXCHANGE:
-                self._check_loop(tx, new.inode, replaced, old_folder)
-                self._move(tx, new.inode, replaced, parents, new_folder, old_folder, time_)
-            else:
-                _check_kinds(moved, replaced)
-                self._drop(tx, new.inode, replaced, parents[new_folder], time_)
-                victim = new.inode
-        self._move(tx, old.inode, moved, parents, old_folder, new_folder, time_)
-        entry = Entry(1, new_name, old.inode, old.mode)
-        tx.put(entry_key(new_folder, new_cookie), encode_item(entry))
-        if new is not None and flags & RENAME_EXCHANGE:
-            entry = Entry(1, old_name, new.inode, new.mode)
-            tx.put(entry_key(old_folder, old_cookie), encode_item(entry))
-        else:
-            tx.delete(entry_key(old_folder, old_cookie))
-        for folder, parent in parents.items():
-            touch(parent, time_)
-            tx.put(inode_key(folder), encode_item(parent))
-        return victim
-
-    def _check_loop(self, tx: Transaction, inode: int, moved: Inode, target: int) -> None:
-        """EINVAL when a folder would come to lie in itself."""
-        if not stat.S_ISDIR(moved.mode):
-            return
-        while True:
-            if target == inode:
-                raise FsError(errno.EINVAL)
-            if target == ROOT_INODE:
-                return
-            target = load_folder(tx, target).parent
-
-    def _move(
-        self,
-        tx: Transaction,
-        inode: int,
-        attributes: Inode,
-        parents: dict[int, Inode],
-        source: int,
-        target: int,
-        time_: Time,
-    ) -> None:
-        attributes.ctime = time_
-        if stat.S_ISDIR(attributes.mode) and source != target:
-            attributes.parent = target
-            parents[source].nlink -= 1
-            parents[target].nlink += 1
-        tx.put(inode_key(inode), encode_item(attributes))
 
     # -- attributes
 
@@ -474,30 +336,10 @@ class Volume:
         return await self.tree.run(load_counters)
 
 
-def load_folder(tx: Transaction, inode: int) -> Inode:
-    """The folder's attributes; ENOTDIR when it is something else."""
-    attributes = load_inode(tx, inode)
-    if not stat.S_ISDIR(attributes.mode):
-        raise FsError(errno.ENOTDIR)
-    return attributes
-
-
-def touch(folder: Inode, time_: Time) -> None:
-    """A folder's content changed."""
-    folder.mtime = folder.ctime = time_
-
-
 def clear_set_id(mode: int) -> int:
     """The mode after chown or a write by somebody else (POSIX chown, write)."""
     mode &= ~stat.S_ISUID
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
-
-
-def _check_kinds(moved: Inode, replaced: Inode) -> None:
-    if stat.S_ISDIR(replaced.mode) and not stat.S_ISDIR(moved.mode):
-        raise FsError(errno.EISDIR)
-    if stat.S_ISDIR(moved.mode) and not stat.S_ISDIR(replaced.mode):
-        raise FsError(errno.ENOTDIR)
 
 
 def _orphans(tx: Transaction) -> Iterator[bytes]:

@@ -17,8 +17,9 @@ import pyfuse3
 from bitdustfs.core.items import Inode, Time
 from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.names import now, split_time
 from bitdustfs.vault import OpenVault
-from bitdustfs.volume import Caller, Changes, Found, now, split_time
+from bitdustfs.volume import Caller, Changes, Found
 from bitdustfs.xattrs import Xattrs
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ ROWS = [
     {"tree", "window"},
     {"extents"},
     {"content"},
+    {"names"},
     {"commit", "volume"},
     {"publish"},
     {"vault"},
