@@ -7,7 +7,7 @@ the signed header, so a liar is named and left out. Everything ends by a total d
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -108,12 +108,12 @@ class Fetcher:
         start, stop = widen(piece.start, piece.stop, length)
         whole = None
         with trio.move_on_after(HEDGE):
-            whole = await self._leaves_of(header, piece.position, start, stop)
+            whole = await self.leaves_of(header, piece.position, start, stop)
         if whole is None:
             whole = await self._degraded(header, piece.position, start, stop)
         return whole[piece.start - start : piece.stop - start]
 
-    async def _leaves_of(
+    async def leaves_of(
         self, header: BlockHeader, position: int, start: int, stop: int
     ) -> bytes | None:
         """Whole leaves of one fragment, proven; None (and a note in its health) when it fails."""
@@ -142,7 +142,14 @@ class Fetcher:
 
     async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
         """The same leaves of fragment `position`, made from k others."""
-        others = sorted((p for p in range(header.n) if p != position), key=self._order(header))
+        got = await self.gather(header, (position,), start, stop)
+        return bytes(ErasureCode(header.k, header.n).rebuild(got, [position])[0])
+
+    async def gather(
+        self, header: BlockHeader, without: Collection[int], start: int, stop: int
+    ) -> dict[int, bytes]:
+        """Leaves [start, stop) of k fragments other than `without`, each proven; or Unavailable."""
+        others = sorted((p for p in range(header.n) if p not in without), key=self._order(header))
         got: dict[int, bytes] = {}
 
         async def worker(nursery: trio.Nursery) -> None:
@@ -150,7 +157,7 @@ class Fetcher:
                 candidate = others.pop(0)
                 data = None
                 with trio.move_on_after(HEDGE) as hedge:
-                    data = await self._leaves_of(header, candidate, start, stop)
+                    data = await self.leaves_of(header, candidate, start, stop)
                 if hedge.cancelled_caught:
                     self._supplier(header, candidate)[1].fault(TimeoutError("too slow"))
                 if data is not None:
@@ -167,7 +174,7 @@ class Fetcher:
                 f"{len(got)} of the {header.k} suppliers needed gave their share of a block; "
                 "it can be read when more are back"
             )
-        return bytes(ErasureCode(header.k, header.n).rebuild(got, [position])[0])
+        return got
 
     def _order(self, header: BlockHeader):  # type: ignore[no-untyped-def]
         def rank(position: int) -> tuple[bool, int, int]:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
 import trio
 
 from bitdustfs.cache.blockfiles import BlockFiles, append
@@ -18,6 +19,7 @@ from bitdustfs.cache.state import CLOSED, OPEN, Batch, BlockPart, BlockRow, Stat
 from bitdustfs.core.block import ExtentEntry, InodeHint, encode_directory, new_block_id
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.keys import ReadCapability
+from bitdustfs.core.placement import MARGIN
 from bitdustfs.core.records import Family, Place
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Forged, LocalError
@@ -25,7 +27,8 @@ from bitdustfs.fetch import Fetcher
 from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL, EXTENT_MAX, GIB, META_EXTENT_MAX, MIB
 
 PLAIN_CACHE = 24 * MIB  #: bytes of opened extents kept in memory
-FETCHED_LIMIT = 4 * GIB  #: bytes of fetched extents kept on disk, unless the mount says otherwise
+CACHE_LIMIT = 10 * GIB  #: bytes kept on this disk, unless the mount says otherwise
+FETCHED_SHARE = 4  #: fetched extents may always have this part of them
 
 
 class Piece(NamedTuple):
@@ -63,14 +66,15 @@ class Store:
         fetcher: Fetcher | None,
         family: Family,
         suite: Suite,
-        fetched_limit: int = FETCHED_LIMIT,
+        cache_limit: int = CACHE_LIMIT,
     ) -> None:
         self._capability, self._state, self._files = capability, state, files
-        self._suite, self._fetched_limit = suite, fetched_limit
+        self._suite, self._cache_limit = suite, cache_limit
         self.fetcher, self.family = fetcher, family
         self.birth_seq = 1
         self.hints: Callable[[set[int]], list[InodeHint]] = lambda inodes: []
         self.on_closed: Callable[[bytes], None] = lambda block: None
+        self.on_evict: Callable[[bytes, BlockRow], bool] = lambda block, row: True
         self._open: dict[bool, _OpenBlock] = {}
         self._appending = trio.Lock()
         self._sealers: OrderedDict[bytes, Sealer] = OrderedDict()
@@ -139,6 +143,7 @@ class Store:
             at += 1
         append(block.fd, sealed_pieces, block.length)
         block.length = length
+        self._files.grew(block.id, length)
         block.entries += entries
         places += [Place(block.id, e.ordinal, e.offset, e.length, e.hash) for e in entries]
         return at
@@ -218,7 +223,14 @@ class Store:
         self._state.append(batch, sync)
 
     def recover_open(self) -> list[bytes]:
-        """After a crash: closes blocks left open, at their committed length; drops empty ones."""
+        """After a crash: closes blocks left open, at their committed length; drops what is not ours.
+
+        Files without a row were never committed; those of evicted blocks had no time to go.
+        """
+        for block_id in self._files.own()[1]:
+            known = self._state.block(block_id)
+            if known is None or not known.local:
+                self._files.remove(block_id)
         entries: dict[bytes, list[ExtentEntry]] = {}
         for batch in self._state.batches():
             for part in batch.parts:
@@ -238,6 +250,35 @@ class Store:
             self._close(block)
             closed.append(block_id)
         return closed
+
+    # -- room on this disk
+
+    def _fetched_limit(self) -> int:
+        """Bytes that fetched extents may take: what own blocks leave, and never less than a share."""
+        return max(self._cache_limit // FETCHED_SHARE, self._cache_limit - self._files.own()[0])
+
+    async def evict(self) -> int:
+        """Drops local copies, least recently used first, until all fits the cache; bytes dropped.
+
+        Only of closed blocks that k + MARGIN suppliers hold: nothing dirty ever goes (promise 4).
+        """
+        total, blocks = self._files.own()
+        fetched = min(self._files.fetched_total, self._cache_limit // FETCHED_SHARE)
+        surplus = total + fetched - self._cache_limit
+        dropped = 0
+        for block in blocks:
+            if dropped >= surplus:
+                break
+            row = self._state.block(block)
+            if row is None or row.state != CLOSED or len(row.acked) < min(row.n, row.k + MARGIN):
+                continue
+            row = msgspec.structs.replace(row, local=False)
+            if not self.on_evict(block, row):
+                continue
+            await trio.to_thread.run_sync(self._state.put_block, block, row)
+            self._files.remove(block)
+            dropped += row.length
+        return dropped
 
     def _sealer(self, block: bytes) -> Sealer:
         sealer = self._sealers.get(block)
@@ -271,7 +312,7 @@ class Store:
         done = self._fetching[key] = trio.Event()
         try:
             sealed = await self.fetcher.fetch(place)
-            self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit)
+            self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit())
             plain = self._sealer(place.block).open_untrusted(
                 sealed, place.hash, place.ordinal, kind
             )

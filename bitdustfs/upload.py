@@ -18,10 +18,11 @@ from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import Fragment, encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import acknowledgements_needed
-from bitdustfs.core.records import Ballot
+from bitdustfs.core.records import Ballot, open_header_untrusted
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import BitdustError, PeerError, Refused, Superseded
 from bitdustfs.fetch import Fetcher
+from bitdustfs.rebuild.remake import remake
 from bitdustfs.space import Space
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Uploader:
         self._fetcher, self._space = fetcher, space
         self._ballot, self._on_fenced = ballot, on_fenced
         self._rows = {b: row for b, row in state.blocks() if row.state == CLOSED and row.owed}
+        self._busy: set[bytes] = set()
         self._wake = trio.Event()
         self._changed = trio.Event()
         self._hurry = 0
@@ -162,14 +164,17 @@ class Uploader:
             limiter.release()
 
     async def _deliver_one(self, block: bytes, limiter: trio.Semaphore) -> None:
+        self._busy.add(block)
         try:
             await self._deliver(block)
             if not isinstance(self.failure, Superseded):
                 self.failure = None  # the disk works again
         except BitdustError as error:
             log.error("block %s cannot be uploaded: %s", block.hex(), error)
-            self.failure = error
+            if not _enough(self._rows[block]):
+                self.failure = error
         finally:
+            self._busy.discard(block)
             limiter.release()
             self._notify()
 
@@ -178,8 +183,13 @@ class Uploader:
         writer = self._ballot()
         if writer is None:
             return
-        fragments = await trio.to_thread.run_sync(self._encode, block, row)
-        row = await self._ensure_header(block, row, fragments, *writer)
+        if row.local:
+            encoded = await trio.to_thread.run_sync(self._encode, block, row)
+            row = await self._ensure_header(block, row, encoded, *writer)
+            fragments = dict(enumerate(encoded))
+        else:  # evicted while a supplier was away: what it lacks is made from the others
+            header = open_header_untrusted(row.header, self._key.vault_id)
+            fragments = await remake(self._fetcher, header, row.owed)
         acked: list[int] = []
         async with trio.open_nursery() as nursery:
             for position in row.owed:
@@ -193,6 +203,14 @@ class Uploader:
             self._rows[block] = row
         if not row.owed:
             del self._rows[block]
+
+    def evicted(self, block: bytes, row: BlockRow) -> bool:
+        """The block's local file is about to go; False: not now, it is being uploaded."""
+        if block in self._busy:
+            return False
+        if block in self._rows:
+            self._rows[block] = row
+        return True
 
     def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
         padded = slice_length(row.length, row.k) * row.k

@@ -29,7 +29,7 @@ from bitdustfs.net.register import Known, RootRegister, View
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.publish import Publisher, load_journal, open_root_content_untrusted, repropose
 from bitdustfs.space import Space
-from bitdustfs.store import FETCHED_LIMIT, Store
+from bitdustfs.store import CACHE_LIMIT, Store
 from bitdustfs.tree import Tree
 from bitdustfs.units import MIB
 from bitdustfs.upload import Uploader
@@ -42,6 +42,7 @@ PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
 PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
 PUBLISH_TICK = 2.0
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
+EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
 
 
@@ -53,7 +54,7 @@ class Settings:
     take_over: bool = False
     publish_every: float = PUBLISH_EVERY
     publish_tick: float = PUBLISH_TICK
-    fetched_limit: int = FETCHED_LIMIT  #: bytes of fetched extents kept on this disk
+    cache_limit: int = CACHE_LIMIT  #: bytes kept on this disk, what is not yet safe excepted
 
 
 @dataclass
@@ -148,7 +149,7 @@ async def open_vault(
         register.voters = {m.node: suppliers[m.node] for m in known.family.voters}
         fetcher = Fetcher(known.family, suppliers)
         store = Store(
-            key.capability(), state, files, fetcher, known.family, suite, settings.fetched_limit
+            key.capability(), state, files, fetcher, known.family, suite, settings.cache_limit
         )
         message = await _settle(key, state, store, known) or message
         vault = await _assemble(key, state, store, register, fetcher, known)
@@ -315,6 +316,7 @@ def _start_writing(
         key, vault.state, files, vault.fetcher, vault.space, writer, vault.supersede
     )
     vault.store.on_closed = uploader.add
+    vault.store.on_evict = uploader.evicted
     vault.uploader = uploader
     vault.content.on_write = uploader.wrote
     vault.publisher = Publisher(
@@ -325,6 +327,7 @@ def _start_writing(
     nursery.start_soon(vault.committer.run)
     nursery.start_soon(_publish_loop, vault, settings)
     nursery.start_soon(_usage_loop, vault)
+    nursery.start_soon(_evict_loop, vault)
     nursery.start_soon(_renew_loop, vault, ballot)
 
 
@@ -351,6 +354,15 @@ async def _usage_loop(vault: OpenVault) -> None:
     while True:
         await vault.space.refresh()
         await trio.sleep(USAGE_EVERY)
+
+
+async def _evict_loop(vault: OpenVault) -> None:
+    while True:
+        await trio.sleep(EVICT_EVERY)
+        try:
+            await vault.store.evict()
+        except LocalError as error:
+            log.warning("nothing could be evicted: %s", error)
 
 
 async def _renew_loop(vault: OpenVault, ballot: Ballot) -> None:

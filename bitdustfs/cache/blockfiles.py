@@ -27,6 +27,9 @@ class BlockFiles:
             folder.mkdir(mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
         self._descriptors: OrderedDict[Path, int] = OrderedDict()
+        self._own_sizes: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
+        for file in sorted(self._own.iterdir(), key=lambda f: f.stat().st_mtime):
+            self._own_sizes[bytes.fromhex(file.name)] = file.stat().st_size
         self._fetched_sizes: OrderedDict[bytes, int] = OrderedDict()
         for file in sorted(self._fetched.iterdir(), key=lambda f: f.stat().st_mtime):
             self._fetched_sizes[bytes.fromhex(file.name)] = file.stat().st_blocks * 512
@@ -40,6 +43,7 @@ class BlockFiles:
         """A descriptor to append a new block to; its name is durable when this returns."""
         fd = os.open(self._path(block), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fsync_folder(self._own)
+        self.grew(block, 0)
         return fd
 
     def reopen(self, block: bytes, length: int) -> int:
@@ -56,6 +60,10 @@ class BlockFiles:
 
     def read(self, block: bytes, offset: int, length: int) -> bytes | None:
         """Bytes of a block from its own file, or None where this machine has no such file."""
+        with self._lock:
+            if block not in self._own_sizes:
+                return None
+            self._own_sizes.move_to_end(block)
         return self._pread(self._path(block), offset, length)
 
     def read_fetched(self, block: bytes, offset: int, length: int) -> bytes | None:
@@ -106,11 +114,25 @@ class BlockFiles:
 
     def remove(self, block: bytes) -> None:
         """Deletes the block's own file, if any. The caller has committed why it may."""
+        with self._lock:
+            self._own_sizes.pop(block, None)
         self._remove(self._path(block))
 
-    def own_blocks(self) -> set[bytes]:
-        """Ids of all files in blocks/."""
-        return {bytes.fromhex(file.name) for file in self._own.iterdir()}
+    def grew(self, block: bytes, length: int) -> None:
+        """A block of this machine has `length` bytes now."""
+        with self._lock:
+            self._own_sizes[block] = length
+
+    def own(self) -> tuple[int, list[bytes]]:
+        """(bytes of all own blocks, their ids, least recently used first)."""
+        with self._lock:
+            return sum(self._own_sizes.values()), list(self._own_sizes)
+
+    @property
+    def fetched_total(self) -> int:
+        """Bytes of fetched extents kept."""
+        with self._lock:
+            return sum(self._fetched_sizes.values())
 
     def _path(self, block: bytes) -> Path:
         return self._own / block.hex()

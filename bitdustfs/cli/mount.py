@@ -26,7 +26,7 @@ OPTIONS = """mount options (-o, comma-separated):
   bootstrap=HOST:PORT    a supplier's address, if none is remembered here (repeatable)
   ro                     look only
   allow_other            let other users of this machine in, by the files' permissions
-  cache=SIZE             disk space for what was fetched from suppliers (4G)
+  cache=SIZE             disk space for what suppliers hold already (10G)
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only

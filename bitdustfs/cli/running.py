@@ -64,7 +64,7 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[str],
             suppliers = sessions(known.family, credentials, network)
             settings = Settings(options.read_only, options.take_over)
             if options.cache is not None:
-                settings.fetched_limit = options.cache
+                settings.cache_limit = options.cache
             async with open_vault(folder, key, suite(), suppliers, settings) as vault:
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)

@@ -21,6 +21,9 @@ def acknowledgements_needed(k: int, n: int) -> int:
     return min(n, max(majority(n), k + 1))
 
 
+MARGIN = 1  #: fragments beyond k that make a block safe enough to be kept elsewhere only
+
+
 def metadata_k(k: int) -> int:
     """k of metadata blocks: half, rounded up, so that the tree is harder to lose than data."""
     return -(-k // 2)

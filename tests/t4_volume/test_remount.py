@@ -225,6 +225,36 @@ async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(n
 
 
 @scenario
+async def test_promise_4_only_what_suppliers_hold_is_evicted(net, tmp_path):
+    files = photos(6, 8 * MIB)
+    async with net.mount(tmp_path / "one", make_root=True, cache_limit=4 * MIB) as vault:
+        for supplier in net.suppliers[:3]:
+            supplier.break_()  # five of seven are needed
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        await vault.committer.commit(sync=True)
+        await vault.store.close_open()
+        await vault.uploader.try_all()
+        assert await vault.store.evict() == 0
+        for supplier in net.suppliers[:2]:
+            supplier.heal()
+        await vault.publish()
+        await vault.store.evict()
+        owed = [row for row in vault.uploader.owed.values() if not row.meta]
+        assert any(not row.local for row in owed)
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+        net.suppliers[2].heal()  # what it lacks is made from the others
+        await vault.uploader.try_all()
+        assert not vault.uploader.owed
+    for supplier in net.suppliers[3:6]:
+        supplier.break_()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+
+
+@scenario
 async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is_kept(
     net, tmp_path
 ):
