@@ -32,8 +32,11 @@ class Health:
     """What was seen of one supplier since the mount."""
 
     damaged: int = 0  #: answers that failed their hash
+    missing: int = 0  #: fragments it did not have; no fault of its own if it was away
     failed: int = 0  #: calls that failed otherwise
     served: int = 0
+    audits: int = 0
+    audits_failed: int = 0
     last_error: str = ""
     reachable: bool = True
 
@@ -44,7 +47,9 @@ class Health:
     def fault(self, error: Exception) -> None:
         """Notes a failure; damage is told apart from absence."""
         self.last_error = str(error)
-        damage = isinstance(error, Malformed) or getattr(error, "code", "") == "damaged"
+        code = error.code if isinstance(error, Refused) else ""
+        damage = isinstance(error, Malformed) or code == "damaged"
+        self.missing += code == "not-found"
         if damage:
             self.damaged += 1
         else:
@@ -88,6 +93,10 @@ class Fetcher:
     def _supplier(self, header: BlockHeader, position: int) -> tuple[Supplier, Health]:
         node = self.family.groups[header.group].members[position].node
         return self.suppliers[node], self.health[node]
+
+    def health_of(self, header: BlockHeader, position: int) -> Health:
+        """The health of the supplier at a position of a block's group."""
+        return self._supplier(header, position)[1]
 
     async def _direct(self, header: BlockHeader, piece: Piece) -> bytes | None:
         supplier, health = self._supplier(header, piece.position)

@@ -6,10 +6,13 @@ say so (promise 10). Then three tasks run until the mount ends: commit, publish,
 """
 
 import logging
+import os
+import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -28,6 +31,7 @@ from bitdustfs.fetch import Fetcher
 from bitdustfs.net.register import Known, RootRegister, View
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.publish import Publisher, load_journal, open_root_content_untrusted, repropose
+from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.space import Space
 from bitdustfs.store import CACHE_LIMIT, Store
 from bitdustfs.tree import Tree
@@ -73,6 +77,7 @@ class OpenVault:
     publisher: Publisher | None = None
     uploader: Uploader | None = None
     message: str = ""
+    troubles: list[str] = field(default_factory=list)  #: what status should warn of
     superseded: trio.Event = field(default_factory=trio.Event)
     ballot: Ballot | None = None
 
@@ -112,6 +117,16 @@ class OpenVault:
         if ballot is not None and not self.superseded.is_set():
             with trio.move_on_after(RELEASE_DEADLINE):
                 await self.register.release(ballot)
+
+    async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
+        """Runs a task without which the mount can go on: its bug is shown by status, not fatal."""
+        try:
+            await task()
+        except Exception:
+            log.exception("%s stopped by our own fault", what)
+            self.troubles.append(
+                f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
+            )
 
     async def publish(self, hurry: bool = True) -> None:
         """Publishes all that was written before the call. Raises what Publisher.publish does.
@@ -326,8 +341,10 @@ def _start_writing(
     nursery.start_soon(uploader.run)
     nursery.start_soon(vault.committer.run)
     nursery.start_soon(_publish_loop, vault, settings)
-    nursery.start_soon(_usage_loop, vault)
-    nursery.start_soon(_evict_loop, vault)
+    auditor = Auditor(vault.fetcher, random.Random(os.urandom(16)))
+    nursery.start_soon(vault.aside, "auditing", auditor.run)
+    nursery.start_soon(vault.aside, "asking for used space", partial(_usage_loop, vault))
+    nursery.start_soon(vault.aside, "evicting", partial(_evict_loop, vault))
     nursery.start_soon(_renew_loop, vault, ballot)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[str],
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
                 if not vault.read_only:
-                    network.start_soon(_announce, key, vault, addresses)
+                    announce = partial(_announce, key, vault, addresses)
+                    network.start_soon(vault.aside, "announcing in the DHT", announce)
                 await _Mounted(options, key, vault).run(ready)
             network.cancel_scope.cancel()
     finally:
@@ -247,7 +249,7 @@ class _Mounted:
         if publisher is not None and not vault.read_only and publisher.due:
             state = "local"
         suppliers = []
-        warnings = []
+        warnings = list(vault.troubles)
         for member in vault.known.family.voters:
             health = vault.fetcher.health[member.node]
             suppliers.append(
@@ -256,6 +258,8 @@ class _Mounted:
                     "address": member.addresses[0],
                     "state": "online" if health.reachable else "absent",
                     "damaged": health.damaged,
+                    "audits": health.audits,
+                    "audits_failed": health.audits_failed,
                     "last_error": health.last_error,
                 }
             )
@@ -263,6 +267,11 @@ class _Mounted:
                 warnings.append(
                     f"supplier {member.node.hex()[:16]} at {member.addresses[0]} returned damaged "
                     f"data {health.damaged} times"
+                )
+            elif health.audits_failed:
+                warnings.append(
+                    f"supplier {member.node.hex()[:16]} at {member.addresses[0]} lists fragments that "
+                    f"it does not have: {health.audits_failed} of {health.audits} audits failed"
                 )
         return {
             "vault": self._key.vault_id.hex(),
