@@ -8,6 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import real_input
+
 STEP_LIMIT = 600  #: seconds any one step may take
 SUPPLIERS, STOPPED = 7, (0, 2, 5)
 
@@ -48,6 +51,13 @@ def timed(command: list[object], what: str) -> None:
     print(f"{what}: {time.monotonic() - began:.1f} s", flush=True)
 
 
+def compare(source: Path, copy: Path, what: str) -> None:
+    """Content by diff -r; modes, times in nanoseconds, links and attributes by a manifest."""
+    timed(["diff", "-r", "--no-dereference", "--exclude=fifo", source, copy], what)
+    if real_input.manifest(source) != real_input.manifest(copy):
+        sys.exit(f"{what}: modes, times, links or attributes differ")
+
+
 def main() -> None:
     if not os.path.exists("/dev/fuse"):
         sys.exit("This machine has no /dev/fuse, so nothing can be mounted here (modprobe fuse, or a "
@@ -74,18 +84,16 @@ def run(root: Path, mountpoint: Path, swarm: Path, first: Machine) -> None:
     first.bitdust("vault", "create", "--ecc", "4/7", "--space", "4G", "--bootstrap", addresses[0])
     secret = first.bitdust("key", "words", show=False)
 
-    say("mount it and copy Python's standard library and 64 MiB of noise in")
+    noise, remark = real_input.noise_size(root)
+    say(f"mount it and copy in Python's standard library, 5,000 small files, a file of {noise >> 20} MiB "
+        "that does not compress, a sparse one, links, odd names")  # fmt: skip
+    if remark:
+        print(remark)
     first.bitdust("mount", mountpoint)
     source = root / "source"
-    source.mkdir()
-    library = Path(os.__file__).parent
-    shutil.copytree(
-        library, source / "library", symlinks=True,
-        ignore=shutil.ignore_patterns("site-packages", "test", "__pycache__"),
-    )  # fmt: skip
-    (source / "noise").write_bytes(os.urandom(64 << 20))
+    real_input.make_all(source, noise)
     timed(["cp", "-a", source, mountpoint / "copy"], "copying in")
-    timed(["diff", "-r", source, mountpoint / "copy"], "comparing")
+    compare(source, mountpoint / "copy", "comparing")
     began = time.monotonic()
     first.bitdust("unmount", mountpoint)
     print(f"publishing the rest and unmounting: {time.monotonic() - began:.1f} s")
@@ -103,7 +111,7 @@ def run(root: Path, mountpoint: Path, swarm: Path, first: Machine) -> None:
     second.bitdust("mount", mountpoint, "-o", f"bootstrap={addresses[1]}")
     names = len(os.listdir(mountpoint / "copy" / "library"))
     print(f"mounted and listed {names} names: {time.monotonic() - began:.2f} s")
-    timed(["diff", "-r", source, mountpoint / "copy"], "comparing, everything fetched degraded")
+    compare(source, mountpoint / "copy", "comparing, everything fetched with three suppliers gone")
     second.bitdust("status", mountpoint)
     second.bitdust("unmount", mountpoint)
     say("everything came back equal")

@@ -1,75 +1,42 @@
 """The promises on real mounts: copy, kill, remount elsewhere, suppliers gone or damaged."""
 
+import contextlib
 import errno
 import json
 import os
 import random
+import signal
+import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+import warnings
 
 import pytest
+import real_input
 
+COPY_LIMIT = 400  #: seconds for a copy or comparison of everything
 STATED_DEADLINE = 25  #: seconds within which a read without enough suppliers is an error
 
 
-def manifest(root):
-    """Everything that must survive a copy: type, mode, size, times, link targets and counts."""
-    found = {}
-    for folder, names, files in os.walk(os.fsencode(root)):
-        for name in [*names, *files]:
-            path = os.path.join(folder, name)
-            info = os.lstat(path)
-            is_folder = os.path.isdir(path) and not os.path.islink(path)
-            target = os.readlink(path) if os.path.islink(path) else b""
-            size = 0 if is_folder else info.st_size
-            links = 0 if is_folder else info.st_nlink
-            xattrs = {} if os.path.islink(path) else {
-                x: os.getxattr(path, x) for x in os.listxattr(path) if x.startswith("user.")
-            }  # fmt: skip
-            key = os.path.relpath(path, os.fsencode(root))
-            found[key] = (info.st_mode, size, info.st_mtime_ns, links, target, xattrs)
-    return found
-
-
 def copy(source, target):
-    subprocess.run(["cp", "-a", source, target], check=True, timeout=120)
+    subprocess.run(["cp", "-a", source, target], check=True, timeout=COPY_LIMIT)
 
 
 def same(source, target):
     subprocess.run(
         ["diff", "-r", "--no-dereference", "--exclude=fifo", source, target],
-        check=True, timeout=120,
+        check=True, timeout=COPY_LIMIT,
     )  # fmt: skip
-    assert manifest(source) == manifest(target)
-
-
-def real_input(folder):
-    """Real files, and every awkward one."""
-    folder.mkdir()
-    library = Path(os.__file__).parent
-    for name in ("json", "email", "asyncio"):
-        copy(library / name, folder / name)
-    (folder / "noise").write_bytes(random.Random(1).randbytes(30_000_000))
-    os.link(folder / "noise", folder / "hard link")
-    os.symlink("json/__init__.py", folder / "symlink")
-    (folder / "empty").touch()
-    with open(folder / "sparse", "wb") as file:
-        file.seek(40_000_000)
-        file.write(b"end")
-    (folder / ("n" * 255)).write_bytes(b"longest name")
-    Path(os.fsdecode(os.fsencode(folder) + b"/not utf-8 \xff\xfe")).write_bytes(b"bytes")
-    os.mkfifo(folder / "fifo")
-    os.setxattr(folder / "empty", "user.comment", b"an attribute")
-    os.setxattr(folder / "empty", "user.large", bytes(range(256)) * 8)
-    os.chmod(folder / "empty", 0o4751)
-    os.utime(folder / "noise", ns=(123_456_789, 1_600_000_000_123_456_789))
-    return folder
+    assert real_input.manifest(source) == real_input.manifest(target)
 
 
 def test_promise_6_remount_elsewhere_from_words_with_three_suppliers_stopped(world, tmp_path):
-    source = real_input(tmp_path / "source")
+    noise, remark = real_input.noise_size(tmp_path)
+    if remark:
+        warnings.warn(remark, stacklevel=1)
+    source = tmp_path / "source"
+    real_input.make_all(source, noise)
     world.mount()
     copy(source, world.mountpoint / "copy")
     same(source, world.mountpoint / "copy")
@@ -274,3 +241,48 @@ def test_a_folder_of_5000_files_lists_completely(world):
     world.run("unmount", world.mountpoint)
     world.mount()
     assert set(os.listdir(folder)) == names
+
+
+def test_sigterm_ends_in_a_clean_flush(world):
+    world.mount()
+    content = random.Random(4).randbytes(3_000_000)
+    (world.mountpoint / "file").write_bytes(content)
+    pid = world.mount_pid()
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline, "SIGTERM does not end the mount"
+        time.sleep(0.05)
+    assert not os.path.ismount(world.mountpoint)
+    world.mount(world.move_to("two"))
+    assert (world.mountpoint / "file").read_bytes() == content
+
+
+def test_a_supplier_survives_strangers_and_says_one_line_each(world):
+    host, port = world.addresses[0].split(":")
+    log = next(world.supplier(0).glob("*log*"))
+    before = log.read_text().count("\n")
+    rng = random.Random(6)
+    strangers = [
+        rng.randbytes(4000),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\xff\xff" + bytes(70_000),
+    ]
+    for garbage in strangers:
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.settimeout(20)
+            with contextlib.suppress(OSError):  # it hangs up on us
+                connection.sendall(garbage)
+                while connection.recv(4096):
+                    pass
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for size in (0, 1, 100, 1400, 9000):
+        datagrams.sendto(rng.randbytes(size), (host, int(port)))
+    datagrams.close()
+    world.mount()
+    (world.mountpoint / "file").write_bytes(b"still served" * 10_000)
+    world.run("sync", world.mountpoint)
+    world.wait_until_nothing_is_owed()
+    said = log.read_text().splitlines()[before:]
+    assert 3 <= len(said) <= 3 + 5 + 3, said
+    assert not any("Traceback" in line for line in said)
