@@ -19,6 +19,7 @@ from bitdustfs.core.items import (
 from bitdustfs.core.records import Place
 from bitdustfs.errors import Unavailable
 from bitdustfs.tree import Transaction
+from bitdustfs.usage import count
 
 
 class Mapped(NamedTuple):
@@ -83,7 +84,9 @@ def _clear(tx: Transaction, inode: int, start: int, stop: int) -> int:
             moved = stop - item.offset
             _write(tx, inode, Mapped(stop, end - stop, item.place, item.skip + moved))
         if item.place is not None:
-            dropped += min(end, stop) - max(item.offset, start)
+            gone = min(end, stop) - max(item.offset, start)
+            count(tx, item.place.block, -gone)
+            dropped += gone
     return dropped
 
 
@@ -95,8 +98,27 @@ def put_extent(tx: Transaction, inode: int, attributes: Inode, piece: Mapped) ->
         attributes.size = piece.offset
     dropped = _clear(tx, inode, piece.offset, piece.offset + piece.length)
     _write(tx, inode, piece)
+    if piece.place is not None:
+        count(tx, piece.place.block, piece.length, piece.length)
     attributes.size = max(attributes.size, piece.offset + piece.length)
     return piece.length - dropped
+
+
+def references(tx: Transaction, inode: int, start: int, stop: int, block: bytes) -> list[Mapped]:
+    """Items of [start, stop) that refer to `block`; none when the inode is gone."""
+    found = mapped(tx, inode, start, stop)
+    return [item for item in found if item.place is not None and item.place.block == block]
+
+
+def move(tx: Transaction, inode: int, item: Mapped, place: Place) -> bool:
+    """Lets `item` refer to a copy of its bytes at `place`; False when it is not there any more."""
+    value = tx.get(extent_key(inode, item.offset))
+    if value is None or item.place is None or _item(extent_key(inode, item.offset), value) != item:
+        return False
+    _write(tx, inode, Mapped(item.offset, item.length, place, 0))
+    count(tx, item.place.block, -item.length)
+    count(tx, place.block, item.length, item.length)
+    return True
 
 
 def resize(tx: Transaction, inode: int, attributes: Inode, size: int, most: int) -> int:

@@ -18,12 +18,14 @@ from bitdustfs.core.items import (
     INDEX_BITS,
     INDEX_MAX,
     ROOT_INODE,
+    XATTR,
     Counters,
     Entry,
     Inode,
     Time,
     decode_entry,
     decode_inode,
+    decode_xattr,
     encode_item,
     entry_key,
     inode_key,
@@ -37,6 +39,7 @@ from bitdustfs.names import RENAME_EXCHANGE, RENAME_NOREPLACE, Names, load_folde
 from bitdustfs.space import Space
 from bitdustfs.tree import Transaction, Tree
 from bitdustfs.units import SYMLINK_MAX
+from bitdustfs.usage import count
 
 LINK_MAX = 65_000
 PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most
@@ -356,11 +359,21 @@ def _is_regular(tx: Transaction, inode: int) -> bool:
     return value is not None and stat.S_ISREG(decode_inode(value).mode)
 
 
+def release_xattr(tx: Transaction, value: bytes | None) -> None:
+    """An xattr item goes or is replaced: what it kept in extents is not in use any more."""
+    if value is not None:
+        for place in decode_xattr(value).extents:
+            count(tx, place.block, -1)
+
+
 def _purge_step(tx: Transaction, inode: int) -> bool:
     """Drops up to PURGE_STEP items of an orphan; True when none is left."""
-    for count, (key, _) in enumerate(tx.scan(*object_range(inode))):
-        if count >= PURGE_STEP:
+    xattrs = kind_range(inode, XATTR)
+    for number, (key, value) in enumerate(tx.scan(*object_range(inode))):
+        if number >= PURGE_STEP:
             return False
+        if xattrs[0] <= key < xattrs[1]:
+            release_xattr(tx, value)
         tx.delete(key)
     if tx.get(orphan_key(inode)) is not None:
         tx.delete(orphan_key(inode))

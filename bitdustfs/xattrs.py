@@ -13,7 +13,9 @@ from bitdustfs.errors import FsError
 from bitdustfs.store import Piece
 from bitdustfs.tree import Transaction
 from bitdustfs.units import NAME_MAX, XATTR_INLINE_MAX, XATTR_MAX
+from bitdustfs.usage import count
 from bitdustfs.vault import OpenVault
+from bitdustfs.volume import release_xattr
 
 STATE = b"user.bitdust.state"
 OWN_PREFIX = b"user.bitdust."
@@ -77,14 +79,19 @@ class Xattrs:
 
         def put(tx: Transaction) -> None:
             load_inode(tx, inode)
+            release_xattr(tx, tx.get(xattr_key(inode, name)))
+            for place in item.extents:
+                count(tx, place.block, 1, 1)
             tx.put(xattr_key(inode, name), encoded)
 
         await self._tree.run(put)
 
     async def remove(self, inode: int, name: bytes) -> None:
         def drop(tx: Transaction) -> None:
-            if tx.get(xattr_key(inode, name)) is None:
+            value = tx.get(xattr_key(inode, name))
+            if value is None:
                 raise FsError(ENODATA)
+            release_xattr(tx, value)
             tx.delete(xattr_key(inode, name))
 
         await self._tree.run(drop)

@@ -17,15 +17,16 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.errors import LocalError
 from bitdustfs.net.dht import Dht, Endpoint
 from bitdustfs.net.dhtwire import sign_node_record
+from bitdustfs.net.diskshelf import DiskShelf
 from bitdustfs.net.server import SupplierServer
-from bitdustfs.net.service import SupplierService
-from bitdustfs.net.shelf import DiskShelf
+from bitdustfs.net.service import TRASH_SECONDS, SupplierService
 from bitdustfs.net.tls import make_context
 from bitdustfs.units import format_size, parse_size
 
 log = logging.getLogger(__name__)
 
 FIRST_TICK = 0.2  #: seconds between attempts to join
+TIDY_EVERY = 600.0  #: seconds between looks into the trash
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
 
@@ -38,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="any node of the network, to be found by others (repeatable)",
+    )  # fmt: skip
+    run.add_argument(
+        "--trash-days", type=float, default=TRASH_SECONDS / 86400, metavar="DAYS",
+        help="how long deleted blocks stay readable, where there is room (3)",
     )  # fmt: skip
     run.set_defaults(run=run_supplier)
 
@@ -65,7 +70,8 @@ def run_supplier(args: argparse.Namespace) -> int:
         try:
             bootstrap = [check_address(a) for a in args.bootstrap]
             contacts = Contacts(args.dir / "contacts")
-            trio.run(_serve, SupplierService(key, shelf, space), address, bootstrap, contacts)
+            service = SupplierService(key, shelf, space, trash_seconds=args.trash_days * 86400)
+            trio.run(_serve, service, address, bootstrap, contacts)
         finally:
             shelf.close()
     finally:
@@ -110,6 +116,14 @@ async def _announce(
         await trio.sleep(ANNOUNCE_TICK if said >= 0 else FIRST_TICK)
 
 
+async def _tidy(service: SupplierService) -> None:
+    while True:
+        freed = await trio.to_thread.run_sync(service.tidy)
+        if freed:
+            log.info("%s of the trash are gone", format_size(freed))
+        await trio.sleep(TIDY_EVERY)
+
+
 async def _serve(
     service: SupplierService, address: str, bootstrap: list[str], contacts: Contacts
 ) -> None:
@@ -125,6 +139,7 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(SupplierServer(service, context).serve, listeners)
         await nursery.start(dht.run)
+        nursery.start_soon(_tidy, service)
         nursery.start_soon(_announce, dht, service, address, bootstrap, contacts)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:

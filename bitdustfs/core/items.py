@@ -10,6 +10,7 @@
     4     inode   file offset u64        Extent (a hole is an Extent without a place)
     5     0       inode u64              Orphan: nlink 0, to be purged
     6     0       -                      Counters
+    7     0       block id               BlockUse
 
 An inode number is u40 folder group | u24 index: what is created in a folder is numbered beside it,
 so that `ls -l` touches few leaves. New fields go to the `more` map that every value ends with: what
@@ -27,7 +28,7 @@ from bitdustfs.core.records import Place
 from bitdustfs.errors import Malformed
 from bitdustfs.units import EXTENT_MAX, ITEM_MAX, NAME_MAX
 
-INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS = 1, 2, 3, 4, 5, 6
+INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS, USE = 1, 2, 3, 4, 5, 6, 7
 ROOT_INODE = 1
 INDEX_BITS = 24
 INDEX_MAX = (1 << INDEX_BITS) - 1
@@ -110,11 +111,22 @@ class Orphan(Item):
     more: dict[str, Any] = {}
 
 
+class BlockUse(Item):
+    """Plaintext bytes that items refer to in a block: still (`live`), and ever (`total`)."""
+
+    version: U8
+    live: U63
+    total: U63
+    more: dict[str, Any] = {}
+
+
 decode_inode = Decoder(Inode, "inode item", ITEM_MAX).decode_untrusted
 decode_entry = Decoder(Entry, "entry item", ITEM_MAX).decode_untrusted
 decode_extent = Decoder(Extent, "extent item", ITEM_MAX).decode_untrusted
 decode_xattr = Decoder(Xattr, "xattr item", ITEM_MAX).decode_untrusted
 decode_counters = Decoder(Counters, "counters item", ITEM_MAX).decode_untrusted
+
+decode_use = Decoder(BlockUse, "block use item", ITEM_MAX).decode_untrusted
 
 
 def encode_item(item: Item) -> bytes:
@@ -145,6 +157,11 @@ def orphan_key(inode: int) -> bytes:
     return _TAIL.pack(0, ORPHAN, inode)
 
 
+def use_key(block: bytes) -> bytes:
+    return USE_PREFIX + block
+
+
+USE_PREFIX = _HEAD.pack(0, USE)
 COUNTERS_KEY = _HEAD.pack(0, COUNTERS)
 
 

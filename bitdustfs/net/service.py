@@ -38,6 +38,7 @@ from bitdustfs.units import format_size
 log = logging.getLogger(__name__)
 
 LEASE = 60.0  #: seconds after which a writer that no longer renews may be replaced without asking
+TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where there is room
 Role = Literal["owner", "reader"]
 
 
@@ -57,8 +58,11 @@ class SupplierService:
         shelf: Shelf,
         space: int,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        trash_seconds: float = TRASH_SECONDS,
     ) -> None:
         self.node, self.shelf, self.space = node, shelf, space
+        self._wall, self.trash_seconds = wall, trash_seconds
         self._clock = clock
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
@@ -106,7 +110,9 @@ class SupplierService:
                 found = shelf.keys(vault, after, limit)
                 return wire.Listed(tuple(found), len(found) == limit), b""
             case wire.Usage():
-                return wire.UsageIs(row.space, row.used, 0, row.fragments), b""
+                mine = [t for name, t in shelf.trash() if name.startswith(vault)]
+                trash = sum(t.fragment.size for t in mine)
+                return wire.UsageIs(row.space, row.used, trash, row.fragments), b""
             case wire.Current():
                 return wire.CurrentIs(row.promised, row.root, row.family), b""
         self._owner(session)
@@ -182,7 +188,24 @@ class SupplierService:
         accepted = _acceptor(row).accepted
         if accepted is None or accepted < (dead.ballot, dead.seq):
             raise Refused("stale", "the root that dropped this block is not known here yet")
-        self.shelf.kill(vault, dead.block, record)
+        self.shelf.kill(vault, dead.block, record, int(self._wall()))
+        self.tidy()
+
+    def tidy(self) -> int:
+        """Empties the trash of what is old, or in the way of what was promised; bytes freed."""
+        trash = self.shelf.trash()
+        size = sum(row.fragment.size for _, row in trash)
+        room = self.space - self.shelf.used_total()
+        too_old = self._wall() - self.trash_seconds
+        names, freed = [], 0
+        for name, row in trash:
+            if row.killed > too_old and size - freed <= room:
+                break
+            names.append(name)
+            freed += row.fragment.size
+        if names:
+            self.shelf.discard(names)
+        return freed
 
     def _prepare(self, vault: bytes, claim: bytes, take_over: bool) -> wire.CurrentIs:
         body: BallotClaim = ballot_records.open_untrusted(claim, vault)

@@ -14,6 +14,7 @@ ROWS = [
     {"rebuild", "fetch", "space"},
     {"store", "upload"},
     {"tree", "window"},
+    {"usage"},
     {"extents"},
     {"content"},
     {"names"},

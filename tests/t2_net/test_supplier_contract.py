@@ -207,9 +207,35 @@ async def test_a_block_dies_only_by_a_record_of_a_known_root(supplier):
     await refused("forged", supplier.kill, stranger)
     await supplier.kill(record)
     await supplier.kill(record)
+    await refused("dead", put, supplier, header, fragments[0])
+    usage = await supplier.usage()
+    assert usage.used == 0 and usage.trash > 0 and not (await supplier.list()).fragments
+    payload = await supplier.read(BLOCK, 0, 0, len(fragments[0]))  # mounts of older roots go on
+    assert payload == bytes(fragments[0].payload)
+    service = supplier.service
+    assert service.tidy() == 0
+    service.trash_seconds = -1.0
+    assert service.tidy() == usage.trash
+    assert (await supplier.usage()).trash == 0
     await refused("not-found", supplier.head, BLOCK, 0)
     await refused("dead", put, supplier, header, fragments[0])
-    assert (await supplier.usage()).used == 0
+
+
+@with_supplier()
+async def test_the_trash_makes_way_for_what_was_promised(supplier):
+    await contracted(supplier)
+    family = family_of(supplier)
+    await supplier.accept(root_of(family, seq=7), family)
+    ids = [bytes([i]) * 16 for i in range(3)]
+    for block in ids:
+        header, fragments = make_block(random.Random(1).randbytes(100_000), block=block)
+        await put(supplier, header, fragments[0], block=block)
+        dead = BlockDead(KEY.vault_id, block, BALLOT, 7)
+        await supplier.kill(seal_record(KEY.signing, "block-dead", dead))
+    trash = (await supplier.usage()).trash
+    supplier.service.space = trash * 2 // 3 + 1
+    assert supplier.service.tidy() == trash // 3
+    await supplier.head(ids[2], 0)
 
 
 @with_supplier()
