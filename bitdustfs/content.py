@@ -47,7 +47,7 @@ class Content:
         self._tree, self._store, self._space = tree, store, space
         self.windows: dict[int, Window] = {}
         self.tally = Tally()
-        self._sealing = trio.Lock()
+        self.sealing = trio.Lock()  #: held from appending extents until items refer to them
         self.on_dirty: Callable[[], None] = lambda: None
         self.on_write: Callable[[], None] = lambda: None
 
@@ -86,7 +86,7 @@ class Content:
         dirty = self.tally.dirty
         if dirty >= DIRTY_HARD:
             await self.seal(full_only=False)
-        elif dirty >= DIRTY_SOFT and not self._sealing.locked():
+        elif dirty >= DIRTY_SOFT and not self.sealing.locked():
             await self.seal(full_only=True)
 
     async def read(self, inode: int, offset: int, length: int) -> bytes:
@@ -166,7 +166,7 @@ class Content:
 
         Raises DiskFull or LocalError; then everything not sealed is dirty still.
         """
-        async with self._sealing:
+        async with self.sealing:
             group: list[Taken] = []
             size = 0
             chosen = list(self.windows.items())

@@ -19,11 +19,14 @@ from bitdustfs.core.records import BlockHeader, Family, Place, open_header_untru
 from bitdustfs.core.spans import Piece, locate, slice_length, widen
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.net.supplier import Supplier
+from bitdustfs.units import KIB
 
 log = logging.getLogger(__name__)
 
 READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries included
 HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
+SLOWEST = 256 * KIB  #: bytes a second below which a supplier is slow
+AVOID_FIRST, AVOID_MAX = 1.0, 60.0  #: seconds that a failing supplier is not asked first
 HEADERS_KEPT = 1024
 
 
@@ -39,10 +42,23 @@ class Health:
     audits_failed: int = 0
     last_error: str = ""
     reachable: bool = True
+    avoided_until: float = -1.0
+    _avoid: float = AVOID_FIRST
+
+    @property
+    def usable(self) -> bool:
+        """Whether to ask it first: it did not fail just now."""
+        return trio.current_time() >= self.avoided_until
 
     def ok(self) -> None:
         self.served += 1
         self.reachable = True
+        self.avoided_until, self._avoid = -1.0, AVOID_FIRST
+
+    def slow(self) -> None:
+        """It took longer than another would: others are asked first for a while."""
+        self.avoided_until = trio.current_time() + self._avoid
+        self._avoid = min(AVOID_MAX, self._avoid * 2)
 
     def fault(self, error: Exception) -> None:
         """Notes a failure; damage is told apart from absence."""
@@ -52,9 +68,11 @@ class Health:
         self.missing += code == "not-found"
         if damage:
             self.damaged += 1
-        else:
-            self.failed += 1
-            self.reachable = isinstance(error, Refused)
+            return
+        self.failed += 1
+        self.reachable = isinstance(error, Refused)
+        if not self.reachable:
+            self.slow()
 
 
 class Fetcher:
@@ -100,43 +118,61 @@ class Fetcher:
 
     async def _direct(self, header: BlockHeader, piece: Piece) -> bytes | None:
         supplier, health = self._supplier(header, piece.position)
-        try:
-            with trio.fail_after(HEDGE):
-                data = await supplier.read(
-                    header.block, piece.position, piece.start, piece.stop - piece.start
-                )
-        except (PeerError, trio.TooSlowError) as error:
-            health.fault(error)
+        length = piece.stop - piece.start
+        if not health.usable:
             return None
-        health.ok()
-        return data
+        with trio.move_on_after(HEDGE + length / SLOWEST):
+            try:
+                data = await supplier.read(header.block, piece.position, piece.start, length)
+            except PeerError as error:
+                health.fault(error)
+                return None
+            health.ok()
+            return data
+        health.slow()
+        return None
 
     async def _proven(self, header: BlockHeader, piece: Piece) -> bytes:
         """The piece from its own supplier if every leaf proves right, else from k others."""
         length = slice_length(header.length, header.k)
         start, stop = widen(piece.start, piece.stop, length)
-        whole = None
-        with trio.move_on_after(HEDGE):
-            whole = await self.leaves_of(header, piece.position, start, stop)
+        usable = self._supplier(header, piece.position)[1].usable
+        whole = await self.leaves_of(header, piece.position, start, stop) if usable else None
         if whole is None:
-            whole = await self._degraded(header, piece.position, start, stop)
+            try:
+                whole = await self._degraded(header, piece.position, start, stop)
+            except Unavailable:
+                if not usable:  # it may be back
+                    whole = await self.leaves_of(header, piece.position, start, stop)
+                if whole is None:
+                    raise
         return whole[piece.start - start : piece.stop - start]
 
-    async def leaves_of(
-        self, header: BlockHeader, position: int, start: int, stop: int
-    ) -> bytes | None:
-        """Whole leaves of one fragment, proven; None (and a note in its health) when it fails."""
+    async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
+        """Whole leaves of one fragment, checked. Raises Malformed or PeerError (noted in its health)."""
         supplier, health = self._supplier(header, position)
         try:
             leaves = await self._leaf_hashes(header, position, supplier)
             data = await supplier.read(header.block, position, start, stop - start)
             check_range_untrusted(leaves, start, slice_length(header.length, header.k), data)
         except (PeerError, Malformed) as error:
-            log.warning("supplier %s: %s", supplier.node.hex()[:12], error)
+            log.info("supplier %s: %s", supplier.node.hex()[:12], error)
             health.fault(error)
-            return None
+            raise
         health.ok()
         return data
+
+    async def leaves_of(
+        self, header: BlockHeader, position: int, start: int, stop: int
+    ) -> bytes | None:
+        """As `prove`; None when it fails, or takes longer than another supplier would."""
+        with trio.move_on_after(HEDGE + (stop - start) / SLOWEST):
+            try:
+                return await self.prove(header, position, start, stop)
+            except (PeerError, Malformed):
+                return None
+        self._supplier(header, position)[1].slow()
+        return None
 
     async def _leaf_hashes(self, header: BlockHeader, position: int, supplier: Supplier) -> bytes:
         key = (header.block, position)
@@ -164,11 +200,7 @@ class Fetcher:
         async def worker(nursery: trio.Nursery) -> None:
             while others:
                 candidate = others.pop(0)
-                data = None
-                with trio.move_on_after(HEDGE) as hedge:
-                    data = await self.leaves_of(header, candidate, start, stop)
-                if hedge.cancelled_caught:
-                    self._supplier(header, candidate)[1].fault(TimeoutError("too slow"))
+                data = await self.leaves_of(header, candidate, start, stop)
                 if data is not None:
                     got[candidate] = data
                     if len(got) >= header.k:
@@ -188,7 +220,7 @@ class Fetcher:
     def _order(self, header: BlockHeader):  # type: ignore[no-untyped-def]
         def rank(position: int) -> tuple[bool, int, int]:
             health = self._supplier(header, position)[1]
-            return (not health.reachable, health.damaged, position)
+            return (not health.usable, health.damaged, position)
 
         return rank
 

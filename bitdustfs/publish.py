@@ -7,6 +7,7 @@ commit a generation -> journal since the last root, or new leaves, into metadata
 
 import logging
 import time
+from collections.abc import Callable
 from os import urandom
 
 import msgspec
@@ -30,6 +31,7 @@ from bitdustfs.core.records import (
     seal_record,
 )
 from bitdustfs.core.sealing import Kind, Sealer, Suite
+from bitdustfs.errors import Superseded
 from bitdustfs.net.register import RootRegister
 from bitdustfs.store import Piece, Store
 from bitdustfs.tree import Tree
@@ -117,13 +119,13 @@ def split_changes(changes: dict[bytes, bytes | None]) -> list[bytes]:
 
 
 class Publisher:
-    """Moves the root of one vault forward. `ballot` is the promised one."""
+    """Moves the root of one vault forward. `writer`: the promised ballot, None once it is lost."""
 
     def __init__(
         self,
         key: VaultKey,
         suite: Suite,
-        ballot: Ballot,
+        writer: Callable[[], tuple[Ballot, int] | None],
         tree: Tree,
         store: Store,
         state: State,
@@ -131,7 +133,7 @@ class Publisher:
         uploader: Uploader,
         register: RootRegister,
     ) -> None:
-        self._key, self._suite, self.ballot = key, suite, ballot
+        self._key, self._suite, self._writer = key, suite, writer
         self._tree, self._store, self._state = tree, store, state
         self._committer, self._uploader, self._register = committer, uploader, register
         self._lock = trio.Lock()
@@ -173,11 +175,18 @@ class Publisher:
             await trio.to_thread.run_sync(self._state.set_proposed, root)
             await self._finish_proposed()
 
+    def _ballot(self) -> Ballot:
+        writer = self._writer()
+        if writer is None:
+            raise Superseded("this mount is read-only")
+        return writer[0]
+
     async def _finish_proposed(self) -> None:
         """Sends a root that was signed and not confirmed: always the same bytes."""
         proposed = self._state.proposed()
         if proposed is None:
             return
+        self._ballot()  # a mount that turned read-only meanwhile moves no root
         family = self.published.family
         await self._register.accept(proposed.root, family)
         row = Published(
@@ -239,7 +248,7 @@ class Publisher:
         checkpoint = self._state.checkpoint()
         content = RootContent(self._tree.base, journal, self._key.name_key, generation, 0)
         root = _sign_root(
-            self._key, self._suite, self.ballot, previous.seq + 1, previous.uid,
+            self._key, self._suite, self._ballot(), previous.seq + 1, previous.uid,
             published.family, content,
         )  # fmt: skip
         based_on = checkpoint.generation if checkpoint else 0

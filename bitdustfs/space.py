@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import trio
 
-from bitdustfs.core.placement import capacity, slop
-from bitdustfs.core.records import Family
+from bitdustfs.core.placement import acknowledgements_needed, capacity, slop
+from bitdustfs.core.records import Family, Member
 from bitdustfs.errors import NoSpace, PeerError
 from bitdustfs.net.supplier import Supplier
 
@@ -29,16 +29,33 @@ class Space:
         self.capacity = capacity(family)
         self.reserve = sum(slop(g.k, min(m.space for m in g.members)) for g in family.groups)
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
+        self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
         self.pending = 0
-        self._placed = 0  # bytes acknowledged since suppliers were last asked
+
+    def _room(self, member: Member) -> int:
+        told = self._free.get(member.node, member.space)
+        return max(0, min(told, member.space) - self._placed.get(member.node, 0))
 
     def placeable(self) -> int:
-        """Bytes that suppliers can still take, as far as they have told."""
+        """Bytes that suppliers can still take.
+
+        Blocks need `acknowledgements_needed` of a group, so what the others say does not count: one
+        that is full, or lies, stops nobody (promise 9).
+        """
         room = 0
         for group in self._family.groups:
-            free = [self._free.get(m.node, m.space) for m in group.members]
-            room += group.k * max(0, min(free))
-        return room - self.pending - self._placed
+            rooms = sorted((self._room(m) for m in group.members), reverse=True)
+            room += group.k * rooms[acknowledgements_needed(group.k, group.n) - 1]
+        return room - self.pending
+
+    def full(self) -> list[Member]:
+        """Suppliers that have much less left than the group needs of each."""
+        short = []
+        for group in self._family.groups:
+            rooms = sorted((self._room(m) for m in group.members), reverse=True)
+            usual = rooms[acknowledgements_needed(group.k, group.n) - 1]
+            short += [m for m in group.members if self._room(m) < usual // 2]
+        return short
 
     def left(self, live: int, dirty: int) -> int:
         """Bytes of file content that may still be written."""
@@ -55,25 +72,25 @@ class Space:
         if self.placeable() < self.reserve // 4:
             raise NoSpace
 
-    def placed(self, length: int) -> None:
-        """A block of `length` bytes went from this machine's care into that of suppliers."""
-        self._placed += length
+    def placed(self, node: bytes, length: int) -> None:
+        """A supplier acknowledged a fragment of `length` bytes."""
+        self._placed[node] = self._placed.get(node, 0) + length
 
     async def refresh(self) -> None:
         """Asks all suppliers what is used; who does not answer counts as at its last answer."""
-        before = self._placed
 
         async def ask(node: bytes) -> None:
+            before = self._placed.get(node, 0)
             try:
                 usage = await self._suppliers[node].usage()
             except PeerError as error:
                 log.debug("%s tells no usage: %s", node.hex()[:12], error)
                 return
             self._free[node] = usage.space - usage.used
+            self._placed[node] = self._placed.get(node, 0) - before
 
         with trio.move_on_after(USAGE_DEADLINE):
             async with trio.open_nursery() as nursery:
                 for group in self._family.groups:
                     for member in group.members:
                         nursery.start_soon(ask, member.node)
-        self._placed -= before

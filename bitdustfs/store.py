@@ -8,7 +8,7 @@ in which they were written.
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from bitdustfs.cache.state import CLOSED, OPEN, Batch, BlockPart, BlockRow, Stat
 from bitdustfs.core.block import ExtentEntry, InodeHint, encode_directory, new_block_id
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.keys import ReadCapability
-from bitdustfs.core.placement import MARGIN
+from bitdustfs.core.placement import MARGIN, acknowledgements_needed
 from bitdustfs.core.records import Family, Place
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Forged, LocalError
@@ -257,25 +257,34 @@ class Store:
         """Bytes that fetched extents may take: what own blocks leave, and never less than a share."""
         return max(self._cache_limit // FETCHED_SHARE, self._cache_limit - self._files.own()[0])
 
-    async def evict(self) -> int:
-        """Drops local copies, least recently used first, until all fits the cache; bytes dropped.
-
-        Only of closed blocks that k + MARGIN suppliers hold: nothing dirty ever goes (promise 4).
-        """
-        total, blocks = self._files.own()
+    def surplus(self) -> int:
+        """Bytes of own blocks beyond what the cache may hold."""
         fetched = min(self._files.fetched_total, self._cache_limit // FETCHED_SHARE)
-        surplus = total + fetched - self._cache_limit
-        dropped = 0
-        for block in blocks:
+        return max(0, self._files.own()[0] + fetched - self._cache_limit)
+
+    async def evict(self, holders: Callable[[bytes], Collection[int]], seq: int) -> int:
+        """Drops local copies, data first, least recently used first, until all fits; bytes dropped.
+
+        Only of closed blocks that roots before the accepted root `seq` named already, and that enough
+        suppliers acknowledged and still list (`holders`): nothing dirty ever goes (promise 4).
+        """
+        surplus, dropped = self.surplus(), 0
+        rows = [(block, self._state.block(block)) for block in self._files.own()[1]]
+        evictable = [
+            (block, row)
+            for block, row in rows
+            if row is not None and row.state == CLOSED and int.from_bytes(block[:8], "big") < seq
+        ]
+        for block, row in sorted(evictable, key=lambda item: item[1].meta):
             if dropped >= surplus:
                 break
-            row = self._state.block(block)
-            if row is None or row.state != CLOSED or len(row.acked) < min(row.n, row.k + MARGIN):
+            needed = max(acknowledgements_needed(row.k, row.n), min(row.n, row.k + MARGIN))
+            if len({*row.acked} & {*holders(block)}) < needed:
                 continue
-            row = msgspec.structs.replace(row, local=False)
-            if not self.on_evict(block, row):
+            gone = msgspec.structs.replace(row, local=False)
+            if not self.on_evict(block, gone):
                 continue
-            await trio.to_thread.run_sync(self._state.put_block, block, row)
+            await trio.to_thread.run_sync(self._state.put_block, block, gone)
             self._files.remove(block)
             dropped += row.length
         return dropped

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import trio
 from sortedcontainers import SortedDict
 
-from bitdustfs.core.items import object_range
+from bitdustfs.core.items import COUNTERS_KEY, USE_PREFIX, object_range
 from bitdustfs.core.leaves import (
     Index,
     Leaf,
@@ -121,6 +121,9 @@ class Tree:
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
         self.on_change: Callable[[], None] = lambda: None
+        self._counters: bytes | None = None  # every write looks at them
+        self.touched_uses: set[bytes] = set()  # keys of block use items that changed
+        self.moving: set[bytes] = set()  # blocks whose leaves the next checkpoint rewrites
         self._versions: dict[int, int] = {}
 
     async def run(
@@ -146,6 +149,9 @@ class Tree:
         """Takes changes into the overlay and the batch being collected."""
         self.overlay.update(changes)
         self.batch.update(changes)
+        if COUNTERS_KEY in changes:
+            self._counters = changes[COUNTERS_KEY]
+        self.touched_uses.update(key for key in changes if key.startswith(USE_PREFIX))
         self.on_change()
 
     def version(self, inode: int) -> int:
@@ -175,6 +181,14 @@ class Tree:
         return [self.overlay] if self.frozen is None else [self.overlay, self.frozen]
 
     def peek(self, key: bytes, pinned: dict[bytes, Leaf | Index]) -> bytes | None:
+        """The value at `key`; raises _Missing when a node is not in memory."""
+        if key == COUNTERS_KEY:
+            if self._counters is None:
+                self._counters = self._look_up(key, pinned)
+            return self._counters
+        return self._look_up(key, pinned)
+
+    def _look_up(self, key: bytes, pinned: dict[bytes, Leaf | Index]) -> bytes | None:
         for layer in self.layers():
             if key in layer:
                 value: bytes | None = layer[key]
@@ -257,7 +271,7 @@ class Tree:
         else:
             index = await self._load_index(self.base)
             for chunk_ref, part in _partition(index, changes):
-                if not part:
+                if not part and not await self._moves(chunk_ref):
                     chunks.append(chunk_ref)
                     continue
                 chunk = await self._load_index(chunk_ref.place)
@@ -268,12 +282,29 @@ class Tree:
         [place] = await self._store.append(True, [Piece(Kind.INDEX, encode_index(chunks))])
         return place
 
+    async def _moves(self, chunk_ref: Ref) -> bool:
+        """Whether a chunk without changes is rewritten to empty a thin block."""
+        if not self.moving or chunk_ref.place.block in self.moving:
+            return bool(self.moving)
+        chunk = await self._load_index(chunk_ref.place)
+        return any(ref.place.block in self.moving for ref in chunk.refs)
+
+    async def nodes(self) -> list[Place]:
+        """Places of the index, its chunks and all leaves as of the last checkpoint."""
+        if self.base is None:
+            return []
+        places = [self.base]
+        for chunk_ref in (await self._load_index(self.base)).refs:
+            places.append(chunk_ref.place)
+            places += [ref.place for ref in (await self._load_index(chunk_ref.place)).refs]
+        return places
+
     async def _rewrite_chunk(
         self, chunk: Index, changes: list[tuple[bytes, bytes | None]]
     ) -> list[Ref]:
         refs: list[Ref] = []
         for leaf_ref, part in _partition(chunk, changes):
-            if not part:
+            if not part and leaf_ref.place.block not in self.moving:
                 refs.append(leaf_ref)
                 continue
             leaf = await self._load(leaf_ref.place, Kind.LEAF)
@@ -307,6 +338,7 @@ class Tree:
     def finish_checkpoint(self, base: Place | None) -> None:
         """The checkpoint is committed: leaves replace the frozen overlay. No await inside."""
         self.base, self.frozen = base, None
+        self.moving = set()
 
 
 def _covering(index: Index, low: bytes, high: bytes, reverse: bool) -> Iterator[Ref]:

@@ -6,7 +6,7 @@ later. Nothing is redone because somebody flaps: only owed positions are put.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -31,6 +31,7 @@ IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a
 QUIET = 0.5  #: seconds without a write after which uploading starts by itself
 HOLD_MAX = 15.0  #: seconds that a busy writer may hold uploading back
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) that end the hold
+REPAIR_EVERY = 15.0  #: seconds between looks for suppliers that are back
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
 
 
@@ -58,7 +59,7 @@ class Uploader:
         self._rounds = 0
         self._last_write = -QUIET
         self.failure: BitdustError | None = None
-        space.pending = sum(row.length for row in self._rows.values() if not row.acked)
+        space.pending = sum(row.length for row in self._rows.values() if not _enough(row))
 
     def add(self, block: bytes) -> None:
         """A block was closed."""
@@ -92,6 +93,12 @@ class Uploader:
                 raise self.failure
             self.kick()
             await self._changed.wait()
+
+    def stop(self, why: Superseded) -> None:
+        """This machine may not write any more: whoever waits is told."""
+        self.failure = why
+        self.kick()
+        self._notify()
 
     def wrote(self) -> None:
         """Somebody writes right now: uploading waits a little, the processor is theirs."""
@@ -127,16 +134,16 @@ class Uploader:
         """Returns when nothing is owed, or each owed position was tried once more."""
         enough = self._rounds + 2  # the round under way may have passed a block already
         with self.hurrying():
-            while self._rows and self._rounds < enough:
+            while self._rows and self._rounds < enough and self._ballot() is not None:
                 self.kick()
                 await self._changed.wait()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, or until this machine may not write any more."""
         pause = RETRY_FIRST
         async with trio.open_nursery() as nursery:
             limiter = trio.Semaphore(IN_FLIGHT)
-            while True:
+            while self._ballot() is not None:
                 self._wake = trio.Event()
                 await self._wait_for_quiet()
                 before = self._owed_positions()
@@ -152,11 +159,12 @@ class Uploader:
         return sum(len(row.owed) for row in self._rows.values())
 
     async def _round(self, nursery: trio.Nursery, limiter: trio.Semaphore) -> None:
-        """One attempt at every owed block; blocks without enough acknowledgements first."""
-        if self._ballot() is None:
-            return
+        """One attempt at every owed block that is here; those without enough holders first."""
         for block, _ in sorted(self._rows.items(), key=lambda item: _enough(item[1])):
             await limiter.acquire()
+            if block not in self._rows or not self._rows[block].local:
+                limiter.release()
+                continue
             nursery.start_soon(self._deliver_one, block, limiter)
         for _ in range(IN_FLIGHT):
             await limiter.acquire()
@@ -171,7 +179,7 @@ class Uploader:
                 self.failure = None  # the disk works again
         except BitdustError as error:
             log.error("block %s cannot be uploaded: %s", block.hex(), error)
-            if not _enough(self._rows[block]):
+            if block in self._rows and not _enough(self._rows[block]):
                 self.failure = error
         finally:
             self._busy.discard(block)
@@ -183,26 +191,101 @@ class Uploader:
         writer = self._ballot()
         if writer is None:
             return
-        if row.local:
-            encoded = await trio.to_thread.run_sync(self._encode, block, row)
-            row = await self._ensure_header(block, row, encoded, *writer)
-            fragments = dict(enumerate(encoded))
-        else:  # evicted while a supplier was away: what it lacks is made from the others
-            header = open_header_untrusted(row.header, self._key.vault_id)
-            fragments = await remake(self._fetcher, header, row.owed)
+        fragments = await trio.to_thread.run_sync(self._encode, block, row)
+        row = await self._ensure_header(block, row, fragments, *writer)
+        await self._put_all(block, row, dict(enumerate(fragments)), row.owed, writer[0])
+
+    async def run_repairs(self) -> None:
+        """Repairs now and then, until this machine may not write any more."""
+        while self._ballot() is not None:
+            await trio.sleep(REPAIR_EVERY)
+            await self.repair()
+
+    async def repair(self) -> None:
+        """Serves positions that are owed a block whose local copy was evicted.
+
+        What they lack is made from k others, one block at a time, once its supplier answers.
+        """
+        evicted = {b: row for b, row in self._rows.items() if not row.local}
+        owed = {(row.group, p) for row in evicted.values() for p in row.owed}
+        back = {place for place in owed if await self._answers(*place)}
+        for block, row in evicted.items():
+            wanted = [p for p in row.owed if (row.group, p) in back]
+            writer = self._ballot()
+            if wanted and writer is not None:
+                await self._repair(block, row, wanted, writer[0])
+
+    async def _answers(self, group: int, position: int) -> bool:
+        member = self._fetcher.family.groups[group].members[position]
+        try:
+            await self._fetcher.suppliers[member.node].ping()
+        except PeerError as error:
+            self._fetcher.health[member.node].fault(error)
+            return False
+        return True
+
+    async def _repair(self, block: bytes, row: BlockRow, wanted: list[int], ballot: Ballot) -> None:
+        header = open_header_untrusted(row.header, self._key.vault_id)
+        try:
+            fragments = await remake(self._fetcher, header, wanted)
+        except BitdustError as error:
+            log.info("block %s is repaired later: %s", block.hex(), error)
+            return
+        await self._put_all(block, row, fragments, wanted, ballot)
+
+    async def _put_all(
+        self,
+        block: bytes,
+        row: BlockRow,
+        fragments: Mapping[int, Fragment],
+        positions: Iterable[int],
+        ballot: Ballot,
+    ) -> None:
         acked: list[int] = []
         async with trio.open_nursery() as nursery:
-            for position in row.owed:
-                nursery.start_soon(self._put, block, row, fragments[position], writer[0], acked)
+            for position in positions:
+                nursery.start_soon(self._put, block, row, fragments[position], ballot, acked)
+        if block not in self._rows:
+            return  # it died meanwhile
+        row = self._rows[block]
         if acked:
-            if not row.acked:  # from now on a supplier counts it
-                self._space.pending -= row.length
-                self._space.placed(row.length)
+            had = _enough(row)
             row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *acked})))
-            await trio.to_thread.run_sync(self._state.put_block, block, row)
             self._rows[block] = row
+            if _enough(row) and not had:  # from now on suppliers count it
+                self._space.pending -= row.length
+            await trio.to_thread.run_sync(self._state.put_block, block, row)
         if not row.owed:
-            del self._rows[block]
+            self._rows.pop(block, None)
+
+    def drop(self, block: bytes) -> None:
+        """The block is dead: nobody needs it any more."""
+        row = self._rows.pop(block, None)
+        if row is not None and not _enough(row):
+            self._space.pending -= row.length
+        self._notify()
+
+    def acknowledged(self) -> dict[bytes, tuple[int, ...]]:
+        """Closed blocks of this machine, and the positions that once acknowledged them."""
+        return {b: row.acked for b, row in self._state.blocks() if row.state == CLOSED}
+
+    def lost(self, block: bytes, position: int) -> None:
+        """An audit found that a position no longer has what it acknowledged: it is owed again."""
+        row = self._rows.get(block) or self._state.block(block)
+        if row is None or row.state != CLOSED or position not in row.acked:
+            return
+        had = _enough(row)
+        row = msgspec.structs.replace(row, acked=tuple(p for p in row.acked if p != position))
+        self._state.put_block(block, row)
+        self._rows[block] = row
+        if had and not _enough(row):
+            self._space.pending += row.length
+        self.kick()
+
+    @property
+    def busy_writer(self) -> bool:
+        """Whether somebody writes right now."""
+        return trio.current_time() < self._last_write + QUIET
 
     def evicted(self, block: bytes, row: BlockRow) -> bool:
         """The block's local file is about to go; False: not now, it is being uploaded."""
@@ -249,6 +332,7 @@ class Uploader:
             log.debug("%s owes %s: %s", member.node.hex()[:12], block.hex(), error)
             return
         health.ok()
+        self._space.placed(member.node, len(fragment))
         acked.append(fragment.position)
 
 

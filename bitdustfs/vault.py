@@ -1,17 +1,15 @@
-"""An open vault on this machine: claims the ballot, settles with what others published, and runs.
+"""An open vault on this machine, and the tasks that run until its mount ends.
 
-Opening: ask the voters; take the best root of a majority; compare with this machine's state by
-lineage (`uid`); go on from here, adopt the newer root, or, if both moved, keep ours read-only and
-say so (promise 10). Then three tasks run until the mount ends: commit, publish, renew.
+How it is opened says opening.py. While it may write: commit, upload, publish, renew the lease, audit,
+give space back, evict.
 """
 
 import logging
 import os
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,19 +17,20 @@ import trio
 
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.cache.state import Batch, Checkpoint, Published, State
+from bitdustfs.cache.state import State
 from bitdustfs.commit import Committer
 from bitdustfs.content import Content
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.placement import majority
-from bitdustfs.core.records import Ballot, open_root_untrusted, root_records
+from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import LocalError, Superseded, Unavailable
 from bitdustfs.fetch import Fetcher
-from bitdustfs.net.register import Known, RootRegister, View
+from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.publish import Publisher, load_journal, open_root_content_untrusted, repropose
+from bitdustfs.opening import Opening, claim, settle
+from bitdustfs.publish import Publisher
 from bitdustfs.rebuild.audit import Auditor
+from bitdustfs.reclaim import Parts, Reclaimer
 from bitdustfs.space import Space
 from bitdustfs.store import CACHE_LIMIT, Store
 from bitdustfs.tree import Tree
@@ -46,7 +45,9 @@ PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
 PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
 PUBLISH_TICK = 2.0
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
+CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
+WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
 RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
 
 
@@ -74,12 +75,19 @@ class OpenVault:
     register: RootRegister
     known: Known
     space: Space
+    found: tuple[Ballot, int]  #: order of the newest root as voters showed it at the mount
     publisher: Publisher | None = None
     uploader: Uploader | None = None
+    reclaimer: Reclaimer | None = None
+    auditor: Auditor = field(init=False)
     message: str = ""
     troubles: list[str] = field(default_factory=list)  #: what status should warn of
+    witnessing: trio.Event | None = None  #: set once the DHT record was asked for, if it is
     superseded: trio.Event = field(default_factory=trio.Event)
     ballot: Ballot | None = None
+
+    def __post_init__(self) -> None:
+        self.auditor = Auditor(self.fetcher, random.Random(os.urandom(16)))
 
     @property
     def read_only(self) -> bool:
@@ -90,26 +98,34 @@ class OpenVault:
         published = self.state.published()
         return self.known.raw if published is None else published.root
 
+    def published_seq(self) -> int:
+        """Seq of the newest root that is known to be accepted."""
+        return root_records.peek_untrusted(self.state_root()).seq
+
+    def stop_writing(self, message: str) -> None:
+        """Turns read-only for good; what was accepted and not published is kept here."""
+        if self.superseded.is_set():
+            return
+        self.message = message
+        log.error(message)
+        self.superseded.set()
+        if self.uploader is not None:
+            self.uploader.stop(Superseded(message))
+
     def supersede(self) -> None:
-        """Another machine took over: turn read-only, keep everything."""
-        if not self.superseded.is_set():
-            self.message = (
-                "another machine took this vault over; this mount is read-only and what it had not "
-                "published is kept on this machine"
-            )
-            log.error(self.message)
-            self.superseded.set()
+        """Another machine took over."""
+        self.stop_writing(
+            "another machine took this vault over; this mount is read-only and what it had not "
+            "published is kept on this machine"
+        )
 
     def heed_witness(self, ballot: Ballot, seq: int) -> None:
         """The DHT record saw the root (ballot, seq): newer than what voters showed means read-only."""
-        newest = max(self.known.root.order, root_records.peek_untrusted(self.state_root()).order)
-        if (ballot, seq) > newest and not self.superseded.is_set():
-            self.message = (
-                f"the network remembers root {seq} of this vault, and the suppliers show only root "
-                f"{newest[1]}: some of them may hide the newer one; this mount is read-only"
+        if (ballot, seq) > self.found:
+            self.stop_writing(
+                f"the network remembers root {seq} of this vault, and the suppliers showed only root "
+                f"{self.found[1]}: some of them may hide the newer one; this mount is read-only"
             )
-            log.error(self.message)
-            self.superseded.set()
 
     async def release(self) -> None:
         """Ends the lease, as far as voters can be reached: another machine need not wait."""
@@ -133,6 +149,9 @@ class OpenVault:
 
         `hurry`: somebody waits, so uploading does not make way for writers.
         """
+        if self.witnessing is not None:
+            with trio.move_on_after(WITNESS_DEADLINE):
+                await self.witnessing.wait()
         if self.publisher is None or self.uploader is None or self.superseded.is_set():
             raise Superseded(self.message or "this mount is read-only")
         try:
@@ -160,20 +179,22 @@ async def open_vault(
     files = BlockFiles(folder.path)
     try:
         register = RootRegister(key.vault_id, suppliers)
-        known, ballot, message = await _claim(key, register, machine, settings, state.published())
-        register.voters = {m.node: suppliers[m.node] for m in known.family.voters}
+        opening = await claim(
+            key, suppliers, register, machine, state,
+            read_only=settings.read_only, take_over=settings.take_over,
+        )  # fmt: skip
+        known = opening.known
         fetcher = Fetcher(known.family, suppliers)
         store = Store(
             key.capability(), state, files, fetcher, known.family, suite, settings.cache_limit
         )
-        message = await _settle(key, state, store, known) or message
-        vault = await _assemble(key, state, store, register, fetcher, known)
-        vault.message, vault.ballot = message, ballot
+        await settle(key, state, store, opening)
+        vault = await _assemble(key, state, store, register, fetcher, opening)
         async with trio.open_nursery() as nursery:
-            if ballot is not None and not message:
-                _start_writing(vault, key, suite, files, ballot, settings, nursery)
+            if opening.ballot is not None:
+                _start_writing(vault, key, suite, files, opening.ballot, settings, nursery)
             yield vault
-            if not vault.read_only:
+            if vault.publisher is not None:
                 await vault.committer.commit(sync=True)
             nursery.cancel_scope.cancel()
         await vault.release()
@@ -182,127 +203,15 @@ async def open_vault(
         state.close()
 
 
-async def _claim(
-    key: VaultKey,
-    register: RootRegister,
-    machine: bytes,
-    settings: Settings,
-    published: Published | None,
-) -> tuple[Known, Ballot | None, str]:
-    """The best root, the ballot under which this machine may write, or None and why not.
-
-    Nothing is claimed before it is sure that the suppliers show at least what this machine saw.
-    """
-    view = await register.read()
-    known = _best(view)
-    register.voters = {
-        m.node: register.voters[m.node] for m in known.family.voters if m.node in register.voters
-    }
-    message = _too_few(view) or _rollback(known, published)
-    if settings.read_only or message:
-        return known, None, message
-    generation = view.promised.generation + 1 if view.promised else 1
-    ballot = Ballot(generation, machine)
-    view = await register.prepare(key.signing, ballot, settings.take_over)
-    newest = _best(view)
-    if newest.root.order < known.root.order:
-        newest = known
-    raw = repropose(key, newest.root, ballot)
-    await register.accept(raw, newest.raw_family)
-    root = open_root_untrusted(raw, key.vault_id)
-    return replace(newest, root=root, raw=raw, confirmed=True), ballot, ""
-
-
-def _best(view: View) -> Known:
-    if view.best is None:
-        raise Unavailable(
-            f"{view.answers} of {view.voters} suppliers answered and none knows a root of this vault"
-        )
-    return view.best
-
-
-def _too_few(view: View) -> str:
-    """Why a view without a majority is only good for looking (promise 8); "" with one."""
-    if view.majority:
-        return ""
-    assert view.best is not None
-    minutes = max(0, int(time.time()) - view.best.root.time) // 60
-    return (
-        f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
-        f"needed to write; mounted read-only with the newest state they know, published "
-        f"{minutes} minutes ago"
-    )
-
-
-def _rollback(known: Known, published: Published | None) -> str:
-    """Why a root older than one this machine saw accepted is not followed (promise 8)."""
-    if published is None or not published.confirmed:
-        return ""
-    seen = root_records.peek_untrusted(published.root)
-    if known.root.order >= seen.order:
-        return ""
-    return (
-        f"the suppliers show root {known.root.seq}, but this machine saw root {seen.seq} accepted: "
-        "some of them hide the newer one; mounted read-only with what this machine knows"
-    )
-
-
-async def _settle(key: VaultKey, state: State, store: Store, known: Known) -> str:
-    """Brings this machine's state to the root found, or says why it must not."""
-    store.recover_open()
-    published, proposed = state.published(), state.proposed()
-    content = open_root_content_untrusted(key, known.root)
-    message = _rollback(known, published)
-    if message:
-        return message
-    for mine in (published, proposed):
-        if mine is not None and known.root.uid == _uid(mine.root):
-            if not known.confirmed:
-                return ""  # whatever a few voters say, what this machine recorded stays
-            state.set_published(  # and forgets a proposal that no majority has: it is signed anew
-                Published(
-                    known.raw, known.raw_family, mine.generation, mine.journal,
-                    mine.journal_bytes, mine.based_on, known.confirmed,
-                )
-            )  # fmt: skip
-            return ""
-    if published is not None and state.last_generation() > published.generation:
-        return (
-            "another machine published since, and this one holds work that it had not published; "
-            "mounted read-only to keep it: copy what you need, then move "
-            "this machine's state folder away and mount again"
-        )
-    changes = await load_journal(store, content)
-    base = Checkpoint(content.index, content.generation)
-    batch = None
-    generation = content.generation
-    if changes:
-        generation += 1
-        batch = Batch(generation, tuple(sorted(changes.items())))
-    size = sum(len(k) + len(v or b"") for k, v in changes.items())
-    state.adopt(
-        Published(
-            known.raw, known.raw_family, generation, content.journal, size, base.generation,
-            known.confirmed,
-        ),
-        base,
-        batch,
-    )  # fmt: skip
-    return ""
-
-
-def _uid(raw_root: bytes) -> bytes:
-    return root_records.peek_untrusted(raw_root).uid
-
-
 async def _assemble(
     key: VaultKey,
     state: State,
     store: Store,
     register: RootRegister,
     fetcher: Fetcher,
-    known: Known,
+    opening: Opening,
 ) -> OpenVault:
+    known = opening.known
     checkpoint = state.checkpoint()
     tree = Tree(store, checkpoint.index if checkpoint else None)
     space = Space(known.family, register.voters)
@@ -312,7 +221,10 @@ async def _assemble(
         tree.overlay.update(dict(batch.changes))
     store.birth_seq = known.root.seq + 1
     committer = Committer(tree, content, store, state)
-    return OpenVault(volume, content, committer, store, fetcher, state, register, known, space)
+    return OpenVault(
+        volume, content, committer, store, fetcher, state, register, known, space,
+        message=opening.message, ballot=opening.ballot, found=opening.found,
+    )  # fmt: skip
 
 
 def _start_writing(
@@ -335,14 +247,22 @@ def _start_writing(
     vault.uploader = uploader
     vault.content.on_write = uploader.wrote
     vault.publisher = Publisher(
-        key, suite, ballot, vault.volume.tree, vault.store, vault.state, vault.committer,
+        key, suite, writer, vault.volume.tree, vault.store, vault.state, vault.committer,
         uploader, vault.register,
     )  # fmt: skip
     nursery.start_soon(uploader.run)
+    nursery.start_soon(vault.aside, "serving suppliers that were away", uploader.run_repairs)
     nursery.start_soon(vault.committer.run)
     nursery.start_soon(_publish_loop, vault, settings)
-    auditor = Auditor(vault.fetcher, random.Random(os.urandom(16)))
-    nursery.start_soon(vault.aside, "auditing", auditor.run)
+    parts = Parts(
+        key, vault.volume.tree, vault.content, vault.store, vault.state, files, vault.fetcher,
+        vault.committer, vault.publisher, uploader, vault.space,
+    )  # fmt: skip
+    vault.reclaimer = Reclaimer(parts)
+    nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
+    vault.auditor.acknowledged = uploader.acknowledged
+    vault.auditor.on_lost = uploader.lost
+    nursery.start_soon(vault.aside, "auditing", vault.auditor.run)
     nursery.start_soon(vault.aside, "asking for used space", partial(_usage_loop, vault))
     nursery.start_soon(vault.aside, "evicting", partial(_evict_loop, vault))
     nursery.start_soon(_renew_loop, vault, ballot)
@@ -374,10 +294,13 @@ async def _usage_loop(vault: OpenVault) -> None:
 
 
 async def _evict_loop(vault: OpenVault) -> None:
-    while True:
+    while not vault.superseded.is_set():
         await trio.sleep(EVICT_EVERY)
+        if not vault.store.surplus() or vault.uploader is None:
+            continue
+        census = await vault.auditor.recent(CENSUS_FRESH)
         try:
-            await vault.store.evict()
+            await vault.store.evict(census.holders, vault.published_seq())
         except LocalError as error:
             log.warning("nothing could be evicted: %s", error)
 

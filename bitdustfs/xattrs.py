@@ -71,10 +71,14 @@ class Xattrs:
             raise FsError(errno.ERANGE)
         if len(value) > XATTR_MAX:
             raise FsError(errno.E2BIG)
-        item = Xattr(1, value)
-        if len(value) > XATTR_INLINE_MAX:
+        if len(value) <= XATTR_INLINE_MAX:
+            await self._put(inode, name, Xattr(1, value))
+            return
+        async with self._vault.content.sealing:
             places = await self._store.append(True, [Piece(Kind.XATTR, value, inode)])
-            item = Xattr(1, b"", tuple(places))
+            await self._put(inode, name, Xattr(1, b"", tuple(places)))
+
+    async def _put(self, inode: int, name: bytes, item: Xattr) -> None:
         encoded = encode_item(item)
 
         def put(tx: Transaction) -> None:

@@ -21,7 +21,7 @@ import msgspec
 
 from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.codec import U16, U32, U63, Decoder, encode
-from bitdustfs.core.records import JournalRef, Place, Record
+from bitdustfs.core.records import Ballot, JournalRef, Place, Record, root_records
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import DiskFull, LocalError
 from bitdustfs.units import GIB, MIB
@@ -29,7 +29,7 @@ from bitdustfs.units import GIB, MIB
 MAP_SIZE = 1024 * GIB  # sparse; never resized
 ROW_LIMIT = 256 * MIB
 
-OPEN, CLOSED = 0, 1
+OPEN, CLOSED, DEAD = 0, 1, 2
 
 
 class BlockRow(Record, frozen=True):
@@ -37,6 +37,7 @@ class BlockRow(Record, frozen=True):
 
     `length` grows with each batch while OPEN. CLOSED: `directory` is in place and all bytes synced.
     `header` is set, synced, before the first put. `acked`: positions known to hold their fragment.
+    DEAD: to be deleted by the signed record `kill`; `acked`: positions that confirmed it.
     """
 
     state: int
@@ -49,6 +50,7 @@ class BlockRow(Record, frozen=True):
     header: bytes = b""
     acked: tuple[int, ...] = ()
     local: bool = True
+    kill: bytes = b""
 
     @property
     def owed(self) -> tuple[int, ...]:
@@ -80,7 +82,7 @@ class Checkpoint(Record, frozen=True):
 
 
 class Published(Record, frozen=True):
-    """The newest root seen and the family it names, signed bytes; `confirmed`: at a majority."""
+    """The newest root followed and the family it names; signed bytes."""
 
     root: bytes
     family: bytes
@@ -88,7 +90,6 @@ class Published(Record, frozen=True):
     journal: tuple[JournalRef, ...]
     journal_bytes: U63
     based_on: U63  #: generation of the checkpoint that the root's index is
-    confirmed: bool = True
 
 
 class Proposed(Record, frozen=True):
@@ -102,6 +103,7 @@ class Proposed(Record, frozen=True):
 
 
 _batches = Decoder(Batch, "journal batch", ROW_LIMIT)
+_orders = Decoder(tuple[Ballot, U63], "root order", 1024)
 _rows = Decoder(BlockRow, "block row", 64 * 1024)
 _meta: dict[str, Decoder[Any]] = {
     "checkpoint": Decoder(Checkpoint, "checkpoint row", ROW_LIMIT),
@@ -233,15 +235,35 @@ class State:
         with self._write(sync=True) as txn:
             txn.put(b"proposed", encode(proposed), db=self._meta)
 
+    def seen(self) -> tuple[Ballot, int] | None:
+        """The order of the newest root that this machine ever saw at a majority; never goes down."""
+        with self._env.begin(db=self._meta) as txn:
+            raw = txn.get(b"seen")
+        return None if raw is None else _orders.decode_untrusted(raw)
+
+    def _saw(self, txn: lmdb.Transaction, raw_root: bytes) -> None:
+        raw = txn.get(b"seen", db=self._meta)
+        order = root_records.peek_untrusted(raw_root).order
+        if raw is None or order > _orders.decode_untrusted(raw):
+            txn.put(b"seen", encode(order), db=self._meta)
+
     def set_published(self, published: Published) -> None:
         """Records a root that a majority accepted."""
         with self._write(sync=True) as txn:
+            self._saw(txn, published.root)
             txn.put(b"published", encode(published), db=self._meta)
             txn.delete(b"proposed", db=self._meta)
 
-    def adopt(self, published: Published, checkpoint: Checkpoint, batch: Batch | None) -> None:
-        """Replaces tree and journal by those of a root from elsewhere, in one transaction."""
+    def adopt(
+        self, published: Published, checkpoint: Checkpoint, batch: Batch | None, confirmed: bool
+    ) -> None:
+        """Replaces tree and journal by those of a root from elsewhere, in one transaction.
+
+        `confirmed`: the root was seen at a majority.
+        """
         with self._write(sync=True) as txn:
+            if confirmed:
+                self._saw(txn, published.root)
             txn.drop(self._journal, delete=False)
             txn.put(b"published", encode(published), db=self._meta)
             txn.delete(b"proposed", db=self._meta)

@@ -70,8 +70,9 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[str],
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
                 if not vault.read_only:
-                    announce = partial(_announce, key, vault, addresses)
-                    network.start_soon(vault.aside, "announcing in the DHT", announce)
+                    vault.witnessing = trio.Event()
+                announce = partial(_announce, key, vault, addresses)
+                network.start_soon(vault.aside, "talking to the DHT", announce)
                 await _Mounted(options, key, vault).run(ready)
             network.cancel_scope.cancel()
     finally:
@@ -88,6 +89,8 @@ async def _announce(key: VaultKey, vault: OpenVault, addresses: list[str]) -> No
         hint = await newest_hint(dht, key.capability())
         if hint is not None:
             vault.heed_witness(hint.ballot, hint.root_seq)
+        if vault.witnessing is not None:
+            vault.witnessing.set()
         while not vault.read_only:
             root = open_root_untrusted(vault.state_root(), key.vault_id)
             family, raw = vault.known.family, vault.known.raw_family
@@ -176,18 +179,21 @@ class _Mounted:
                 pyfuse3.terminate()
 
     async def _durable(self) -> None:
-        """What fsync waits for."""
+        """What fsync waits for; also after another machine took over, for what was accepted before."""
+        if self._vault.publisher is None:
+            return
+        await self._vault.committer.commit(sync=True)
         if self._options.published:
             await self._vault.publish()
-        else:
-            await self._vault.committer.commit(sync=True)
 
     async def _settle(self) -> None:
         """After the last request: everything to disk, then to the suppliers."""
-        if self._vault.read_only:
+        if self._vault.publisher is None:
             return
         try:
             await self._vault.committer.commit(sync=True)
+            if self._vault.read_only:
+                return
             with trio.fail_after(LAST_PUBLISH):
                 await self._vault.publish()
             if self._vault.uploader is not None:
@@ -249,6 +255,7 @@ class _Mounted:
         if publisher is not None and not vault.read_only and publisher.due:
             state = "local"
         suppliers = []
+        full = vault.space.full()
         warnings = list(vault.troubles)
         for member in vault.known.family.voters:
             health = vault.fetcher.health[member.node]
@@ -267,6 +274,11 @@ class _Mounted:
                 warnings.append(
                     f"supplier {member.node.hex()[:16]} at {member.addresses[0]} returned damaged "
                     f"data {health.damaged} times"
+                )
+            elif member in full:
+                warnings.append(
+                    f"supplier {member.node.hex()[:16]} at {member.addresses[0]} has much less room "
+                    "left than the others"
                 )
             elif health.audits_failed:
                 warnings.append(

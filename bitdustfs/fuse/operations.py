@@ -272,13 +272,11 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
-        if not self.vault.read_only:
-            await self._durable()
+        await self._durable()
 
     @guarded
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        if not self.vault.read_only:
-            await self._durable()
+        await self._durable()
 
 
 def caller_of(ctx: Any) -> Caller:

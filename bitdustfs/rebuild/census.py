@@ -1,6 +1,8 @@
 """Which fragments the suppliers say they keep: the ground that audits and repairs stand on."""
 
 import itertools
+from bisect import bisect_left
+from collections.abc import Set
 
 import trio
 
@@ -9,45 +11,56 @@ from bitdustfs.fetch import Fetcher
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.wire import LIST_MAX
 
-BLOCKS_MAX = 10_000_000  #: fragments of one vault that one supplier may claim (160 TB at 4/7)
 LIST_DEADLINE = 60.0  #: seconds that one supplier has to list all it keeps
+FRAGMENT_USUAL = 8192  #: bytes per fragment that a contract is supposed to hold at the least
+FRAGMENTS_MIN = 10_000  #: fragments that any supplier may list
 
 
 class Census:
-    """What was listed: block -> positions, and who has not answered."""
+    """What was listed, by position: sorted block ids. Lists are claims; audits test them."""
 
     def __init__(self) -> None:
-        self.kept: dict[bytes, set[int]] = {}
-        self.silent: set[bytes] = set()
+        self.lists: dict[int, list[bytes]] = {}
+
+    def lists_it(self, block: bytes, position: int) -> bool:
+        """Whether the supplier at `position` says that it keeps its fragment of the block."""
+        blocks = self.lists.get(position, [])
+        at = bisect_left(blocks, block)
+        return at < len(blocks) and blocks[at] == block
+
+    def holders(self, block: bytes) -> set[int]:
+        """The positions that list the block."""
+        return {position for position in self.lists if self.lists_it(block, position)}
+
+    def blocks(self) -> Set[bytes]:
+        """All blocks that anybody lists."""
+        return set().union(*self.lists.values())
 
 
 async def take_census(fetcher: Fetcher) -> Census:
-    """Asks every member of the family for its list. Lists are claims: audits test them."""
+    """Asks every member of the family for its list; who does not answer is not in it."""
     census = Census()
 
-    async def ask(node: bytes, position: int) -> None:
+    async def ask(node: bytes, position: int, limit: int) -> None:
         try:
             with trio.fail_after(LIST_DEADLINE):
-                keys = await _list_all(fetcher.suppliers[node], position)
+                census.lists[position] = await _list_all(fetcher.suppliers[node], position, limit)
         except (PeerError, trio.TooSlowError) as error:
             fetcher.health[node].fault(error)
-            census.silent.add(node)
-            return
-        for block in keys:
-            census.kept.setdefault(block, set()).add(position)
 
     async with trio.open_nursery() as nursery:
         for group in fetcher.family.groups:
             for position, member in enumerate(group.members):
-                nursery.start_soon(ask, member.node, position)
+                limit = max(FRAGMENTS_MIN, member.space // FRAGMENT_USUAL)
+                nursery.start_soon(ask, member.node, position, limit)
     return census
 
 
-async def _list_all(supplier: Supplier, position: int) -> list[bytes]:
-    """Ids of the blocks whose fragment `position` the supplier says it keeps."""
+async def _list_all(supplier: Supplier, position: int, limit: int) -> list[bytes]:
+    """Ids of the blocks whose fragment `position` the supplier says it keeps, in order."""
     blocks: list[bytes] = []
     after = b""
-    while len(blocks) < BLOCKS_MAX:
+    while len(blocks) < limit:
         page = await supplier.list(after, LIST_MAX)
         keys = [key for key, _ in page.fragments]
         if any(a >= b for a, b in itertools.pairwise([after, *keys])):

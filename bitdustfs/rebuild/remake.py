@@ -7,7 +7,9 @@ from bitdustfs.core.fragment import Fragment, check_leaves_untrusted, leaf_hashe
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.fetch import Fetcher
-from bitdustfs.units import READ_MAX
+from bitdustfs.units import MIB
+
+WINDOW = MIB  #: bytes asked of one supplier at once
 
 
 async def remake(
@@ -21,8 +23,8 @@ async def remake(
     length = slice_length(header.length, header.k)
     code = ErasureCode(header.k, header.n)
     made = {position: bytearray() for position in positions}
-    for start in range(0, length, READ_MAX):
-        stop = min(length, start + READ_MAX)
+    for start in range(0, length, WINDOW):
+        stop = min(length, start + WINDOW)
         got = await fetcher.gather(header, positions, start, stop)
         for position, part in zip(positions, code.rebuild(got, list(positions)), strict=True):
             made[position] += part

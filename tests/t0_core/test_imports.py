@@ -20,6 +20,8 @@ ROWS = [
     {"names"},
     {"commit", "volume"},
     {"publish"},
+    {"reclaim"},
+    {"opening"},
     {"vault"},
     {"xattrs"},
     {"fuse"},

@@ -3,52 +3,16 @@
 import os
 import random
 import stat
-from functools import wraps
 
 import pytest
 import trio
 from machine import CALLER, Net
+from scenario import photos, read_file, scenario, write_file
 
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
 from bitdustfs.net.shelf import counted
 from bitdustfs.units import EXTENT_MAX, MIB
-
-
-def scenario(test):
-    @wraps(test)
-    def run(tmp_path):
-        async def main():
-            with trio.fail_after(60):
-                net = Net()
-                await net.create()
-                await test(net, tmp_path)
-
-        trio.run(main)
-
-    del run.__wrapped__  # pytest would look for the scenario's own arguments
-    return run
-
-
-async def write_file(vault, name, content, folder=ROOT_INODE, offset=0):
-    found = await vault.volume.lookup(folder, name)
-    if found is None:
-        found = await vault.volume.create(folder, name, stat.S_IFREG | 0o644, CALLER)
-    for at in range(0, len(content), 100_000):
-        await vault.content.write(found.inode, offset + at, content[at : at + 100_000])
-    return found.inode
-
-
-async def read_file(vault, name, folder=ROOT_INODE):
-    found = await vault.volume.lookup(folder, name)
-    assert found is not None, name
-    size = found.attributes.size
-    parts = [await vault.content.read(found.inode, at, 300_000) for at in range(0, size, 300_000)]
-    return b"".join(parts)
-
-
-def photos(count=3, size=3 * MIB):
-    return {f"photo {i}.jpg".encode(): random.Random(i).randbytes(size + i) for i in range(count)}
 
 
 @scenario
@@ -173,11 +137,16 @@ async def test_promise_8_a_machine_that_saw_a_newer_root_refuses_to_go_back(net,
 async def test_promise_8_a_newer_root_in_the_dht_record_turns_the_mount_read_only(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await vault.publish()
-        seq = vault.known.root.seq + 1
-        vault.heed_witness(vault.ballot, seq)
+        ballot, seq = vault.found
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        ballot, seq = vault.found  # as the voters showed it, under its writer's ballot
+        vault.heed_witness(ballot, seq)
         assert not vault.read_only
-        vault.heed_witness(vault.ballot, seq + 1)
+        await write_file(vault, b"file", b"not published")
+        vault.heed_witness(ballot, seq + 1)
         assert vault.read_only and "may hide the newer one" in vault.message
+        with pytest.raises(Superseded), trio.fail_after(5):
+            await vault.publish()
 
 
 @scenario
@@ -235,17 +204,22 @@ async def test_promise_4_only_what_suppliers_hold_is_evicted(net, tmp_path):
         await vault.committer.commit(sync=True)
         await vault.store.close_open()
         await vault.uploader.try_all()
-        assert await vault.store.evict() == 0
         for supplier in net.suppliers[:2]:
             supplier.heal()
+        assert await vault.store.evict(lambda block: range(7), vault.published_seq()) == 0
         await vault.publish()
-        await vault.store.evict()
+        await write_file(vault, b"another root", b"names what was named")
+        await vault.publish()
+        census = await vault.auditor.recent(0)
+        assert await vault.store.evict(lambda block: (), vault.published_seq()) == 0
+        await vault.store.evict(census.holders, vault.published_seq())
         owed = [row for row in vault.uploader.owed.values() if not row.meta]
         assert any(not row.local for row in owed)
         for name, content in files.items():
             assert await read_file(vault, name) == content
         net.suppliers[2].heal()  # what it lacks is made from the others
         await vault.uploader.try_all()
+        await vault.uploader.repair()
         assert not vault.uploader.owed
     for supplier in net.suppliers[3:6]:
         supplier.break_()
@@ -280,9 +254,16 @@ async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is
 @scenario
 async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
-        for service in net.services[:1]:  # the fullest decides
+        for service in net.services[:2]:  # two of seven may say what they like
             row = service.shelf.rows[net.key.vault_id]
-            used = row.space - vault.space.reserve // 8 - MIB // 4
+            service.shelf.rows[net.key.vault_id] = counted(row, row.space - row.used, 0)
+        await vault.space.refresh()
+        await write_file(vault, b"nobody is stopped", os.urandom(2 * MIB))
+        await vault.publish()
+        assert len(vault.space.full()) == 2
+        for service in net.services[2:3]:
+            row = service.shelf.rows[net.key.vault_id]
+            used = row.space - row.used - vault.space.reserve // 8 - MIB // 4
             service.shelf.rows[net.key.vault_id] = counted(row, used, 0)
         await vault.space.refresh()
         await write_file(vault, b"fits", os.urandom(MIB // 2))

@@ -1,0 +1,348 @@
+"""Space comes back: dead blocks are deleted at the suppliers, thin ones emptied into new ones.
+
+A block is deleted in steps, each after what justifies it is durable (promise 3):
+
+    no item refers to it (its use count says so, then every entry of its directory is looked up)
+    -> a root that no longer needs it is accepted by a majority
+    -> the signed block-dead record, naming that root, is synced here
+    -> its local file goes, and the suppliers are told until each has confirmed
+
+Blocks never come back to life: items only ever refer to what was just written.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import trio
+
+from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.state import CLOSED, DEAD, BlockRow, State
+from bitdustfs.commit import Committer
+from bitdustfs.content import Content
+from bitdustfs.core.block import ExtentEntry, decode_directory_untrusted
+from bitdustfs.core.items import (
+    USE,
+    XATTR,
+    BlockUse,
+    decode_use,
+    decode_xattr,
+    kind_range,
+    use_key,
+)
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import BlockDead, Place, open_root_untrusted, seal_record
+from bitdustfs.core.sealing import Kind
+from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.extents import Mapped, move, references
+from bitdustfs.fetch import Fetcher
+from bitdustfs.publish import Publisher
+from bitdustfs.space import Space
+from bitdustfs.store import Piece, Store
+from bitdustfs.tree import Transaction, Tree
+from bitdustfs.units import MIB
+from bitdustfs.upload import Uploader
+
+log = logging.getLogger(__name__)
+
+TICK = 5.0  #: seconds between two looks
+STORED_MAX = 1.3  #: bytes stored per live byte above which blocks are emptied
+SLACK = 4 * MIB  #: bytes of waste that are not worth the work
+SMALL_BLOCK, SMALL_MANY = MIB, 32  #: so many blocks smaller than that are merged
+THIN_METADATA = 0.3  #: live share of a metadata block below which its leaves are rewritten
+STEP_BLOCKS = 4  #: blocks emptied in one look
+STEP_BYTES = 4 * MIB  #: bytes moved while writers wait
+PAGE = 1000  #: use items looked at in one transaction
+CHECK_STEP = 256  #: directory entries looked up in one transaction
+TELL_DEADLINE = 30.0  #: seconds that suppliers have in one look to confirm deletions
+
+
+@dataclass
+class Parts:
+    """What of an open vault the reclaimer works on."""
+
+    key: VaultKey
+    tree: Tree
+    content: Content
+    store: Store
+    state: State
+    files: BlockFiles
+    fetcher: Fetcher
+    committer: Committer
+    publisher: Publisher
+    uploader: Uploader
+    space: Space
+
+
+class Reclaimer:
+    """Gives the space of one vault back while it is mounted for writing."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._ = parts
+        self._uses: dict[bytes, BlockUse] | None = None
+        self._proven: dict[
+            bytes, int
+        ] = {}  # dead block -> generation in which nothing refers to it
+        self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
+        self._walked = -1  # generation of the checkpoint whose leaves were walked
+        self._leaves: set[bytes] = set()  # blocks of the published index and leaves
+        self._needed: set[bytes] = set()  # those, and the blocks of the published journal
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.sleep(TICK)
+            try:
+                await self.step()
+            except (Unavailable, Malformed) as error:
+                log.info("space is given back later: %s", error)
+
+    async def step(self) -> None:
+        """One look at everything; at most a few blocks are emptied."""
+        await self._look()
+        await self._walk()
+        for block in self._candidates():
+            await self._prove(block)
+        for block, generation in list(self._proven.items()):
+            if self._.publisher.published.generation >= generation:
+                await self._condemn(block)
+        await self._tell()
+        await self._compact()
+
+    # -- what is in use
+
+    async def _look(self) -> None:
+        """Brings `_uses` up to date with the tree."""
+        tree = self._.tree
+        if self._uses is None:
+            self._uses = {}
+            tree.touched_uses.clear()
+            low, high = kind_range(0, USE)
+            while page := await tree.run(_page, low, high):
+                self._uses.update((key[-16:], decode_use(value)) for key, value in page)
+                low = page[-1][0] + b"\0"
+        touched, tree.touched_uses = tree.touched_uses, set()
+        for key in touched:
+            value = await tree.run(_get, key)
+            if value is None:
+                self._uses.pop(key[-16:], None)
+            else:
+                self._uses[key[-16:]] = decode_use(value)
+
+    async def _walk(self) -> None:
+        """Finds the blocks that the published index, its leaves and the journal are in."""
+        publisher, state, tree = self._.publisher, self._.state, self._.tree
+        published, checkpoint = publisher.published, state.checkpoint()
+        if checkpoint is None or published.based_on != checkpoint.generation:
+            return  # the newest leaves are not published yet
+        needed = {ref.place.block for ref in published.journal}
+        if self._walked != checkpoint.generation:
+            sizes: dict[bytes, int] = {}
+            for place in await tree.nodes():
+                sizes[place.block] = sizes.get(place.block, 0) + place.length
+            if publisher.published.based_on != checkpoint.generation:
+                return
+            self._walked, self._leaves = checkpoint.generation, set(sizes)
+            self._alive.clear()
+            tree.moving = {
+                block
+                for block, row in state.blocks()
+                if row.meta and sizes.get(block, 0) < THIN_METADATA * row.length and block in sizes
+            }
+        self._needed = needed | self._leaves
+
+    def _candidates(self) -> list[bytes]:
+        """Closed blocks, older than the published root, that nothing seems to refer to."""
+        assert self._uses is not None
+        seq = open_root_untrusted(self._.publisher.published.root, self._.key.vault_id).seq
+        rows = dict(self._.state.blocks())
+        found = []
+        for block in {*self._uses, *rows}:
+            use, row = self._uses.get(block), rows.get(block)
+            if row is not None and row.state != CLOSED:
+                continue
+            if (use is not None and use.live) or block in self._alive or block in self._proven:
+                continue
+            if use is None and row is not None and row.meta and self._walked < 0:
+                continue
+            if int.from_bytes(block[:8], "big") <= seq and block not in self._needed:
+                found.append(block)
+        return found
+
+    async def _directory(self, block: bytes) -> tuple[BlockRow, tuple[ExtentEntry, ...]]:
+        """The row (made up from the signed header for another machine's block) and the entries."""
+        row = self._.state.block(block)
+        if row is None or row.directory is None:
+            header = await self._.fetcher.header(block)
+            row = BlockRow(
+                CLOSED, header.k != self._.store.family.groups[header.group].k, header.group,
+                header.k, header.n, header.length, header.directory, local=False,
+            )  # fmt: skip
+        assert row.directory is not None
+        plain = await self._.store.read_extent(row.directory, Kind.DIRECTORY)
+        return row, decode_directory_untrusted(plain).extents
+
+    async def _prove(self, block: bytes) -> None:
+        """Looks every entry of the block's directory up in the tree; nothing is being mapped."""
+        _, entries = await self._directory(block)
+        async with self._.content.sealing:
+            for at in range(0, len(entries), CHECK_STEP):
+                part = entries[at : at + CHECK_STEP]
+                if await self._.tree.run(_in_use, block, part, block in self._needed):
+                    log.warning("block %s is in use although it is not counted", block.hex())
+                    self._alive.add(block)
+                    return
+            pending = 1 if self._.tree.batch else 0
+            self._proven[block] = self._.committer.generation + pending
+
+    # -- deleting
+
+    async def _condemn(self, block: bytes) -> None:
+        """Signs the death of a block that the published root does not need."""
+        del self._proven[block]
+        row, _ = await self._directory(block)
+        published = self._.publisher.published.root
+        root = open_root_untrusted(published, self._.key.vault_id)
+        dead = BlockDead(self._.key.vault_id, block, root.ballot, root.seq)
+        record = seal_record(self._.key.signing, "block-dead", dead)
+        row = msgspec.structs.replace(row, state=DEAD, kill=record, acked=(), local=False)
+        await trio.to_thread.run_sync(self._.state.put_block, block, row)
+        self._.uploader.drop(block)
+        self._.files.remove(block)
+        await self._.tree.run(_delete, use_key(block))
+        log.info("block %s is dead since root %d", block.hex(), root.seq)
+
+    async def _tell(self) -> None:
+        """Tells suppliers of dead blocks until each has confirmed each."""
+        rows = {block: row for block, row in self._.state.blocks() if row.state == DEAD}
+        if not rows:
+            return
+        confirmed: dict[bytes, set[int]] = {block: set(row.acked) for block, row in rows.items()}
+        by_place: dict[tuple[int, int], list[bytes]] = {}
+        for block, row in rows.items():
+            for position in row.owed:
+                by_place.setdefault((row.group, position), []).append(block)
+
+        async def tell(group: int, position: int, blocks: list[bytes]) -> None:
+            member = self._.fetcher.family.groups[group].members[position]
+            for block in blocks:
+                try:
+                    await self._.fetcher.suppliers[member.node].kill(rows[block].kill)
+                except PeerError as error:
+                    log.debug("%s does not delete yet: %s", member.node.hex()[:12], error)
+                    return
+                confirmed[block].add(position)
+
+        with trio.move_on_after(TELL_DEADLINE):
+            async with trio.open_nursery() as nursery:
+                for (group, position), blocks in by_place.items():
+                    nursery.start_soon(tell, group, position, blocks)
+        for block, row in rows.items():
+            if len(confirmed[block]) == row.n:
+                await trio.to_thread.run_sync(self._.state.forget_block, block)
+            elif len(confirmed[block]) > len(row.acked):
+                told = msgspec.structs.replace(row, acked=tuple(sorted(confirmed[block])))
+                await trio.to_thread.run_sync(self._.state.put_block, block, told)
+        await self._.space.refresh()
+
+    # -- emptying
+
+    def _thin(self) -> Iterator[bytes]:
+        """Blocks worth emptying, thinnest first."""
+        assert self._uses is not None
+        rows = dict(self._.state.blocks())
+        uses = {
+            block: use
+            for block, use in self._uses.items()
+            if use.live and (block not in rows or (rows[block].state, rows[block].meta) == (CLOSED, False))
+        }  # fmt: skip
+        small = [block for block, use in uses.items() if use.total < SMALL_BLOCK]
+        if len(small) >= SMALL_MANY:
+            yield from small
+        total = sum(use.total for use in uses.values())
+        live = sum(use.live for use in uses.values())
+        for block in sorted(uses, key=lambda b: uses[b].live / max(1, uses[b].total)):
+            if total <= STORED_MAX * live + SLACK or uses[block].live >= uses[block].total:
+                return
+            total -= uses[block].total - uses[block].live
+            yield block
+
+    async def _compact(self) -> None:
+        """Copies what is live of the thinnest blocks into new ones; they die by that."""
+        victims = list(self._thin())
+        for block in victims if len(victims) > 1 else []:
+            if self._.uploader.busy_writer:
+                return
+            await self._empty(block)
+
+    async def _empty(self, block: bytes) -> None:
+        _, entries = await self._directory(block)
+        group: list[tuple[int, Mapped, bytes]] = []
+        size = 0
+        for entry in entries:
+            if entry.kind != Kind.DATA:
+                continue
+            stop = entry.file_offset + entry.plain_length
+            for item in await self._.tree.run(
+                references, entry.inode, entry.file_offset, stop, block
+            ):
+                assert item.place is not None
+                if item.place.ordinal != entry.ordinal:
+                    continue
+                plain = await self._.store.read_extent(item.place, Kind.DATA)
+                data = plain[item.skip : item.skip + item.length]
+                group.append((entry.inode, item, data))
+                size += len(data)
+                if size >= STEP_BYTES:
+                    await self._rewrite(group)
+                    group, size = [], 0
+        await self._rewrite(group)
+
+    async def _rewrite(self, group: list[tuple[int, Mapped, bytes]]) -> None:
+        if not group:
+            return
+        pieces = [Piece(Kind.DATA, data, inode, item.offset) for inode, item, data in group]
+        async with self._.content.sealing:  # nobody must take the copies for dead
+            places = await self._.store.append(False, pieces)
+            for (inode, item, _), place in zip(group, places, strict=True):
+                if await self._.tree.run(move, inode, item, place):
+                    self._.tree.bump(inode)
+
+
+def _page(tx: Transaction, low: bytes, high: bytes) -> list[tuple[bytes, bytes]]:
+    page = []
+    for item in tx.scan(low, high):
+        page.append(item)
+        if len(page) >= PAGE:
+            break
+    return page
+
+
+def _get(tx: Transaction, key: bytes) -> bytes | None:
+    return tx.get(key)
+
+
+def _delete(tx: Transaction, key: bytes) -> None:
+    if tx.get(key) is not None:
+        tx.delete(key)
+
+
+def _in_use(tx: Transaction, block: bytes, entries: tuple[ExtentEntry, ...], needed: bool) -> bool:
+    """Whether any of these extents of a block is still referred to."""
+    for entry in entries:
+        if entry.kind == Kind.DATA:
+            stop = entry.file_offset + entry.plain_length
+            if references(tx, entry.inode, entry.file_offset, stop, block):
+                return True
+        elif entry.kind == Kind.XATTR:
+            if any(p.block == block for p in _xattr_places(tx, entry.inode)):
+                return True
+        elif needed:
+            return True
+    return False
+
+
+def _xattr_places(tx: Transaction, inode: int) -> Iterator[Place]:
+    for _, value in tx.scan(*kind_range(inode, XATTR)):
+        yield from decode_xattr(value).extents

@@ -1,0 +1,49 @@
+"""What the tests over a vault in one process share."""
+
+import random
+import stat
+from functools import wraps
+
+import trio
+from machine import CALLER, Net
+
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.units import MIB
+
+
+def scenario(test):
+    """A test of (net, tmp_path) over seven memory suppliers and an empty vault."""
+
+    @wraps(test)
+    def run(tmp_path):
+        async def main():
+            with trio.fail_after(60):
+                net = Net()
+                await net.create()
+                await test(net, tmp_path)
+
+        trio.run(main)
+
+    del run.__wrapped__  # pytest would look for the scenario's own arguments
+    return run
+
+
+async def write_file(vault, name, content, folder=ROOT_INODE, offset=0):
+    found = await vault.volume.lookup(folder, name)
+    if found is None:
+        found = await vault.volume.create(folder, name, stat.S_IFREG | 0o644, CALLER)
+    for at in range(0, len(content), 100_000):
+        await vault.content.write(found.inode, offset + at, content[at : at + 100_000])
+    return found.inode
+
+
+async def read_file(vault, name, folder=ROOT_INODE):
+    found = await vault.volume.lookup(folder, name)
+    assert found is not None, name
+    size = found.attributes.size
+    parts = [await vault.content.read(found.inode, at, 300_000) for at in range(0, size, 300_000)]
+    return b"".join(parts)
+
+
+def photos(count=3, size=3 * MIB):
+    return {f"photo {i}.jpg".encode(): random.Random(i).randbytes(size + i) for i in range(count)}

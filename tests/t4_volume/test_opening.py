@@ -1,0 +1,121 @@
+"""Which root a mount follows and whether it writes, when machines die and voters hide things."""
+
+import os
+
+import pytest
+from scenario import read_file, scenario, write_file
+
+from bitdustfs.errors import Unavailable, Unreachable
+from bitdustfs.net import wire
+from bitdustfs.units import MIB
+
+
+def rows(net):
+    return [service.shelf.rows[net.key.vault_id] for service in net.services]
+
+
+def put_back(net, old):
+    for service, row in zip(net.services, old, strict=True):
+        service.shelf.rows[net.key.vault_id] = row
+
+
+async def die_with_a_root_at_a_minority(net, home, name):
+    """Publishes, but only three of seven voters get the root; then the machine dies."""
+    calls = {s: s.call for s in net.suppliers[3:]}
+
+    def deaf(call):
+        async def answer(request, payload=b""):
+            if isinstance(request, wire.Accept):
+                raise Unreachable("lost on the way")
+            return await call(request, payload)
+
+        return answer
+
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        async with net.mount(home) as vault:
+            await write_file(vault, name, name * 1000)
+            for supplier, call in calls.items():
+                supplier.call = deaf(call)
+            with pytest.raises(Unavailable):
+                await vault.publish()
+            raise RuntimeError("power cut") from None
+    for supplier, call in calls.items():
+        supplier.call = call
+
+
+@scenario
+async def test_promise_8_an_unconfirmed_root_does_not_lower_what_was_seen(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"a", b"a")
+        await vault.publish()
+        old = rows(net)
+        await write_file(vault, b"b", b"b")
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, read_only=True) as vault:
+        assert vault.known.confirmed
+    await die_with_a_root_at_a_minority(net, tmp_path / "one", b"c")
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, read_only=True) as vault:
+        assert not vault.known.confirmed
+    put_back(net, old)
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:
+        assert vault.read_only and "hide the newer one" in vault.message
+
+
+@scenario
+async def test_promise_10_looking_does_not_make_a_machine_forget_its_own_proposal(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await vault.publish()
+    await die_with_a_root_at_a_minority(net, tmp_path / "one", b"mine")
+    for supplier in net.suppliers[:3]:  # those that have it
+        supplier.break_()
+    async with net.mount(tmp_path / "one", read_only=True) as vault:
+        assert await read_file(vault, b"mine") == b"mine" * 1000
+    for supplier in net.suppliers:
+        supplier.heal()
+    async with net.mount(tmp_path / "one", take_over=True) as vault:
+        assert not vault.read_only
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"mine") == b"mine" * 1000
+
+
+@scenario
+async def test_promise_10_a_machine_with_diverged_work_fences_nobody(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await vault.publish()
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        async with net.mount(tmp_path / "one") as vault:
+            await write_file(vault, b"mine", b"mine" * 1000)
+            await vault.committer.commit(sync=True)
+            raise RuntimeError("power cut") from None
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as writer:
+        await write_file(writer, b"theirs", b"theirs")
+        await writer.publish()
+        async with net.mount(tmp_path / "one", take_over=True) as vault:
+            assert vault.read_only and "holds work that it had not published" in vault.message
+            assert await read_file(vault, b"mine") == b"mine" * 1000
+        await write_file(writer, b"more", b"more")
+        await writer.publish()
+        assert not writer.read_only
+
+
+@scenario
+async def test_promise_9_a_supplier_that_lost_its_shelf_is_found_and_served_again(net, tmp_path):
+    content = os.urandom(3 * MIB)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", content)
+        await vault.publish()
+        await vault.uploader.try_all()
+        for service in net.services[:3]:
+            service.shelf.kept.clear()
+        await vault.auditor.recent(0)
+        for block, positions in vault.uploader.acknowledged().items():
+            for position in positions:
+                assert await vault.auditor.audit(block, position) == (position > 2)
+        await vault.uploader.try_all()
+        assert not vault.uploader.owed
+        assert all(h.audits_failed == 2 for h in list(vault.fetcher.health.values())[:3])
+    for supplier in net.suppliers[3:6]:
+        supplier.break_()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"file") == content
