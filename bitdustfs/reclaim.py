@@ -10,6 +10,7 @@ A block is deleted in steps, each after what justifies it is durable (promise 3)
 Blocks never come back to life: items only ever refer to what was just written.
 """
 
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.extents import Mapped, move, references
 from bitdustfs.fetch import Fetcher
 from bitdustfs.publish import Publisher
+from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.space import Space
 from bitdustfs.store import Piece, Store
 from bitdustfs.tree import Transaction, Tree
@@ -51,7 +53,7 @@ STORED_MAX = 1.3  #: bytes stored per live byte above which blocks are emptied
 SLACK = 4 * MIB  #: bytes of waste that are not worth the work
 SMALL_BLOCK, SMALL_MANY = MIB, 32  #: so many blocks smaller than that are merged
 THIN_METADATA = 0.3  #: live share of a metadata block below which its leaves are rewritten
-STEP_BLOCKS = 4  #: blocks emptied in one look
+STEP_BLOCKS = 32  #: blocks emptied in one look
 STEP_BYTES = 4 * MIB  #: bytes moved while writers wait
 PAGE = 1000  #: use items looked at in one transaction
 CHECK_STEP = 256  #: directory entries looked up in one transaction
@@ -73,6 +75,7 @@ class Parts:
     publisher: Publisher
     uploader: Uploader
     space: Space
+    auditor: Auditor
 
 
 class Reclaimer:
@@ -85,6 +88,8 @@ class Reclaimer:
             bytes, int
         ] = {}  # dead block -> generation in which nothing refers to it
         self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
+        self._situation: tuple[int, int] | None = None  # in which nothing was left to do
+        self._untold = False  # whether some supplier has not confirmed a death
         self._walked = -1  # generation of the checkpoint whose leaves were walked
         self._leaves: set[bytes] = set()  # blocks of the published index and leaves
         self._needed: set[bytes] = set()  # those, and the blocks of the published journal
@@ -94,12 +99,15 @@ class Reclaimer:
         while True:
             await trio.sleep(TICK)
             try:
-                await self.step()
+                await self.step(compact=not self._.uploader.busy_writer)
             except (Unavailable, Malformed) as error:
                 log.info("space is given back later: %s", error)
 
-    async def step(self) -> None:
-        """One look at everything; at most a few blocks are emptied."""
+    async def step(self, compact: bool = True) -> None:
+        """One look at everything: what is dead goes, and, with `compact`, what is thin is emptied."""
+        situation = (self._.publisher.published.generation, id(self._.auditor.census))
+        if situation == self._situation and not (self._.tree.touched_uses or self._untold):
+            return
         await self._look()
         await self._walk()
         for block in self._candidates():
@@ -108,7 +116,9 @@ class Reclaimer:
             if self._.publisher.published.generation >= generation:
                 await self._condemn(block)
         await self._tell()
-        await self._compact()
+        if compact:
+            await self._compact()
+            self._situation = situation
 
     # -- what is in use
 
@@ -156,16 +166,17 @@ class Reclaimer:
         """Closed blocks, older than the published root, that nothing seems to refer to."""
         assert self._uses is not None
         seq = open_root_untrusted(self._.publisher.published.root, self._.key.vault_id).seq
+        # what is listed and not known here was left by a machine that died before it published
         rows = dict(self._.state.blocks())
         found = []
-        for block in {*self._uses, *rows}:
+        for block in {*self._uses, *rows, *self._.auditor.census.blocks()}:
             use, row = self._uses.get(block), rows.get(block)
             if row is not None and row.state != CLOSED:
                 continue
             if (use is not None and use.live) or block in self._alive or block in self._proven:
                 continue
-            if use is None and row is not None and row.meta and self._walked < 0:
-                continue
+            if use is None and (row is None or row.meta) and self._walked < 0:
+                continue  # it may hold leaves
             if int.from_bytes(block[:8], "big") <= seq and block not in self._needed:
                 found.append(block)
         return found
@@ -185,7 +196,12 @@ class Reclaimer:
 
     async def _prove(self, block: bytes) -> None:
         """Looks every entry of the block's directory up in the tree; nothing is being mapped."""
-        _, entries = await self._directory(block)
+        try:
+            _, entries = await self._directory(block)
+        except Unavailable as error:  # left half uploaded by a machine that died, or too few answer
+            log.info("block %s cannot be looked into: %s", block.hex(), error)
+            self._alive.add(block)
+            return
         async with self._.content.sealing:
             for at in range(0, len(entries), CHECK_STEP):
                 part = entries[at : at + CHECK_STEP]
@@ -216,6 +232,7 @@ class Reclaimer:
     async def _tell(self) -> None:
         """Tells suppliers of dead blocks until each has confirmed each."""
         rows = {block: row for block, row in self._.state.blocks() if row.state == DEAD}
+        self._untold = bool(rows)
         if not rows:
             return
         confirmed: dict[bytes, set[int]] = {block: set(row.acked) for block, row in rows.items()}
@@ -270,10 +287,7 @@ class Reclaimer:
 
     async def _compact(self) -> None:
         """Copies what is live of the thinnest blocks into new ones; they die by that."""
-        victims = list(self._thin())
-        for block in victims if len(victims) > 1 else []:
-            if self._.uploader.busy_writer:
-                return
+        for block in itertools.islice(list(self._thin()), STEP_BLOCKS):
             await self._empty(block)
 
     async def _empty(self, block: bytes) -> None:

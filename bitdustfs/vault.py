@@ -256,7 +256,7 @@ def _start_writing(
     nursery.start_soon(_publish_loop, vault, settings)
     parts = Parts(
         key, vault.volume.tree, vault.content, vault.store, vault.state, files, vault.fetcher,
-        vault.committer, vault.publisher, uploader, vault.space,
+        vault.committer, vault.publisher, uploader, vault.space, vault.auditor,
     )  # fmt: skip
     vault.reclaimer = Reclaimer(parts)
     nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)

@@ -1,0 +1,152 @@
+"""Space comes back: dead blocks are deleted, thin ones emptied, and nothing needed is touched."""
+
+import os
+import random
+
+import pytest
+from scenario import read_file, scenario, write_file
+
+from bitdustfs.cache.state import DEAD
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.units import KIB, MIB
+
+
+def stored(net):
+    """Bytes that suppliers count for the vault, as bytes of data at k of n."""
+    used = sum(service.shelf.rows[net.key.vault_id].used for service in net.services)
+    return used * net.k / len(net.services)
+
+
+async def settle(vault, rounds=4):
+    """Publishes and reclaims until there is nothing more to do."""
+    for _ in range(rounds):
+        await vault.publish()
+        await vault.uploader.try_all()
+        await vault.reclaimer.step()
+
+
+@scenario
+async def test_a_vault_rewritten_ten_times_takes_less_than_half_more_than_its_content(
+    net, tmp_path
+):
+    rng = random.Random(1)
+    files = {f"file {i}".encode(): rng.randbytes(3 * MIB) for i in range(6)}
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for _ in range(10):
+            files = {name: rng.randbytes(3 * MIB) for name in files}
+            for name, content in files.items():
+                await write_file(vault, name, content)
+            await settle(vault, 1)
+        await settle(vault)
+        live = sum(map(len, files.values()))
+        assert stored(net) < 1.5 * live
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+
+
+@scenario
+async def test_thin_blocks_are_emptied_and_files_stay_right(net, tmp_path):
+    rng = random.Random(2)
+    content = bytearray(rng.randbytes(24 * MIB))
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        inode = await write_file(vault, b"file", bytes(content))
+        await settle(vault, 1)
+        for _ in range(6):  # most of each block dies, here and there something lives on
+            for at in range(0, len(content), 128 * KIB):
+                if rng.random() < 0.5:
+                    data = rng.randbytes(100 * KIB)
+                    content[at + 7 : at + 7 + len(data)] = data
+                    await vault.content.write(inode, at + 7, data)
+            await settle(vault, 1)
+        await settle(vault, 12)
+        assert stored(net) < 1.5 * len(content)
+        assert await read_file(vault, b"file") == content
+        totals = await vault.volume.totals()
+        assert totals.live == len(content)
+    for supplier in net.suppliers[:3]:
+        supplier.break_()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"file") == content
+
+
+@scenario
+async def test_many_small_blocks_are_merged(net, tmp_path):
+    files = {}
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for i in range(40):
+            name = f"small {i}".encode()
+            files[name] = os.urandom(20 * KIB)
+            await write_file(vault, name, files[name])
+            await vault.publish()
+        before = len([row for _, row in vault.state.blocks() if not row.meta])
+        await settle(vault)
+        after = [row for _, row in vault.state.blocks() if not row.meta and row.state != DEAD]
+        assert before == 40 and len(after) < 12  # 32 at a time
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+
+
+@scenario
+async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await settle(vault, 1)
+        net.suppliers[6].break_()
+        await vault.volume.unlink(ROOT_INODE, b"file")
+        await vault.volume.forget((1 << 24) + 1, 1)
+        await settle(vault)
+        used = [service.shelf.rows[net.key.vault_id].used for service in net.services]
+        assert used[6] > MIB // 2 > max(used[:6])
+        assert any(row.state == DEAD for _, row in vault.state.blocks())
+        net.suppliers[6].heal()
+        await write_file(vault, b"another root", b"which the sixth hears of")
+        await settle(vault)
+        assert net.services[6].shelf.rows[net.key.vault_id].used < MIB // 2
+        assert not any(row.state == DEAD for _, row in vault.state.blocks())
+
+
+@scenario
+async def test_metadata_of_old_checkpoints_goes(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for rounds in range(8):
+            for i in range(500):
+                await write_file(vault, f"{rounds} {i}".encode(), b"x" * 400)
+            generation = await vault.committer.commit(sync=True, freeze=True)
+            await vault.publisher._checkpoint(generation)
+            await settle(vault, 1)
+        await settle(vault)
+        alive = [row for _, row in vault.state.blocks() if row.state != DEAD]
+        assert sum(row.length for row in alive) < 4 * MIB
+        assert len(alive) < 8
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for rounds in range(8):
+            for i in range(0, 500, 50):
+                assert await read_file(vault, f"{rounds} {i}".encode()) == b"x" * 400
+
+
+@scenario
+async def test_what_a_dead_machine_left_unpublished_goes(net, tmp_path):
+    content = os.urandom(3 * MIB)
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        async with net.mount(tmp_path / "one", make_root=True) as vault:
+            await write_file(vault, b"published", content)
+            await vault.publish()
+            await write_file(vault, b"not published", os.urandom(5 * MIB))
+            await vault.committer.commit(sync=True)
+            await vault.store.close_open()
+            await vault.uploader.try_all()
+            raise RuntimeError("power cut") from None
+    before = stored(net)
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:
+        await vault.auditor.recent(0)
+        await write_file(vault, b"another root", b"x" * 1000)
+        await settle(vault)
+        await write_file(vault, b"and another", b"x" * 1000)
+        await settle(vault)
+        assert stored(net) < before - 4 * MIB
+        assert await read_file(vault, b"published") == content
+    async with net.mount(tmp_path / "three", machine=b"o" * 16) as vault:
+        assert await read_file(vault, b"published") == content
