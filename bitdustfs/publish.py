@@ -32,6 +32,7 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Superseded
+from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister
 from bitdustfs.store import Piece, Store
 from bitdustfs.tree import Tree
@@ -172,6 +173,7 @@ class Publisher:
                 proposal = await self._journal(published, generation)
             await self._uploader.wait_acknowledged(self._uploader.waiting())
             root = self._next_root(published, *proposal)
+            reach("root-propose")
             await trio.to_thread.run_sync(self._state.set_proposed, root)
             await self._finish_proposed()
 
@@ -188,7 +190,9 @@ class Publisher:
             return
         self._ballot()  # a mount that turned read-only meanwhile moves no root
         family = self.published.family
+        reach("root-accept")
         await self._register.accept(proposed.root, family)
+        reach("root-accepted")
         row = Published(
             proposed.root,
             family,
@@ -207,6 +211,7 @@ class Publisher:
         try:
             row = Checkpoint(await self._tree.write_frozen(), generation)
             await self._store.close_open()
+            reach("checkpoint-commit")
             await trio.to_thread.run_sync(self._state.set_checkpoint, row)
         finally:  # memory follows the disk, also when the commit's own answer was an error
             if row is not None and self._state.checkpoint() == row:

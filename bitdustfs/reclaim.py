@@ -35,8 +35,9 @@ from bitdustfs.core.items import (
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import BlockDead, Place, open_root_untrusted, seal_record
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.errors import LocalError, Malformed, PeerError, Unavailable
 from bitdustfs.extents import Mapped, move, references
+from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher
 from bitdustfs.publish import Publisher
 from bitdustfs.rebuild.audit import Auditor
@@ -100,7 +101,7 @@ class Reclaimer:
             await trio.sleep(TICK)
             try:
                 await self.step(compact=not self._.uploader.busy_writer)
-            except (Unavailable, Malformed) as error:
+            except (Unavailable, Malformed, LocalError) as error:
                 log.info("space is given back later: %s", error)
 
     async def step(self, compact: bool = True) -> None:
@@ -223,7 +224,9 @@ class Reclaimer:
         dead = BlockDead(self._.key.vault_id, block, root.ballot, root.seq)
         record = seal_record(self._.key.signing, "block-dead", dead)
         row = msgspec.structs.replace(row, state=DEAD, kill=record, acked=(), local=False)
+        reach("condemn")
         await trio.to_thread.run_sync(self._.state.put_block, block, row)
+        reach("condemned")
         self._.uploader.drop(block)
         self._.files.remove(block)
         await self._.tree.run(_delete, use_key(block))
@@ -255,6 +258,7 @@ class Reclaimer:
             async with trio.open_nursery() as nursery:
                 for (group, position), blocks in by_place.items():
                     nursery.start_soon(tell, group, position, blocks)
+        reach("death-told")
         for block, row in rows.items():
             if len(confirmed[block]) == row.n:
                 await trio.to_thread.run_sync(self._.state.forget_block, block)

@@ -5,6 +5,7 @@ The only place that seals. Blocks grow in local files; `upload.py` brings closed
 in which they were written.
 """
 
+import errno
 import os
 import time
 from collections import OrderedDict
@@ -15,6 +16,7 @@ import msgspec
 import trio
 
 from bitdustfs.cache.blockfiles import BlockFiles, append
+from bitdustfs.cache.folder import local_error
 from bitdustfs.cache.state import CLOSED, OPEN, Batch, BlockPart, BlockRow, State
 from bitdustfs.core.block import ExtentEntry, InodeHint, encode_directory, new_block_id
 from bitdustfs.core.hashing import digest
@@ -23,6 +25,7 @@ from bitdustfs.core.placement import MARGIN, acknowledgements_needed
 from bitdustfs.core.records import Family, Place
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Forged, LocalError
+from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher
 from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL, EXTENT_MAX, GIB, META_EXTENT_MAX, MIB
 
@@ -165,7 +168,11 @@ class Store:
         ordinal = len(block.entries)
         sealed = block.sealer.seal(self._suite, ordinal, Kind.DIRECTORY, plain)
         append(block.fd, [sealed], block.length)
-        os.fdatasync(block.fd)
+        try:
+            reach("block-close")
+            os.fdatasync(block.fd)
+        except OSError as error:
+            raise local_error(error) from error
         directory = Place(block.id, ordinal, block.length, len(sealed), digest(sealed))
         group = self.family.groups[0]
         k = group.meta_k if block.meta else group.k
@@ -215,10 +222,11 @@ class Store:
             if block.synced < block.length:
                 length = block.length
                 try:
+                    reach("block-sync")
                     os.fdatasync(block.fd)
                 except OSError as error:
-                    if error.errno != 9:  # EBADF: closed, hence synced, meanwhile
-                        raise LocalError(f"this machine's disk failed: {error}") from error
+                    if error.errno != errno.EBADF:  # closed, hence synced, meanwhile
+                        raise local_error(error) from error
                 block.synced = length
         self._state.append(batch, sync)
 
@@ -285,6 +293,7 @@ class Store:
             if not self.on_evict(block, gone):
                 continue
             await trio.to_thread.run_sync(self._state.put_block, block, gone)
+            reach("evict")
             self._files.remove(block)
             dropped += row.length
         return dropped
@@ -330,6 +339,12 @@ class Store:
             done.set()
         self._remember(key, plain)
         return plain
+
+    async def read_sealed_local(self, place: Place) -> bytes | None:
+        """The sealed bytes at `place` in this machine's own block file, unchecked; None without one."""
+        return await trio.to_thread.run_sync(
+            self._files.read, place.block, place.offset, place.length
+        )
 
     def _open_local(self, place: Place, kind: Kind) -> bytes | None:
         """The plaintext from this machine's files, or None; what fails its hash is not here."""

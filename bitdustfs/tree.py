@@ -29,6 +29,7 @@ from bitdustfs.core.leaves import (
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Malformed, Unavailable
+from bitdustfs.failpoints import reach
 from bitdustfs.store import Piece, Store
 
 P = ParamSpec("P")
@@ -175,6 +176,13 @@ class Tree:
         """A commit failed: its changes go under those made since."""
         self.batch = {**batch, **self.batch}
 
+    def shadow(self) -> "Tree":
+        """The tree as it is now, to be read at leisure while this one goes on."""
+        copy = Tree(self._store, self.base)
+        for layer in reversed(self.layers()):
+            copy.overlay.update(layer)
+        return copy
+
     # -- reading
 
     def layers(self) -> list[SortedDict]:
@@ -317,6 +325,7 @@ class Tree:
         leaves = await trio.to_thread.run_sync(
             lambda: [(part[0][0], encode_leaf(part)) for part in split_items(items)]
         )
+        reach("leaf-write")
         places = await self._store.append(True, [Piece(Kind.LEAF, plain) for _, plain in leaves])
         refs = [Ref(key, place) for (key, _), place in zip(leaves, places, strict=True)]
         return [Ref(low, refs[0].place), *refs[1:]] if refs else []

@@ -21,6 +21,7 @@ from bitdustfs.core.placement import acknowledgements_needed
 from bitdustfs.core.records import Ballot, open_header_untrusted
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import BitdustError, PeerError, Refused, Superseded
+from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher
 from bitdustfs.rebuild.remake import remake
 from bitdustfs.space import Space
@@ -254,6 +255,7 @@ class Uploader:
             self._rows[block] = row
             if _enough(row) and not had:  # from now on suppliers count it
                 self._space.pending -= row.length
+            reach("fragment-acked")
             await trio.to_thread.run_sync(self._state.put_block, block, row)
         if not row.owed:
             self._rows.pop(block, None)
@@ -311,6 +313,7 @@ class Uploader:
             length=row.length, directory=row.directory, ballot=ballot, seq=seq,
         )  # fmt: skip
         row = msgspec.structs.replace(row, header=header)
+        reach("header-record")
         await trio.to_thread.run_sync(self._state.put_block, block, row)
         self._rows[block] = row
         return row
@@ -320,6 +323,7 @@ class Uploader:
     ) -> None:
         member = self._fetcher.family.groups[row.group].members[fragment.position]
         health = self._fetcher.health[member.node]
+        reach("fragment-put")
         try:
             await self._fetcher.suppliers[member.node].put(
                 block, fragment.position, ballot, row.header, fragment.leaves, fragment.payload

@@ -12,8 +12,9 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from bitdustfs.cache.folder import fsync_folder
-from bitdustfs.errors import DiskFull, LocalError
+from bitdustfs.cache.folder import fsync_folder, local_error
+from bitdustfs.errors import LocalError
+from bitdustfs.failpoints import reach
 
 OPEN_FILES = 64  #: descriptors kept for reading
 
@@ -41,8 +42,12 @@ class BlockFiles:
 
     def create(self, block: bytes) -> int:
         """A descriptor to append a new block to; its name is durable when this returns."""
-        fd = os.open(self._path(block), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fsync_folder(self._own)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            fd = os.open(self._path(block), flags, 0o600)
+            fsync_folder(self._own)
+        except OSError as error:
+            raise local_error(error) from error
         self.grew(block, 0)
         return fd
 
@@ -168,9 +173,8 @@ def append(fd: int, pieces: list[bytes], offset: int) -> None:
     data = b"".join(pieces)
     try:
         written = 0
+        reach("block-append")
         while written < len(data):
             written += os.pwrite(fd, memoryview(data)[written:], offset + written)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
-            raise DiskFull("this machine's disk is full; free some room for the cache") from error
-        raise LocalError(f"this machine's disk failed: {error.strerror}") from error
+        raise local_error(error) from error

@@ -5,12 +5,13 @@ was not mounted at boot (an empty folder must not silently become a new store), 
 processes on one folder.
 """
 
+import errno
 import fcntl
 import json
 import os
 from pathlib import Path
 
-from bitdustfs.errors import LocalError, StateForeign, StateLocked
+from bitdustfs.errors import DiskFull, LocalError, StateForeign, StateLocked
 
 MARKER = "bitdust.json"
 
@@ -22,6 +23,13 @@ def fsync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def local_error(error: OSError) -> LocalError:
+    """What to say of a disk of this machine that refused or failed."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("this machine's disk is full; free some room for the cache")
+    return LocalError(f"this machine's disk failed: {error.strerror}")
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:

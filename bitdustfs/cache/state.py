@@ -19,11 +19,13 @@ from typing import Any
 import lmdb
 import msgspec
 
+from bitdustfs.cache.folder import local_error
 from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.codec import U16, U32, U63, Decoder, encode
 from bitdustfs.core.records import Ballot, JournalRef, Place, Record, root_records
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import DiskFull, LocalError
+from bitdustfs.failpoints import reach
 from bitdustfs.units import GIB, MIB
 
 MAP_SIZE = 1024 * GIB  # sparse; never resized
@@ -141,10 +143,16 @@ class State:
             try:
                 with self._env.begin(write=True) as txn:
                     yield txn
+                    reach("state-commit")
                 if sync:
                     self._env.sync(True)
-            except lmdb.MapFullError as error:
-                raise DiskFull("the local state has no room left") from error
+                reach("state-committed")
+            except OSError as error:
+                raise local_error(error) from error
+            except (lmdb.MapFullError, lmdb.DiskError) as error:
+                raise DiskFull(
+                    "this machine's disk is full; free some room for its state"
+                ) from error
             except lmdb.Error as error:
                 raise LocalError(f"the local state cannot be written: {error}") from error
 

@@ -1,6 +1,6 @@
 """How commands talk to a running mount: JSON lines over a Unix socket in this machine's home.
 
-One request a connection: {"verb": ...}. Answers are lines; those with "progress" come while it goes
+One request a connection: {"verb": ..., and what the verb takes}. Answers are lines; those with "progress" come while it goes
 on, the last one has "ok" or "error".
 """
 
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 LINE_MAX = 64 * 1024
 
 Say = Callable[[dict[str, Any]], Awaitable[None]]
-Handler = Callable[[str, Say], Awaitable[dict[str, Any]]]
+Request = dict[str, Any]
+Handler = Callable[[Request, Say], Awaitable[dict[str, Any]]]
 
 
 def socket_path(mountpoint: Path) -> Path:
@@ -49,7 +50,7 @@ async def serve(path: Path, handle: Handler) -> None:
             try:
                 request = json.loads(await stream.receive_some(LINE_MAX))
                 try:
-                    answer = await handle(str(request.get("verb")), say)
+                    answer = await handle(dict(request), say)
                 except BitdustError as error:
                     answer = {"error": str(error)}
                 await say(answer)
@@ -63,7 +64,7 @@ async def serve(path: Path, handle: Handler) -> None:
         path.unlink(missing_ok=True)
 
 
-def ask(mountpoint: Path, verb: str) -> Iterator[dict[str, Any]]:
+def ask(mountpoint: Path, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
     """The answers of the mount at `mountpoint`. Raises UsageError when none runs there."""
     absolute = Path(os.path.abspath(mountpoint))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -73,7 +74,7 @@ def ask(mountpoint: Path, verb: str) -> Iterator[dict[str, Any]]:
             raise UsageError(
                 f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
             ) from None
-        connection.sendall(json.dumps({"verb": verb}).encode() + b"\n")
+        connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
         with connection.makefile("r") as lines:
             for line in lines:
                 answer = json.loads(line)

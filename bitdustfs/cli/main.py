@@ -1,6 +1,6 @@
 """The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and exit codes.
 
-Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 32 the mount failed
+Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found; 32 the mount failed
 (mount(8)'s own code).
 """
 
@@ -9,7 +9,7 @@ import logging
 import sys
 
 from bitdustfs import __version__
-from bitdustfs.cli import key, mount, status, supplier, swarm, vault
+from bitdustfs.cli import key, mount, status, supplier, swarm, vault, verify
 from bitdustfs.cli.cpu import keep_large_buffers
 from bitdustfs.errors import BitdustError, UsageError
 
@@ -17,6 +17,7 @@ VERBS = (
     ("vault", vault, "make a vault"),
     ("key", key, "show, write down, restore or protect the key"),
     ("mount", mount, "mount a vault at a folder (as mount.bitdust)"),
+    ("verify", verify, "is everything there, here and at the suppliers?"),
     ("supplier", supplier, "keep fragments for others"),
     ("swarm", swarm, "a network of local suppliers, to try things out"),
 )

@@ -1,5 +1,6 @@
 """A mount while it runs: opens the vault, attaches it to FUSE, answers the control socket, ends well."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ from bitdustfs.core.records import open_root_untrusted
 from bitdustfs.errors import BitdustError, LocalError, StateLocked
 from bitdustfs.fuse.operations import Operations
 from bitdustfs.vault import OpenVault, Settings, open_state_folder, open_vault
+from bitdustfs.verify import verify
 from bitdustfs.volume import Caller
 
 log = logging.getLogger(__name__)
@@ -213,11 +215,14 @@ class _Mounted:
 
     # -- control
 
-    async def _control(self, verb: str, say: control.Say) -> dict[str, Any]:
+    async def _control(self, request: control.Request, say: control.Say) -> dict[str, Any]:
+        verb = request.get("verb")
         if verb == "status":
             return await self._status()
         if verb == "sync":
             return await self._sync(say)
+        if verb == "verify":
+            return await self._verify(request, say)
         if verb == "wait-end":
             self._watchers += 1
             self._watchers_gone = trio.Event()
@@ -246,6 +251,19 @@ class _Mounted:
             await trio.sleep(0.3)
             if self._vault.uploader is not None:
                 await say({"progress": len(self._vault.uploader.waiting())})
+
+    async def _verify(self, request: control.Request, say: control.Say) -> dict[str, Any]:
+        said = 0.0
+
+        async def progress(what: str, done: int, total: int) -> None:
+            nonlocal said
+            if trio.current_time() - said > 0.2:
+                said = trio.current_time()
+                await say({"progress": done, "total": total, "what": what})
+
+        sample = min(1.0, max(0.0, float(request.get("sample", 1.0))))
+        report = await verify(self._vault, bool(request.get("local")), sample, progress)
+        return {"ok": not report.faults, "report": dataclasses.asdict(report)}
 
     async def _status(self) -> dict[str, Any]:
         vault = self._vault

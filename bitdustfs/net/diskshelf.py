@@ -7,6 +7,7 @@ A fragment is written aside, synced, renamed, its folder synced, and indexed in 
 only then is it acknowledged. After a crash a file without an index row is simply put again.
 """
 
+import errno
 import os
 import struct
 import threading
@@ -21,6 +22,7 @@ from bitdustfs.cache.folder import OwnedFolder, fsync_folder
 from bitdustfs.core.codec import encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Refused
+from bitdustfs.failpoints import reach
 from bitdustfs.net.shelf import (
     FragmentRow,
     Shelf,
@@ -64,8 +66,15 @@ class DiskShelf(Shelf):
     @contextmanager
     def _write(self) -> Iterator[lmdb.Transaction]:
         """A transaction that is durable when the block is left. One at a time."""
-        with self._lock, self._env.begin(write=True) as txn:
-            yield txn
+        try:
+            with self._lock, self._env.begin(write=True) as txn:
+                yield txn
+        except OSError as error:
+            raise _refusal(error) from error
+        except lmdb.DiskError as error:
+            raise Refused("no-space", str(error)) from error
+        except lmdb.Error as error:
+            raise Refused("failed", str(error)) from error
 
     def vault(self, vault: bytes) -> VaultRow | None:
         with self._env.begin() as txn:
@@ -80,6 +89,7 @@ class DiskShelf(Shelf):
             now = self._vault(txn, vault)
             if now is not None:  # use is counted by store and kill alone
                 row = counted(row, now.used - row.used, now.fragments - row.fragments)
+            reach("shelf-register")
             txn.put(vault, encode(row), db=self._rows)
         folder = self._files / vault.hex()
         if not folder.exists():
@@ -117,17 +127,20 @@ class DiskShelf(Shelf):
         try:
             with open(aside, "wb", buffering=0, opener=_private) as file:
                 prefix = FILE_PREFIX.pack(len(header), len(leaves))
+                reach("shelf-write")
                 for part in (prefix + header + leaves, payload):
                     _write_all(file, part)
+                reach("shelf-sync")
                 os.fsync(file.fileno())
+            reach("shelf-rename")
             os.rename(aside, path)
             fsync_folder(path.parent)
         except OSError as error:
             aside.unlink(missing_ok=True)
-            code = "no-space" if error.errno in (28, 122) else "failed"
-            raise Refused(code, error.strerror or "") from error
+            raise _refusal(error) from error
         row = FragmentRow(len(header), len(leaves), len(payload), header_hash)
         with self._write() as txn:
+            reach("shelf-index")
             vault_row = self._vault(txn, vault)
             if vault_row is None:
                 raise Refused("unknown-vault")
@@ -195,6 +208,7 @@ class DiskShelf(Shelf):
                     found = cursor.delete()
             if row is not None:
                 txn.put(vault, encode(row), db=self._rows)
+            reach("shelf-kill")
 
     def trash(self) -> list[tuple[bytes, TrashRow]]:
         with self._env.begin(db=self._trash) as txn, txn.cursor() as cursor:
@@ -212,6 +226,12 @@ class DiskShelf(Shelf):
         with self._env.begin(db=self._tombstones) as txn:
             raw = txn.get(vault + block)
         return None if raw is None else bytes(raw)
+
+
+def _refusal(error: OSError) -> Refused:
+    """What a customer is told when this supplier's disk refuses."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return Refused("no-space" if full else "failed", error.strerror or "")
 
 
 def _private(path: str, flags: int) -> int:

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[2] / "bitdustfs"
 
 #: a module may import what stands in its own row or in a row above it
 ROWS = [
-    {"errors", "units"},
+    {"errors", "units", "failpoints"},
     {"core"},
     {"cache"},
     {"config", "keyfile", "net"},
@@ -23,7 +23,7 @@ ROWS = [
     {"reclaim"},
     {"opening"},
     {"vault"},
-    {"xattrs"},
+    {"xattrs", "verify"},
     {"fuse"},
     {"cli"},
 ]

@@ -1,0 +1,104 @@
+"""verify finds what is wrong, and nothing where nothing is."""
+
+import os
+import random
+import stat
+
+from machine import CALLER
+from scenario import scenario, write_file
+
+from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
+from bitdustfs.units import MIB
+from bitdustfs.verify import verify
+
+
+async def silent(what, done, total):
+    """Nobody watches."""
+
+
+async def faults(vault, local_only=False, sample=1.0):
+    return (await verify(vault, local_only, sample, silent)).faults
+
+
+async def busy_vault(vault):
+    """Folders, files of all sizes, renames, links, holes, truncations, deletions."""
+    rng = random.Random(3)
+    volume = vault.volume
+    folder = await volume.create(ROOT_INODE, b"folder", stat.S_IFDIR | 0o755, CALLER)
+    inner = await volume.create(folder.inode, b"inner", stat.S_IFDIR | 0o755, CALLER)
+    for i in range(60):
+        size = rng.choice([0, 10, 512, 513, 5000, 300_000])
+        where = rng.choice([ROOT_INODE, folder.inode, inner.inode])
+        inode = await write_file(vault, b"f%d" % i, rng.randbytes(size), where)
+        if i % 5 == 0:
+            await vault.content.truncate(inode, size // 2 + 100_000)
+        if i % 7 == 0:
+            await volume.rename(where, b"f%d" % i, ROOT_INODE, b"moved %d" % i, 0)
+        if i % 9 == 0:
+            await volume.link(inode, inner.inode, b"link %d" % i)
+        if i % 11 == 0:
+            await vault.content.write(inode, 1_000_000, b"after a hole")
+    await volume.rename(folder.inode, b"inner", ROOT_INODE, b"inner", 0)
+    await write_file(vault, b"large", rng.randbytes(3 * MIB))
+    await write_file(vault, b"gone", rng.randbytes(MIB))
+    await volume.unlink(ROOT_INODE, b"gone")
+
+
+@scenario
+async def test_a_sound_vault_has_no_faults_at_any_time(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await busy_vault(vault)
+        await vault.committer.commit(sync=True)
+        assert await faults(vault, local_only=True) == []
+        generation = await vault.committer.commit(sync=True, freeze=True)
+        await vault.publisher._checkpoint(generation)
+        await vault.publish()
+        await vault.uploader.try_all()
+        assert await faults(vault) == []
+        report = await verify(vault, False, 1.0, silent)
+        assert report.margin == 3 and report.leaves_checked > 100 and report.extents_checked > 20
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await faults(vault) == []
+
+
+@scenario
+async def test_damage_here_and_there_is_named(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.uploader.try_all()
+        [path] = [p for p in (tmp_path / "one").rglob("blocks/*") if p.stat().st_size > MIB]
+        data = bytearray(path.read_bytes())
+        data[100_000] ^= 1
+        path.write_bytes(data)
+        [fault] = await faults(vault, local_only=True)
+        assert "this machine's copy of block" in fault
+        kept = net.services[2].shelf.kept
+        for name, (header, leaves, payload, digest) in list(kept.items()):
+            rotten = bytearray(payload)
+            rotten[len(payload) // 2] ^= 1
+            kept[name] = (header, leaves, rotten, digest)
+        damaged = [f for f in await faults(vault) if "position 2" in f]
+        assert len(damaged) == 2
+        net.services[4].shelf.kept.clear()
+        assert (await verify(vault, False, 0.0, silent)).margin == 2
+
+
+@scenario
+async def test_a_tree_that_contradicts_itself_is_found(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        inode = await write_file(vault, b"file", os.urandom(MIB))
+        await vault.committer.commit(sync=True)
+
+        def spoil(tx):
+            attributes = decode_inode(tx.get(inode_key(inode)))
+            attributes.nlink, attributes.size = 2, MIB + 1
+            tx.put(inode_key(inode), encode_item(attributes))
+            [block] = {b for b, row in vault.state.blocks() if not row.meta}
+            tx.delete(use_key(block))
+
+        await vault.volume.tree.run(spoil)
+        found = " ".join(await faults(vault, local_only=True))
+        assert "bytes are mapped of" in found
+        assert "counts 2 names and has 1" in found
+        assert "0 bytes are counted as in use" in found
