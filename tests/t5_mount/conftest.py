@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ class World:
         self.mountpoint.mkdir()
         self.home = root / "one"
 
-    def run(self, *words, home=None, check=True, stdin=None):
-        environment = {**os.environ, "BITDUST_HOME": str(home or self.home)}
+    def run(self, *words, home=None, check=True, stdin=None, environment=None):
+        home_variable = {"BITDUST_HOME": str(home or self.home)}
+        environment = {**os.environ, **home_variable, **(environment or {})}
         done = subprocess.run(
             [sys.executable, "-m", "bitdustfs.cli.main", *map(str, words)],
             env=environment, timeout=LIMIT, capture_output=True, text=True, input=stdin,
@@ -48,9 +50,15 @@ class World:
         bootstrap = (self.swarm / "bootstrap").read_text()
         self.run("vault", "create", "--ecc", ecc, "--space", space, "--bootstrap", bootstrap)
 
-    def mount(self, *options, home=None, check=True):
+    def mount(self, *options, home=None, check=True, environment=None):
         words = [word for o in options for word in ("-o", o)]
-        return self.run("mount", self.mountpoint, *words, home=home, check=check)
+        return self.run(
+            "mount", self.mountpoint, *words, home=home, check=check, environment=environment
+        )
+
+    def forget_cache(self):
+        """This machine keeps nothing of the vault but its key and the suppliers' addresses."""
+        shutil.rmtree(self.home / "vaults")
 
     def move_to(self, name):
         """Another machine, with nothing but the 24 words and one address."""
