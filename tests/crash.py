@@ -161,10 +161,10 @@ class Cycle:
         killed_itself = not alive(pid)
         if not killed_itself:
             os.kill(pid, signal.SIGKILL)
-        world.detach()
-        worker.stop.set()
+        worker.stop.set()  # before the dead mount goes: what lies under it is another disk
         worker.join(30)
         assert not worker.is_alive(), "a program hangs on a dead mount"
+        world.detach()
         if worker.steps:
             self.counted += 1
         else:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from crash import alive
 
 LIMIT = 90  #: seconds any one command may take: a hang is a failure, not a wait
 
@@ -39,8 +40,9 @@ class World:
         logs = (home or self.home) / "logs"
         return "".join(p.read_text()[-4000:] for p in logs.glob("*.log")) if logs.exists() else ""
 
-    def start(self, suppliers=7):
-        self.run("swarm", self.swarm, "--suppliers", suppliers)
+    def start(self, suppliers=7, environment=None):
+        """Starts those suppliers that do not run."""
+        self.run("swarm", self.swarm, "--suppliers", suppliers, environment=environment)
 
     @property
     def addresses(self):
@@ -77,7 +79,21 @@ class World:
         return self.swarm / f"supplier-{number}"
 
     def stop_supplier(self, number):
-        os.kill(int((self.supplier(number) / "pid").read_text()), signal.SIGTERM)
+        os.kill(self.supplier_pid(number), signal.SIGTERM)
+
+    def kill_supplier(self, number):
+        """kill -9, and until it is gone."""
+        os.kill(self.supplier_pid(number), signal.SIGKILL)
+        self.wait_supplier_ended(number)
+
+    def supplier_pid(self, number):
+        return int((self.supplier(number) / "pid").read_text())
+
+    def wait_supplier_ended(self, number):
+        deadline = time.monotonic() + LIMIT
+        while alive(self.supplier_pid(number)):
+            assert time.monotonic() < deadline, "a supplier does not end"
+            time.sleep(0.02)
 
     def mount_pid(self):
         """The process that serves the mountpoint."""
