@@ -70,7 +70,7 @@ class Content:
         if offset + len(data) > FILE_MAX:
             raise FsError(errno.EFBIG)
         totals = await self._tree.run(load_counters)
-        self._space.check_data(totals.live, self.tally.dirty, len(data))
+        await self._space.admit(totals.live, self.tally.dirty, len(data))
 
         def put(tx: Transaction) -> None:
             attributes = load_inode(tx, inode)

@@ -84,6 +84,7 @@ class Reclaimer:
 
     def __init__(self, parts: Parts) -> None:
         self._ = parts
+        self._stepping = trio.Lock()
         self._uses: dict[bytes, BlockUse] | None = None
         self._proven: dict[
             bytes, int
@@ -106,6 +107,10 @@ class Reclaimer:
 
     async def step(self, compact: bool = True) -> None:
         """One look at everything: what is dead goes, and, with `compact`, what is thin is emptied."""
+        async with self._stepping:
+            await self._step(compact)
+
+    async def _step(self, compact: bool) -> None:
         situation = (self._.publisher.published.generation, id(self._.auditor.census))
         if situation == self._situation and not (self._.tree.touched_uses or self._untold):
             return

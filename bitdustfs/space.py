@@ -7,7 +7,7 @@ Data beyond either is refused with ENOSPC before it is taken (promise 4); delete
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
@@ -18,6 +18,8 @@ from bitdustfs.net.supplier import Supplier
 
 log = logging.getLogger(__name__)
 
+GIVE_BACK_EVERY = 10.0  #: seconds between attempts to give space back for a writer
+GIVE_BACK_DEADLINE = 20.0  #: seconds that a writer waits for it
 USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
 
 
@@ -31,6 +33,9 @@ class Space:
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
         self.pending = 0
+        self._giving = trio.Lock()
+        self._gave = -GIVE_BACK_EVERY
+        self.give_back: Callable[[], Awaitable[None]] = self.refresh
 
     def _room(self, member: Member) -> int:
         told = self._free.get(member.node, member.space)
@@ -62,15 +67,32 @@ class Space:
         placeable = self.placeable() - self.reserve // 2  # the other half is for metadata
         return max(0, min(self.capacity - live, placeable) - dirty)
 
-    def check_data(self, live: int, dirty: int, more: int) -> None:
-        """Raises NoSpace when `more` bytes of content cannot be promised a place."""
+    async def admit(self, live: int, dirty: int, more: int) -> None:
+        """Returns when `more` bytes of content are sure to find a place; else raises NoSpace.
+
+        Where only deleted data is in the way, it is given back first.
+        """
+        if more <= self.left(live, dirty):
+            return
+        if more <= self.capacity - live - dirty:
+            await self._give_back()
         if more > self.left(live, dirty):
             raise NoSpace
 
-    def check_names(self) -> None:
-        """Raises NoSpace when new names would eat what deletes and compaction need."""
+    async def admit_names(self) -> None:
+        """As `admit`, for new names: they must not eat what deletes and compaction need."""
         if self.placeable() < self.reserve // 4:
-            raise NoSpace
+            await self._give_back()
+            if self.placeable() < self.reserve // 4:
+                raise NoSpace
+
+    async def _give_back(self) -> None:
+        """Lets the vault give back what it can, once for all who wait."""
+        async with self._giving:
+            if trio.current_time() - self._gave > GIVE_BACK_EVERY:
+                with trio.move_on_after(GIVE_BACK_DEADLINE):
+                    await self.give_back()
+                self._gave = trio.current_time()
 
     def placed(self, node: bytes, length: int) -> None:
         """A supplier acknowledged a fragment of `length` bytes."""

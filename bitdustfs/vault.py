@@ -134,6 +134,19 @@ class OpenVault:
             with trio.move_on_after(RELEASE_DEADLINE):
                 await self.register.release(ballot)
 
+    async def give_back(self) -> None:
+        """Gives deleted data's space back now: somebody has to wait for it."""
+        if self.reclaimer is None:
+            return
+        try:
+            await self.auditor.recent(CENSUS_FRESH)
+            for _ in range(2):  # what dies is deleted after a root without it
+                await self.publish()
+                await self.reclaimer.step()
+        except (Unavailable, LocalError, Superseded) as error:
+            log.info("no space could be given back: %s", error)
+        await self.space.refresh()
+
     async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
         """Runs a task without which the mount can go on: its bug is shown by status, not fatal."""
         try:
@@ -259,6 +272,7 @@ def _start_writing(
         vault.committer, vault.publisher, uploader, vault.space, vault.auditor,
     )  # fmt: skip
     vault.reclaimer = Reclaimer(parts)
+    vault.space.give_back = vault.give_back
     nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
     vault.auditor.acknowledged = uploader.acknowledged
     vault.auditor.on_lost = uploader.lost

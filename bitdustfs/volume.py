@@ -176,7 +176,7 @@ class Volume:
         """A new inode of the type in `mode` (file, folder, symlink with `target`, fifo, device)."""
         if target is not None and not 0 < len(target) <= SYMLINK_MAX:
             raise FsError(errno.ENAMETOOLONG)
-        self._space.check_names()
+        await self._space.admit_names()
 
         def make(tx: Transaction) -> Found:
             parent = load_folder(tx, folder)
@@ -225,7 +225,7 @@ class Volume:
 
     async def link(self, inode: int, folder: int, name: bytes) -> Found:
         """Another name for an inode that is not a folder."""
-        self._space.check_names()
+        await self._space.admit_names()
 
         def make(tx: Transaction) -> Found:
             parent, attributes = load_folder(tx, folder), load_inode(tx, inode)

@@ -4,6 +4,7 @@ import os
 import random
 
 import pytest
+from machine import Net
 from scenario import read_file, scenario, write_file
 
 from bitdustfs.cache.state import DEAD
@@ -106,6 +107,20 @@ async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
         await settle(vault)
         assert net.services[6].shelf.rows[net.key.vault_id].used < MIB // 2
         assert not any(row.state == DEAD for _, row in vault.state.blocks())
+
+
+@scenario
+async def test_promise_4_a_writer_gets_the_room_of_what_was_deleted(net, tmp_path):
+    net = Net(space=(256 + 24) * MIB // 4)
+    await net.create()
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for i in range(24):  # ten times what fits, deleted again and again
+            content = os.urandom(10 * MIB)
+            await write_file(vault, b"%d" % i, content)
+            await vault.publish()
+            assert await read_file(vault, b"%d" % i) == content
+            found = await vault.volume.lookup(ROOT_INODE, b"%d" % i)
+            await vault.content.truncate(found.inode, 0)
 
 
 @scenario
