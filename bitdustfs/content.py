@@ -8,7 +8,7 @@ after its last read. See docs/concurrency.md.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -50,6 +50,7 @@ class Content:
         self.sealing = trio.Lock()  #: held from appending extents until items refer to them
         self.on_dirty: Callable[[], None] = lambda: None
         self.on_write: Callable[[], None] = lambda: None
+        self.wait_for_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
     def size_of(self, inode: int, attributes: Inode) -> int:
         """The true size: a window knows better than the item."""
@@ -85,6 +86,7 @@ class Content:
         self.on_write()
         dirty = self.tally.dirty
         if dirty >= DIRTY_HARD:
+            await self.wait_for_room()
             await self.seal(full_only=False)
         elif dirty >= DIRTY_SOFT and not self.sealing.locked():
             await self.seal(full_only=True)

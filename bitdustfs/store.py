@@ -52,10 +52,29 @@ class _OpenBlock:
         self.entries: list[ExtentEntry] = []
         self.reported = 0  # entries that a batch already carries
         self.synced = 0  # bytes that are on disk
+        self.doubtful = False  # a sync failed: the kernel may have dropped what it could not write
 
     @property
     def full(self) -> bool:
         return self.length >= BLOCK_FILL or len(self.entries) >= BLOCK_EXTENTS_MAX - 1
+
+
+def _sync(block: _OpenBlock, entries: Sequence[ExtentEntry]) -> None:
+    """Brings a block to disk. After a failure, what was not synced is written again first.
+
+    A failed fdatasync leaves pages marked clean that never reached the disk, so that the next one
+    succeeds for nothing (Rebello et al., "Can applications recover from fsync failures?", 2020).
+    """
+    if block.doubtful:
+        for entry in entries:
+            if entry.offset >= block.synced:
+                sealed = os.pread(block.fd, entry.length, entry.offset)
+                if digest(sealed) != entry.hash:
+                    raise OSError(errno.EIO, "what was written to the cache cannot be read back")
+                os.pwrite(block.fd, sealed, entry.offset)
+    block.doubtful = True
+    os.fdatasync(block.fd)
+    block.doubtful = False
 
 
 class Store:
@@ -170,7 +189,7 @@ class Store:
         append(block.fd, [sealed], block.length)
         try:
             reach("block-close")
-            os.fdatasync(block.fd)
+            _sync(block, block.entries)
         except OSError as error:
             raise local_error(error) from error
         directory = Place(block.id, ordinal, block.length, len(sealed), digest(sealed))
@@ -223,7 +242,7 @@ class Store:
                 length = block.length
                 try:
                     reach("block-sync")
-                    os.fdatasync(block.fd)
+                    _sync(block, block.entries)
                 except OSError as error:
                     if error.errno != errno.EBADF:  # closed, hence synced, meanwhile
                         raise local_error(error) from error

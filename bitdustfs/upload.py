@@ -127,6 +127,11 @@ class Uploader:
                 await self._wake.wait()
                 self._wake = trio.Event()
 
+    async def progress(self) -> None:
+        """Returns when a block was tried."""
+        if self._rows:
+            await self._changed.wait()
+
     def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()

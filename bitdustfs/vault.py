@@ -34,7 +34,7 @@ from bitdustfs.reclaim import Parts, Reclaimer
 from bitdustfs.space import Space
 from bitdustfs.store import CACHE_LIMIT, Store
 from bitdustfs.tree import Tree
-from bitdustfs.units import MIB
+from bitdustfs.units import GIB, MIB
 from bitdustfs.upload import Uploader
 from bitdustfs.volume import Volume
 
@@ -46,6 +46,8 @@ PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
 PUBLISH_TICK = 2.0
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
 CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
+BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for suppliers
+BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
 RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
@@ -133,6 +135,16 @@ class OpenVault:
         if ballot is not None and not self.superseded.is_set():
             with trio.move_on_after(RELEASE_DEADLINE):
                 await self.register.release(ballot)
+
+    async def wait_for_room(self) -> None:
+        """Slows a writer down to the speed of uploads while far more waits here than the cache holds.
+
+        Not for long, and not at all while suppliers take nothing: then work piles up here.
+        """
+        if self.uploader is None or self.store.surplus() < BACKLOG:
+            return
+        with trio.move_on_after(BACKLOG_WAIT), self.uploader.hurrying():
+            await self.uploader.progress()
 
     async def give_back(self) -> None:
         """Gives deleted data's space back now: somebody has to wait for it."""
@@ -259,6 +271,7 @@ def _start_writing(
     vault.store.on_evict = uploader.evicted
     vault.uploader = uploader
     vault.content.on_write = uploader.wrote
+    vault.content.wait_for_room = vault.wait_for_room
     vault.publisher = Publisher(
         key, suite, writer, vault.volume.tree, vault.store, vault.state, vault.committer,
         uploader, vault.register,

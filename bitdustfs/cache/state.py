@@ -162,7 +162,7 @@ class State:
         """Commits one batch. Its block bytes must be on disk already (promise 3)."""
         sealed = self._sealer.seal(self._suite, 0, Kind.BATCH, encode(batch))
         with self._write(sync) as txn:
-            txn.put(_u64(batch.generation), sealed, db=self._journal, append=True)
+            txn.put(_u64(batch.generation), sealed, db=self._journal)
             for part in batch.parts:
                 self._grow(txn, part)
 
