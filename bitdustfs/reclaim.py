@@ -206,7 +206,10 @@ class Reclaimer:
             _, entries = await self._directory(block)
         except Unavailable as error:  # left half uploaded by a machine that died, or too few answer
             log.info("block %s cannot be looked into: %s", block.hex(), error)
-            self._alive.add(block)
+            if self._is_gone(block):
+                await self._.tree.run(_delete, use_key(block))
+            else:
+                self._alive.add(block)
             return
         async with self._.content.sealing:
             for at in range(0, len(entries), CHECK_STEP):
@@ -217,6 +220,13 @@ class Reclaimer:
                     return
             pending = 1 if self._.tree.batch else 0
             self._proven[block] = self._.committer.generation + pending
+
+    def _is_gone(self, block: bytes) -> bool:
+        """Whether an unused block was deleted by a machine that had no time to say so in the tree."""
+        assert self._uses is not None
+        use, lists = self._uses.get(block), self._.auditor.census
+        complete = len(lists.lists) == sum(g.n for g in self._.fetcher.family.groups)
+        return use is not None and not use.live and complete and not lists.holders(block)
 
     # -- deleting
 

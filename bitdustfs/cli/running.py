@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
+LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
 LOCK_WAIT = 180.0  #: seconds that a mount waits for this machine's previous one to finish
 HANDLERS_MAX = 20  # libfuse keeps a buffer of 1 MiB for each
 
@@ -198,6 +199,7 @@ class _Mounted:
                 return
             with trio.fail_after(LAST_PUBLISH):
                 await self._vault.publish()
+                await self._last_reclaim()
             if self._vault.uploader is not None:
                 with trio.move_on_after(LAST_COPIES):
                     await self._vault.uploader.try_all()
@@ -207,6 +209,15 @@ class _Mounted:
                 " it is kept on this machine and will be published by the next mount here"
             )
             log.warning(self._end_message)
+
+    async def _last_reclaim(self) -> None:
+        """Gives back what died since the last look; what that changes is published, too."""
+        vault = self._vault
+        if vault.reclaimer is not None and vault.publisher is not None:
+            with trio.move_on_after(LAST_RECLAIM):
+                await vault.reclaimer.step(compact=False)
+            if vault.publisher.due or vault.volume.tree.batch:
+                await vault.publish()
 
     async def _wait_watchers(self) -> None:
         """Lets those who wait for the end hear of it."""
