@@ -6,6 +6,7 @@ A name's entry lies at a cookie made from its keyed hash, so that readdir can go
 import errno
 import stat
 import time
+from typing import NamedTuple
 
 from bitdustfs.content import load_inode
 from bitdustfs.core.items import (
@@ -40,6 +41,14 @@ def now() -> Time:
 def split_time(nanoseconds: int) -> Time:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return (seconds, rest)
+
+
+class Renamed(NamedTuple):
+    """Inodes of a rename: what moved, what took its place (0: nothing), what lost its name (0)."""
+
+    moved: int
+    exchanged: int
+    victim: int
 
 
 class Names:
@@ -92,8 +101,8 @@ class Names:
         new_folder: int,
         new_name: bytes,
         flags: int,
-    ) -> int | None:
-        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE; the inode that lost its name."""
+    ) -> Renamed | None:
+        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE; None when nothing is to be done."""
         parents = {f: load_folder(tx, f) for f in (old_folder, new_folder)}
         old_cookie, old = self.entry(tx, old_folder, old_name)
         new_cookie, new = self.entry(tx, new_folder, new_name)
@@ -108,12 +117,13 @@ class Names:
         time_ = now()
         moved = load_inode(tx, old.inode)
         _check_loop(tx, old.inode, moved, new_folder)
-        victim = None
+        victim = exchanged = 0
         if new is not None:
             replaced = load_inode(tx, new.inode)
             if flags & RENAME_EXCHANGE:
                 _check_loop(tx, new.inode, replaced, old_folder)
                 _move(tx, new.inode, replaced, parents, new_folder, old_folder, time_)
+                exchanged = new.inode
             else:
                 _check_kinds(moved, replaced)
                 drop_name(tx, new.inode, replaced, parents[new_folder], time_)
@@ -129,7 +139,7 @@ class Names:
         for folder, parent in parents.items():
             touch(parent, time_)
             tx.put(inode_key(folder), encode_item(parent))
-        return victim
+        return Renamed(old.inode, exchanged, victim)
 
 
 def _check_loop(tx: Transaction, inode: int, moved: Inode, target: int) -> None:

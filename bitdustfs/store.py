@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -50,6 +50,7 @@ class _OpenBlock:
         self.id, self.fd, self.meta, self.sealer = block, fd, meta, sealer
         self.length = 0
         self.entries: list[ExtentEntry] = []
+        self.hints: dict[int, InodeHint] = {}
         self.reported = 0  # entries that a batch already carries
         self.synced = 0  # bytes that are on disk
         self.doubtful = False  # a sync failed: the kernel may have dropped what it could not write
@@ -78,7 +79,7 @@ def _sync(block: _OpenBlock, entries: Sequence[ExtentEntry]) -> None:
 
 
 class Store:
-    """The extents of one vault on this machine. `hints` tells paths and attributes for directories."""
+    """The extents of one vault on this machine. `describe` tells of inodes for blocks' directories."""
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Store:
         self._suite, self._cache_limit = suite, cache_limit
         self.fetcher, self.family = fetcher, family
         self.birth_seq = 1
-        self.hints: Callable[[set[int]], list[InodeHint]] = lambda inodes: []
+        self.describe: Callable[[int], InodeHint | None] = lambda inode: None
         self.on_closed: Callable[[bytes], None] = lambda block: None
         self.on_evict: Callable[[bytes, BlockRow], bool] = lambda block, row: True
         self._open: dict[bool, _OpenBlock] = {}
@@ -112,12 +113,16 @@ class Store:
         Raises DiskFull or LocalError; then none of the pieces exists.
         """
         async with self._appending:
-            places, closed = await trio.to_thread.run_sync(self._append, meta, pieces)
+            described = map(self.describe, {piece.inode for piece in pieces if piece.inode})
+            hints = {hint.inode: hint for hint in described if hint is not None}
+            places, closed = await trio.to_thread.run_sync(self._append, meta, pieces, hints)
         for block in closed:
             self.on_closed(block)
         return places
 
-    def _append(self, meta: bool, pieces: Sequence[Piece]) -> tuple[list[Place], list[bytes]]:
+    def _append(
+        self, meta: bool, pieces: Sequence[Piece], hints: Mapping[int, InodeHint]
+    ) -> tuple[list[Place], list[bytes]]:
         places: list[Place] = []
         closed: list[bytes] = []
         at = 0
@@ -129,7 +134,9 @@ class Store:
                 block = None
             if block is None:
                 block = self._create(meta)
-            at = self._fill(block, pieces, at, places)
+            first, at = at, self._fill(block, pieces, at, places)
+            inodes = {piece.inode for piece in pieces[first:at]}
+            block.hints.update((i, hints[i]) for i in inodes if i in hints)
         return places, closed
 
     def _fill(
@@ -182,8 +189,7 @@ class Store:
 
     def _close(self, block: _OpenBlock) -> None:
         """Appends the directory, syncs, and records the block as closed."""
-        hints = self.hints({e.inode for e in block.entries if e.inode})
-        plain = encode_directory(block.entries, hints)
+        plain = encode_directory(block.entries, list(block.hints.values()))
         ordinal = len(block.entries)
         sealed = block.sealer.seal(self._suite, ordinal, Kind.DIRECTORY, plain)
         append(block.fd, [sealed], block.length)

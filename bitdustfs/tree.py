@@ -176,6 +176,13 @@ class Tree:
         """A commit failed: its changes go under those made since."""
         self.batch = {**batch, **self.batch}
 
+    def glance(self, key: bytes) -> bytes | None:
+        """The value at `key` if it is in memory."""
+        try:
+            return self.peek(key, {})
+        except _Missing:
+            return None
+
     def shadow(self) -> "Tree":
         """The tree as it is now, to be read at leisure while this one goes on."""
         copy = Tree(self._store, self.base)

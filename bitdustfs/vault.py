@@ -245,6 +245,7 @@ async def _assemble(
     for batch in state.batches(checkpoint.generation if checkpoint else 0):
         tree.overlay.update(dict(batch.changes))
     store.birth_seq = known.root.seq + 1
+    store.describe = volume.describe
     committer = Committer(tree, content, store, state)
     return OpenVault(
         volume, content, committer, store, fetcher, state, register, known, space,

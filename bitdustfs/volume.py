@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bitdustfs.content import Content, load_counters, load_inode
+from bitdustfs.core.block import InodeHint
 from bitdustfs.core.items import (
     COOKIE_FIRST,
     COUNTERS_KEY,
@@ -41,6 +42,7 @@ from bitdustfs.tree import Transaction, Tree
 from bitdustfs.units import SYMLINK_MAX
 from bitdustfs.usage import count
 
+PATH_DEPTH = 256  #: folders in a path that block directories tell
 LINK_MAX = 65_000
 PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most
 
@@ -86,6 +88,7 @@ class Volume:
         self.tree, self.content, self._space = tree, content, space
         self._names = Names(name_key)
         self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
+        self._where: dict[int, tuple[int, bytes]] = {}  # inode -> folder and name it was seen by
 
     async def make_root(self, caller: Caller) -> None:
         """The first folder of a new vault."""
@@ -127,7 +130,7 @@ class Volume:
 
         found = await self.tree.run(find)
         if found is not None:
-            self.hold(found.inode)
+            self.hold(found.inode, folder, name)
         return found
 
     async def readdir(self, folder: int, after: int, limit: int) -> list[Listed]:
@@ -220,7 +223,7 @@ class Volume:
             return Found(inode, made)
 
         found = await self.tree.run(make)
-        self.hold(found.inode)
+        self.hold(found.inode, folder, name)
         return found
 
     async def link(self, inode: int, folder: int, name: bytes) -> Found:
@@ -248,7 +251,7 @@ class Volume:
             return self._found(inode, attributes)
 
         found = await self.tree.run(make)
-        self.hold(inode)
+        self.hold(inode, folder, name)
         return found
 
     # -- removing
@@ -269,11 +272,17 @@ class Volume:
         """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE."""
         if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
             raise FsError(errno.EINVAL)
-        victim = await self.tree.run(
+        renamed = await self.tree.run(
             self._names.rename, old_folder, old_name, new_folder, new_name, flags
         )
-        if victim is not None:
-            await self._purge_if_free(victim)
+        if renamed is None:
+            return
+        if renamed.moved in self._where:
+            self._where[renamed.moved] = (new_folder, new_name)
+        if renamed.exchanged in self._where:
+            self._where[renamed.exchanged] = (old_folder, old_name)
+        if renamed.victim:
+            await self._purge_if_free(renamed.victim)
 
     # -- attributes
 
@@ -301,9 +310,31 @@ class Volume:
 
     # -- life of inodes
 
-    def hold(self, inode: int) -> None:
-        """The kernel learned of the inode once more."""
+    def hold(self, inode: int, folder: int, name: bytes) -> None:
+        """The kernel learned of the inode once more, by this name."""
         self._held[inode] = self._held.get(inode, 0) + 1
+        if name not in (b".", b".."):
+            self._where[inode] = (folder, name)
+
+    def describe(self, inode: int) -> InodeHint | None:
+        """Path and attributes of an inode for block directories, as far as they are in memory."""
+        raw = self.tree.glance(inode_key(inode))
+        if raw is None:
+            return None
+        made = decode_inode(raw)
+        size = self.content.size_of(inode, made)
+        mtime = made.mtime[0] * 1_000_000_000 + made.mtime[1]
+        return InodeHint(inode, self._path(inode), made.mode, size, mtime)
+
+    def _path(self, inode: int) -> bytes:
+        """The inode's path from the root, or b"" when it is not known."""
+        parts: list[bytes] = []
+        while inode != ROOT_INODE:
+            if inode not in self._where or len(parts) > PATH_DEPTH:
+                return b""
+            inode, name = self._where[inode]
+            parts.append(name)
+        return b"/".join(reversed(parts))
 
     async def forget(self, inode: int, count: int) -> None:
         """The kernel forgot `count` look-ups; an orphan nobody knows any more is purged."""
@@ -312,6 +343,7 @@ class Volume:
             self._held[inode] = left
             return
         self._held.pop(inode, None)
+        self._where.pop(inode, None)
         await self._purge_if_free(inode)
 
     async def _purge_if_free(self, inode: int) -> None:
