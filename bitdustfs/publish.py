@@ -64,12 +64,12 @@ def open_root_content_untrusted(key: VaultKey, root: Root) -> RootContent:
 
 def first_root(key: VaultKey, suite: Suite, ballot: Ballot, family: bytes) -> bytes:
     """The signed root of an empty vault, seq 1."""
-    return _sign_root(
+    return sign_root(
         key, suite, ballot, 1, bytes(16), family, RootContent(None, (), key.name_key, 0, 0)
     )
 
 
-def _sign_root(
+def sign_root(
     key: VaultKey,
     suite: Suite,
     ballot: Ballot,
@@ -78,6 +78,7 @@ def _sign_root(
     family: bytes,
     content: RootContent,
 ) -> bytes:
+    """A signed root with a new uid."""
     uid = urandom(16)
     named = open_family_untrusted(family, key.vault_id)
     sealed = seal_root_content(key, suite, uid, content)
@@ -252,7 +253,7 @@ class Publisher:
         previous = open_root_untrusted(published.root, self._key.vault_id)
         checkpoint = self._state.checkpoint()
         content = RootContent(self._tree.base, journal, self._key.name_key, generation, 0)
-        root = _sign_root(
+        root = sign_root(
             self._key, self._suite, self._ballot(), previous.seq + 1, previous.uid,
             published.family, content,
         )  # fmt: skip

@@ -212,6 +212,8 @@ class Store:
         async with self._appending:
             blocks = [b for b in self._open.values() if b.entries]
             for block in blocks:
+                told_last = map(self.describe, list(block.hints))
+                block.hints.update((h.inode, h) for h in told_last if h is not None)
                 await trio.to_thread.run_sync(self._close, block)
         for block in blocks:
             self.on_closed(block.id)

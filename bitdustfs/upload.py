@@ -34,6 +34,7 @@ HOLD_MAX = 15.0  #: seconds that a busy writer may hold uploading back
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) that end the hold
 REPAIR_EVERY = 15.0  #: seconds between looks for suppliers that are back
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
+RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
 
 
 class Uploader:
@@ -57,7 +58,7 @@ class Uploader:
         self._wake = trio.Event()
         self._changed = trio.Event()
         self._hurry = 0
-        self._rounds = 0
+        self.rounds = 0
         self._last_write = -QUIET
         self.failure: BitdustError | None = None
         space.pending = sum(row.length for row in self._rows.values() if not _enough(row))
@@ -89,10 +90,10 @@ class Uploader:
         Raises Superseded when suppliers refuse this writer, LocalError when a block cannot be read.
         """
         wanted = set(blocks)
+        self.kick()  # once: after that, failures are retried in their own time
         while any(b in wanted for b in self.waiting()):
             if self.failure is not None:
                 raise self.failure
-            self.kick()
             await self._changed.wait()
 
     def stop(self, why: Superseded) -> None:
@@ -138,9 +139,9 @@ class Uploader:
 
     async def try_all(self) -> None:
         """Returns when nothing is owed, or each owed position was tried once more."""
-        enough = self._rounds + 2  # the round under way may have passed a block already
+        enough = self.rounds + 2  # the round under way may have passed a block already
         with self.hurrying():
-            while self._rows and self._rounds < enough and self._ballot() is not None:
+            while self._rows and self.rounds < enough and self._ballot() is not None:
                 self.kick()
                 await self._changed.wait()
 
@@ -154,10 +155,11 @@ class Uploader:
                 await self._wait_for_quiet()
                 before = self._owed_positions()
                 await self._round(nursery, limiter)
-                self._rounds += 1
+                self.rounds += 1
                 self._notify()
                 progress = self._owed_positions() < before
-                pause = RETRY_FIRST if progress else min(pause * 2, RETRY_MAX)
+                longest = RETRY_HURRY if self._hurry else RETRY_MAX
+                pause = RETRY_FIRST if progress else min(pause * 2, longest)
                 with trio.move_on_after(pause if self._rows else float("inf")):
                     await self._wake.wait()
 

@@ -61,6 +61,7 @@ class Settings:
     take_over: bool = False
     publish_every: float = PUBLISH_EVERY
     publish_tick: float = PUBLISH_TICK
+    reclaims: bool = True  #: whether dead blocks are deleted
     cache_limit: int = CACHE_LIMIT  #: bytes kept on this disk, what is not yet safe excepted
 
 
@@ -287,7 +288,8 @@ def _start_writing(
     )  # fmt: skip
     vault.reclaimer = Reclaimer(parts)
     vault.space.give_back = vault.give_back
-    nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
+    if settings.reclaims:
+        nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
     vault.auditor.acknowledged = uploader.acknowledged
     vault.auditor.on_lost = uploader.lost
     nursery.start_soon(vault.aside, "auditing", vault.auditor.run)

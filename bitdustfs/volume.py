@@ -86,7 +86,7 @@ class Volume:
 
     def __init__(self, tree: Tree, content: Content, name_key: bytes, space: Space) -> None:
         self.tree, self.content, self._space = tree, content, space
-        self._names = Names(name_key)
+        self.names = Names(name_key)
         self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
         self._where: dict[int, tuple[int, bytes]] = {}  # inode -> folder and name it was seen by
 
@@ -122,7 +122,7 @@ class Volume:
             elif name == b".":
                 target = folder
             else:
-                entry = self._names.entry(tx, folder, name)[1]
+                entry = self.names.entry(tx, folder, name)[1]
                 if entry is None:
                     return None
                 target = entry.inode
@@ -185,7 +185,7 @@ class Volume:
             parent = load_folder(tx, folder)
             if parent.nlink == 0:
                 raise FsError(errno.ENOENT)
-            cookie, entry = self._names.entry(tx, folder, name)
+            cookie, entry = self.names.entry(tx, folder, name)
             if entry is not None:
                 raise FsError(errno.EEXIST)
             counters = load_counters(tx)
@@ -232,7 +232,7 @@ class Volume:
 
         def make(tx: Transaction) -> Found:
             parent, attributes = load_folder(tx, folder), load_inode(tx, inode)
-            cookie, entry = self._names.entry(tx, folder, name)
+            cookie, entry = self.names.entry(tx, folder, name)
             if entry is not None:
                 raise FsError(errno.EEXIST)
             if stat.S_ISDIR(attributes.mode):
@@ -263,7 +263,7 @@ class Volume:
         await self._remove(folder, name, is_folder=True)
 
     async def _remove(self, folder: int, name: bytes, is_folder: bool) -> None:
-        inode = await self.tree.run(self._names.remove, folder, name, is_folder)
+        inode = await self.tree.run(self.names.remove, folder, name, is_folder)
         await self._purge_if_free(inode)
 
     async def rename(
@@ -273,7 +273,7 @@ class Volume:
         if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
             raise FsError(errno.EINVAL)
         renamed = await self.tree.run(
-            self._names.rename, old_folder, old_name, new_folder, new_name, flags
+            self.names.rename, old_folder, old_name, new_folder, new_name, flags
         )
         if renamed is None:
             return

@@ -52,11 +52,11 @@ class Net:
         await register.release(ballot)
 
     @asynccontextmanager
-    async def mount(self, home, machine=b"m" * 16, make_root=False, **settings):
+    async def mount(self, home, machine=b"m" * 16, make_root=False, sessions=None, **settings):
         folder = open_state_folder(home, self.key.vault_id, machine)
         try:
             async with open_vault(
-                folder, self.key, Suite.AEGIS256, self.sessions(), Settings(**settings)
+                folder, self.key, Suite.AEGIS256, sessions or self.sessions(), Settings(**settings)
             ) as vault:
                 if make_root:
                     await vault.volume.make_root(CALLER)

@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from bitdustfs import config, keyfile
+from bitdustfs.cli import recover
 from bitdustfs.cli.connect import check_address, owner_credentials, remember_addresses
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import announce_vault, find_suppliers, joined
@@ -51,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
     create.set_defaults(run=run_create)
+    text = "a tree again, from blocks alone, when all roots are lost"
+    recover.add_arguments(verbs.add_parser("recover", help=text))
 
 
 def run_create(args: argparse.Namespace) -> int:

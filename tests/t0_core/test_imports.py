@@ -23,7 +23,7 @@ ROWS = [
     {"reclaim"},
     {"opening"},
     {"vault"},
-    {"xattrs", "verify"},
+    {"xattrs", "verify", "recover"},
     {"fuse"},
     {"cli"},
 ]

@@ -1,0 +1,127 @@
+"""When all roots are lost: the tree from its index, or from data blocks alone."""
+
+import os
+import stat
+
+import pytest
+from machine import CALLER
+from scenario import photos, read_file, scenario, write_file
+
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.core.records import RootContent, open_header_untrusted
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import Unavailable, UsageError
+from bitdustfs.net.shelf import VaultRow
+from bitdustfs.recover import build_tree, find_index, look, new_root
+from bitdustfs.units import MIB
+from bitdustfs.verify import verify
+
+
+async def silent(what, done, total):
+    """Nobody watches."""
+
+
+def lose_roots(net):
+    for service in net.services:
+        rows = service.shelf.rows
+        row = rows[net.key.vault_id]
+        rows[net.key.vault_id] = VaultRow(row.space, row.until, row.used, row.fragments)
+
+
+def lose_metadata(net):
+    for service in net.services:
+        kept = service.shelf.kept
+        for name, (header, *_) in list(kept.items()):
+            if open_header_untrusted(header, net.key.vault_id).k != net.k:
+                del kept[name]
+
+
+async def recover(net, folder):
+    found = await look(net.key, net.suppliers, False, lambda text: None)
+    content = await find_index(net.key, found)
+    suite = Suite.AEGIS256
+    if content is not None:
+        await new_root(net.key, suite, found, content)
+        return None, found.suppliers
+    await new_root(net.key, suite, found, RootContent(None, (), net.key.name_key, 0, 0))
+    options = {"take_over": True, "reclaims": False, "sessions": found.suppliers}
+    async with net.mount(folder, machine=b"r" * 16, **options) as vault:
+        outcome = await build_tree(vault, found)
+        await vault.publish()
+    return outcome, found.suppliers
+
+
+@pytest.mark.parametrize("checkpoints", [0, 1, 2])
+def test_lost_roots_alone_lose_nothing(tmp_path, checkpoints):
+    @scenario
+    async def run(net, folder):
+        files = {**photos(), b"small": b"inline", b"empty": b""}
+        async with net.mount(folder / "one", make_root=True) as vault:
+            for number in range(checkpoints + 1):
+                for name, content in files.items():
+                    await write_file(vault, b"%d %s" % (number, name), content)
+                if number < checkpoints:
+                    generation = await vault.committer.commit(sync=True, freeze=True)
+                    await vault.publisher._checkpoint(generation)
+                await vault.publish()
+                await vault.volume.unlink(ROOT_INODE, b"%d small" % number)
+                await vault.publish()
+            await vault.uploader.try_all()
+        with pytest.raises(UsageError, match="still know a root"):
+            await recover(net, folder / "two")
+        lose_roots(net)
+        with pytest.raises(Unavailable):
+            async with net.mount(folder / "three", machine=b"n" * 16):
+                pass
+        for supplier in net.suppliers[:3]:
+            supplier.break_()
+        outcome, sessions = await recover(net, folder / "two")
+        assert outcome is None
+        options = {"take_over": True, "sessions": sessions}
+        async with net.mount(folder / "three", machine=b"n" * 16, **options) as vault:
+            for number in range(checkpoints + 1):
+                assert await vault.volume.lookup(ROOT_INODE, b"%d small" % number) is None
+                for name, content in files.items():
+                    if name != b"small":
+                        assert await read_file(vault, b"%d %s" % (number, name)) == content
+            assert (await verify(vault, True, 0.0, silent)).faults == []
+
+    run(tmp_path)
+
+
+@scenario
+async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path):
+    files = {**photos(), b"rewritten": os.urandom(2 * MIB)}
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        mode = stat.S_IFDIR | 0o755
+        album = await vault.volume.create(ROOT_INODE, b"album", mode, CALLER)
+        summer = await vault.volume.create(album.inode, b"summer", mode, CALLER)
+        await write_file(vault, b"rewritten", os.urandom(3 * MIB), summer.inode)
+        await vault.publish()
+        for name, content in files.items():
+            inode = await write_file(vault, name, content, summer.inode)
+            await vault.content.truncate(inode, len(content))
+        await vault.volume.rename(summer.inode, b"photo 0.jpg", ROOT_INODE, b"best.jpg", 0)
+        inode = await write_file(vault, b"best.jpg", b"touched again", offset=1000)
+        await vault.content.seal(full_only=False)
+        await vault.publish()
+        best = await read_file(vault, b"best.jpg")
+        await vault.uploader.try_all()
+    lose_roots(net)
+    lose_metadata(net)
+    for supplier in net.suppliers[5:]:
+        supplier.break_()
+    outcome, sessions = await recover(net, tmp_path / "two")
+    assert outcome is not None and outcome.files == len(files) and not outcome.unreadable
+    for supplier in net.suppliers:
+        supplier.heal()
+    options = {"take_over": True, "sessions": sessions}
+    async with net.mount(tmp_path / "three", machine=b"n" * 16, **options) as vault:
+        album = await vault.volume.lookup(ROOT_INODE, b"album")
+        summer = await vault.volume.lookup(album.inode, b"summer")
+        for name in (b"photo 1.jpg", b"photo 2.jpg", b"rewritten"):
+            assert await read_file(vault, name, summer.inode) == files[name]
+        assert await read_file(vault, b"best.jpg") == best
+        assert (await verify(vault, True, 0.0, silent)).faults == []
+        await write_file(vault, b"new", b"and it goes on" * 1000)
+        await vault.publish()
