@@ -39,7 +39,9 @@ def test_promise_2_an_acknowledged_fragment_survives_kill_9_of_its_supplier(worl
     assert "nothing is wrong" in world.run("verify", world.mountpoint).stdout
 
 
-@pytest.mark.parametrize("point", ["shelf-write", "shelf-sync", "shelf-rename", "shelf-index"])
+@pytest.mark.parametrize(
+    "point", ["shelf-write", "shelf-sync", "shelf-rename", "shelf-index", "shelf-register"]
+)
 def test_promise_9_suppliers_killed_while_they_store_lose_nothing_acknowledged(world, point):
     for number in range(2):
         world.stop_supplier(number)
