@@ -7,7 +7,7 @@ the signed header, so a liar is named and left out. Everything ends by a total d
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import trio
@@ -18,7 +18,7 @@ from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import BlockHeader, Family, Place, open_header_untrusted
 from bitdustfs.core.spans import Piece, locate, slice_length, widen
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.net.supplier import Connect, Supplier
 from bitdustfs.units import KIB
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,22 @@ class Health:
 class Fetcher:
     """Reads from the suppliers of a family. `suppliers` maps node key to its session."""
 
-    def __init__(self, family: Family, suppliers: Mapping[bytes, Supplier]) -> None:
-        self.family, self.suppliers = family, suppliers
-        self.health = {node: Health() for node in suppliers}
+    def __init__(self, family: Family, connect: Connect) -> None:
+        self._connect = connect
+        self.suppliers: dict[bytes, Supplier] = {}
+        self.health: dict[bytes, Health] = {}
+        self.move(family)
         self._headers: OrderedDict[bytes, BlockHeader] = OrderedDict()
         self._leaves: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+
+    def move(self, family: Family) -> None:
+        """From now on the suppliers are those of `family`. What is known of others stays."""
+        self.family = family
+        for group in family.groups:
+            for member in group.members:
+                if member.node not in self.suppliers:
+                    self.suppliers[member.node] = self._connect(member)
+                    self.health[member.node] = Health()
 
     async def fetch(self, place: Place) -> bytes:
         """The sealed bytes at `place`, matching its hash; or Unavailable."""

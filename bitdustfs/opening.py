@@ -7,7 +7,6 @@ nothing is claimed, and what this machine recorded stays as it is.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bitdustfs.cache.state import Batch, Checkpoint, Published, State
@@ -16,7 +15,7 @@ from bitdustfs.core.placement import majority
 from bitdustfs.core.records import Ballot, open_root_untrusted, root_records
 from bitdustfs.errors import Unavailable
 from bitdustfs.net.register import Known, RootRegister, View
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.net.supplier import Connect
 from bitdustfs.publish import load_journal, open_root_content_untrusted, repropose
 from bitdustfs.store import Store
 
@@ -36,8 +35,9 @@ class Opening:
 
 async def claim(
     key: VaultKey,
-    suppliers: Mapping[bytes, Supplier],
+    connect: Connect,
     register: RootRegister,
+    epoch: int,
     machine: bytes,
     state: State,
     *,
@@ -46,12 +46,11 @@ async def claim(
 ) -> Opening:
     """The best root, claimed for writing where nothing speaks against it.
 
-    Raises LeaseHeld, Superseded or Unavailable.
+    `epoch`: of the family that the register's voters are. Raises LeaseHeld, Superseded or Unavailable.
     """
-    view = await register.read()
+    view = await _follow(register, connect, epoch)
     known = _best(view)
     found = known.root.order
-    register.voters = {m.node: suppliers[m.node] for m in known.family.voters}
     message = _too_few(view) or _rollback(known, state) or _diverged(known, state)
     if read_only or message:
         return Opening(known, None, message, found)
@@ -66,10 +65,24 @@ async def claim(
         return Opening(newest, None, message, newest.root.order)
     raw = repropose(key, newest.root, ballot)
     await register.accept(raw, newest.raw_family)
+    register.former = {}
     root = open_root_untrusted(raw, key.vault_id)
     return Opening(
         replace(newest, root=root, raw=raw, confirmed=True), ballot, "", newest.root.order
     )
+
+
+async def _follow(register: RootRegister, connect: Connect, epoch: int) -> View:
+    """What the voters of the newest family hold; leaves these voters in the register."""
+    while True:
+        view = await register.read()
+        known = _best(view)
+        if known.family.epoch == epoch and (view.former is None or register.former):
+            return view
+        epoch = known.family.epoch
+        register.voters = {m.node: connect(m) for m in known.family.voters}
+        former = view.former.voters if view.former else ()
+        register.former = {m.node: connect(m) for m in former}
 
 
 def _best(view: View) -> Known:

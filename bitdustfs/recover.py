@@ -102,6 +102,10 @@ class Found:
     hints: dict[int, tuple[tuple[int, int], InodeHint]] = field(default_factory=dict)
     unreadable: int = 0
 
+    def connect(self, member: Member) -> Supplier:
+        """The session with a member of the family found."""
+        return self.suppliers[member.node]
+
 
 @dataclass
 class Recovered:
@@ -209,7 +213,7 @@ async def _family(
 
 
 async def _open_directories(key: VaultKey, found: Found, say: Say) -> None:
-    fetcher = Fetcher(found.family, found.suppliers)
+    fetcher = Fetcher(found.family, found.connect)
     own = key.capability()
     for number, (block, header) in enumerate(sorted(found.headers.items())):
         if number % 100 == 0:
@@ -251,7 +255,7 @@ async def find_index(key: VaultKey, found: Found) -> RootContent | None:
 
 
 async def _is_whole(key: VaultKey, found: Found, index: Place) -> bool:
-    fetcher = Fetcher(found.family, found.suppliers)
+    fetcher = Fetcher(found.family, found.connect)
     own = key.capability()
 
     async def read(place: Place, kind: Kind) -> bytes:

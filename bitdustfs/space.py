@@ -7,14 +7,14 @@ Data beyond either is refused with ENOSPC before it is taken (promise 4); delete
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from bitdustfs.core.placement import acknowledgements_needed, capacity, slop
 from bitdustfs.core.records import Family, Member
 from bitdustfs.errors import NoSpace, PeerError
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.fetch import Fetcher
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +26,28 @@ USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
 class Space:
     """The space of one vault. `pending` bytes wait here for suppliers; the uploader keeps it true."""
 
-    def __init__(self, family: Family, suppliers: Mapping[bytes, Supplier]) -> None:
-        self._family, self._suppliers = family, suppliers
-        self.capacity = capacity(family)
-        self.reserve = sum(slop(g.k, min(m.space for m in g.members)) for g in family.groups)
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
         self.pending = 0
         self._giving = trio.Lock()
         self._gave = -GIVE_BACK_EVERY
         self.give_back: Callable[[], Awaitable[None]] = self.refresh
+
+    @property
+    def _family(self) -> Family:
+        return self._fetcher.family
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of content that the contracts hold."""
+        return capacity(self._family)
+
+    @property
+    def reserve(self) -> int:
+        """Bytes of it that are kept free."""
+        return sum(slop(g.k, min(m.space for m in g.members)) for g in self._family.groups)
 
     def _room(self, member: Member) -> int:
         told = self._free.get(member.node, member.space)
@@ -104,7 +116,7 @@ class Space:
         async def ask(node: bytes) -> None:
             before = self._placed.get(node, 0)
             try:
-                usage = await self._suppliers[node].usage()
+                usage = await self._fetcher.suppliers[node].usage()
             except PeerError as error:
                 log.debug("%s tells no usage: %s", node.hex()[:12], error)
                 return

@@ -7,7 +7,7 @@ give space back, evict.
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +21,12 @@ from bitdustfs.cache.state import State
 from bitdustfs.commit import Committer
 from bitdustfs.content import Content
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, root_records
+from bitdustfs.core.records import Ballot, Family, root_records
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import LocalError, Superseded, Unavailable
 from bitdustfs.fetch import Fetcher
 from bitdustfs.net.register import Known, RootRegister
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.net.supplier import Connect
 from bitdustfs.opening import Opening, claim, settle
 from bitdustfs.publish import Publisher
 from bitdustfs.rebuild.audit import Auditor
@@ -193,10 +193,11 @@ async def open_vault(
     folder: OwnedFolder,
     key: VaultKey,
     suite: Suite,
-    suppliers: Mapping[bytes, Supplier],
+    family: Family,
+    connect: Connect,
     settings: Settings,
 ) -> AsyncIterator[OpenVault]:
-    """Opens the vault whose voters are among `suppliers` (node key -> session).
+    """Opens the vault that was kept by `family` when it was last heard of.
 
     Raises LeaseHeld, Unavailable, LocalError. On leaving: commits; publishing is the caller's.
     """
@@ -204,13 +205,13 @@ async def open_vault(
     state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
     files = BlockFiles(folder.path)
     try:
-        register = RootRegister(key.vault_id, suppliers)
+        register = RootRegister(key.vault_id, {m.node: connect(m) for m in family.voters})
         opening = await claim(
-            key, suppliers, register, machine, state,
+            key, connect, register, family.epoch, machine, state,
             read_only=settings.read_only, take_over=settings.take_over,
         )  # fmt: skip
         known = opening.known
-        fetcher = Fetcher(known.family, suppliers)
+        fetcher = Fetcher(known.family, connect)
         store = Store(
             key.capability(), state, files, fetcher, known.family, suite, settings.cache_limit
         )
@@ -240,7 +241,7 @@ async def _assemble(
     known = opening.known
     checkpoint = state.checkpoint()
     tree = Tree(store, checkpoint.index if checkpoint else None)
-    space = Space(known.family, register.voters)
+    space = Space(fetcher)
     content = Content(tree, store, space)
     volume = Volume(tree, content, key.name_key, space)
     for batch in state.batches(checkpoint.generation if checkpoint else 0):

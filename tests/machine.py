@@ -7,7 +7,15 @@ from family import KEY
 from nacl.signing import SigningKey
 
 from bitdustfs.core.placement import metadata_k
-from bitdustfs.core.records import Ballot, Family, Features, Group, Member, seal_record
+from bitdustfs.core.records import (
+    Ballot,
+    Family,
+    Features,
+    Group,
+    Member,
+    open_family_untrusted,
+    seal_record,
+)
 from bitdustfs.core.sealing import Suite
 from bitdustfs.net.memory import MemorySupplier
 from bitdustfs.net.register import RootRegister
@@ -32,6 +40,13 @@ class Net:
         self.suppliers = [MemorySupplier(s, key.vault_id) for s in self.services]
         self.k, self.space = k, space
 
+    @property
+    def family(self):
+        """The family as some supplier knows it."""
+        rows = [s.shelf.vault(self.key.vault_id) for s in self.services]
+        raw = next(row.family for row in rows if row is not None and row.family)
+        return open_family_untrusted(raw, self.key.vault_id)
+
     def sessions(self):
         return {s.node: s for s in self.suppliers}
 
@@ -52,11 +67,18 @@ class Net:
         await register.release(ballot)
 
     @asynccontextmanager
-    async def mount(self, home, machine=b"m" * 16, make_root=False, sessions=None, **settings):
+    async def mount(
+        self, home, machine=b"m" * 16, make_root=False, sessions=None, family=None, **settings
+    ):
         folder = open_state_folder(home, self.key.vault_id, machine)
         try:
             async with open_vault(
-                folder, self.key, Suite.AEGIS256, sessions or self.sessions(), Settings(**settings)
+                folder,
+                self.key,
+                Suite.AEGIS256,
+                family or self.family,
+                lambda member: (sessions or self.sessions())[member.node],
+                Settings(**settings),
             ) as vault:
                 if make_root:
                     await vault.volume.make_root(CALLER)

@@ -13,10 +13,11 @@ from bitdustfs.cache.folder import write_durably
 from bitdustfs.cli.discover import find_family_addresses, joined
 from bitdustfs.config import peers_path
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Family
+from bitdustfs.core.records import Family, Member
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.register import Known, check_current_untrusted
+from bitdustfs.net.supplier import Connect
 from bitdustfs.net.tls import make_context
 
 
@@ -96,12 +97,15 @@ async def _ask_members(
     return best
 
 
-def sessions(
-    family: Family, credentials: Credentials, nursery: trio.Nursery
-) -> dict[bytes, PeerSupplier]:
-    """Sessions with every member, opened when first used."""
-    return {
-        member.node: PeerSupplier(member.node, member.addresses, credentials, nursery)
-        for group in family.groups
-        for member in group.members
-    }
+def connector(credentials: Credentials, nursery: trio.Nursery) -> Connect:
+    """Sessions with members of families, one each, opened when first used."""
+    sessions: dict[bytes, PeerSupplier] = {}
+
+    def connect(member: Member) -> PeerSupplier:
+        if member.node not in sessions:
+            sessions[member.node] = PeerSupplier(
+                member.node, member.addresses, credentials, nursery
+            )
+        return sessions[member.node]
+
+    return connect

@@ -88,7 +88,12 @@ async def _rebuild(key: VaultKey, suppliers: list[PeerSupplier], over_root: bool
     folder = open_state_folder(scratch, key.vault_id, config.machine_id())
     try:
         async with open_vault(
-            folder, key, suite(), found.suppliers, Settings(take_over=True, reclaims=False)
+            folder,
+            key,
+            suite(),
+            found.family,
+            found.connect,
+            Settings(take_over=True, reclaims=False),
         ) as vault:
             outcome = await build_tree(vault, found)
             await vault.publish()

@@ -16,11 +16,11 @@ import trio
 from bitdustfs import config
 from bitdustfs.cli import control
 from bitdustfs.cli.connect import (
+    connector,
     find_family,
     known_addresses,
     owner_credentials,
     remember_addresses,
-    sessions,
 )
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
@@ -65,11 +65,11 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[str],
             credentials = owner_credentials(key)
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
             known = await find_family(key, addresses, credentials, network)
-            suppliers = sessions(known.family, credentials, network)
+            connect = connector(credentials, network)
             settings = Settings(options.read_only, options.take_over)
             if options.cache is not None:
                 settings.cache_limit = options.cache
-            async with open_vault(folder, key, suite(), suppliers, settings) as vault:
+            async with open_vault(folder, key, suite(), known.family, connect, settings) as vault:
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
                 if not vault.read_only:

@@ -1,7 +1,7 @@
 """The owner's side of the root register: prepare, accept and read at a majority of voters."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -45,7 +45,10 @@ class Known:
 
 @dataclass(frozen=True)
 class View:
-    """What the voters said: how many answered, what is best, how many hold just that."""
+    """What the voters said: how many answered, what is best, how many hold just that.
+
+    `former`: the family before the best root's, if it is not certain that its majority agreed.
+    """
 
     answers: int
     voters: int
@@ -53,10 +56,8 @@ class View:
     holders: int
     promised: Ballot | None
     refusals: tuple[Refused, ...]
-
-    @property
-    def majority(self) -> bool:
-        return self.answers >= majority(self.voters)
+    majority: bool
+    former: Family | None
 
 
 def check_current_untrusted(vault: bytes, current: CurrentIs) -> Known | None:
@@ -70,54 +71,80 @@ def check_current_untrusted(vault: bytes, current: CurrentIs) -> Known | None:
     return Known(root, current.root, family, current.family)
 
 
+def _former(best: Known, seen: list[Known], holding: list[bytes]) -> Family | None:
+    """The family one epoch before the best root's, unless its majority is known to hold that root."""
+    for known in seen:
+        if known.family.epoch == best.family.epoch - 1:
+            voters = {member.node for member in known.family.voters}
+            if len(voters & set(holding)) < majority(len(voters)):
+                return known.family
+    return None
+
+
 class RootRegister:
-    """The voters of one vault. `voters` maps node key to session."""
+    """The voters of one vault. `voters` maps node key to session.
+
+    While a family changes, a majority of those who voted before (`former`) must agree as well.
+    """
 
     def __init__(self, vault: bytes, voters: Mapping[bytes, Supplier]) -> None:
         self._vault, self.voters = vault, voters
+        self.former: Mapping[bytes, Supplier] = {}
+
+    def _is_majority(self, nodes: Collection[bytes]) -> bool:
+        """Whether these are enough of the voters, and of the former ones."""
+        return all(
+            len(voters.keys() & set(nodes)) >= majority(len(voters))
+            for voters in (self.voters, self.former)
+            if voters
+        )
 
     async def _ask(
         self, question: Callable[[Supplier], Awaitable[R]]
-    ) -> tuple[list[R], list[PeerError]]:
+    ) -> tuple[dict[bytes, R], list[PeerError]]:
         """Answers and failures; ends DEADLINE after the call, or GRACE after a majority answered."""
-        answers: list[R] = []
+        answers: dict[bytes, R] = {}
         failures: list[PeerError] = []
         with trio.move_on_after(DEADLINE) as scope:
             async with trio.open_nursery() as nursery:
 
                 async def one(supplier: Supplier) -> None:
                     try:
-                        answers.append(await question(supplier))
+                        answers[supplier.node] = await question(supplier)
                     except PeerError as error:
                         failures.append(error)
-                    if len(answers) == majority(len(self.voters)):
+                    if self._is_majority(answers):
                         scope.deadline = min(scope.deadline, trio.current_time() + GRACE)
 
-                for supplier in self.voters.values():
+                for supplier in {**self.former, **self.voters}.values():
                     nursery.start_soon(one, supplier)
         return answers, failures
 
-    def _view(self, answers: list[CurrentIs], failures: list[PeerError]) -> View:
+    def _view(self, answers: dict[bytes, CurrentIs], failures: list[PeerError]) -> View:
         best: Known | None = None
         promised: Ballot | None = None
-        genuine = holders = 0
-        for answer in answers:
+        genuine: dict[bytes, Known | None] = {}
+        for node, answer in answers.items():
             try:
                 known = check_current_untrusted(self._vault, answer)
             except Malformed as error:
                 log.warning("a voter lies about the root: %s", error)
                 continue
-            genuine += 1
+            genuine[node] = known
             if answer.promised is not None and (promised is None or answer.promised > promised):
                 promised = answer.promised
-            if known is not None:
-                if best is None or known.root.order > best.root.order:
-                    best, holders = known, 0
-                holders += known.raw == best.raw
+            if known is not None and (best is None or known.root.order > best.root.order):
+                best = known
+        holding = [n for n, known in genuine.items() if best and known and known.raw == best.raw]
+        former = None
         if best is not None:
-            best = replace(best, confirmed=holders >= majority(len(self.voters)))
+            best = replace(best, confirmed=self._is_majority(holding))
+            former = _former(best, [known for known in genuine.values() if known], holding)
         refusals = tuple(f for f in failures if isinstance(f, Refused))
-        return View(genuine, len(self.voters), best, holders, promised, refusals)
+        return View(
+            len(genuine.keys() & self.voters.keys()), len(self.voters), best, len(holding), promised,
+            refusals, self._is_majority(genuine), former,
+        )  # fmt: skip
 
     async def read(self) -> View:
         """What the voters hold."""
@@ -144,7 +171,7 @@ class RootRegister:
     async def accept(self, root: bytes, family: bytes) -> int:
         """Stores a root at a majority; how many hold it. Raises Superseded or Unavailable."""
         answers, failures = await self._ask(lambda supplier: supplier.accept(root, family))
-        if len(answers) >= majority(len(self.voters)):
+        if self._is_majority(answers):
             return len(answers)
         codes = {f.code for f in failures if isinstance(f, Refused)}
         if "fenced" in codes:

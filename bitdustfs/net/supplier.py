@@ -12,14 +12,18 @@ contract suite holds both to this page. What a caller must know when a call goes
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot
+from bitdustfs.core.records import Ballot, Member
 from bitdustfs.errors import ProtocolViolation
 from bitdustfs.net import wire
 
 T = TypeVar("T", bound=wire.Message)
+
+
+Connect = Callable[[Member], "Supplier"]  #: the session with a member of a family, one for each
 
 
 class Supplier(ABC):

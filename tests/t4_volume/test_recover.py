@@ -42,13 +42,18 @@ async def recover(net, folder):
     suite = Suite.AEGIS256
     if content is not None:
         await new_root(net.key, suite, found, content)
-        return None, found.suppliers
+        return None, found
     await new_root(net.key, suite, found, RootContent(None, (), net.key.name_key, 0, 0))
-    options = {"take_over": True, "reclaims": False, "sessions": found.suppliers}
+    options = {
+        "take_over": True,
+        "reclaims": False,
+        "sessions": found.suppliers,
+        "family": found.family,
+    }
     async with net.mount(folder, machine=b"r" * 16, **options) as vault:
         outcome = await build_tree(vault, found)
         await vault.publish()
-    return outcome, found.suppliers
+    return outcome, found
 
 
 @pytest.mark.parametrize("checkpoints", [0, 1, 2])
@@ -69,15 +74,16 @@ def test_lost_roots_alone_lose_nothing(tmp_path, checkpoints):
             await vault.uploader.try_all()
         with pytest.raises(UsageError, match="still know a root"):
             await recover(net, folder / "two")
+        family = net.family
         lose_roots(net)
         with pytest.raises(Unavailable):
-            async with net.mount(folder / "three", machine=b"n" * 16):
+            async with net.mount(folder / "three", machine=b"n" * 16, family=family):
                 pass
         for supplier in net.suppliers[:3]:
             supplier.break_()
-        outcome, sessions = await recover(net, folder / "two")
+        outcome, found = await recover(net, folder / "two")
         assert outcome is None
-        options = {"take_over": True, "sessions": sessions}
+        options = {"take_over": True, "sessions": found.suppliers, "family": found.family}
         async with net.mount(folder / "three", machine=b"n" * 16, **options) as vault:
             for number in range(checkpoints + 1):
                 assert await vault.volume.lookup(ROOT_INODE, b"%d small" % number) is None
@@ -111,11 +117,11 @@ async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path)
     lose_metadata(net)
     for supplier in net.suppliers[5:]:
         supplier.break_()
-    outcome, sessions = await recover(net, tmp_path / "two")
+    outcome, found = await recover(net, tmp_path / "two")
     assert outcome is not None and outcome.files == len(files) and not outcome.unreadable
     for supplier in net.suppliers:
         supplier.heal()
-    options = {"take_over": True, "sessions": sessions}
+    options = {"take_over": True, "sessions": found.suppliers, "family": found.family}
     async with net.mount(tmp_path / "three", machine=b"n" * 16, **options) as vault:
         album = await vault.volume.lookup(ROOT_INODE, b"album")
         summer = await vault.volume.lookup(album.inode, b"summer")
