@@ -79,11 +79,11 @@ class Fetcher:
     """Reads from the suppliers of a family. `suppliers` maps node key to its session."""
 
     def __init__(self, family: Family, connect: Connect) -> None:
-        self._connect = connect
+        self.connect = connect
         self.suppliers: dict[bytes, Supplier] = {}
         self.health: dict[bytes, Health] = {}
         self.move(family)
-        self._headers: OrderedDict[bytes, BlockHeader] = OrderedDict()
+        self._headers: OrderedDict[bytes, tuple[BlockHeader, bytes]] = OrderedDict()
         self._leaves: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
 
     def move(self, family: Family) -> None:
@@ -92,7 +92,7 @@ class Fetcher:
         for group in family.groups:
             for member in group.members:
                 if member.node not in self.suppliers:
-                    self.suppliers[member.node] = self._connect(member)
+                    self.suppliers[member.node] = self.connect(member)
                     self.health[member.node] = Health()
 
     async def fetch(self, place: Place) -> bytes:
@@ -236,11 +236,15 @@ class Fetcher:
         return rank
 
     async def header(self, block: bytes) -> BlockHeader:
-        """The signed header of a block, from whoever answers first with a genuine one."""
+        """The header of a block, from whoever answers first with a genuine one."""
+        return (await self.signed_header(block))[0]
+
+    async def signed_header(self, block: bytes) -> tuple[BlockHeader, bytes]:
+        """The same, and the bytes as they were signed. Raises Unavailable."""
         known = self._headers.get(block)
         if known is not None:
             return known
-        found: list[BlockHeader] = []
+        found: list[tuple[BlockHeader, bytes]] = []
 
         async def ask(node: bytes, position: int, nursery: trio.Nursery) -> None:
             supplier, health = self.suppliers[node], self.health[node]
@@ -256,7 +260,7 @@ class Fetcher:
             except (PeerError, Malformed) as error:
                 health.fault(error)
                 return
-            found.append(header)
+            found.append((header, head.header))
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:

@@ -20,6 +20,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
     FORMAT,
     Ballot,
+    Family,
     Features,
     JournalRef,
     Root,
@@ -34,6 +35,7 @@ from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister
+from bitdustfs.net.supplier import Connect
 from bitdustfs.store import Piece, Store
 from bitdustfs.tree import Tree
 from bitdustfs.units import META_EXTENT_MAX, MIB
@@ -134,7 +136,10 @@ class Publisher:
         committer: Committer,
         uploader: Uploader,
         register: RootRegister,
+        connect: Connect,
     ) -> None:
+        self._connect = connect
+        self.on_family: Callable[[Root, Published], None] = lambda root, row: None
         self._key, self._suite, self._writer = key, suite, writer
         self._tree, self._store, self._state = tree, store, state
         self._committer, self._uploader, self._register = committer, uploader, register
@@ -151,10 +156,10 @@ class Publisher:
         """Whether anything is not published yet."""
         return self._committer.generation > self.published.generation
 
-    async def publish(self) -> None:
+    async def publish(self, change: bytes = b"") -> None:
         """Returns when everything written before the call is published.
 
-        Raises Unavailable, Superseded, LocalError or DiskFull; nothing is lost by that.
+        `change`: the signed family, one epoch on, that the root is to name. Raises Unavailable, Superseded, LocalError or DiskFull; nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()
@@ -166,14 +171,17 @@ class Publisher:
             )
             checkpoint = full and not self._tree.frozen
             generation = await self._committer.commit(sync=True, freeze=checkpoint)
-            if generation == published.generation and not checkpoint:
+            same = generation == published.generation and not checkpoint
+            if same and not change:
                 return
-            if checkpoint:
+            if same and not self._rebased(published):
+                proposal = generation, published.journal, published.journal_bytes
+            elif checkpoint:
                 proposal = await self._checkpoint(generation)
             else:
                 proposal = await self._journal(published, generation)
             await self._uploader.wait_acknowledged(self._uploader.waiting())
-            root = self._next_root(published, *proposal)
+            root = self._next_root(published, *proposal, change)
             reach("root-propose")
             await trio.to_thread.run_sync(self._state.set_proposed, root)
             await self._finish_proposed()
@@ -190,7 +198,9 @@ class Publisher:
         if proposed is None:
             return
         self._ballot()  # a mount that turned read-only meanwhile moves no root
-        family = self.published.family
+        family = proposed.family or self.published.family
+        if proposed.family:
+            self._change_voters(open_family_untrusted(family, self._key.vault_id))
         reach("root-accept")
         await self._register.accept(proposed.root, family)
         reach("root-accepted")
@@ -205,6 +215,16 @@ class Publisher:
         await trio.to_thread.run_sync(self._state.set_published, row)
         root = open_root_untrusted(proposed.root, self._key.vault_id)
         self._store.birth_seq = root.seq + 1
+        if proposed.family:
+            self._register.former = {}
+            self.on_family(open_root_untrusted(proposed.root, self._key.vault_id), row)
+
+    def _change_voters(self, family: Family) -> None:
+        """From here on majorities of the old voters and of the new ones must agree."""
+        voters = {member.node: self._connect(member) for member in family.voters}
+        if voters.keys() != self._register.voters.keys():
+            self._register.former = self._register.voters
+            self._register.voters = voters
 
     async def _checkpoint(self, generation: int) -> tuple[int, tuple[JournalRef, ...], int]:
         """Rewrites the tree at `generation`; the journal list is empty after it."""
@@ -249,13 +269,14 @@ class Publisher:
         generation: int,
         journal: tuple[JournalRef, ...],
         journal_bytes: int,
+        change: bytes,
     ) -> Proposed:
         previous = open_root_untrusted(published.root, self._key.vault_id)
         checkpoint = self._state.checkpoint()
         content = RootContent(self._tree.base, journal, self._key.name_key, generation, 0)
         root = sign_root(
             self._key, self._suite, self._ballot(), previous.seq + 1, previous.uid,
-            published.family, content,
+            change or published.family, content,
         )  # fmt: skip
         based_on = checkpoint.generation if checkpoint else 0
-        return Proposed(root, generation, journal, journal_bytes, based_on)
+        return Proposed(root, generation, journal, journal_bytes, based_on, change)

@@ -65,6 +65,10 @@ class Space:
             room += group.k * rooms[acknowledgements_needed(group.k, group.n) - 1]
         return room - self.pending
 
+    def used(self, member: Member) -> int:
+        """Bytes that a supplier keeps of this vault, as far as it has told."""
+        return member.space - self._room(member)
+
     def full(self) -> list[Member]:
         """Suppliers that have much less left than the group needs of each."""
         short = []

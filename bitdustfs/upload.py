@@ -13,16 +13,17 @@ import msgspec
 import trio
 
 from bitdustfs.cache.blockfiles import BlockFiles
-from bitdustfs.cache.state import CLOSED, BlockRow, State
+from bitdustfs.cache.state import CLOSED, DEAD, BlockRow, State
 from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import Fragment, encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import acknowledgements_needed
 from bitdustfs.core.records import Ballot, open_header_untrusted
 from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import BitdustError, PeerError, Refused, Superseded
+from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Superseded
 from bitdustfs.failpoints import reach
-from bitdustfs.fetch import Fetcher
+from bitdustfs.fetch import Fetcher, Health
+from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.remake import remake
 from bitdustfs.space import Space
 
@@ -61,6 +62,7 @@ class Uploader:
         self.rounds = 0
         self._last_write = -QUIET
         self.failure: BitdustError | None = None
+        self.moved: dict[tuple[int, int], Supplier] = {}  # positions that go to another supplier
         space.pending = sum(row.length for row in self._rows.values() if not _enough(row))
 
     def add(self, block: bytes) -> None:
@@ -309,6 +311,20 @@ class Uploader:
         content = self._files.load(block, row.length, padded)
         return encode_block(content, ErasureCode(row.k, row.n))
 
+    async def encode_one(self, block: bytes, position: int) -> Fragment | None:
+        """One fragment from this machine's own copy of a block; None where it has none."""
+        row = self._state.block(block)
+        if row is None or row.state != CLOSED or not row.local or not row.header:
+            return None
+        try:
+            return (await trio.to_thread.run_sync(self._encode, block, row))[position]
+        except LocalError:
+            return None
+
+    def dead(self) -> set[bytes]:
+        """Blocks that are being deleted at the suppliers."""
+        return {block for block, row in self._state.blocks() if row.state == DEAD}
+
     async def _ensure_header(
         self, block: bytes, row: BlockRow, fragments: list[Fragment], ballot: Ballot, seq: int
     ) -> BlockRow:
@@ -329,10 +345,12 @@ class Uploader:
         self, block: bytes, row: BlockRow, fragment: Fragment, ballot: Ballot, acked: list[int]
     ) -> None:
         member = self._fetcher.family.groups[row.group].members[fragment.position]
-        health = self._fetcher.health[member.node]
+        supplier = self._fetcher.suppliers[member.node]
+        supplier = self.moved.get((row.group, fragment.position), supplier)
+        health = self._fetcher.health.setdefault(supplier.node, Health())
         reach("fragment-put")
         try:
-            await self._fetcher.suppliers[member.node].put(
+            await supplier.put(
                 block, fragment.position, ballot, row.header, fragment.leaves, fragment.payload
             )
         except PeerError as error:
@@ -340,10 +358,10 @@ class Uploader:
             if isinstance(error, Refused) and error.code == "fenced":
                 self.failure = Superseded("another machine took this vault over")
                 self._on_fenced()
-            log.debug("%s owes %s: %s", member.node.hex()[:12], block.hex(), error)
+            log.debug("%s lacks %s: %s", supplier.node.hex()[:12], block.hex(), error)
             return
         health.ok()
-        self._space.placed(member.node, len(fragment))
+        self._space.placed(supplier.node, len(fragment))
         acked.append(fragment.position)
 
 

@@ -17,11 +17,11 @@ import trio
 
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.cache.state import State
+from bitdustfs.cache.state import Published, State
 from bitdustfs.commit import Committer
 from bitdustfs.content import Content
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Family, root_records
+from bitdustfs.core.records import Ballot, Family, Root, open_family_untrusted, root_records
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import LocalError, Superseded, Unavailable
 from bitdustfs.fetch import Fetcher
@@ -30,6 +30,7 @@ from bitdustfs.net.supplier import Connect
 from bitdustfs.opening import Opening, claim, settle
 from bitdustfs.publish import Publisher
 from bitdustfs.rebuild.audit import Auditor
+from bitdustfs.rebuild.watch import Watch
 from bitdustfs.reclaim import Parts, Reclaimer
 from bitdustfs.space import Space
 from bitdustfs.store import CACHE_LIMIT, Store
@@ -83,14 +84,18 @@ class OpenVault:
     uploader: Uploader | None = None
     reclaimer: Reclaimer | None = None
     auditor: Auditor = field(init=False)
+    watch: Watch = field(init=False)
     message: str = ""
     troubles: list[str] = field(default_factory=list)  #: what status should warn of
     witnessing: trio.Event | None = None  #: set once the DHT record was asked for, if it is
+    moved: trio.Event = field(default_factory=trio.Event)  #: set when the family changes
     superseded: trio.Event = field(default_factory=trio.Event)
     ballot: Ballot | None = None
 
     def __post_init__(self) -> None:
         self.auditor = Auditor(self.fetcher, random.Random(os.urandom(16)))
+        save = partial(self.state.set_value, "watch")
+        self.watch = Watch(self.fetcher, partial(self.state.get_value, "watch"), save)
 
     @property
     def read_only(self) -> bool:
@@ -170,7 +175,15 @@ class OpenVault:
                 f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
             )
 
-    async def publish(self, hurry: bool = True) -> None:
+    def family_changed(self, root: Root, row: Published) -> None:
+        """A root that names another family was accepted: everybody follows it from here on."""
+        family = open_family_untrusted(row.family, root.vault)
+        self.known = Known(root, row.root, family, row.family, confirmed=True)
+        self.fetcher.move(family)
+        self.moved.set()
+        self.moved = trio.Event()
+
+    async def publish(self, hurry: bool = True, change: bytes = b"") -> None:
         """Publishes all that was written before the call. Raises what Publisher.publish does.
 
         `hurry`: somebody waits, so uploading does not make way for writers.
@@ -182,7 +195,7 @@ class OpenVault:
             raise Superseded(self.message or "this mount is read-only")
         try:
             with self.uploader.hurrying() if hurry else nullcontext():
-                await self.publisher.publish()
+                await self.publisher.publish(change)
         except Superseded:
             self.supersede()
             raise
@@ -277,8 +290,9 @@ def _start_writing(
     vault.content.wait_for_room = vault.wait_for_room
     vault.publisher = Publisher(
         key, suite, writer, vault.volume.tree, vault.store, vault.state, vault.committer,
-        uploader, vault.register,
+        uploader, vault.register, vault.fetcher.connect,
     )  # fmt: skip
+    vault.publisher.on_family = vault.family_changed
     nursery.start_soon(uploader.run)
     nursery.start_soon(vault.aside, "serving suppliers that were away", uploader.run_repairs)
     nursery.start_soon(vault.committer.run)
@@ -294,6 +308,7 @@ def _start_writing(
     vault.auditor.acknowledged = uploader.acknowledged
     vault.auditor.on_lost = uploader.lost
     nursery.start_soon(vault.aside, "auditing", vault.auditor.run)
+    nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
     nursery.start_soon(vault.aside, "asking for used space", partial(_usage_loop, vault))
     nursery.start_soon(vault.aside, "evicting", partial(_evict_loop, vault))
     nursery.start_soon(_renew_loop, vault, ballot)

@@ -38,6 +38,7 @@ class Net:
             SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), space) for _ in range(n)
         ]
         self.suppliers = [MemorySupplier(s, key.vault_id) for s in self.services]
+        self.spares = []
         self.k, self.space = k, space
 
     @property
@@ -48,7 +49,15 @@ class Net:
         return open_family_untrusted(raw, self.key.vault_id)
 
     def sessions(self):
-        return {s.node: s for s in self.suppliers}
+        return {s.node: s for s in [*self.suppliers, *self.spares]}
+
+    async def spare(self):
+        """Another supplier, with a contract, as a member of a family."""
+        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), self.space)
+        supplier = MemorySupplier(service, self.key.vault_id)
+        await supplier.promise(self.space, 2_000_000_000)
+        self.spares.append(supplier)
+        return Member(supplier.node, ("127.0.0.1:5001",), self.space)
 
     async def create(self):
         members = tuple(Member(s.node, ("127.0.0.1:5000",), self.space) for s in self.suppliers)

@@ -102,6 +102,7 @@ class Proposed(Record, frozen=True):
     journal: tuple[JournalRef, ...]
     journal_bytes: U63
     based_on: U63
+    family: bytes = b""  #: the family it names, when that is a new one
 
 
 _batches = Decoder(Batch, "journal batch", ROW_LIMIT)

@@ -24,17 +24,28 @@ from bitdustfs.cli.connect import (
 )
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
+from bitdustfs.cli.hire import hire
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import open_root_untrusted
-from bitdustfs.errors import BitdustError, LocalError, StateLocked
+from bitdustfs.errors import (
+    BitdustError,
+    LocalError,
+    PeerError,
+    StateLocked,
+    Superseded,
+    Unavailable,
+)
 from bitdustfs.fuse.operations import Operations
+from bitdustfs.rebuild.fill import Fill
+from bitdustfs.replace import replace_member, set_policy
 from bitdustfs.vault import OpenVault, Settings, open_state_folder, open_vault
 from bitdustfs.verify import verify
 from bitdustfs.volume import Caller
 
 log = logging.getLogger(__name__)
 
+HIRE_EVERY = 60.0  #: seconds between looks for suppliers that are away for too long
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
@@ -98,7 +109,8 @@ async def _announce(key: VaultKey, vault: OpenVault, addresses: list[str]) -> No
             root = open_root_untrusted(vault.state_root(), key.vault_id)
             family, raw = vault.known.family, vault.known.raw_family
             await announce_vault(dht, key, root, family, raw, suite())
-            await trio.sleep(ANNOUNCE_EVERY)
+            with trio.move_on_after(ANNOUNCE_EVERY):
+                await vault.moved.wait()
 
 
 async def _state_folder(key: VaultKey):  # type: ignore[no-untyped-def]
@@ -132,6 +144,7 @@ class _Mounted:
         self._options, self._key, self._vault = options, key, vault
         self._ended = trio.Event()
         self._settled = trio.Event()
+        self._changing = trio.Lock()
         self._end_message = ""
         self._watchers = 0
         self._watchers_gone = trio.Event()
@@ -160,6 +173,7 @@ class _Mounted:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(control.serve, path, self._control)
                 nursery.start_soon(self._wait_for_signal)
+                nursery.start_soon(self._vault.aside, "replacing suppliers", self._replace_absent)
                 attached.write_text(str(options.mountpoint))
                 nursery.start_soon(_tell, ready, vault.message)
                 await pyfuse3.main(max_tasks=HANDLERS_MAX)
@@ -232,6 +246,14 @@ class _Mounted:
             return await self._status()
         if verb == "sync":
             return await self._sync(say)
+        if verb == "suppliers":
+            return {"suppliers": self._suppliers()}
+        if verb == "replace":
+            return await self._replace(request, say)
+        if verb == "set":
+            policy = {str(k): int(v) for k, v in dict(request.get("policy", {})).items()}
+            await set_policy(self._vault, self._key, policy)
+            return {"ok": True}
         if verb == "verify":
             return await self._verify(request, say)
         if verb == "wait-end":
@@ -262,6 +284,80 @@ class _Mounted:
             await trio.sleep(0.3)
             if self._vault.uploader is not None:
                 await say({"progress": len(self._vault.uploader.waiting())})
+
+    def _may_lose(self) -> int:
+        """How many more suppliers may go before some block cannot be rebuilt."""
+        vault = self._vault
+        voters = vault.known.family.voters
+        online = {p for p, m in enumerate(voters) if vault.watch.state(m.node) == "online"}
+        margins = [len(online) - vault.known.family.groups[0].k]
+        if vault.uploader is not None:  # blocks that some supplier lacks
+            margins += [
+                len(online & set(row.acked)) - row.k
+                for row in vault.uploader.owed.values()
+                if row.acked and not row.local
+            ]
+        return min(margins)
+
+    def _suppliers(self) -> list[dict[str, Any]]:
+        vault = self._vault
+        rows = []
+        for position, member in enumerate(vault.known.family.voters):
+            seen, health = vault.watch.history(member.node), vault.fetcher.health[member.node]
+            rows.append(
+                {
+                    "position": position,
+                    "node": member.node.hex(),
+                    "address": next(iter(member.addresses), ""),
+                    "state": vault.watch.state(member.node),
+                    "uptime": seen.answered / seen.rounds if seen.rounds else None,
+                    "latency": seen.latency,
+                    "away": vault.watch.away(member.node),
+                    "stored": vault.space.used(member),
+                    "audits": health.audits,
+                    "audits_failed": health.audits_failed,
+                }
+            )
+        return rows
+
+    async def _replace(self, request: control.Request, say: control.Say) -> dict[str, Any]:
+        position = int(request.get("position", -1))
+        if not 0 <= position < self._vault.known.family.groups[0].n:
+            return {"error": f"there is no position {position} in this family"}
+        done = await self._hire_for(position, str(request.get("address", "")), say)
+        return {"ok": True, "bytes": done.bytes}
+
+    async def _hire_for(self, position: int, address: str, say: control.Say) -> Fill:
+        """Fires the supplier of a position and hires another one."""
+
+        async def progress(done: int, total: int) -> None:
+            await say({"progress": done, "total": total})
+
+        vault = self._vault
+        async with self._changing:
+            family = vault.known.family
+            known = [a for m in family.voters for a in m.addresses]
+            credentials = owner_credentials(self._key)
+            member = await hire(family, position, credentials, known, address)
+            fill = await replace_member(vault, self._key, position, member, progress)
+        remember_addresses(vault.known.family)
+        return fill
+
+    async def _replace_absent(self) -> None:
+        """Replaces suppliers that were away longer than the policy allows, one after the other."""
+
+        async def say(line: dict[str, Any]) -> None:
+            log.info("replacing: %s", line)
+
+        while not self._vault.read_only:
+            with trio.move_on_after(min(HIRE_EVERY, max(0.5, self._vault.watch.patience / 5))):
+                await self._vault.moved.wait()  # perhaps with another policy
+            for position in self._vault.watch.absent()[:1]:
+                try:
+                    await self._hire_for(position, "", say)
+                    log.warning("position %d was away too long and has another supplier", position)
+                except (Unavailable, PeerError, LocalError, Superseded) as error:
+                    log.warning("position %d is not replaced yet: %s", position, error)
 
     async def _verify(self, request: control.Request, say: control.Say) -> dict[str, Any]:
         said = 0.0
@@ -321,6 +417,7 @@ class _Mounted:
             "inodes": totals.inodes,
             "live": totals.live,
             "dirty": vault.content.tally.dirty,
+            "may_lose": self._may_lose(),
             "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
             "suppliers": suppliers,
             "warnings": warnings,

@@ -15,16 +15,17 @@ from bitdustfs.units import format_size
 
 
 def add_commands(verbs: Any) -> None:
-    """Adds the three commands."""
+    """Adds the commands that talk to a mount."""
     for name, run, text in (
         ("status", run_status, "how safe a mount's content is, and who keeps it"),
+        ("suppliers", run_suppliers, "who keeps a vault, and how well"),
         ("sync", run_sync, "publish everything written so far; returns when that is done"),
         ("unmount", run_unmount, "publish, then unmount; returns when all is safe"),
     ):
         verb = verbs.add_parser(name, help=text, description=text)
         verb.add_argument("mountpoint", type=Path)
         verb.set_defaults(run=run)
-        if name == "status":
+        if name in ("status", "suppliers"):
             verb.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -40,6 +41,12 @@ def run_status(args: argparse.Namespace) -> int:
         f"{answer['inodes']} files and folders, {format_size(answer['live'])}; "
         f"{format_size(answer['dirty'])} in memory, {answer['owed_blocks']} blocks still to upload"
     )
+    lose = answer["may_lose"]
+    print(
+        f"you can lose {lose} more suppliers right now without losing anything"
+        if lose >= 0
+        else "too many suppliers are away: not everything can be read right now"
+    )
     for position, supplier in enumerate(answer["suppliers"]):
         print(
             f"  {position}  {supplier['node'][:16]}  {supplier['state']:9}  "
@@ -47,6 +54,22 @@ def run_status(args: argparse.Namespace) -> int:
         )
     for line in answer["warnings"]:
         print(f"warning: {line}")
+    return 0
+
+
+def run_suppliers(args: argparse.Namespace) -> int:
+    [answer] = ask(args.mountpoint, "suppliers")
+    if args.json:
+        print(json.dumps(answer["suppliers"]))
+        return 0
+    print("pos  supplier          state    uptime  latency    stored  audits (failed)  address")
+    for row in answer["suppliers"]:
+        uptime = "-" if row["uptime"] is None else f"{100 * row['uptime']:.0f} %"
+        print(
+            f"{row['position']:3}  {row['node'][:16]}  {row['state']:7}  {uptime:>6}  "
+            f"{1000 * row['latency']:4.0f} ms  {format_size(row['stored']):>9}  "
+            f"{row['audits']:6} ({row['audits_failed']})       {row['address']}"
+        )
     return 0
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import trio
 from nacl.signing import SigningKey
+from tqdm import tqdm
 
 from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cli.connect import check_address
+from bitdustfs.cli.control import ask
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.core.keys import node_id
 from bitdustfs.errors import LocalError
@@ -45,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long deleted blocks stay readable, where there is room (3)",
     )  # fmt: skip
     run.set_defaults(run=run_supplier)
+    replace = verbs.add_parser("replace", help="give a position of a mounted vault to another one")
+    replace.add_argument("mountpoint", type=Path)
+    replace.add_argument("position", type=int, help="see bitdust suppliers")
+    replace.add_argument(
+        "--with", dest="address", default="", metavar="HOST:PORT",
+        help="the new supplier (else one is found in the network)",
+    )  # fmt: skip
+    replace.set_defaults(run=run_replace)
 
 
 def node_key(folder: Path) -> SigningKey:
@@ -57,6 +67,19 @@ def node_key(folder: Path) -> SigningKey:
         return SigningKey(bytes.fromhex(path.read_text()))
     except ValueError:
         raise LocalError(f"{path} is damaged; a supplier without its key is another one") from None
+
+
+def run_replace(args: argparse.Namespace) -> int:
+    """Returns once the new supplier has everything and the old one is out."""
+    if args.address:
+        check_address(args.address)
+    with tqdm(unit="block", desc="filling", leave=False, disable=None) as bar:
+        for answer in ask(args.mountpoint, "replace", position=args.position, address=args.address):
+            if "progress" in answer:
+                bar.total, bar.n = answer["total"], answer["progress"]
+                bar.refresh()
+    print(f"position {args.position} has another supplier")
+    return 0
 
 
 def run_supplier(args: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import time
 from pathlib import Path
 
 import trio
@@ -10,8 +9,10 @@ import trio
 from bitdustfs import config, keyfile
 from bitdustfs.cli import recover
 from bitdustfs.cli.connect import check_address, owner_credentials, remember_addresses
+from bitdustfs.cli.control import ask
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import announce_vault, find_suppliers, joined
+from bitdustfs.cli.hire import contract
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, metadata_k, parse_ecc, promise_each
 from bitdustfs.core.records import (
@@ -22,7 +23,6 @@ from bitdustfs.core.records import (
     Group,
     Member,
     Root,
-    contract_records,
     open_family_untrusted,
     open_root_untrusted,
     seal_record,
@@ -33,8 +33,6 @@ from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.publish import first_root
 from bitdustfs.units import format_size, parse_size
-
-CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
     create.set_defaults(run=run_create)
+    policy = verbs.add_parser("set", help="change the policy of a mounted vault")
+    policy.add_argument("mountpoint", type=Path)
+    policy.add_argument(
+        "policy", nargs="+", metavar="NAME=VALUE",
+        help="patience=48h: how long a supplier may be away before it is replaced",
+    )  # fmt: skip
+    policy.set_defaults(run=run_set)
     text = "a tree again, from blocks alone, when all roots are lost"
     recover.add_arguments(verbs.add_parser("recover", help=text))
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_policy(words: list[str]) -> dict[str, int]:
+    """{"patience": seconds} from "patience=48h". Raises UsageError."""
+    policy = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        number, unit = value[:-1], value[-1:]
+        if name != "patience" or unit not in UNITS or not number.isdigit():
+            raise UsageError(f"{word!r} is no policy; write for example patience=48h")
+        policy[name] = int(number) * UNITS[unit]
+    return policy
+
+
+def run_set(args: argparse.Namespace) -> int:
+    for _ in ask(args.mountpoint, "set", policy=parse_policy(args.policy)):
+        pass
+    print("the vault's family knows of it from now on")
+    return 0
 
 
 def run_create(args: argparse.Namespace) -> int:
@@ -122,16 +149,13 @@ async def _establish(
     key: VaultKey, suppliers: list[PeerSupplier], k: int, size: int
 ) -> tuple[Family, Root, bytes]:
     per_supplier = promise_each(size, k)
-    until = int(time.time()) + CONTRACT_SECONDS
     members: list[Member] = []
     for supplier in suppliers:
         address = supplier.addresses[0]
         try:
-            record = await supplier.promise(per_supplier, until)
-            contract = contract_records.open_untrusted(record, supplier.node)
+            members.append(await contract(supplier, per_supplier))
         except (PeerError, Malformed) as error:
             raise Unavailable(f"the supplier at {address} made no contract: {error}") from error
-        members.append(Member(supplier.node, (address,), contract.space))
     if len({m.node for m in members}) != len(members):
         raise UsageError("two of the addresses lead to the same supplier")
     body = Family(

@@ -44,7 +44,7 @@ async def take_census(fetcher: Fetcher) -> Census:
     async def ask(node: bytes, position: int, limit: int) -> None:
         try:
             with trio.fail_after(LIST_DEADLINE):
-                census.lists[position] = await _list_all(fetcher.suppliers[node], position, limit)
+                census.lists[position] = await list_all(fetcher.suppliers[node], position, limit)
         except (PeerError, trio.TooSlowError) as error:
             fetcher.health[node].fault(error)
 
@@ -56,7 +56,9 @@ async def take_census(fetcher: Fetcher) -> Census:
     return census
 
 
-async def _list_all(supplier: Supplier, position: int, limit: int) -> list[bytes]:
+async def list_all(
+    supplier: Supplier, position: int, limit: int = FRAGMENTS_MIN * 1000
+) -> list[bytes]:
     """Ids of the blocks whose fragment `position` the supplier says it keeps, in order."""
     blocks: list[bytes] = []
     after = b""

@@ -23,7 +23,7 @@ ROWS = [
     {"reclaim"},
     {"opening"},
     {"vault"},
-    {"xattrs", "verify", "recover"},
+    {"xattrs", "verify", "recover", "replace"},
     {"fuse"},
     {"cli"},
 ]

@@ -1,0 +1,76 @@
+"""Gives a supplier all fragments of a position: copied where somebody has them, else made again."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+
+import trio
+
+from bitdustfs.core.fragment import Fragment, leaf_hashes
+from bitdustfs.core.records import Ballot, BlockHeader
+from bitdustfs.core.spans import slice_length
+from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.fetch import Fetcher
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.rebuild.remake import WINDOW, remake
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 2  #: blocks worked on at once
+Local = Callable[[bytes, int], Awaitable[Fragment | None]]
+
+
+class Fill:
+    """One position on its way to another supplier. `local` makes fragments from what is here."""
+
+    def __init__(
+        self, fetcher: Fetcher, supplier: Supplier, position: int, ballot: Ballot, local: Local
+    ) -> None:
+        self._fetcher, self._supplier = fetcher, supplier
+        self._position, self._ballot, self._local = position, ballot, local
+        self.done = self.total = self.failed = 0
+        self.bytes = 0
+
+    async def run(self, blocks: Collection[bytes]) -> None:
+        """Puts the fragments of `blocks`; `failed` counts those that could not be had or placed."""
+        self.total, self.done, self.failed = len(blocks), 0, 0
+        waiting = sorted(blocks)  # metadata and data alike, oldest first
+
+        async def work() -> None:
+            while waiting:
+                block = waiting.pop(0)
+                try:
+                    await self._one(block)
+                except (PeerError, Unavailable, Malformed) as error:
+                    self.failed += 1
+                    log.info("block %s cannot be filled in now: %s", block.hex(), error)
+                self.done += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(IN_FLIGHT):
+                nursery.start_soon(work)
+
+    async def _one(self, block: bytes) -> None:
+        header, raw = await self._fetcher.signed_header(block)
+        fragment = await self._local(block, self._position)
+        if fragment is None:
+            fragment = await self._copy(header)
+        if fragment is None:
+            fragment = (await remake(self._fetcher, header, [self._position]))[self._position]
+        await self._supplier.put(
+            block, self._position, self._ballot, raw, fragment.leaves, fragment.payload
+        )
+        self.bytes += len(fragment)
+
+    async def _copy(self, header: BlockHeader) -> Fragment | None:
+        """The fragment from the supplier that has the position now, if it answers and is right."""
+        if not self._fetcher.health_of(header, self._position).usable:
+            return None
+        length = slice_length(header.length, header.k)
+        payload = bytearray()
+        for start in range(0, length, WINDOW):
+            stop = min(length, start + WINDOW)
+            part = await self._fetcher.leaves_of(header, self._position, start, stop)
+            if part is None:
+                return None
+            payload += part
+        return Fragment(self._position, leaf_hashes(payload), payload)

@@ -1,0 +1,142 @@
+"""Positions go to other suppliers while the vault is mounted: fire and hire with the owner there."""
+
+import os
+
+import pytest
+from scenario import photos, read_file, scenario, write_file
+
+from bitdustfs.errors import Unavailable, Unreachable
+from bitdustfs.net import wire
+from bitdustfs.replace import replace_member, set_policy
+from bitdustfs.units import MIB
+from bitdustfs.verify import verify
+
+
+async def silent(*what):
+    """Nobody watches."""
+
+
+async def sound(vault):
+    report = await verify(vault, False, 1.0, silent)
+    return report.faults == [] and report.margin == 3
+
+
+@scenario
+async def test_promise_6_all_seven_suppliers_are_replaced_one_after_the_other(net, tmp_path):
+    files = photos()
+    originals = list(net.suppliers)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        await vault.publish()
+        await vault.uploader.try_all()
+        for position, original in enumerate(originals):
+            original.break_()
+            original.service.shelf.kept.clear()
+            files[b"new %d" % position] = os.urandom(MIB)
+            await write_file(vault, b"new %d" % position, files[b"new %d" % position])
+            await vault.publish()
+            await replace_member(vault, net.key, position, await net.spare(), silent)
+            await vault.uploader.try_all()
+            assert await sound(vault)
+        assert vault.known.family.epoch == 7
+        assert not {m.node for m in vault.known.family.voters} & {s.node for s in originals}
+    net.services = [spare.service for spare in net.spares]  # who else could tell of the family
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+        assert await sound(vault)
+
+
+@scenario
+async def test_another_machine_follows_from_an_old_family_to_the_new_one(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", b"x" * 100_000)
+        await vault.publish()
+        before = vault.known.family
+        for position in (6, 2):
+            net.suppliers[position].break_()  # it will never hear of the change
+            await replace_member(vault, net.key, position, await net.spare(), silent)
+        await set_policy(vault, net.key, {"patience": 60})
+    for supplier in net.suppliers:
+        supplier.heal()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, family=before) as vault:
+        assert vault.known.family.epoch == 3 and vault.known.family.policy == {"patience": 60}
+        assert await read_file(vault, b"file") == b"x" * 100_000
+        await write_file(vault, b"more", b"y" * 100_000)
+        await vault.publish()
+        assert await sound(vault)
+
+
+@scenario
+async def test_what_a_present_supplier_has_is_copied_not_rebuilt(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(20 * MIB))
+        await vault.publish()
+        await vault.uploader.try_all()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for supplier in net.suppliers:
+            supplier.calls.clear()
+        fill = await replace_member(vault, net.key, 3, await net.spare(), silent)
+        reads = [supplier.calls.count("Read") for supplier in net.suppliers]
+        assert reads[3] > fill.bytes // MIB and max(reads[:3] + reads[4:]) < reads[3] // 2
+        assert await sound(vault)
+
+
+@scenario
+async def test_a_change_that_reached_a_minority_is_finished_by_the_next_mount(net, tmp_path):
+    def deaf(supplier):
+        call = supplier.call
+
+        async def answer(request, payload=b""):
+            if isinstance(request, wire.Accept):
+                raise Unreachable("lost on the way")
+            return await call(request, payload)
+
+        supplier.call = answer
+        return lambda: setattr(supplier, "call", call)
+
+    content = os.urandom(3 * MIB)
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        async with net.mount(tmp_path / "one", make_root=True) as vault:
+            await write_file(vault, b"file", content)
+            await vault.publish()
+            await vault.uploader.try_all()
+            member = await net.spare()
+            heal = [deaf(supplier) for supplier in net.suppliers[1:]]
+            with pytest.raises(Unavailable):
+                await replace_member(vault, net.key, 6, member, silent)
+            assert vault.known.family.epoch == 0
+            raise RuntimeError("power cut") from None
+    for again in heal:
+        again()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:
+        assert vault.known.family.epoch == 1 and vault.known.confirmed
+        assert await read_file(vault, b"file") == content
+        await write_file(vault, b"more", b"y" * 100_000)
+        await vault.publish()
+        await vault.uploader.try_all()
+        assert await sound(vault)
+
+
+@scenario
+async def test_a_replacement_that_fails_leaves_the_family_as_it_was(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.uploader.try_all()
+        member = await net.spare()
+        spare, call = net.spares[0], net.spares[0].call
+
+        async def full(request, payload=b""):
+            if isinstance(request, wire.Put):
+                raise Unreachable("it went away")
+            return await call(request, payload)
+
+        spare.call = full
+        with pytest.raises(Unavailable, match="stays as it was"):
+            await replace_member(vault, net.key, 0, member, silent)
+        assert vault.known.family.epoch == 0 and not vault.uploader.moved
+        await write_file(vault, b"more", b"y" * 100_000)
+        await vault.publish()
+        assert await sound(vault)

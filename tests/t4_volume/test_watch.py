@@ -1,0 +1,72 @@
+"""Who is online, suspect or absent: pings with hysteresis, kept across mounts."""
+
+from scenario import scenario
+
+from bitdustfs.fetch import Fetcher
+from bitdustfs.rebuild.watch import Watch
+
+
+class Kept:
+    """A clock, and the place where a watch keeps its history."""
+
+    def __init__(self, net):
+        self.now, self.raw = 1_700_000_000.0, None
+        self.fetcher = Fetcher(net.family, lambda member: net.sessions()[member.node])
+
+    def watch(self):
+        def save(raw):
+            self.raw = raw
+
+        return Watch(self.fetcher, lambda: self.raw, save, lambda: self.now)
+
+
+async def rounds(kept, watch, count, seconds):
+    for _ in range(count):
+        kept.now += seconds
+        await watch.round()
+
+
+@scenario
+async def test_a_supplier_is_suspect_then_absent_past_patience_across_mounts(net, tmp_path):
+    kept = Kept(net)
+    watch, victim = kept.watch(), net.suppliers[2]
+    await rounds(kept, watch, 3, 10)
+    assert {watch.state(s.node) for s in net.suppliers} == {"online"}
+    victim.break_()
+    await rounds(kept, watch, 1, 10)
+    assert watch.state(victim.node) == "online"
+    await rounds(kept, watch, 1, 10)
+    assert watch.state(victim.node) == "suspect" and watch.absent() == []
+    await rounds(kept, watch, 24, 3600)
+    again = kept.watch()  # another mount, a day later
+    await rounds(kept, again, 24, 3600)
+    assert again.state(victim.node) == "absent" and again.absent() == [2]
+    victim.heal()
+    await rounds(kept, again, 1, 10)
+    assert again.state(victim.node) == "online" and again.absent() == []
+    assert 0 < again.history(victim.node).answered < again.history(victim.node).rounds
+
+
+@scenario
+async def test_flapping_is_not_absence(net, tmp_path):
+    kept = Kept(net)
+    watch = kept.watch()
+    for turn in range(300):  # each supplier is away 5 s of every 20 s
+        for number, supplier in enumerate(net.suppliers):
+            supplier.heal()
+            if (turn + number) % 4 == 0:
+                supplier.break_()
+        await rounds(kept, watch, 1, 5)
+        assert watch.absent() == []
+    assert {watch.state(s.node) for s in net.suppliers} == {"online"}
+
+
+@scenario
+async def test_when_nobody_answers_it_is_our_own_network(net, tmp_path):
+    kept = Kept(net)
+    watch = kept.watch()
+    await rounds(kept, watch, 2, 10)
+    for supplier in net.suppliers[:4]:
+        supplier.break_()
+    await rounds(kept, watch, 100, 3600)
+    assert watch.absent() == [] and watch.state(net.suppliers[0].node) == "online"
