@@ -1,6 +1,5 @@
 """A mount while it runs: opens the vault, attaches it to FUSE, answers the control socket, ends well."""
 
-import dataclasses
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cli import control
+from bitdustfs.cli.answers import Answers
 from bitdustfs.cli.connect import (
     connector,
     find_family,
@@ -24,28 +24,20 @@ from bitdustfs.cli.connect import (
 )
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
-from bitdustfs.cli.hire import hire
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import open_root_untrusted
 from bitdustfs.errors import (
     BitdustError,
     LocalError,
-    PeerError,
     StateLocked,
-    Superseded,
-    Unavailable,
 )
 from bitdustfs.fuse.operations import Operations
-from bitdustfs.rebuild.fill import Fill
-from bitdustfs.replace import replace_member, set_policy
 from bitdustfs.vault import OpenVault, Settings, open_state_folder, open_vault
-from bitdustfs.verify import verify
 from bitdustfs.volume import Caller
 
 log = logging.getLogger(__name__)
 
-HIRE_EVERY = 60.0  #: seconds between looks for suppliers that are away for too long
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
@@ -144,7 +136,7 @@ class _Mounted:
         self._options, self._key, self._vault = options, key, vault
         self._ended = trio.Event()
         self._settled = trio.Event()
-        self._changing = trio.Lock()
+        self._answers = Answers(key, vault)
         self._end_message = ""
         self._watchers = 0
         self._watchers_gone = trio.Event()
@@ -173,7 +165,9 @@ class _Mounted:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(control.serve, path, self._control)
                 nursery.start_soon(self._wait_for_signal)
-                nursery.start_soon(self._vault.aside, "replacing suppliers", self._replace_absent)
+                nursery.start_soon(
+                    self._vault.aside, "replacing suppliers", self._answers.replace_absent
+                )
                 attached.write_text(str(options.mountpoint))
                 nursery.start_soon(_tell, ready, vault.message)
                 await pyfuse3.main(max_tasks=HANDLERS_MAX)
@@ -241,22 +235,7 @@ class _Mounted:
     # -- control
 
     async def _control(self, request: control.Request, say: control.Say) -> dict[str, Any]:
-        verb = request.get("verb")
-        if verb == "status":
-            return await self._status()
-        if verb == "sync":
-            return await self._sync(say)
-        if verb == "suppliers":
-            return {"suppliers": self._suppliers()}
-        if verb == "replace":
-            return await self._replace(request, say)
-        if verb == "set":
-            policy = {str(k): int(v) for k, v in dict(request.get("policy", {})).items()}
-            await set_policy(self._vault, self._key, policy)
-            return {"ok": True}
-        if verb == "verify":
-            return await self._verify(request, say)
-        if verb == "wait-end":
+        if request.get("verb") == "wait-end":
             self._watchers += 1
             self._watchers_gone = trio.Event()
             try:
@@ -267,161 +246,7 @@ class _Mounted:
                 self._watchers -= 1
                 if not self._watchers:
                     self._watchers_gone.set()
-        return {"error": f"{verb!r} is not known to this mount"}
-
-    async def _sync(self, say: control.Say) -> dict[str, Any]:
-        vault = self._vault
-        if vault.read_only and not vault.message:
-            return {"ok": True}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._progress, say)
-            await vault.publish()
-            nursery.cancel_scope.cancel()
-        return {"ok": True}
-
-    async def _progress(self, say: control.Say) -> None:
-        while True:
-            await trio.sleep(0.3)
-            if self._vault.uploader is not None:
-                await say({"progress": len(self._vault.uploader.waiting())})
-
-    def _may_lose(self) -> int:
-        """How many more suppliers may go before some block cannot be rebuilt."""
-        vault = self._vault
-        voters = vault.known.family.voters
-        online = {p for p, m in enumerate(voters) if vault.watch.state(m.node) == "online"}
-        margins = [len(online) - vault.known.family.groups[0].k]
-        if vault.uploader is not None:  # blocks that some supplier lacks
-            margins += [
-                len(online & set(row.acked)) - row.k
-                for row in vault.uploader.owed.values()
-                if row.acked and not row.local
-            ]
-        return min(margins)
-
-    def _suppliers(self) -> list[dict[str, Any]]:
-        vault = self._vault
-        rows = []
-        for position, member in enumerate(vault.known.family.voters):
-            seen, health = vault.watch.history(member.node), vault.fetcher.health[member.node]
-            rows.append(
-                {
-                    "position": position,
-                    "node": member.node.hex(),
-                    "address": next(iter(member.addresses), ""),
-                    "state": vault.watch.state(member.node),
-                    "uptime": seen.answered / seen.rounds if seen.rounds else None,
-                    "latency": seen.latency,
-                    "away": vault.watch.away(member.node),
-                    "stored": vault.space.used(member),
-                    "audits": health.audits,
-                    "audits_failed": health.audits_failed,
-                }
-            )
-        return rows
-
-    async def _replace(self, request: control.Request, say: control.Say) -> dict[str, Any]:
-        position = int(request.get("position", -1))
-        if not 0 <= position < self._vault.known.family.groups[0].n:
-            return {"error": f"there is no position {position} in this family"}
-        done = await self._hire_for(position, str(request.get("address", "")), say)
-        return {"ok": True, "bytes": done.bytes}
-
-    async def _hire_for(self, position: int, address: str, say: control.Say) -> Fill:
-        """Fires the supplier of a position and hires another one."""
-
-        async def progress(done: int, total: int) -> None:
-            await say({"progress": done, "total": total})
-
-        vault = self._vault
-        async with self._changing:
-            family = vault.known.family
-            known = [a for m in family.voters for a in m.addresses]
-            credentials = owner_credentials(self._key)
-            member = await hire(family, position, credentials, known, address)
-            fill = await replace_member(vault, self._key, position, member, progress)
-        remember_addresses(vault.known.family)
-        return fill
-
-    async def _replace_absent(self) -> None:
-        """Replaces suppliers that were away longer than the policy allows, one after the other."""
-
-        async def say(line: dict[str, Any]) -> None:
-            log.info("replacing: %s", line)
-
-        while not self._vault.read_only:
-            with trio.move_on_after(min(HIRE_EVERY, max(0.5, self._vault.watch.patience / 5))):
-                await self._vault.moved.wait()  # perhaps with another policy
-            for position in self._vault.watch.absent()[:1]:
-                try:
-                    await self._hire_for(position, "", say)
-                    log.warning("position %d was away too long and has another supplier", position)
-                except (Unavailable, PeerError, LocalError, Superseded) as error:
-                    log.warning("position %d is not replaced yet: %s", position, error)
-
-    async def _verify(self, request: control.Request, say: control.Say) -> dict[str, Any]:
-        said = 0.0
-
-        async def progress(what: str, done: int, total: int) -> None:
-            nonlocal said
-            if trio.current_time() - said > 0.2:
-                said = trio.current_time()
-                await say({"progress": done, "total": total, "what": what})
-
-        sample = min(1.0, max(0.0, float(request.get("sample", 1.0))))
-        report = await verify(self._vault, bool(request.get("local")), sample, progress)
-        return {"ok": not report.faults, "report": dataclasses.asdict(report)}
-
-    async def _status(self) -> dict[str, Any]:
-        vault = self._vault
-        totals = await vault.volume.totals()
-        publisher = vault.publisher
-        state = "read-only" if vault.read_only else "published"
-        if publisher is not None and not vault.read_only and publisher.due:
-            state = "local"
-        suppliers = []
-        full = vault.space.full()
-        warnings = list(vault.troubles)
-        for member in vault.known.family.voters:
-            health = vault.fetcher.health[member.node]
-            suppliers.append(
-                {
-                    "node": member.node.hex(),
-                    "address": member.addresses[0],
-                    "state": "online" if health.reachable else "absent",
-                    "damaged": health.damaged,
-                    "audits": health.audits,
-                    "audits_failed": health.audits_failed,
-                    "last_error": health.last_error,
-                }
-            )
-            if health.damaged:
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {member.addresses[0]} returned damaged "
-                    f"data {health.damaged} times"
-                )
-            elif member in full:
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {member.addresses[0]} has much less room "
-                    "left than the others"
-                )
-            elif health.audits_failed:
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {member.addresses[0]} lists fragments that "
-                    f"it does not have: {health.audits_failed} of {health.audits} audits failed"
-                )
-        return {
-            "vault": self._key.vault_id.hex(),
-            "state": state,
-            "message": vault.message,
-            "inodes": totals.inodes,
-            "live": totals.live,
-            "dirty": vault.content.tally.dirty,
-            "may_lose": self._may_lose(),
-            "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
-            "suppliers": suppliers,
-            "warnings": warnings,
-        }
+        return await self._answers.answer(request, say)
 
 
 async def _tell(ready: Callable[[str], None], message: str) -> None:
