@@ -27,7 +27,7 @@ class Answers:
 
     def __init__(self, key: VaultKey, vault: OpenVault) -> None:
         self._key, self._vault = key, vault
-        self._changing = trio.Lock()  # one position at a time
+        self._changing = trio.Lock()  # one change of the family at a time
 
     async def answer(self, request: control.Request, say: control.Say) -> dict[str, Any]:
         """One request. Raises BitdustError."""
@@ -42,7 +42,8 @@ class Answers:
                 return await self._replace(request, say)
             case "set":
                 policy = {str(k): int(v) for k, v in dict(request.get("policy", {})).items()}
-                await set_policy(self._vault, self._key, policy)
+                async with self._changing:
+                    await set_policy(self._vault, self._key, policy)
                 return {"ok": True}
             case "verify":
                 return await self._verify(request, say)
