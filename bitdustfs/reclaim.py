@@ -89,6 +89,7 @@ class Reclaimer:
         self._proven: dict[
             bytes, int
         ] = {}  # dead block -> generation in which nothing refers to it
+        self._condemned: set[bytes] = set()
         self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
         self._situation: tuple[int, int] | None = None  # in which nothing was left to do
         self._untold = False  # whether some supplier has not confirmed a death
@@ -179,7 +180,8 @@ class Reclaimer:
             use, row = self._uses.get(block), rows.get(block)
             if row is not None and row.state != CLOSED:
                 continue
-            if (use is not None and use.live) or block in self._alive or block in self._proven:
+            settled = block in self._alive or block in self._proven or block in self._condemned
+            if settled or (use is not None and use.live):
                 continue
             if use is None and (row is None or row.meta) and self._walked < 0:
                 continue  # it may hold leaves
@@ -233,6 +235,7 @@ class Reclaimer:
     async def _condemn(self, block: bytes) -> None:
         """Signs the death of a block that the published root does not need."""
         del self._proven[block]
+        self._condemned.add(block)  # a census from before may list it still
         row, _ = await self._directory(block)
         published = self._.publisher.published.root
         root = open_root_untrusted(published, self._.key.vault_id)
