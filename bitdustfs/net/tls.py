@@ -114,7 +114,10 @@ class TlsStream:
         """Sends everything, or raises trio's BrokenResourceError having sent any part of it."""
         view = memoryview(data)
         for at in range(0, len(view), _CHUNK):
-            self._tls.write(view[at : at + _CHUNK])
+            try:
+                self._tls.write(view[at : at + _CHUNK])
+            except ssl.SSLError as error:  # the reader met the peer's end meanwhile
+                raise trio.BrokenResourceError(f"TLS ended: {error.reason}") from error
             await self._flush()
 
     async def receive_some(self, limit: int = MIB) -> bytes:

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+import trio.testing
 from family import KEY, VaultKey, contracted, credentials, serving, supplier_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,3 +231,19 @@ def test_nothing_but_the_vaults_key_signs_its_records():
     other_kind = records.seal_record(KEY.signing, "root", claim)
     with pytest.raises(Forged):
         records.ballot_records.open_untrusted(other_kind, KEY.vault_id)
+
+
+def test_a_peer_that_dies_while_we_send_is_a_broken_stream():
+    async def main():
+        ours, theirs = trio.testing.memory_stream_pair()
+        client = TlsStream(ours, make_context(b"c" * 32, server_side=False), server_side=False)
+        server = TlsStream(theirs, make_context(b"s" * 32, server_side=True), server_side=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.handshake)
+            await client.handshake()
+        await server.aclose()
+        assert await client.receive_some() == b""  # the reader sees the end first
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send_all(b"x" * 100_000)
+
+    trio.run(main)
