@@ -1,0 +1,22 @@
+"""A bound on the bytes a second that rebuilding moves, so that the line stays usable."""
+
+import trio
+
+
+class Pace:
+    """A token bucket: `take` waits until so many bytes may go. `rate` 0: no bound."""
+
+    BURST = 1.0  #: seconds' worth that may go at once after a pause
+
+    def __init__(self, rate: float = 0.0) -> None:
+        self.rate = rate  #: bytes a second
+        self._free_at = 0.0  # when what was taken so far is paid for
+
+    async def take(self, size: int) -> None:
+        """Returns once `size` more bytes may be moved."""
+        if not self.rate:
+            return
+        now = trio.current_time()
+        start = max(self._free_at, now - self.BURST)
+        self._free_at = start + size / self.rate
+        await trio.sleep_until(max(now, start))
