@@ -15,7 +15,7 @@ import trio
 from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import check_leaves_untrusted, check_range_untrusted
 from bitdustfs.core.hashing import digest
-from bitdustfs.core.records import BlockHeader, Family, Place, open_header_untrusted
+from bitdustfs.core.records import BlockHeader, Family, Member, Place, open_header_untrusted
 from bitdustfs.core.spans import Piece, locate, slice_length, widen
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.net.supplier import Connect, Supplier
@@ -40,6 +40,8 @@ class Health:
     served: int = 0
     audits: int = 0
     audits_failed: int = 0
+    silent: int = 0  #: audits in a row that it left unanswered
+    refused_deletes: int = 0  #: deletions in a row that it refused
     last_error: str = ""
     reachable: bool = True
     avoided_until: float = -1.0
@@ -82,6 +84,7 @@ class Fetcher:
         self.connect = connect
         self.suppliers: dict[bytes, Supplier] = {}
         self.health: dict[bytes, Health] = {}
+        self.stand_ins: dict[int, bytes] = {}  #: position of group 0 -> reserve that has a copy
         self.move(family)
         self._headers: OrderedDict[bytes, tuple[BlockHeader, bytes]] = OrderedDict()
         self._leaves: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
@@ -89,11 +92,35 @@ class Fetcher:
     def move(self, family: Family) -> None:
         """From now on the suppliers are those of `family`. What is known of others stays."""
         self.family = family
+        reserves = {member.node for member in family.bench}
+        self.stand_ins = {p: node for p, node in self.stand_ins.items() if node in reserves}
         for group in family.groups:
             for member in group.members:
-                if member.node not in self.suppliers:
-                    self.suppliers[member.node] = self.connect(member)
-                    self.health[member.node] = Health()
+                self._know(member)
+
+    def _know(self, member: Member) -> None:
+        if member.node not in self.suppliers:
+            self.suppliers[member.node] = self.connect(member)
+            self.health[member.node] = Health()
+
+    def session(self, member: Member) -> Supplier:
+        """The session with a member of the family or a reserve; its health is kept from then on."""
+        self._know(member)
+        return self.suppliers[member.node]
+
+    def add_stand_in(self, position: int, node: bytes) -> None:
+        """A reserve has a copy of a position: it is read where the position's own supplier fails."""
+        for member in self.family.bench:
+            if member.node == node and position < self.family.groups[0].n:
+                self._know(member)
+                self.stand_ins[position] = node
+
+    def holders(self, group: int, position: int) -> list[bytes]:
+        """The suppliers that may have a position's fragments: its own, then who stands in for it."""
+        nodes = [self.family.groups[group].members[position].node]
+        if group == 0 and position in self.stand_ins:
+            nodes.append(self.stand_ins[position])
+        return nodes
 
     async def fetch(self, place: Place) -> bytes:
         """The sealed bytes at `place`, matching its hash; or Unavailable."""
@@ -120,8 +147,13 @@ class Fetcher:
         return sealed
 
     def _supplier(self, header: BlockHeader, position: int) -> tuple[Supplier, Health]:
-        node = self.family.groups[header.group].members[position].node
+        nodes = self.holders(header.group, position)
+        node = next((node for node in nodes if self.health[node].usable), nodes[0])
         return self.suppliers[node], self.health[node]
+
+    def serving(self, header: BlockHeader, position: int) -> bytes:
+        """The key of the supplier that is asked for a position's fragments just now."""
+        return self._supplier(header, position)[0].node
 
     def health_of(self, header: BlockHeader, position: int) -> Health:
         """The health of the supplier at a position of a block's group."""
@@ -264,9 +296,10 @@ class Fetcher:
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for group in self.family.groups:
-                for position, member in enumerate(group.members):
-                    nursery.start_soon(ask, member.node, position, nursery)
+            for number, group in enumerate(self.family.groups):
+                for position in range(group.n):
+                    for node in self.holders(number, position):
+                        nursery.start_soon(ask, node, position, nursery)
         if not found:
             raise Unavailable("no supplier that answers knows this block; try again later")
         self._headers[block] = found[0]

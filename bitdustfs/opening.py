@@ -31,6 +31,7 @@ class Opening:
     ballot: Ballot | None
     message: str
     found: tuple[Ballot, int]
+    complete: bool  #: whether every voter answered
 
 
 async def claim(
@@ -53,7 +54,7 @@ async def claim(
     found = known.root.order
     message = _too_few(view) or _rollback(known, state) or _diverged(known, state)
     if read_only or message:
-        return Opening(known, None, message, found)
+        return Opening(known, None, message, found, view.answers == view.voters)
     generation = view.promised.generation + 1 if view.promised else 1
     ballot = Ballot(generation, machine)
     newest = _best(await register.prepare(key.signing, ballot, take_over))
@@ -62,14 +63,15 @@ async def claim(
     message = _rollback(newest, state) or _diverged(newest, state)
     if message:
         await register.release(ballot)
-        return Opening(newest, None, message, newest.root.order)
+        return Opening(newest, None, message, newest.root.order, view.answers == view.voters)
     raw = repropose(key, newest.root, ballot)
     await register.accept(raw, newest.raw_family)
     register.former = {}
     root = open_root_untrusted(raw, key.vault_id)
     return Opening(
-        replace(newest, root=root, raw=raw, confirmed=True), ballot, "", newest.root.order
-    )
+        replace(newest, root=root, raw=raw, confirmed=True), ballot, "", newest.root.order,
+        view.answers == view.voters,
+    )  # fmt: skip
 
 
 async def _follow(register: RootRegister, connect: Connect, epoch: int) -> View:
@@ -81,6 +83,7 @@ async def _follow(register: RootRegister, connect: Connect, epoch: int) -> View:
             return view
         epoch = known.family.epoch
         register.voters = {m.node: connect(m) for m in known.family.voters}
+        register.witnesses = {m.node: connect(m) for m in known.family.bench}
         former = view.former.voters if view.former else ()
         register.former = {m.node: connect(m) for m in former}
 
@@ -101,8 +104,9 @@ def _too_few(view: View) -> str:
     minutes = max(0, int(time.time()) - view.best.root.time) // 60
     return (
         f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
-        f"needed to write; mounted read-only with the newest state they know, published "
-        f"{minutes} minutes ago"
+        f"needed to write; mounted read-only with the newest state that is known, published "
+        f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a family "
+        "of those that are left"
     )
 
 

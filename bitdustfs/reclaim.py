@@ -12,7 +12,7 @@ Blocks never come back to life: items only ever refer to what was just written.
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -35,7 +35,7 @@ from bitdustfs.core.items import (
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import BlockDead, Place, open_root_untrusted, seal_record
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import LocalError, Malformed, PeerError, Unavailable
+from bitdustfs.errors import LocalError, Malformed, PeerError, Refused, Unavailable
 from bitdustfs.extents import Mapped, move, references
 from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher
@@ -58,6 +58,13 @@ STEP_BLOCKS = 32  #: blocks emptied in one look
 STEP_BYTES = 4 * MIB  #: bytes moved while writers wait
 PAGE = 1000  #: use items looked at in one transaction
 CHECK_STEP = 256  #: directory entries looked up in one transaction
+REFUSED_DELETES_MAX = 3  #: deletions in a row that an honest supplier may refuse
+EXCUSES = (
+    "stale",
+    "busy",
+    "failed",
+    "no-space",
+)  #: codes of refusals that are no refusal to delete
 TELL_DEADLINE = 30.0  #: seconds that suppliers have in one look to confirm deletions
 
 
@@ -86,12 +93,12 @@ class Reclaimer:
         self._ = parts
         self._stepping = trio.Lock()
         self._uses: dict[bytes, BlockUse] | None = None
-        self._proven: dict[
-            bytes, int
-        ] = {}  # dead block -> generation in which nothing refers to it
+        #: dead block -> generation in which nothing refers to it
+        self._proven: dict[bytes, int] = {}
         self._condemned: set[bytes] = set()
         self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
         self._situation: tuple[int, int] | None = None  # in which nothing was left to do
+        self.on_liar: Callable[[bytes, str], None] = lambda node, why: None
         self._untold = False  # whether some supplier has not confirmed a death
         self._walked = -1  # generation of the checkpoint whose leaves were walked
         self._leaves: set[bytes] = set()  # blocks of the published index and leaves
@@ -126,6 +133,15 @@ class Reclaimer:
         if compact:
             await self._compact()
             self._situation = situation
+
+    def needs(self, block: bytes) -> bool:
+        """Whether a root may need a block. What is not known yet counts as needed."""
+        if block in self._proven or block in self._condemned:
+            return False
+        use = None if self._uses is None else self._uses.get(block)
+        if self._uses is None or block in self._needed or (use is not None and use.live):
+            return True
+        return use is None and self._walked < 0  # it may hold leaves
 
     # -- what is in use
 
@@ -265,11 +281,17 @@ class Reclaimer:
         async def tell(group: int, position: int, blocks: list[bytes]) -> None:
             member = self._.fetcher.family.groups[group].members[position]
             for block in blocks:
+                health = self._.fetcher.health[member.node]
                 try:
                     await self._.fetcher.suppliers[member.node].kill(rows[block].kill)
                 except PeerError as error:
-                    log.debug("%s does not delete yet: %s", member.node.hex()[:12], error)
+                    log.info("%s does not delete yet: %s", member.node.hex()[:12], error)
+                    if isinstance(error, Refused) and error.code not in EXCUSES:
+                        health.refused_deletes += 1
+                    if health.refused_deletes >= REFUSED_DELETES_MAX:
+                        self.on_liar(member.node, "refuses to delete what its customer deleted")
                     return
+                health.refused_deletes = 0
                 confirmed[block].add(position)
 
         with trio.move_on_after(TELL_DEADLINE):

@@ -6,7 +6,7 @@ two majorities of neighbouring families meet). Only then the old supplier is out
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import trio
@@ -33,16 +33,19 @@ def next_family(
     position: int | None = None,
     member: Member | None = None,
     policy: dict[str, int] | None = None,
+    bench: Sequence[Member] | None = None,
 ) -> tuple[Family, bytes]:
-    """The family one epoch on, with one position or some of the policy changed; and signed."""
+    """The family one epoch on: one position, some of the policy, or the bench changed; and signed."""
     groups = list(family.groups)
     if position is not None and member is not None:
         members = list(groups[0].members)
         members[position] = member
         groups[0] = Group(groups[0].k, groups[0].meta_k, tuple(members))
+    reserves = family.bench if bench is None else bench
     body = msgspec.structs.replace(
         family, epoch=family.epoch + 1, parent=family_hash(raw), groups=tuple(groups),
         policy={**family.policy, **(policy or {})},
+        bench=tuple(r for r in reserves if member is None or r.node != member.node),
     )  # fmt: skip
     return body, seal_record(key.signing, "family", body)
 
@@ -53,12 +56,24 @@ async def set_policy(vault: OpenVault, key: VaultKey, policy: dict[str, int]) ->
     await vault.publish(change=raw)
 
 
+async def set_bench(vault: OpenVault, key: VaultKey, bench: Sequence[Member]) -> None:
+    """Publishes a family with other reserves. Raises what publishing raises."""
+    _, raw = next_family(key, vault.known.raw_family, vault.known.family, bench=bench)
+    await vault.publish(change=raw)
+
+
 async def replace_member(
-    vault: OpenVault, key: VaultKey, position: int, member: Member, progress: Progress
+    vault: OpenVault,
+    key: VaultKey,
+    position: int,
+    member: Member,
+    progress: Progress,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Fill:
     """Gives `position` to `member`, who made a contract already. Raises Unavailable, PeerError.
 
-    When it fails, the family is as it was, and what the new one got is used by the next attempt.
+    When it fails, the family is as it was, and what the new one got is used by the next attempt; so, too,
+    when it is not `wanted` any more: the supplier that was away is back.
     """
     if vault.uploader is None or vault.ballot is None:
         raise Unavailable("this mount is read-only")
@@ -66,9 +81,13 @@ async def replace_member(
     supplier = fetcher.connect(member)
     await supplier.prepare(claim_ballot(key.signing, vault.ballot), True)
     fill = Fill(fetcher, supplier, position, vault.ballot, uploader.encode_one)
+    fill.pace.rate = float(fetcher.family.policy.get("bandwidth", 0))
+    fill.wanted = wanted
     uploader.moved[0, position] = supplier  # what is new goes there at once
     try:
         missing = await _fill_all(vault, fill, supplier, position, progress)
+        if not wanted():
+            raise Unavailable(f"the supplier of position {position} is back: nothing is replaced")
         if missing:
             raise Unavailable(
                 f"{missing} fragments of position {position} could not be made or placed; the "
@@ -94,7 +113,7 @@ async def _fill_all(
             missing = await _missing(vault, position, set(await list_all(supplier, position)))
             if not missing:
                 break
-            await fill.run(missing)
+            await fill.run(_in_order(vault, missing))
         else:
             missing = await _missing(vault, position, set(await list_all(supplier, position)))
         nursery.cancel_scope.cancel()
@@ -108,6 +127,13 @@ async def _missing(vault: OpenVault, position: int, there: set[bytes]) -> set[by
     known = {block for block, acked in vault.uploader.acknowledged().items() if acked}
     dying = vault.uploader.dead()
     return {b for b in known | set(census.blocks()) if b not in there} - dying
+
+
+def _in_order(vault: OpenVault, blocks: set[bytes]) -> list[bytes]:
+    """The thinnest first, as the last look of the rebuilder found them; then oldest first."""
+    thin = [] if vault.rebuilder is None else vault.rebuilder.thin_first
+    first = [block for block in thin if block in blocks]
+    return first + sorted(blocks - set(first))
 
 
 async def _report(fill: Fill, progress: Progress) -> None:

@@ -18,13 +18,12 @@ from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import Fragment, encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import acknowledgements_needed
-from bitdustfs.core.records import Ballot, open_header_untrusted
+from bitdustfs.core.records import Ballot, BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Superseded
 from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher, Health
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.rebuild.remake import remake
 from bitdustfs.space import Space
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a
 QUIET = 0.5  #: seconds without a write after which uploading starts by itself
 HOLD_MAX = 15.0  #: seconds that a busy writer may hold uploading back
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) that end the hold
-REPAIR_EVERY = 15.0  #: seconds between looks for suppliers that are back
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
 
@@ -205,43 +203,16 @@ class Uploader:
         row = await self._ensure_header(block, row, fragments, *writer)
         await self._put_all(block, row, dict(enumerate(fragments)), row.owed, writer[0])
 
-    async def run_repairs(self) -> None:
-        """Repairs now and then, until this machine may not write any more."""
-        while self._ballot() is not None:
-            await trio.sleep(REPAIR_EVERY)
-            await self.repair()
-
-    async def repair(self) -> None:
-        """Serves positions that are owed a block whose local copy was evicted.
-
-        What they lack is made from k others, one block at a time, once its supplier answers.
-        """
-        evicted = {b: row for b, row in self._rows.items() if not row.local}
-        owed = {(row.group, p) for row in evicted.values() for p in row.owed}
-        back = {place for place in owed if await self._answers(*place)}
-        for block, row in evicted.items():
-            wanted = [p for p in row.owed if (row.group, p) in back]
-            writer = self._ballot()
-            if wanted and writer is not None:
-                await self._repair(block, row, wanted, writer[0])
-
-    async def _answers(self, group: int, position: int) -> bool:
-        member = self._fetcher.family.groups[group].members[position]
-        try:
-            await self._fetcher.suppliers[member.node].ping()
-        except PeerError as error:
-            self._fetcher.health[member.node].fault(error)
-            return False
-        return True
-
-    async def _repair(self, block: bytes, row: BlockRow, wanted: list[int], ballot: Ballot) -> None:
-        header = open_header_untrusted(row.header, self._key.vault_id)
-        try:
-            fragments = await remake(self._fetcher, header, wanted)
-        except BitdustError as error:
-            log.info("block %s is repaired later: %s", block.hex(), error)
-            return
-        await self._put_all(block, row, fragments, wanted, ballot)
+    async def place(
+        self, header: BlockHeader, raw: bytes, fragments: Mapping[int, Fragment], ballot: Ballot
+    ) -> tuple[list[int], bool]:
+        """Puts fragments that were made again; who took them, and whether one said the block is dead."""
+        row = self._state.block(header.block)
+        if row is None or row.state != CLOSED:
+            row = BlockRow(
+                CLOSED, False, header.group, header.k, header.n, header.length, header=raw
+            )
+        return await self._put_all(header.block, row, fragments, fragments.keys(), ballot)
 
     async def _put_all(
         self,
@@ -250,24 +221,26 @@ class Uploader:
         fragments: Mapping[int, Fragment],
         positions: Iterable[int],
         ballot: Ballot,
-    ) -> None:
+    ) -> tuple[list[int], bool]:
+        """Puts and records; (positions that acknowledged, whether one said that the block is dead)."""
         acked: list[int] = []
+        dead: list[int] = []
         async with trio.open_nursery() as nursery:
             for position in positions:
-                nursery.start_soon(self._put, block, row, fragments[position], ballot, acked)
-        if block not in self._rows:
-            return  # it died meanwhile
-        row = self._rows[block]
-        if acked:
-            had = _enough(row)
-            row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *acked})))
-            self._rows[block] = row
-            if _enough(row) and not had:  # from now on suppliers count it
-                self._space.pending -= row.length
-            reach("fragment-acked")
-            await trio.to_thread.run_sync(self._state.put_block, block, row)
-        if not row.owed:
-            self._rows.pop(block, None)
+                nursery.start_soon(self._put, block, row, fragments[position], ballot, acked, dead)
+        if block in self._rows:  # else it died meanwhile, or another machine wrote it
+            row = self._rows[block]
+            if acked:
+                had = _enough(row)
+                row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *acked})))
+                self._rows[block] = row
+                if _enough(row) and not had:  # from now on suppliers count it
+                    self._space.pending -= row.length
+                reach("fragment-acked")
+                await trio.to_thread.run_sync(self._state.put_block, block, row)
+            if not row.owed:
+                self._rows.pop(block, None)
+        return acked, bool(dead)
 
     def drop(self, block: bytes) -> None:
         """The block is dead: nobody needs it any more."""
@@ -342,7 +315,13 @@ class Uploader:
         return row
 
     async def _put(
-        self, block: bytes, row: BlockRow, fragment: Fragment, ballot: Ballot, acked: list[int]
+        self,
+        block: bytes,
+        row: BlockRow,
+        fragment: Fragment,
+        ballot: Ballot,
+        acked: list[int],
+        dead: list[int],
     ) -> None:
         member = self._fetcher.family.groups[row.group].members[fragment.position]
         supplier = self._fetcher.suppliers[member.node]
@@ -355,6 +334,8 @@ class Uploader:
             )
         except PeerError as error:
             health.fault(error)
+            if isinstance(error, Refused) and error.code == "dead":
+                dead.append(fragment.position)
             if isinstance(error, Refused) and error.code == "fenced":
                 self.failure = Superseded("another machine took this vault over")
                 self._on_fenced()

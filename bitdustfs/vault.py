@@ -30,7 +30,8 @@ from bitdustfs.net.supplier import Connect
 from bitdustfs.opening import Opening, claim, settle
 from bitdustfs.publish import Publisher
 from bitdustfs.rebuild.audit import Auditor
-from bitdustfs.rebuild.watch import Watch
+from bitdustfs.rebuild.rebuilder import Rebuilder
+from bitdustfs.rebuild.watch import Watch, find_stand_ins
 from bitdustfs.reclaim import Parts, Reclaimer
 from bitdustfs.space import Space
 from bitdustfs.store import CACHE_LIMIT, Store
@@ -83,6 +84,7 @@ class OpenVault:
     publisher: Publisher | None = None
     uploader: Uploader | None = None
     reclaimer: Reclaimer | None = None
+    rebuilder: Rebuilder | None = None
     auditor: Auditor = field(init=False)
     watch: Watch = field(init=False)
     message: str = ""
@@ -178,6 +180,11 @@ class OpenVault:
     def family_changed(self, root: Root, row: Published) -> None:
         """A root that names another family was accepted: everybody follows it from here on."""
         family = open_family_untrusted(row.family, root.vault)
+        before = self.known.family.voters
+        moved = [p for p, m in enumerate(family.voters) if m.node != before[p].node]
+        self.auditor.forget(moved)
+        if self.rebuilder is not None:
+            self.rebuilder.forget(moved)
         self.known = Known(root, row.root, family, row.family, confirmed=True)
         self.fetcher.move(family)
         self.moved.set()
@@ -219,12 +226,15 @@ async def open_vault(
     files = BlockFiles(folder.path)
     try:
         register = RootRegister(key.vault_id, {m.node: connect(m) for m in family.voters})
+        register.witnesses = {m.node: connect(m) for m in family.bench}
         opening = await claim(
             key, connect, register, family.epoch, machine, state,
             read_only=settings.read_only, take_over=settings.take_over,
         )  # fmt: skip
         known = opening.known
         fetcher = Fetcher(known.family, connect)
+        if not opening.complete:
+            await find_stand_ins(fetcher)
         store = Store(
             key.capability(), state, files, fetcher, known.family, suite, settings.cache_limit
         )
@@ -233,6 +243,7 @@ async def open_vault(
         async with trio.open_nursery() as nursery:
             if opening.ballot is not None:
                 _start_writing(vault, key, suite, files, opening.ballot, settings, nursery)
+            nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
             yield vault
             if vault.publisher is not None:
                 await vault.committer.commit(sync=True)
@@ -294,7 +305,6 @@ def _start_writing(
     )  # fmt: skip
     vault.publisher.on_family = vault.family_changed
     nursery.start_soon(uploader.run)
-    nursery.start_soon(vault.aside, "serving suppliers that were away", uploader.run_repairs)
     nursery.start_soon(vault.committer.run)
     nursery.start_soon(_publish_loop, vault, settings)
     parts = Parts(
@@ -307,8 +317,12 @@ def _start_writing(
         nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
     vault.auditor.acknowledged = uploader.acknowledged
     vault.auditor.on_lost = uploader.lost
+    vault.auditor.on_liar = vault.reclaimer.on_liar = vault.watch.condemn
+    vault.rebuilder = Rebuilder(
+        vault.fetcher, vault.auditor, vault.watch, uploader, writer, vault.reclaimer.needs
+    )
+    nursery.start_soon(vault.aside, "rebuilding", vault.rebuilder.run)
     nursery.start_soon(vault.aside, "auditing", vault.auditor.run)
-    nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
     nursery.start_soon(vault.aside, "asking for used space", partial(_usage_loop, vault))
     nursery.start_soon(vault.aside, "evicting", partial(_evict_loop, vault))
     nursery.start_soon(_renew_loop, vault, ballot)

@@ -53,7 +53,8 @@ class Report:
     blocks: int = 0
     extents_checked: int = 0
     leaves_checked: int = 0
-    margin: int | None = None  #: suppliers that the thinnest block may still lose
+    margin: int | None = None  #: suppliers that the thinnest block at the suppliers may still lose
+    unsent: int = 0  #: blocks that are only on this machine as yet
     faults: list[str] = field(default_factory=list)
     more_faults: int = 0
 
@@ -218,7 +219,8 @@ async def _check_suppliers(
         await progress("blocks at suppliers", number, len(blocks))
         row = vault.state.block(block)
         if row is not None and not row.acked:
-            continue  # not uploaded yet
+            report.unsent += 1  # not uploaded yet
+            continue
         try:
             await _check_block(vault, block, census, report, rng, sample)
         except Unavailable as error:

@@ -1,13 +1,24 @@
 """Extended attributes of a vault's inodes, and the ones bitdustfs itself answers.
 
 `user.bitdust.state` tells how safe a file is: dirty (in memory), local (survives this machine's
-power loss), published (survives the loss of this machine).
+power loss), published (survives the loss of this machine). `user.bitdust.health` tells how many more
+suppliers may be lost before a part of the file is: "3"; "local" while a part is only on this machine;
+"unreadable" while too few of a part's suppliers answer.
 """
 
 import errno
 
 from bitdustfs.content import load_inode
-from bitdustfs.core.items import XATTR, Xattr, decode_xattr, encode_item, kind_range, xattr_key
+from bitdustfs.core.items import (
+    EXTENT,
+    XATTR,
+    Xattr,
+    decode_extent,
+    decode_xattr,
+    encode_item,
+    kind_range,
+    xattr_key,
+)
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import FsError
 from bitdustfs.store import Piece
@@ -18,6 +29,7 @@ from bitdustfs.vault import OpenVault
 from bitdustfs.volume import release_xattr
 
 STATE = b"user.bitdust.state"
+HEALTH = b"user.bitdust.health"
 OWN_PREFIX = b"user.bitdust."
 NEVER = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 ENODATA = errno.ENODATA
@@ -33,6 +45,8 @@ class Xattrs:
         """The value; ENODATA when there is none."""
         if name == STATE:
             return self.state(inode).encode()
+        if name == HEALTH:
+            return (await self.health(inode)).encode()
         if name in NEVER and not await self._tree.run(_has_any, inode):
             raise FsError(ENODATA)
         value = await self._tree.run(lambda tx: tx.get(xattr_key(inode, name)))
@@ -53,6 +67,16 @@ class Xattrs:
         ):
             return "published"
         return "local"
+
+    async def health(self, inode: int) -> str:
+        """How many more suppliers may be lost; or local, or unreadable."""
+        if self.state(inode) != "published" or self._vault.rebuilder is None:
+            return "local"
+        blocks = await self._tree.run(_blocks_of, inode)
+        margin, local = self._vault.rebuilder.margin_of(blocks)
+        if margin >= 0:
+            return str(margin)
+        return "local" if local else "unreadable"
 
     async def list(self, inode: int) -> list[bytes]:
         def names(tx: Transaction) -> list[bytes]:
@@ -99,6 +123,13 @@ class Xattrs:
             tx.delete(xattr_key(inode, name))
 
         await self._tree.run(drop)
+
+
+def _blocks_of(tx: Transaction, inode: int) -> set[bytes]:
+    """The blocks that a file's content is in."""
+    load_inode(tx, inode)
+    extents = (decode_extent(value) for _, value in tx.scan(*kind_range(inode, EXTENT)))
+    return {extent.place.block for extent in extents if extent.place is not None}
 
 
 def _has_any(tx: Transaction, inode: int) -> bool:

@@ -7,12 +7,17 @@ create_per_s          --files files of 4 KiB
 create_published_s    from the last one's close until they are published
 remount_ls_s          another machine: mount until the first ls of the vault's root
 mount_rss_MiB         largest resident size of the mount process while writing
+rebuild_MBps          fragment bytes made again a second, when a supplier is lost with all it had and
+                      nothing is cached here: k fragments are read for each
+rebuild_local_MBps    the same where this machine still has the blocks
+rebuild_rss_MiB       largest resident size of the mount process meanwhile
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -116,6 +121,7 @@ def measure(bench: Bench, big: int, files: int) -> dict[str, float]:
     result["create_per_s"] = files / (created - began)
     bench.run("sync", bench.mountpoint)
     result["create_published_s"] = time.perf_counter() - created
+    result["rebuild_local_MBps"] = rebuild(bench, 8, big)
     bench.run("unmount", bench.mountpoint)
 
     words = bench.run("key", "words")
@@ -136,8 +142,29 @@ def measure(bench: Bench, big: int, files: int) -> dict[str, float]:
     for entry in os.scandir(bench.mountpoint / "small"):
         entry.stat()
     result["cold_ls_l_per_s"] = files / (time.perf_counter() - began)
+    memory = PeakMemory(bench.pid())
+    result["rebuild_MBps"] = rebuild(bench, 9, big)
+    result["rebuild_rss_MiB"] = memory.stop()
     bench.run("unmount", bench.mountpoint)
     return result
+
+
+def rebuild(bench: Bench, suppliers: int, big: int) -> float:
+    """Loses one supplier for good, replaces it by a new one; MB/s of the fragments that it had."""
+    rows = json.loads(bench.run("suppliers", bench.mountpoint, "--json"))
+    addresses = (bench.swarm / "addresses").read_text().split()
+    position, victim = next(
+        (p, addresses.index(row["address"])) for p, row in enumerate(rows)
+        if row["address"] != addresses[0]
+    )  # fmt: skip
+    lost = bench.swarm / f"supplier-{victim}"
+    os.kill(int((lost / "pid").read_text()), signal.SIGKILL)
+    shutil.rmtree(lost / "store")
+    bench.run("swarm", bench.swarm, "--suppliers", suppliers)
+    new = (bench.swarm / "addresses").read_text().split()[-1]
+    began = time.perf_counter()
+    bench.run("supplier", "replace", bench.mountpoint, position, "--with", new)
+    return big * MIB / 4 / (time.perf_counter() - began) / 1e6
 
 
 def main() -> None:

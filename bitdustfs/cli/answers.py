@@ -7,27 +7,21 @@ from typing import Any
 import trio
 
 from bitdustfs.cli import control
-from bitdustfs.cli.connect import owner_credentials, remember_addresses
-from bitdustfs.cli.hire import hire
+from bitdustfs.cli.staffing import Staffing
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
-from bitdustfs.errors import LocalError, PeerError, Superseded, Unavailable
-from bitdustfs.rebuild.fill import Fill
-from bitdustfs.replace import replace_member, set_policy
+from bitdustfs.errors import BitdustError
 from bitdustfs.vault import OpenVault
 from bitdustfs.verify import verify
 
 log = logging.getLogger(__name__)
 
-HIRE_EVERY = 60.0  #: seconds between looks for suppliers that are away for too long
-
 
 class Answers:
-    """The answers of one mount, and the replacing that some of them ask for."""
+    """The answers of one mount."""
 
-    def __init__(self, key: VaultKey, vault: OpenVault) -> None:
-        self._key, self._vault = key, vault
-        self._changing = trio.Lock()  # one change of the family at a time
+    def __init__(self, key: VaultKey, vault: OpenVault, staffing: Staffing) -> None:
+        self._key, self._vault, self._staffing = key, vault, staffing
 
     async def answer(self, request: control.Request, say: control.Say) -> dict[str, Any]:
         """One request. Raises BitdustError."""
@@ -40,10 +34,11 @@ class Answers:
                 return {"suppliers": self._suppliers()}
             case "replace":
                 return await self._replace(request, say)
+            case "rebuild":
+                return await self._rebuild(say)
             case "set":
                 policy = {str(k): int(v) for k, v in dict(request.get("policy", {})).items()}
-                async with self._changing:
-                    await set_policy(self._vault, self._key, policy)
+                await self._staffing.set_policy(policy)
                 return {"ok": True}
             case "verify":
                 return await self._verify(request, say)
@@ -52,13 +47,17 @@ class Answers:
 
     async def _sync(self, say: control.Say) -> dict[str, Any]:
         vault = self._vault
-        if vault.read_only and not vault.message:
+        if vault.publisher is None:  # it was opened read-only: there is nothing to publish
             return {"ok": True}
+        failure: BitdustError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._progress, say)
-            await vault.publish()
+            try:
+                await vault.publish()
+            except BitdustError as error:
+                failure = error
             nursery.cancel_scope.cancel()
-        return {"ok": True}
+        return {"ok": True} if failure is None else {"error": str(failure)}
 
     async def _progress(self, say: control.Say) -> None:
         while True:
@@ -68,17 +67,17 @@ class Answers:
 
     def _may_lose(self) -> int:
         """How many more suppliers may go before some block cannot be rebuilt."""
+        return self._thinnest()[0]
+
+    def _thinnest(self) -> tuple[int, str]:
+        """The same, and the id of the block that is lost first; "" when all are alike."""
         vault = self._vault
+        if vault.rebuilder is not None:
+            latest = vault.rebuilder.replanned()
+            return latest.margin, latest.thinnest.hex() if latest.thinnest else ""
         voters = vault.known.family.voters
-        online = {p for p, m in enumerate(voters) if vault.watch.state(m.node) == "online"}
-        margins = [len(online) - vault.known.family.groups[0].k]
-        if vault.uploader is not None:  # blocks that some supplier lacks
-            margins += [
-                len(online & set(row.acked)) - row.k
-                for row in vault.uploader.owed.values()
-                if row.acked and not row.local
-            ]
-        return min(margins)
+        online = sum(vault.fetcher.health[m.node].reachable for m in voters)
+        return online - vault.known.family.groups[0].k, ""
 
     def _suppliers(self) -> list[dict[str, Any]]:
         vault = self._vault
@@ -92,6 +91,7 @@ class Answers:
                     "address": address_of(member),
                     "state": vault.watch.state(member.node),
                     "uptime": seen.answered / seen.rounds if seen.rounds else None,
+                    "gone": seen.gone,
                     "latency": seen.latency,
                     "away": vault.watch.away(member.node),
                     "stored": vault.space.used(member),
@@ -105,40 +105,49 @@ class Answers:
         position = int(request.get("position", -1))
         if not 0 <= position < self._vault.known.family.groups[0].n:
             return {"error": f"there is no position {position} in this family"}
-        done = await self._hire_for(position, str(request.get("address", "")), say)
-        return {"ok": True, "bytes": done.bytes}
-
-    async def _hire_for(self, position: int, address: str, say: control.Say) -> Fill:
-        """Fires the supplier of a position and hires another one."""
 
         async def progress(done: int, total: int) -> None:
             await say({"progress": done, "total": total})
 
+        done = await self._staffing.replace(position, str(request.get("address", "")), progress)
+        return {"ok": True, "bytes": done.bytes}
+
+    def _reserve(self, member: Member) -> dict[str, Any]:
+        told = self._vault.watch.kin.get(member.node)
+        return {
+            "node": member.node.hex(),
+            "address": address_of(member),
+            "state": self._vault.watch.state(member.node),
+            "ready": told is not None and told.epoch == self._vault.known.family.epoch,
+            "stands_in_for": None if told is None else told.standing,
+        }
+
+    async def _rebuild(self, say: control.Say) -> dict[str, Any]:
+        """Makes everything that is missing now, and replaces whoever is due."""
         vault = self._vault
-        async with self._changing:
-            family = vault.known.family
-            known = [a for m in family.voters for a in m.addresses]
-            credentials = owner_credentials(self._key)
-            member = await hire(family, position, credentials, known, address)
-            fill = await replace_member(vault, self._key, position, member, progress)
-        remember_addresses(vault.known.family)
-        return fill
+        if vault.rebuilder is None or vault.uploader is None or vault.read_only:
+            return {"error": vault.message or "this mount is read-only: nothing can be rebuilt"}
 
-    async def replace_absent(self) -> None:
-        """Replaces suppliers that were away longer than the policy allows, one after the other."""
+        async def progress(done: int, total: int) -> None:
+            await say({"progress": done, "total": total})
 
-        async def say(line: dict[str, Any]) -> None:
-            log.info("replacing: %s", line)
-
-        while not self._vault.read_only:
-            with trio.move_on_after(min(HIRE_EVERY, max(0.5, self._vault.watch.patience / 5))):
-                await self._vault.moved.wait()  # perhaps with another policy
-            for position in self._vault.watch.absent()[:1]:
-                try:
-                    await self._hire_for(position, "", say)
-                    log.warning("position %d was away too long and has another supplier", position)
-                except (Unavailable, PeerError, LocalError, Superseded) as error:
-                    log.warning("position %d is not replaced yet: %s", position, error)
+        placed = await vault.rebuilder.step(0.0, progress)
+        await vault.uploader.try_all()
+        replaced, failure = 0, ""
+        try:
+            while await self._staffing.replace_due(progress):
+                replaced += 1
+        except BitdustError as error:
+            failure = str(error)
+        latest = await vault.rebuilder.look(0.0)
+        return {
+            "ok": True,
+            "placed": placed,
+            "replaced": replaced,
+            "waiting": len(latest.waiting),
+            "failure": failure,
+            "margin": self._may_lose(),
+        }
 
     async def _verify(self, request: control.Request, say: control.Say) -> dict[str, Any]:
         said = 0.0
@@ -161,6 +170,7 @@ class Answers:
         if publisher is not None and not vault.read_only and publisher.due:
             state = "local"
         suppliers = []
+        may_lose, thinnest = self._thinnest()
         full = vault.space.full()
         warnings = list(vault.troubles)
         for member in vault.known.family.voters:
@@ -176,7 +186,12 @@ class Answers:
                     "last_error": health.last_error,
                 }
             )
-            if health.damaged:
+            gone = vault.watch.history(member.node).gone
+            if gone:
+                warnings.append(
+                    f"supplier {member.node.hex()[:16]} at {address_of(member)} is to be replaced: it {gone}"
+                )
+            elif health.damaged:
                 warnings.append(
                     f"supplier {member.node.hex()[:16]} at {address_of(member)} returned damaged "
                     f"data {health.damaged} times"
@@ -198,7 +213,12 @@ class Answers:
             "inodes": totals.inodes,
             "live": totals.live,
             "dirty": vault.content.tally.dirty,
-            "may_lose": self._may_lose(),
+            "may_lose": may_lose,
+            "thinnest": thinnest,
+            "rebuilding": [vault.rebuilder.done, vault.rebuilder.total]
+            if vault.rebuilder
+            else [0, 0],
+            "bench": [self._reserve(member) for member in vault.known.family.bench],
             "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
             "suppliers": suppliers,
             "warnings": warnings,

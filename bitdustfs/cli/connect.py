@@ -45,7 +45,8 @@ def known_addresses(vault: bytes) -> list[str]:
 
 
 def remember_addresses(family: Family) -> None:
-    lines = [address for g in family.groups for m in g.members for address in m.addresses]
+    members = [*(m for g in family.groups for m in g.members), *family.bench]
+    lines = [address for member in members for address in member.addresses]
     write_durably(peers_path(family.vault), "\n".join(lines).encode())
 
 

@@ -39,7 +39,7 @@ async def serve(path: Path, handle: Handler) -> None:
     path.unlink(missing_ok=True)
     listening = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
     try:
-        await listening.bind(str(path))
+        await listening.bind(os.path.relpath(path))  # shorter, often: such paths end at 107 bytes
         path.chmod(0o600)
         listening.listen(8)
 
@@ -53,6 +53,9 @@ async def serve(path: Path, handle: Handler) -> None:
                     answer = await handle(dict(request), say)
                 except BitdustError as error:
                     answer = {"error": str(error)}
+                except Exception as error:  # a bug there must not end the mount
+                    log.exception("a request failed by our own fault")
+                    answer = {"error": f"a bug of bitdustfs, see its log: {error!r}"}
                 await say(answer)
             except (ValueError, trio.BrokenResourceError) as error:
                 log.info("a control request ended early: %s", error)
@@ -67,13 +70,17 @@ async def serve(path: Path, handle: Handler) -> None:
 def ask(mountpoint: Path, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
     """The answers of the mount at `mountpoint`. Raises UsageError when none runs there."""
     absolute = Path(os.path.abspath(mountpoint))
+    nobody = f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
+    yield from ask_at(socket_path(absolute), nobody, verb, **arguments)
+
+
+def ask_at(path: Path, nobody: str, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """The answers of whoever listens at a socket. Raises UsageError(`nobody`) when nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(str(socket_path(absolute)))
+            connection.connect(os.path.relpath(path))  # shorter, often: such paths end at 107 bytes
         except OSError:
-            raise UsageError(
-                f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
-            ) from None
+            raise UsageError(nobody) from None
         connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
         with connection.makefile("r") as lines:
             for line in lines:

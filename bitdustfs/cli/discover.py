@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import trio
+from kademlia.node import Node
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import ReadCapability, VaultKey
@@ -45,9 +46,11 @@ async def joined(addresses: list[str]) -> AsyncIterator[Dht]:
         nursery.cancel_scope.cancel()
 
 
-async def node_record(dht: Dht, node: bytes) -> dhtwire.NodeRecord | None:
-    """The newest record of a node, by its id."""
-    raw = await dht.find(node)
+async def node_record(
+    dht: Dht, node: bytes, contact: Node | None = None
+) -> dhtwire.NodeRecord | None:
+    """The newest record of a node, by its id; `contact`: where it was met."""
+    raw = await dht.find(node, contact)
     if raw is None:
         return None
     try:
@@ -60,19 +63,19 @@ async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
     """Addresses of up to `count` nodes that offer at least `space` bytes, largest offers first."""
     records: dict[bytes, dhtwire.NodeRecord] = {}
 
-    async def look(node: bytes) -> None:
-        record = await node_record(dht, node)
+    async def look(node: Node) -> None:
+        record = await node_record(dht, node.id, node)
         if record is not None and record.offer >= space and record.addresses:
-            records[node] = record
+            records[node.id] = record
 
     seen: set[bytes] = set()
     for _ in range(WALKS):
-        fresh = {n.id for n in await dht.nearest(os.urandom(20))} - seen
-        seen |= fresh
+        fresh = {n.id: n for n in await dht.nearest(os.urandom(20)) if n.id not in seen}
+        seen |= fresh.keys()
         async with trio.open_nursery() as nursery:
-            for node in fresh:
+            for node in fresh.values():
                 nursery.start_soon(look, node)
-        if len(records) >= count:
+        if len(records) >= count or not fresh:
             break
     best = sorted(records.values(), key=lambda record: -record.offer)
     return [record.addresses[0] for record in best[:count]]
@@ -113,7 +116,7 @@ async def announce_vault(
     dht: Dht, key: VaultKey, root: Root, family: Family, raw_family: bytes, suite: Suite
 ) -> int:
     """Stores the vault's record at its three places; how many copies were taken."""
-    nodes = tuple(member.id for member in family.voters[: dhtwire.FAMILY_IDS_MAX])
+    nodes = tuple(m.id for m in (*family.voters, *family.bench)[: dhtwire.FAMILY_IDS_MAX])
     hint = dhtwire.FamilyHint(family.epoch, family_hash(raw_family), root.ballot, root.seq, nodes)
     seq = time.time_ns() // 1_000_000
     record = dhtwire.sign_vault_record(key.record, key.capability(), seq, hint, suite)

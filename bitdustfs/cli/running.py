@@ -24,6 +24,7 @@ from bitdustfs.cli.connect import (
 )
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
+from bitdustfs.cli.staffing import Staffing
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import open_root_untrusted
@@ -136,7 +137,8 @@ class _Mounted:
         self._options, self._key, self._vault = options, key, vault
         self._ended = trio.Event()
         self._settled = trio.Event()
-        self._answers = Answers(key, vault)
+        self._staffing = Staffing(key, vault)
+        self._answers = Answers(key, vault, self._staffing)
         self._end_message = ""
         self._watchers = 0
         self._watchers_gone = trio.Event()
@@ -165,9 +167,7 @@ class _Mounted:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(control.serve, path, self._control)
                 nursery.start_soon(self._wait_for_signal)
-                nursery.start_soon(
-                    self._vault.aside, "replacing suppliers", self._answers.replace_absent
-                )
+                nursery.start_soon(vault.aside, "replacing suppliers", self._staffing.run)
                 attached.write_text(str(options.mountpoint))
                 nursery.start_soon(_tell, ready, vault.message)
                 await pyfuse3.main(max_tasks=HANDLERS_MAX)
@@ -208,6 +208,7 @@ class _Mounted:
             with trio.fail_after(LAST_PUBLISH):
                 await self._vault.publish()
                 await self._last_reclaim()
+            await self._staffing.settle()
             if self._vault.uploader is not None:
                 with trio.move_on_after(LAST_COPIES):
                     await self._vault.uploader.try_all()
@@ -246,6 +247,10 @@ class _Mounted:
                 self._watchers -= 1
                 if not self._watchers:
                     self._watchers_gone.set()
+        if request.get("verb") == "unmounted":
+            if not self._ended.is_set():
+                pyfuse3.terminate()
+            return {"ok": True}
         return await self._answers.answer(request, say)
 
 

@@ -4,13 +4,14 @@ import argparse
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from bitdustfs.cli.control import ask
-from bitdustfs.errors import BitdustError, LocalError
+from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.units import format_size
 
 
@@ -19,6 +20,11 @@ def add_commands(verbs: Any) -> None:
     for name, run, text in (
         ("status", run_status, "how safe a mount's content is, and who keeps it"),
         ("suppliers", run_suppliers, "who keeps a vault, and how well"),
+        (
+            "rebuild",
+            run_rebuild,
+            "make what suppliers lack again, now, and replace those to be replaced",
+        ),
         ("sync", run_sync, "publish everything written so far; returns when that is done"),
         ("unmount", run_unmount, "publish, then unmount; returns when all is safe"),
     ):
@@ -47,11 +53,21 @@ def run_status(args: argparse.Namespace) -> int:
         if lose >= 0
         else "too many suppliers are away: not everything can be read right now"
     )
+    if answer["thinnest"]:
+        print(f"the thinnest block is {answer['thinnest']}")
+    done, total = answer["rebuilding"]
+    if total:
+        print(f"rebuilding: {done} of {total} blocks")
     for position, supplier in enumerate(answer["suppliers"]):
         print(
             f"  {position}  {supplier['node'][:16]}  {supplier['state']:9}  "
             f"damaged answers: {supplier['damaged']}  {supplier['address']}"
         )
+    standing = [r for r in answer["bench"] if r["stands_in_for"] is not None]
+    ready = sum(reserve["ready"] for reserve in answer["bench"])
+    print(f"{ready} reserves stand by for a time when you are away")
+    for reserve in standing:
+        print(f"  {reserve['node'][:16]} has a copy of position {reserve['stands_in_for']}")
     for line in answer["warnings"]:
         print(f"warning: {line}")
     return 0
@@ -71,6 +87,25 @@ def run_suppliers(args: argparse.Namespace) -> int:
             f"{row['audits']:6} ({row['audits_failed']})       {row['address']}"
         )
     return 0
+
+
+def run_rebuild(args: argparse.Namespace) -> int:
+    """Exit code 0: every supplier has what it should have; 3: something still waits."""
+    answer: dict[str, Any] = {}
+    with tqdm(unit="block", desc="rebuilding", leave=False, disable=None) as bar:
+        for answer in ask(args.mountpoint, "rebuild"):
+            if "progress" in answer:
+                bar.total, bar.n = answer["total"], answer["progress"]
+                bar.refresh()
+    print(
+        f"{answer['placed']} fragments were made again, {answer['replaced']} suppliers replaced; "
+        f"you can lose {max(0, answer['margin'])} more suppliers right now"
+    )
+    if answer["waiting"]:
+        print(f"{answer['waiting']} blocks wait until more of their suppliers are back")
+    if answer["failure"]:
+        print(answer["failure"])
+    return 3 if answer["waiting"] or answer["failure"] else 0
 
 
 def run_sync(args: argparse.Namespace) -> int:
@@ -97,6 +132,10 @@ def run_unmount(args: argparse.Namespace) -> int:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LocalError(f"{args.mountpoint} cannot be unmounted: {done.stderr.strip()}")
+    with suppress(
+        UsageError, OSError
+    ):  # it has ended already, unless another mount namespace holds a copy
+        list(ask(args.mountpoint, "unmounted"))
     for answer in end:
         if answer.get("ok") is False:
             raise BitdustError(answer["message"])

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -13,21 +14,26 @@ from tqdm import tqdm
 
 from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cli.connect import check_address
-from bitdustfs.cli.control import ask
+from bitdustfs.cli.control import Request, Say, ask, ask_at
+from bitdustfs.cli.control import serve as serve_control
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.core.keys import node_id
+from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError
 from bitdustfs.net.dht import Dht, Endpoint
 from bitdustfs.net.dhtwire import sign_node_record
 from bitdustfs.net.diskshelf import DiskShelf
+from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.server import SupplierServer
 from bitdustfs.net.service import TRASH_SECONDS, SupplierService
 from bitdustfs.net.tls import make_context
+from bitdustfs.rebuild.guard import Guard, MemberConnect
 from bitdustfs.units import format_size, parse_size
 
 log = logging.getLogger(__name__)
 
 FIRST_TICK = 0.2  #: seconds between attempts to join
+LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
@@ -55,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the new supplier (else one is found in the network)",
     )  # fmt: skip
     replace.set_defaults(run=run_replace)
+    leave = verbs.add_parser(
+        "leave", help="hand what a running supplier keeps over to others; ends it when that is done"
+    )
+    leave.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    leave.set_defaults(run=run_leave)
 
 
 def node_key(folder: Path) -> SigningKey:
@@ -82,6 +93,17 @@ def run_replace(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_leave(args: argparse.Namespace) -> int:
+    """Returns once nobody depends on the supplier any more; it has ended then."""
+    with tqdm(unit="vault", desc="handing over", leave=False, disable=None) as bar:
+        for answer in ask_at(args.dir / "control", f"no supplier runs in {args.dir}", "leave"):
+            if "progress" in answer:
+                bar.total, bar.n = answer["total"], answer["progress"]
+                bar.refresh()
+    print("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
+    return 0
+
+
 def run_supplier(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     space = parse_size(args.space)
@@ -94,7 +116,7 @@ def run_supplier(args: argparse.Namespace) -> int:
             bootstrap = [check_address(a) for a in args.bootstrap]
             contacts = Contacts(args.dir / "contacts")
             service = SupplierService(key, shelf, space, trash_seconds=args.trash_days * 86400)
-            trio.run(_serve, service, address, bootstrap, contacts)
+            trio.run(_serve, service, address, bootstrap, contacts, args.dir)
         finally:
             shelf.close()
     finally:
@@ -139,6 +161,12 @@ async def _announce(
         await trio.sleep(ANNOUNCE_TICK if said >= 0 else FIRST_TICK)
 
 
+async def _republish(dht: Dht) -> None:
+    while True:
+        await trio.sleep(ANNOUNCE_EVERY * random.uniform(0.5, 1.5))
+        await dht.republish()
+
+
 async def _tidy(service: SupplierService) -> None:
     while True:
         freed = await trio.to_thread.run_sync(service.tidy)
@@ -147,8 +175,49 @@ async def _tidy(service: SupplierService) -> None:
         await trio.sleep(TIDY_EVERY)
 
 
+def kin_connector(node: SigningKey, nursery: trio.Nursery) -> MemberConnect:
+    """Sessions with the other suppliers of families that this node belongs to, one each."""
+    own = node.verify_key.encode()
+    context = make_context(node.encode(), server_side=False)
+    sessions: dict[tuple[bytes, bytes], PeerSupplier] = {}
+
+    def connect(vault: bytes, member: Member) -> PeerSupplier:
+        known = sessions.get((vault, member.node))
+        if known is None or known.addresses != member.addresses:
+            credentials = Credentials(vault, "member", node, own, context)
+            known = PeerSupplier(member.node, member.addresses, credentials, nursery)
+            sessions[vault, member.node] = known
+        return known
+
+    return connect
+
+
+async def _serve_control(
+    folder: Path, guard: Guard, service: SupplierService, running: trio.CancelScope
+) -> None:
+    """Answers `bitdust supplier leave`."""
+
+    async def answer(request: Request, say: Say) -> dict[str, object]:
+        if request.get("verb") != "leave":
+            return {"error": "a supplier only knows how to leave"}
+        service.kinship.leaving = True
+        total = None
+        while depending := await trio.to_thread.run_sync(guard.depending):
+            total = total or len(depending)
+            await say({"progress": total - len(depending), "total": total})
+            await trio.sleep(LEAVE_TICK)
+        running.cancel()
+        return {"ok": True}
+
+    await serve_control(folder / "control", answer)
+
+
 async def _serve(
-    service: SupplierService, address: str, bootstrap: list[str], contacts: Contacts
+    service: SupplierService,
+    address: str,
+    bootstrap: list[str],
+    contacts: Contacts,
+    folder: Path,
 ) -> None:
     host, _, port = address.rpartition(":")
     context = make_context(service.node.encode(), server_side=True)
@@ -163,7 +232,11 @@ async def _serve(
         nursery.start_soon(SupplierServer(service, context).serve, listeners)
         await nursery.start(dht.run)
         nursery.start_soon(_tidy, service)
+        nursery.start_soon(_republish, dht)
         nursery.start_soon(_announce, dht, service, address, bootstrap, contacts)
+        guard = Guard(service, kin_connector(service.node, nursery))
+        nursery.start_soon(guard.run)
+        nursery.start_soon(_serve_control, folder, guard, service, nursery.cancel_scope)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 log.info("stopped by signal %d", number)

@@ -7,12 +7,21 @@ from pathlib import Path
 import trio
 
 from bitdustfs import config, keyfile
+from bitdustfs import refound as refounding
 from bitdustfs.cli import recover
-from bitdustfs.cli.connect import check_address, owner_credentials, remember_addresses
+from bitdustfs.cli.connect import (
+    check_address,
+    connector,
+    find_family,
+    known_addresses,
+    owner_credentials,
+    remember_addresses,
+)
 from bitdustfs.cli.control import ask
 from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import announce_vault, find_suppliers, joined
 from bitdustfs.cli.hire import contract
+from bitdustfs.cli.key import load_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, metadata_k, parse_ecc, promise_each
 from bitdustfs.core.records import (
@@ -49,30 +58,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
+    create.add_argument(
+        "--policy", action="append", default=[], metavar="NAME=VALUE", help=POLICY_HELP
+    )
     create.set_defaults(run=run_create)
     policy = verbs.add_parser("set", help="change the policy of a mounted vault")
     policy.add_argument("mountpoint", type=Path)
-    policy.add_argument(
-        "policy", nargs="+", metavar="NAME=VALUE",
-        help="patience=48h: how long a supplier may be away before it is replaced",
-    )  # fmt: skip
+    policy.add_argument("policy", nargs="+", metavar="NAME=VALUE", help=POLICY_HELP)
     policy.set_defaults(run=run_set)
+    text = "a new family, of those that are left, when a majority of the suppliers is gone for good"
+    new = verbs.add_parser("refound", help=text, description=refounding.__doc__)
+    new.add_argument("--key", type=Path, help="the key file")
+    new.add_argument(
+        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
+        help="a supplier, a reserve or any node of the network",
+    )  # fmt: skip
+    new.add_argument("--yes", action="store_true", help="the risk is known: do not ask")
+    new.set_defaults(run=run_refound)
     text = "a tree again, from blocks alone, when all roots are lost"
     recover.add_arguments(verbs.add_parser("recover", help=text))
 
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+POLICY_HELP = (
+    "patience=48h: how long a supplier may be away before it is replaced; margin=1: fragments beyond the "
+    "K that are needed, below which nobody is waited for; bandwidth=10M: bytes a second that rebuilding "
+    "may move (0: no bound)"
+)
 
 
 def parse_policy(words: list[str]) -> dict[str, int]:
-    """{"patience": seconds} from "patience=48h". Raises UsageError."""
-    policy = {}
+    """{"patience": seconds, "margin": fragments, "bandwidth": bytes/s} of those named. Raises UsageError."""
+    policy: dict[str, int] = {}
     for word in words:
         name, _, value = word.partition("=")
-        number, unit = value[:-1], value[-1:]
-        if name != "patience" or unit not in UNITS or not number.isdigit():
-            raise UsageError(f"{word!r} is no policy; write for example patience=48h")
-        policy[name] = int(number) * UNITS[unit]
+        try:
+            match name:
+                case "patience":
+                    policy[name] = int(value[:-1]) * UNITS[value[-1:]]
+                case "margin":
+                    policy[name] = int(value)
+                case "bandwidth":
+                    policy[name] = parse_size(value)
+                case _:
+                    raise ValueError(name)
+        except (ValueError, KeyError):
+            raise UsageError(
+                f"{word!r} is no policy; write for example patience=48h, margin=1 or bandwidth=10M"
+            ) from None
+        if policy[name] < 0 or (name == "patience" and not policy[name]):
+            raise UsageError(f"{word!r} is too small")
     return policy
 
 
@@ -81,6 +116,38 @@ def run_set(args: argparse.Namespace) -> int:
         pass
     print("the vault's family knows of it from now on")
     return 0
+
+
+RISK = """\
+This signs a new family without the old one's majority. What only the lost suppliers know of the newest
+changes is lost; and if they are merely cut off and another machine writes there, the two histories never
+come together: the new one wins. Do this when they are gone for good. Go on? [y/N] """
+
+
+def run_refound(args: argparse.Namespace) -> int:
+    """Says the risk, asks, and founds the new family."""
+    key = load_key(args.key)
+    if not args.yes and input(RISK).strip().lower() not in ("y", "yes"):
+        print("nothing was changed")
+        return 1
+    bootstrap = [check_address(a) for a in args.bootstrap]
+    family = trio.run(_refound, key, bootstrap)
+    remember_addresses(family)
+    print(
+        f"the vault has a family of {len(family.voters)} again (epoch {family.epoch}); mount it as usual"
+    )
+    return 0
+
+
+async def _refound(key: VaultKey, bootstrap: list[str]) -> Family:
+    credentials = owner_credentials(key)
+    addresses = [*bootstrap, *known_addresses(key.vault_id)]
+    async with trio.open_nursery() as nursery:
+        known = await find_family(key, addresses, credentials, nursery)
+        connect = connector(credentials, nursery)
+        family = await refounding.refound(key, known.family, connect, config.machine_id())
+        nursery.cancel_scope.cancel()
+    return family
 
 
 def run_create(args: argparse.Namespace) -> int:
@@ -99,11 +166,13 @@ def run_create(args: argparse.Namespace) -> int:
     path = args.key or config.default_key_path()
     if path.exists():
         raise UsageError(f"{path} exists already; name another file with --key")
-    size = parse_size(args.space)
+    size, policy = parse_size(args.space), parse_policy(args.policy)
     key = VaultKey(os.urandom(32))
     keyfile.save(path, key)
     try:
-        family = trio.run(_create, key, addresses[:n], bootstrap or addresses[:1], k, n, size)
+        family = trio.run(
+            _create, key, addresses[:n], bootstrap or addresses[:1], k, n, size, policy
+        )
     except BaseException:
         path.unlink()
         raise
@@ -115,7 +184,13 @@ def run_create(args: argparse.Namespace) -> int:
 
 
 async def _create(
-    key: VaultKey, addresses: list[str], bootstrap: list[str], k: int, n: int, size: int
+    key: VaultKey,
+    addresses: list[str],
+    bootstrap: list[str],
+    k: int,
+    n: int,
+    size: int,
+    policy: dict[str, int],
 ) -> Family:
     async with joined(bootstrap) as dht:
         if len(addresses) < n:
@@ -126,19 +201,19 @@ async def _create(
                 f"{k}/{n} needs {n} suppliers that offer {format_size(promise_each(size, k))} each; "
                 f"{len(addresses)} were found. Ask for less --space, or another --ecc"
             )
-        family, root, raw_family = await _contract(key, addresses, k, size)
+        family, root, raw_family = await _contract(key, addresses, k, size, policy)
         await announce_vault(dht, key, root, family, raw_family, Suite(suite()))
     return family
 
 
 async def _contract(
-    key: VaultKey, addresses: list[str], k: int, size: int
+    key: VaultKey, addresses: list[str], k: int, size: int, policy: dict[str, int]
 ) -> tuple[Family, Root, bytes]:
     credentials = owner_credentials(key)
     async with trio.open_nursery() as nursery:
         suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
         try:
-            return await _establish(key, suppliers, k, size)
+            return await _establish(key, suppliers, k, size, policy)
         finally:
             for supplier in suppliers:
                 await supplier.aclose()
@@ -146,7 +221,7 @@ async def _contract(
 
 
 async def _establish(
-    key: VaultKey, suppliers: list[PeerSupplier], k: int, size: int
+    key: VaultKey, suppliers: list[PeerSupplier], k: int, size: int, policy: dict[str, int]
 ) -> tuple[Family, Root, bytes]:
     per_supplier = promise_each(size, k)
     members: list[Member] = []
@@ -160,7 +235,7 @@ async def _establish(
         raise UsageError("two of the addresses lead to the same supplier")
     body = Family(
         FORMAT, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
-        (Group(k, metadata_k(k), tuple(members)),),
+        (Group(k, metadata_k(k), tuple(members)),), policy=policy,
     )  # fmt: skip
     family = seal_record(key.signing, "family", body)
     register = RootRegister(key.vault_id, {s.node: s for s in suppliers})

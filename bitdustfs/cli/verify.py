@@ -51,7 +51,9 @@ def run_verify(args: argparse.Namespace) -> int:
           f"{report['extents_checked']} pieces here and {report['leaves_checked']} at suppliers "
           "were checked")  # fmt: skip
     if report["margin"] is not None and report["margin"] >= 0:
-        print(f"every block would survive the loss of {report['margin']} more suppliers")
+        print(f"every block at suppliers would survive the loss of {report['margin']} more of them")
+    if report["unsent"]:
+        print(f"{report['unsent']} blocks are only on this machine as yet")
     for sentence in report["faults"]:
         print(f"fault: {sentence}")
     if report["more_faults"]:

@@ -17,7 +17,6 @@ from bitdustfs.core.codec import (
     BlockId,
     Decoder,
     Hash,
-    NodeId,
     Public,
     Signature,
     Uid,
@@ -180,6 +179,16 @@ class Family(Record, frozen=True):
     bench: Annotated[tuple[Member, ...], msgspec.Meta(max_length=256)] = ()
     policy: dict[str, int] = {}
 
+    def member(self, node: bytes) -> Member | None:
+        """The supplier with this key, of a position of group 0 or of the bench."""
+        everybody = (*self.groups[0].members, *self.bench)
+        return next((member for member in everybody if member.node == node), None)
+
+    def position(self, node: bytes) -> int | None:
+        """The position of group 0 that a node has."""
+        nodes = [member.node for member in self.groups[0].members]
+        return nodes.index(node) if node in nodes else None
+
     @property
     def voters(self) -> tuple[Member, ...]:
         """Those who keep the root register: group 0."""
@@ -222,12 +231,43 @@ class BlockDead(Record, frozen=True):
     seq: U63
 
 
-class DropCopy(Record, frozen=True):
-    """Signed by the vault: one supplier's copy of a block is superfluous since a family epoch."""
+class Attestation(Record, frozen=True):
+    """Signed by a member or a stand-in: its own pings to `member` fail for longer than the patience."""
 
     vault: Public
-    supplier: NodeId
-    block: BlockId
+    family_epoch: U63
+    position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
+    member: Public
+    attester: Public
+
+
+class Leaving(Record, frozen=True):
+    """Signed by a member: it goes, and its position needs another supplier."""
+
+    vault: Public
+    family_epoch: U63
+    position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
+    member: Public
+
+
+class Warrant(Record, frozen=True):
+    """Why `stand_in` may take a copy of a position: signed attestations, or one signed leaving."""
+
+    position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
+    stand_in: Public
+    leaving: bool
+    evidence: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=512)], ...],
+        msgspec.Meta(min_length=1, max_length=GROUP_MAX),
+    ]
+
+
+class StandDown(Record, frozen=True):
+    """Signed by the vault: what `supplier` keeps of a position is superfluous since a family epoch."""
+
+    vault: Public
+    supplier: Public
+    position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
     family_epoch: U63
 
 
@@ -237,7 +277,9 @@ header_records = Opener(BlockHeader, "block", HEADER_MAX)
 ballot_records = Opener(BallotClaim, "ballot", 1024)
 contract_records = Opener(Contract, "contract", 1024)
 block_dead_records = Opener(BlockDead, "block-dead", 1024)
-drop_copy_records = Opener(DropCopy, "drop-copy", 1024)
+attestation_records = Opener(Attestation, "attestation", 512)
+leaving_records = Opener(Leaving, "leaving", 512)
+stand_down_records = Opener(StandDown, "stand-down", 1024)
 
 _root_content = Decoder(RootContent, "root content", ROOT_MAX)
 

@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import logging
 import os
+import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -33,6 +34,7 @@ K, ALPHA = 20, 3  #: contacts a bucket and answers wanted; questions at once
 TIMEOUT = 1.0  #: seconds for one answer
 LOOKUP_DEADLINE = 10.0  #: seconds for a whole look-up
 RECORDS_MAX = 20_000  #: records kept, oldest dropped first
+REPUBLISH_MAX = 200  #: kept records that are stored again in one go
 RATE, BURST = 50.0, 200.0  #: requests a second from one /24, and at once
 PER_PREFIX = 3  #: contacts of one /24 in the table, unless private networks are allowed
 
@@ -297,8 +299,18 @@ class Dht:
             self._keep(key, record)
         return stored
 
-    async def find(self, key: bytes) -> bytes | None:
-        """The newest genuine record at `key` that anybody shows, or None."""
+    async def republish(self) -> None:
+        """Stores kept records again, unchanged: those who kept them before may be gone."""
+        kept = list(self.records.items())
+        for key, (_, record) in random.sample(kept, min(len(kept), REPUBLISH_MAX)):
+            await self.store(key, record)
+
+    async def find(self, key: bytes, subject: Node | None = None) -> bytes | None:
+        """The newest genuine record at `key` that anybody shows, or None.
+
+        Who a node record is about has its newest: `subject`, where it is known, is asked first and alone. A
+        contact with that id is asked in any case: look-ups leave it out.
+        """
         best: tuple[int, bytes] | None = self.records.get(key)
 
         async def one(node: Node) -> None:
@@ -314,8 +326,13 @@ class Dht:
             if best is None or seq > best[0]:
                 best = (seq, body.message.record)
 
-        nodes = await self.nearest(key)
+        if subject is not None:
+            await one(subject)
+            if best is not None:
+                return best[1]
+        nodes = {node.id: node for node in await self.nearest(key)}
+        nodes |= {node.id: node for node in self._table if node.id == key}
         async with trio.open_nursery() as nursery:
-            for node in nodes:
+            for node in nodes.values():
                 nursery.start_soon(one, node)
         return None if best is None else best[1]

@@ -210,6 +210,22 @@ class DiskShelf(Shelf):
                 txn.put(vault, encode(row), db=self._rows)
             reach("shelf-kill")
 
+    def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
+        with self._write() as txn:
+            row = self._vault(txn, vault)
+            for key in keys:
+                raw = txn.pop(vault + key, db=self._index)
+                if raw is not None and row is not None:
+                    row = counted(row, -decode_fragment_row(raw).size, -1)
+            if row is not None:
+                txn.put(vault, encode(row), db=self._rows)
+        for key in keys:
+            self._path(vault, key).unlink(missing_ok=True)
+
+    def vaults(self) -> list[bytes]:
+        with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:
+            return [bytes(key) for key in cursor.iternext(keys=True, values=False)]
+
     def trash(self) -> list[tuple[bytes, TrashRow]]:
         with self._env.begin(db=self._trash) as txn, txn.cursor() as cursor:
             rows = [(bytes(key), decode_trash_row(raw)) for key, raw in cursor]

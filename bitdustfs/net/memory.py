@@ -19,8 +19,10 @@ DEADLINE = 10.0  #: seconds that a hanging supplier holds a caller
 class MemorySupplier(Supplier):
     """The session of `vault` with a service that lives here."""
 
-    def __init__(self, service: SupplierService, vault: bytes, role: Role = "owner") -> None:
-        self.service, self._session = service, Session(vault, role)
+    def __init__(
+        self, service: SupplierService, vault: bytes, role: Role = "owner", asker: bytes = b""
+    ) -> None:
+        self.service, self._session = service, Session(vault, role, asker)
         self.node = service.node.verify_key.encode()
         self.calls: list[str] = []
         self.heal()

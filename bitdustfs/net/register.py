@@ -90,6 +90,7 @@ class RootRegister:
     def __init__(self, vault: bytes, voters: Mapping[bytes, Supplier]) -> None:
         self._vault, self.voters = vault, voters
         self.former: Mapping[bytes, Supplier] = {}
+        self.witnesses: Mapping[bytes, Supplier] = {}  #: reserves: they have no vote, but may know
 
     def _is_majority(self, nodes: Collection[bytes]) -> bool:
         """Whether these are enough of the voters, and of the former ones."""
@@ -147,8 +148,22 @@ class RootRegister:
         )  # fmt: skip
 
     async def read(self) -> View:
-        """What the voters hold."""
-        return self._view(*await self._ask(lambda supplier: supplier.current()))
+        """What the voters hold; where they are no majority, also what reserves know."""
+        answers, failures = await self._ask(lambda supplier: supplier.current())
+        if self._is_majority(answers) or not self.witnesses:
+            return self._view(answers, failures)
+        with trio.move_on_after(DEADLINE):
+            async with trio.open_nursery() as nursery:
+
+                async def one(supplier: Supplier) -> None:
+                    try:
+                        answers[supplier.node] = await supplier.current()
+                    except PeerError as error:
+                        log.info("%s bears no witness: %s", supplier.node.hex()[:12], error)
+
+                for supplier in self.witnesses.values():
+                    nursery.start_soon(one, supplier)
+        return self._view(answers, failures)
 
     async def prepare(self, key: SigningKey, ballot: Ballot, take_over: bool) -> View:
         """Claims the ballot. Raises LeaseHeld, Superseded or Unavailable when no majority agrees."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import msgspec
 from nacl.signing import SigningKey
 
 from bitdustfs.core.erasure import Buffer
@@ -28,10 +29,12 @@ from bitdustfs.core.records import (
     open_root_untrusted,
     root_records,
     seal_record,
+    stand_down_records,
 )
 from bitdustfs.core.register import Acceptor
 from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
+from bitdustfs.net.kinship import Kinship
 from bitdustfs.net.shelf import Shelf, VaultRow, fragment_key
 from bitdustfs.units import format_size
 
@@ -39,7 +42,7 @@ log = logging.getLogger(__name__)
 
 LEASE = 60.0  #: seconds after which a writer that no longer renews may be replaced without asking
 TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where there is room
-Role = Literal["owner", "reader"]
+Role = Literal["owner", "reader", "member"]
 
 
 class Session(NamedTuple):
@@ -47,6 +50,7 @@ class Session(NamedTuple):
 
     vault: bytes
     role: Role
+    node: bytes = b""  #: key of the member that asks
 
 
 class SupplierService:
@@ -68,6 +72,7 @@ class SupplierService:
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
         self._released: set[bytes] = set()
         self._lock = threading.Lock()
+        self.kinship = Kinship(node, shelf, clock)
 
     def offer(self) -> int:
         """Bytes that may still be promised."""
@@ -100,6 +105,23 @@ class SupplierService:
         if row is None:
             raise Refused("unknown-vault", "there is no contract with this vault here")
         match request:
+            case wire.Kin():
+                return self.kinship.kin(vault, row), b""
+            case wire.Hurry():
+                self.kinship.hurried.add(vault)
+                return wire.Done(), b""
+            case wire.Warrants(records):
+                return wire.WarrantsAre(self.merge_warrants(vault, records)), b""
+            case wire.Attest(position):
+                owner_here = vault in self._renewed and self._lease_live(vault)
+                record = self.kinship.attest(vault, row, position, owner_here)
+                return wire.AttestedIs(record), b""
+            case wire.Current():
+                return wire.CurrentIs(row.promised, row.root, row.family), b""
+        if session.role == "member":
+            size = request.length if isinstance(request, wire.Read) else 0
+            self.kinship.admit(vault, row, session.node, size)
+        match request:
             case wire.Read(block, position, offset, length):
                 return wire.Bytes(), shelf.read(
                     vault, fragment_key(block, position), offset, length
@@ -112,15 +134,15 @@ class SupplierService:
             case wire.Usage():
                 mine = [t for name, t in shelf.trash() if name.startswith(vault)]
                 trash = sum(t.fragment.size for t in mine)
-                return wire.UsageIs(row.space, row.used, trash, row.fragments), b""
-            case wire.Current():
-                return wire.CurrentIs(row.promised, row.root, row.family), b""
+                return wire.UsageIs(row.space, row.used, trash, row.fragments, row.until), b""
         self._owner(session)
         match request:
             case wire.Put():
                 self._put(vault, row, request, payload)
             case wire.Kill(record):
                 self._kill(vault, row, record)
+            case wire.StandDown(record):
+                self._stand_down(vault, record)
             case wire.Prepare(claim, take_over):
                 return self._prepare(vault, claim, take_over), b""
             case wire.Accept(root, family):
@@ -136,6 +158,12 @@ class SupplierService:
     def _owner(self, session: Session) -> None:
         if session.role != "owner":
             raise Refused("unauthorised", "only the owner may do this")
+
+    def is_kin(self, vault: bytes, node: bytes) -> bool:
+        """Whether a node is of the newest family of the vault that is known here, or on its bench."""
+        row = self.shelf.vault(vault)
+        family = None if row is None else self.kinship.family(vault, row)
+        return family is not None and family.member(node) is not None
 
     def read_proof(self, vault: bytes) -> bytes | None:
         """The key that holders of the vault's read capability prove themselves with, if known."""
@@ -154,16 +182,18 @@ class SupplierService:
                 )
             if space < row.used:
                 raise Refused("quota", f"{format_size(row.used)} are in use already")
-            promised = VaultRow(
-                space, max(until, row.until), row.used, row.fragments, row.promised, row.root,
-                row.family,
-            )  # fmt: skip
+            promised = msgspec.structs.replace(row, space=space, until=max(until, row.until))
             self.shelf.set_vault(vault, promised)
         contract = Contract(self.node.verify_key.encode(), vault, space, promised.until)
         return seal_record(self.node, "contract", contract)
 
     def _put(self, vault: bytes, row: VaultRow, request: wire.Put, payload: Buffer) -> None:
         _acceptor(row).check_writer(request.ballot)
+        self.keep(vault, request, payload)
+
+    def keep(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:
+        """Keeps a genuine fragment of a vault, whoever brings it. Raises Refused, Malformed, Forged."""
+        row = self._known(vault)
         header = open_header_untrusted(request.header, vault)
         if header.block != request.block:
             raise Refused("malformed", "the header is of another block")
@@ -224,7 +254,7 @@ class SupplierService:
             return False
         return self._clock() - self._renewed.get(vault, self._started) < LEASE
 
-    def _accept(self, vault: bytes, root: bytes, family: bytes) -> None:
+    def _accept(self, vault: bytes, root: bytes, family: bytes, writer: bool = True) -> None:
         opened = open_root_untrusted(root, vault)
         named = open_family_untrusted(family, vault)
         if family_hash(family) != opened.family_hash or named.epoch != opened.family_epoch:
@@ -233,7 +263,46 @@ class SupplierService:
             row = self._known(vault)
             state = _acceptor(row).accept(opened, root, family, named.epoch)
             self._save(vault, row, state)
-            self._renewed[vault] = self._clock()
+            if writer:
+                self._renewed[vault] = self._clock()
+
+    def learn(self, vault: bytes, root: bytes, family: bytes) -> None:
+        """A root that another supplier of the family holds: as if it came from its writer, but late.
+
+        Raises Refused when it is not newer, Malformed or Forged.
+        """
+        self._accept(vault, root, family, writer=False)
+
+    def merge_warrants(self, vault: bytes, records: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The warrants known here and those of `records` that hold; new ones are kept."""
+        with self._lock:
+            return self.kinship.merge(vault, self._known(vault), records)
+
+    def stand(self, vault: bytes, position: int) -> None:
+        """From now on this supplier stands in for a position, or, -1, for none."""
+        with self._lock:
+            row = self._known(vault)
+            self.shelf.set_vault(vault, msgspec.structs.replace(row, standing=position))
+            self.kinship.complete.discard(vault)
+
+    def drop_copies(self, vault: bytes, position: int) -> None:
+        """Deletes all fragments of a position, and stands in for none."""
+        keys = [key for key, _ in self.shelf.keys(vault, b"", 1 << 40) if key[16] == position]
+        self.shelf.drop(vault, keys)
+        self.stand(vault, -1)
+
+    def _stand_down(self, vault: bytes, record: bytes) -> None:
+        body = stand_down_records.open_untrusted(record, vault)
+        row = self._known(vault)
+        family = self.kinship.family(vault, row)
+        own = self.node.verify_key.encode()
+        if body.vault != vault or body.supplier != own:
+            raise Refused("malformed", "the record is of another supplier or vault")
+        if family is not None and body.family_epoch < family.epoch:
+            raise Refused("stale", "a newer family is known here")
+        if family is not None and family.position(own) == body.position:
+            raise Refused("malformed", "the position is this supplier's own")
+        self.drop_copies(vault, body.position)
 
     def _known(self, vault: bytes) -> VaultRow:
         row = self.shelf.vault(vault)
@@ -242,10 +311,14 @@ class SupplierService:
         return row
 
     def _save(self, vault: bytes, row: VaultRow, state: Acceptor) -> None:
-        kept = VaultRow(
-            row.space, row.until, row.used, row.fragments, state.promised, state.root or b"",
-            state.family or b"",
-        )  # fmt: skip
+        kept = msgspec.structs.replace(
+            row, promised=state.promised, root=state.root or b"", family=state.family or b""
+        )
+        if kept.family != row.family:  # what let others in was said in the old family
+            kept = msgspec.structs.replace(kept, warrants=())
+            named = open_family_untrusted(kept.family, vault)
+            if named.position(self.kinship.own) == row.standing:
+                kept = msgspec.structs.replace(kept, standing=-1)
         if kept != row:
             self.shelf.set_vault(vault, kept)
 

@@ -3,9 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import msgspec
+
 from bitdustfs.core.codec import U32, U63, Decoder
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Ballot, Record
+from bitdustfs.core.warrants import WARRANT_MAX, WARRANTS_MAX
 from bitdustfs.errors import Refused
 from bitdustfs.units import FAMILY_MAX, KIB, ROOT_MAX
 
@@ -22,6 +25,10 @@ class VaultRow(Record, frozen=True):
     promised: Ballot | None = None
     root: bytes = b""
     family: bytes = b""
+    standing: int = -1  #: position that it stands in for
+    warrants: tuple[
+        bytes, ...
+    ] = ()  #: that hold in `family`: who was let in while the owner was away
 
 
 class FragmentRow(Record, frozen=True):
@@ -45,7 +52,8 @@ class TrashRow(Record, frozen=True):
 
 
 decode_trash_row = Decoder(TrashRow, "trash row", KIB).decode_untrusted
-decode_vault_row = Decoder(VaultRow, "vault row", ROOT_MAX + FAMILY_MAX + KIB).decode_untrusted
+ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_MAX * WARRANT_MAX + KIB
+decode_vault_row = Decoder(VaultRow, "vault row", ROW_MAX).decode_untrusted
 decode_fragment_row = Decoder(FragmentRow, "fragment row", KIB).decode_untrusted
 
 
@@ -103,6 +111,14 @@ class Shelf(ABC):
 
         What is in the trash can still be read (by mounts of older roots), and is in nobody's quota.
         """
+
+    @abstractmethod
+    def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
+        """Deletes these fragments for good, without a tombstone: others keep the blocks."""
+
+    @abstractmethod
+    def vaults(self) -> list[bytes]:
+        """All vaults that have a row."""
 
     @abstractmethod
     def trash(self) -> list[tuple[bytes, TrashRow]]:
@@ -195,6 +211,16 @@ class MemoryShelf(Shelf):
             self.killed[vault, key] = self.kept.pop((vault, key))
             self.killed_at[vault + key] = TrashRow(row, now)
 
+    def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            row = self.fragment(vault, key)
+            if row is not None:
+                self._count(vault, -row.size, -1)
+                del self.kept[vault, key]
+
+    def vaults(self) -> list[bytes]:
+        return list(self.rows)
+
     def trash(self) -> list[tuple[bytes, TrashRow]]:
         return sorted(self.killed_at.items(), key=killed)
 
@@ -214,10 +240,7 @@ def killed(item: tuple[bytes, TrashRow]) -> int:
 
 def counted(row: VaultRow, size: int, fragments: int) -> VaultRow:
     """The vault row after `size` bytes in `fragments` fragments came (or, negative, went)."""
-    return VaultRow(
-        row.space, row.until, row.used + size, row.fragments + fragments, row.promised, row.root,
-        row.family,
-    )  # fmt: skip
+    return msgspec.structs.replace(row, used=row.used + size, fragments=row.fragments + fragments)
 
 
 def check_range(offset: int, length: int, size: int) -> None:

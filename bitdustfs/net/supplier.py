@@ -104,5 +104,25 @@ class Supplier(ABC):
         """Returns when the supplier answered."""
         await self._ask(wire.Done, wire.Ping())
 
+    async def kin(self) -> wire.KinIs:
+        """How the supplier stands: what it knows, whom it stands in for, whether it leaves."""
+        return await self._ask(wire.KinIs, wire.Kin())
+
+    async def attest(self, position: int) -> bytes:
+        """Its signed word that a position's holder is away; Refused when it is not, as it saw."""
+        return (await self._ask(wire.AttestedIs, wire.Attest(position))).record
+
+    async def warrants(self, records: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
+        """Shows warrants, and gets all that hold there."""
+        return (await self._ask(wire.WarrantsAre, wire.Warrants(records))).records
+
+    async def hurry(self) -> None:
+        """Asks a member or reserve to look around now."""
+        await self._ask(wire.Done, wire.Hurry())
+
+    async def stand_down(self, record: bytes) -> None:
+        """Has superfluous copies of a position deleted, by an owner-signed record."""
+        await self._ask(wire.Done, wire.StandDown(record))
+
     async def aclose(self) -> None:
         """Ends connections, if any. Further calls may open them again."""

@@ -17,6 +17,7 @@ from bitdustfs.core.codec import U16, U32, U63, BlockId, Decoder, Hash, Public, 
 from bitdustfs.core.hashing import HASH_SIZE
 from bitdustfs.core.records import Ballot
 from bitdustfs.core.spans import leaf_count
+from bitdustfs.core.warrants import WARRANT_MAX, WARRANTS_MAX
 from bitdustfs.errors import Malformed
 from bitdustfs.units import (
     FAMILY_MAX,
@@ -39,6 +40,10 @@ FamilyBytes = Annotated[bytes, msgspec.Meta(max_length=FAMILY_MAX)]
 HeaderBytes = Annotated[bytes, msgspec.Meta(max_length=HEADER_MAX)]
 LeafBytes = Annotated[bytes, msgspec.Meta(max_length=LEAVES_MAX)]
 RecordBytes = Annotated[bytes, msgspec.Meta(max_length=1024)]
+WarrantList = Annotated[
+    tuple[Annotated[bytes, msgspec.Meta(max_length=WARRANT_MAX)], ...],
+    msgspec.Meta(max_length=WARRANTS_MAX),
+]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -149,6 +154,32 @@ class Ping(Message, frozen=True, tag=27):
     """Answered by Done."""
 
 
+class Kin(Message, frozen=True, tag=28):
+    """How do you stand? Asked by owner and members, instead of a ping. Answered by KinIs."""
+
+
+class Attest(Message, frozen=True, tag=29):
+    """A member asks: do your own pings to the holder of this position fail past patience? AttestedIs."""
+
+    position: Position
+
+
+class Warrants(Message, frozen=True, tag=30):
+    """Warrants known to the asker; those that hold are kept. Answered by WarrantsAre: all that are."""
+
+    records: WarrantList
+
+
+class StandDown(Message, frozen=True, tag=31):
+    """An owner-signed stand-down: the copies it names are deleted. Answered by Done."""
+
+    record: RecordBytes
+
+
+class Hurry(Message, frozen=True, tag=32):
+    """A member asks its kin to look around now: it leaves. Answered by Done."""
+
+
 class Done(Message, frozen=True, tag=40):
     """Carried out, and synced where that matters."""
 
@@ -186,12 +217,13 @@ class ContractIs(Message, frozen=True, tag=45):
 
 
 class UsageIs(Message, frozen=True, tag=46):
-    """Bytes promised to this vault, used by it, in its trash; fragments kept."""
+    """Bytes promised to this vault, used by it, in its trash; fragments kept; end of the contract."""
 
     space: U63
     used: U63
     trash: U63
     fragments: U63
+    until: int
 
 
 class CurrentIs(Message, frozen=True, tag=47):
@@ -202,11 +234,35 @@ class CurrentIs(Message, frozen=True, tag=47):
     family: FamilyBytes
 
 
+class KinIs(Message, frozen=True, tag=48):
+    """Epoch of the family known here; (ballot, seq) of the root; which position it stands in for.
+
+    `complete`: it has all of that position that can be had. `leaving`: its signed leaving, or nothing.
+    """
+
+    epoch: U63
+    root: tuple[Ballot, U63] | None
+    standing: Position | None
+    complete: bool
+    leaving: RecordBytes
+
+
+class AttestedIs(Message, frozen=True, tag=49):
+    record: RecordBytes
+
+
+class WarrantsAre(Message, frozen=True, tag=50):
+    records: WarrantList
+
+
 Request = (
     Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
-    | Ping
+    | Ping | Kin | Attest | Warrants | StandDown | Hurry
 )  # fmt: skip
-Reply = Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs
+Reply = (
+    Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
+    | WarrantsAre
+)  # fmt: skip
 AnyMessage = Challenge | Open | Request | Reply
 
 _from_server = Decoder(Challenge | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]

@@ -3,12 +3,17 @@
 An audit looks like any other leaf read, so that a supplier cannot tell it from use. A mount begins
 with quick ones and slows down: what rotted while nobody looked is found soon, and a long mount
 costs little. What a supplier acknowledged it must have, whether it lists it or not. One failure
-leads to a closer look at the whole fragment.
+leads to a closer look: at the whole fragment, and at CLOSER more of the same supplier at once.
+
+A supplier that lacks a share f of its fragments passes m audits with probability (1 - f)^m, so
+`audits_needed(f, c)` = ln(1 - c) / ln(1 - f) of them catch it with probability c: 299 for one per cent
+and c = 0.95. Whose failures are many, and more than disks explain, is a liar and counts as gone.
 """
 
 import logging
+import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import trio
 
@@ -24,6 +29,14 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 30.0, 1.02  #: seconds between two audits of one mount
 CENSUS_EVERY = 900.0  #: seconds between questions for what suppliers keep
 DEADLINE = 5.0  #: seconds that one leaf may take
+CLOSER = 20  #: audits that follow a failed one at once
+LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
+SILENT_MAX = 8  #: audits in a row that a supplier may leave unanswered while it answers pings
+
+
+def audits_needed(missing: float, certainty: float) -> int:
+    """How many audits catch a supplier that lacks a share `missing` with probability `certainty`."""
+    return math.ceil(math.log(1 - certainty) / math.log(1 - missing))
 
 
 class Auditor:
@@ -39,18 +52,31 @@ class Auditor:
         self._counted = -CENSUS_EVERY
         self._counting = trio.Lock()
         self._turn: list[int] = []
+        self._overtaken: set[int] = set()  # positions after whose last audit another one answered
         self._claims: dict[int, list[bytes]] = {}
         self.acknowledged: Callable[[], Mapping[bytes, tuple[int, ...]]] = dict
         self.on_lost: Callable[[bytes, int], None] = lambda block, position: None
+        self.on_liar: Callable[[bytes, str], None] = lambda node, why: None
+        self.damaged: dict[bytes, set[int]] = {}  #: block -> positions found without it since
 
     async def recent(self, age: float) -> Census:
         """A census not older than `age` seconds."""
         async with self._counting:
             if trio.current_time() - self._counted >= age:
+                acknowledged = self.acknowledged()
                 self.census = await take_census(self._fetcher)
+                self._compare(acknowledged)
                 self._counted = trio.current_time()
                 self._collect()
         return self.census
+
+    def _compare(self, acknowledged: Mapping[bytes, tuple[int, ...]]) -> None:
+        """What was acknowledged before the lists were asked for, and is not in them, is lost."""
+        for position, listed in self.census.lists.items():
+            there = set(listed)
+            for block, positions in acknowledged.items():
+                if position in positions and block not in there:
+                    self.on_lost(block, position)
 
     def _collect(self) -> None:
         """What each position is to be audited for: what it lists, and what it acknowledged."""
@@ -67,7 +93,9 @@ class Auditor:
         while True:
             await self.recent(CENSUS_EVERY if self._claims else LAST_PAUSE)
             if self._claims:
-                await self.audit(*self._choose())
+                block, position = self._choose()
+                if await self.audit(block, position) is False:
+                    await self._look_closer(position)
             await trio.sleep(pause)
             pause = min(pause * GROWTH, LAST_PAUSE)
 
@@ -89,8 +117,12 @@ class Auditor:
         length = slice_length(header.length, header.k)
         verdict = await self._check(header, position, self._rng.randrange(0, length, LEAF_SPAN))
         health = self._fetcher.health_of(header, position)
-        if verdict is not None:
-            health.audits += 1
+        if verdict is None:
+            self._unanswered(header, position)
+            return None
+        health.audits += 1
+        health.silent = 0
+        self._overtaken = set(range(header.n)) - {position}
         if verdict is False:
             health.audits_failed += 1
             verdicts = [
@@ -100,8 +132,46 @@ class Auditor:
                 "position %d failed an audit of block %s: %d of %d leaves are wrong or gone",
                 position, block.hex(), len(verdicts) - verdicts.count(True), len(verdicts),
             )  # fmt: skip
+            self.damaged.setdefault(block, set()).add(position)
             self.on_lost(block, position)
+            failed, share = health.audits_failed, health.audits_failed / health.audits
+            if failed >= LIAR_FAILURES and share > LIAR_SHARE:
+                node = self._fetcher.serving(header, position)
+                self.on_liar(node, f"failed {failed} of {health.audits} audits")
         return verdict
+
+    def _unanswered(self, header: BlockHeader, position: int) -> None:
+        """An audit without an answer; in a row, of one that answers pings: it does not serve."""
+        health = self._fetcher.health_of(header, position)
+        if health.reachable and position in self._overtaken:
+            self._overtaken.discard(position)
+            health.silent += 1  # while others did answer: it is not this machine's own line
+        if health.silent > SILENT_MAX:
+            node = self._fetcher.serving(header, position)
+            self.on_liar(node, f"left {health.silent} audits in a row unanswered")
+
+    async def _look_closer(self, position: int) -> None:
+        """More audits of a supplier that failed one, at once."""
+        for _ in range(CLOSER):
+            claims = self._claims.get(position)
+            if not claims:
+                return
+            await self.audit(self._rng.choice(claims), position)
+
+    def forget(self, moved: Collection[int]) -> None:
+        """These positions are other suppliers' now: what was seen of them is no longer so."""
+        for block in list(self.damaged):
+            self.mended(block, moved)
+        if moved:
+            self._counted = -math.inf
+
+    def mended(self, block: bytes, positions: Collection[int]) -> None:
+        """These positions have their fragment again."""
+        left = self.damaged.get(block, set()) - set(positions)
+        if left:
+            self.damaged[block] = left
+        else:
+            self.damaged.pop(block, None)
 
     async def _check(self, header: BlockHeader, position: int, start: int) -> bool | None:
         stop = min(slice_length(header.length, header.k), start + LEAF_SPAN)

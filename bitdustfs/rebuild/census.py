@@ -21,6 +21,9 @@ class Census:
 
     def __init__(self) -> None:
         self.lists: dict[int, list[bytes]] = {}
+        self.listed_by: dict[
+            int, bytes
+        ] = {}  #: whose list it is: the position's own, or a stand-in
 
     def lists_it(self, block: bytes, position: int) -> bool:
         """Whether the supplier at `position` says that it keeps its fragment of the block."""
@@ -38,21 +41,29 @@ class Census:
 
 
 async def take_census(fetcher: Fetcher) -> Census:
-    """Asks every member of the family for its list; who does not answer is not in it."""
+    """Asks every member of the family, or who stands in for it, for its list.
+
+    Positions for which nobody answers are not in it.
+    """
     census = Census()
 
-    async def ask(node: bytes, position: int, limit: int) -> None:
-        try:
-            with trio.fail_after(LIST_DEADLINE):
-                census.lists[position] = await list_all(fetcher.suppliers[node], position, limit)
-        except (PeerError, trio.TooSlowError) as error:
-            fetcher.health[node].fault(error)
+    async def ask(nodes: list[bytes], position: int, limit: int) -> None:
+        for node in nodes:
+            try:
+                with trio.fail_after(LIST_DEADLINE):
+                    census.lists[position] = await list_all(
+                        fetcher.suppliers[node], position, limit
+                    )
+                census.listed_by[position] = node
+                return
+            except (PeerError, trio.TooSlowError) as error:
+                fetcher.health[node].fault(error)
 
     async with trio.open_nursery() as nursery:
-        for group in fetcher.family.groups:
+        for number, group in enumerate(fetcher.family.groups):
             for position, member in enumerate(group.members):
                 limit = max(FRAGMENTS_MIN, member.space // FRAGMENT_USUAL)
-                nursery.start_soon(ask, member.node, position, limit)
+                nursery.start_soon(ask, fetcher.holders(number, position), position, limit)
     return census
 
 

@@ -1,16 +1,18 @@
 """Gives a supplier all fragments of a position: copied where somebody has them, else made again."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import trio
 
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import Fragment, leaf_hashes
 from bitdustfs.core.records import Ballot, BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.fetch import Fetcher
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.rebuild.pace import Pace
 from bitdustfs.rebuild.remake import WINDOW, remake
 
 log = logging.getLogger(__name__)
@@ -19,24 +21,40 @@ IN_FLIGHT = 2  #: blocks worked on at once
 Local = Callable[[bytes, int], Awaitable[Fragment | None]]
 
 
+class Takes(Protocol):
+    """What fragments are placed with: a Supplier, or a supplier's own shelf."""
+
+    async def put(
+        self,
+        block: bytes,
+        position: int,
+        ballot: Ballot,
+        header: bytes,
+        leaves: bytes,
+        payload: Buffer,
+    ) -> None: ...
+
+
 class Fill:
     """One position on its way to another supplier. `local` makes fragments from what is here."""
 
     def __init__(
-        self, fetcher: Fetcher, supplier: Supplier, position: int, ballot: Ballot, local: Local
+        self, fetcher: Fetcher, supplier: Takes, position: int, ballot: Ballot, local: Local
     ) -> None:
         self._fetcher, self._supplier = fetcher, supplier
         self._position, self._ballot, self._local = position, ballot, local
         self.done = self.total = self.failed = 0
         self.bytes = 0
+        self.pace = Pace()
+        self.wanted: Callable[[], bool] = lambda: True  #: asked before each block: stop if not
 
-    async def run(self, blocks: Collection[bytes]) -> None:
-        """Puts the fragments of `blocks`; `failed` counts those that could not be had or placed."""
+    async def run(self, blocks: Sequence[bytes]) -> None:
+        """Puts the fragments of `blocks`, in their order; `failed` counts those not had or not placed."""
         self.total, self.done, self.failed = len(blocks), 0, 0
-        waiting = sorted(blocks)  # metadata and data alike, oldest first
+        waiting = list(blocks)
 
         async def work() -> None:
-            while waiting:
+            while waiting and self.wanted():
                 block = waiting.pop(0)
                 try:
                     await self._one(block)
@@ -51,10 +69,14 @@ class Fill:
 
     async def _one(self, block: bytes) -> None:
         header, raw = await self._fetcher.signed_header(block)
+        size = slice_length(header.length, header.k)
+        await self.pace.take(size)
         fragment = await self._local(block, self._position)
         if fragment is None:
+            await self.pace.take(size)
             fragment = await self._copy(header)
         if fragment is None:
+            await self.pace.take((header.k - 1) * size)
             fragment = (await remake(self._fetcher, header, [self._position]))[self._position]
         await self._supplier.put(
             block, self._position, self._ballot, raw, fragment.leaves, fragment.payload

@@ -3,6 +3,7 @@
     online    answered lately
     suspect   missed a few pings
     absent    away longer than the policy's patience, as this machine saw it: to be replaced
+    gone      it said that it leaves, or was caught lying: to be replaced at once
 
 A round in which fewer than half answer says something of this machine's own network, not of the
 suppliers: it is not counted. Time away counts from the first ping that failed, across mounts.
@@ -16,13 +17,14 @@ import msgspec
 import trio
 
 from bitdustfs.core.codec import Decoder, encode
-from bitdustfs.core.records import Record
-from bitdustfs.errors import PeerError
+from bitdustfs.core.records import Family, Member, Record, leaving_records
+from bitdustfs.errors import Malformed, PeerError
 from bitdustfs.fetch import Fetcher
+from bitdustfs.net.kinship import patience_of
+from bitdustfs.net.wire import KinIs
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 48 * 3600  #: seconds that a supplier may be away before it is replaced
 PING_EVERY = 10.0
 PING_DEADLINE = 5.0
 SUSPECT_AFTER = 2  #: missed pings in a row that make a supplier suspect
@@ -37,6 +39,7 @@ class History(Record, frozen=True):
     missed: int = 0  #: in a row
     away_since: float = 0.0
     latency: float = 0.0  #: seconds, smoothed
+    gone: str = ""  #: why it is to be replaced whatever it answers
 
 
 _histories = Decoder(tuple[tuple[bytes, History], ...], "histories of suppliers", 1 << 20)
@@ -54,20 +57,23 @@ class Watch:
     ) -> None:
         self._fetcher, self._save, self._wall = fetcher, save, wall
         raw = load()
+        self.kin: dict[bytes, KinIs] = {}  #: what each said of itself when it last answered
         self.histories = {} if raw is None else dict(_histories.decode_untrusted(raw))
         self._saved = 0.0
 
     @property
     def patience(self) -> float:
         """Seconds, from the family's policy."""
-        return float(self._fetcher.family.policy.get("patience", PATIENCE))
+        return patience_of(self._fetcher.family)
 
     def history(self, node: bytes) -> History:
         return self.histories.get(node, History())
 
     def state(self, node: bytes) -> str:
-        """online, suspect or absent."""
+        """online, suspect, absent or gone."""
         seen = self.history(node)
+        if seen.gone:
+            return "gone"
         if seen.missed < SUSPECT_AFTER:
             return "online"
         return "absent" if self.away(node) > self.patience else "suspect"
@@ -77,11 +83,21 @@ class Watch:
         since = self.history(node).away_since
         return self._wall() - since if since else 0.0
 
-    def absent(self) -> list[int]:
-        """Positions of group 0 to be replaced, longest away first."""
-        members = self._fetcher.family.voters
-        found = [p for p, m in enumerate(members) if self.state(m.node) == "absent"]
-        return sorted(found, key=lambda p: -self.away(members[p].node))
+    def lasting(self, node: bytes) -> float:
+        """The same, once it missed enough of them to be suspect; else 0."""
+        return self.away(node) if self.history(node).missed >= SUSPECT_AFTER else 0.0
+
+    def uptime(self, node: bytes) -> float:
+        """Share of all its pings that it answered; 1 before the first."""
+        seen = self.history(node)
+        return seen.answered / seen.rounds if seen.rounds else 1.0
+
+    def condemn(self, node: bytes, why: str) -> None:
+        """From here on the supplier counts as gone. `why`: the rest of a sentence about it."""
+        if not self.history(node).gone:
+            log.warning("supplier %s is gone: it %s", node.hex()[:12], why)
+            self.histories[node] = msgspec.structs.replace(self.history(node), gone=why)
+            self._saved = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -90,26 +106,33 @@ class Watch:
             await trio.sleep(min(PING_EVERY, max(0.5, self.patience / 5)))
 
     async def round(self) -> None:
-        """One ping to each member."""
+        """One question to each member and each reserve: how do you stand?"""
         answers: dict[bytes, float | None] = {}
+        family, fetcher = self._fetcher.family, self._fetcher
 
-        async def ping(node: bytes) -> None:
+        async def ping(member: Member) -> None:
             began = trio.current_time()
+            node = member.node
             answers[node] = None
             with trio.move_on_after(PING_DEADLINE):
                 try:
-                    await self._fetcher.suppliers[node].ping()
+                    self.kin[node] = await fetcher.session(member).kin()
                 except PeerError as error:
-                    self._fetcher.health[node].fault(error)
+                    fetcher.health[node].fault(error)
+                    self.kin.pop(node, None)
                     return
-                self._fetcher.health[node].reachable = True
+                fetcher.health[node].reachable = True
                 answers[node] = trio.current_time() - began
+                return
+            self.kin.pop(node, None)
 
         async with trio.open_nursery() as nursery:
-            for group in self._fetcher.family.groups:
-                for member in group.members:
-                    nursery.start_soon(ping, member.node)
-        if 2 * sum(latency is not None for latency in answers.values()) < len(answers):
+            for group in family.groups:
+                for member in (*group.members, *family.bench):
+                    nursery.start_soon(ping, member)
+        self._hear(family)
+        answered = sum(latency is not None for latency in answers.values())
+        if 2 * answered < len(answers) and not fetcher.stand_ins:
             log.info("few suppliers answer: this machine's own network may be down")
             return
         for node, latency in answers.items():
@@ -118,6 +141,28 @@ class Watch:
             self._saved = self._wall()
             await trio.to_thread.run_sync(self._save, encode(tuple(self.histories.items())))
 
+    def _hear(self, family: Family) -> None:
+        """What they said: who stands in for whom, and who leaves."""
+        for member in family.bench:
+            told = self.kin.get(member.node)
+            if told is not None and told.standing is not None:
+                self._fetcher.add_stand_in(told.standing, member.node)
+        for member in family.voters:
+            told = self.kin.get(member.node)
+            if told is None or not told.leaving:
+                continue
+            try:
+                leaving_records.open_untrusted(told.leaving, member.node)
+            except Malformed:
+                continue
+            self.condemn(member.node, "leaves")
+
+    def stand_in(self, position: int) -> bytes | None:
+        """The reserve that answers and has all it could get of a position, while the owner was away."""
+        node = self._fetcher.stand_ins.get(position)
+        told = None if node is None else self.kin.get(node)
+        return node if told is not None and told.standing == position and told.complete else None
+
     def _after(self, seen: History, latency: float | None) -> History:
         if latency is None:
             return msgspec.structs.replace(
@@ -125,4 +170,22 @@ class Watch:
                 away_since=seen.away_since or self._wall(),
             )  # fmt: skip
         smoothed = latency if not seen.latency else 0.8 * seen.latency + 0.2 * latency
-        return History(seen.rounds + 1, seen.answered + 1, 0, 0.0, smoothed)
+        return History(seen.rounds + 1, seen.answered + 1, 0, 0.0, smoothed, seen.gone)
+
+
+async def find_stand_ins(fetcher: Fetcher) -> None:
+    """Asks the reserves whom they stand in for, so that a vault can be read as soon as it is opened."""
+
+    async def ask(member: Member) -> None:
+        with trio.move_on_after(PING_DEADLINE):
+            try:
+                told = await fetcher.session(member).kin()
+            except PeerError as error:
+                fetcher.health[member.node].fault(error)
+                return
+            if told.standing is not None:
+                fetcher.add_stand_in(told.standing, member.node)
+
+    async with trio.open_nursery() as nursery:
+        for member in fetcher.family.bench:
+            nursery.start_soon(ask, member)

@@ -69,6 +69,27 @@ def test_a_record_stored_by_one_is_found_by_a_client_through_any_other():
     run(main)
 
 
+def test_a_node_s_own_record_is_found_when_nobody_else_has_it_any_more():
+    """Look-ups leave their target out; a network whose other nodes restarted forgot its record."""
+
+    async def main():
+        async with network(7) as (nodes, nursery):
+            node = nodes[3]
+            place = node.id
+            record = wire.sign_node_record(node._key, 7, ("127.0.0.1:5000",), 123)
+            await node.store(place, record)
+            for other in nodes:
+                if other is not node:
+                    other.records.clear()
+            asker = await client(nursery, nodes[5].endpoint)
+            [met] = [n for n in await asker.nearest(os.urandom(20)) if n.id == place]
+            assert await asker.find(place, met) == record
+            await node.republish()
+            assert sum(place in other.records for other in nodes) >= 6
+
+    run(main)
+
+
 def test_the_newest_record_wins_and_replays_of_old_ones_are_ignored():
     async def main():
         async with network(8) as (nodes, _):

@@ -221,7 +221,7 @@ async def test_promise_4_only_what_suppliers_hold_is_evicted(net, tmp_path):
             assert await read_file(vault, name) == content
         net.suppliers[2].heal()  # what it lacks is made from the others
         await vault.uploader.try_all()
-        await vault.uploader.repair()
+        await vault.rebuilder.step(0.0)
         assert not vault.uploader.owed
     for supplier in net.suppliers[3:6]:
         supplier.break_()

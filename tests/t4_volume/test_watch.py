@@ -36,14 +36,14 @@ async def test_a_supplier_is_suspect_then_absent_past_patience_across_mounts(net
     await rounds(kept, watch, 1, 10)
     assert watch.state(victim.node) == "online"
     await rounds(kept, watch, 1, 10)
-    assert watch.state(victim.node) == "suspect" and watch.absent() == []
-    await rounds(kept, watch, 24, 3600)
+    assert watch.state(victim.node) == "suspect"
+    await rounds(kept, watch, 36, 3600)
     again = kept.watch()  # another mount, a day later
-    await rounds(kept, again, 24, 3600)
-    assert again.state(victim.node) == "absent" and again.absent() == [2]
+    await rounds(kept, again, 40, 3600)
+    assert again.state(victim.node) == "absent"
     victim.heal()
     await rounds(kept, again, 1, 10)
-    assert again.state(victim.node) == "online" and again.absent() == []
+    assert again.state(victim.node) == "online"
     assert 0 < again.history(victim.node).answered < again.history(victim.node).rounds
 
 
@@ -57,7 +57,7 @@ async def test_flapping_is_not_absence(net, tmp_path):
             if (turn + number) % 4 == 0:
                 supplier.break_()
         await rounds(kept, watch, 1, 5)
-        assert watch.absent() == []
+        assert not {watch.state(s.node) for s in net.suppliers} & {"absent", "gone"}
     assert {watch.state(s.node) for s in net.suppliers} == {"online"}
 
 
@@ -69,4 +69,4 @@ async def test_when_nobody_answers_it_is_our_own_network(net, tmp_path):
     for supplier in net.suppliers[:4]:
         supplier.break_()
     await rounds(kept, watch, 100, 3600)
-    assert watch.absent() == [] and watch.state(net.suppliers[0].node) == "online"
+    assert watch.state(net.suppliers[0].node) == "online"

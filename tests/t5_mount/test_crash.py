@@ -3,7 +3,9 @@
 A run in which nothing was written before the kill does not count.
 """
 
+import json
 import os
+import time
 
 import pytest
 from crash import Cycle
@@ -55,3 +57,33 @@ def test_promise_9_suppliers_killed_while_they_store_lose_nothing_acknowledged(w
     world.wait_until_nothing_is_owed()
     assert "nothing is wrong" in world.run("verify", world.mountpoint).stdout
     world.run("unmount", world.mountpoint)
+
+
+def test_a_supplier_killed_while_it_deletes_ends_with_the_block_deleted(world):
+    for number in range(2):
+        world.stop_supplier(number)
+        world.wait_supplier_ended(number)
+    world.start(environment={"BITDUST_FAILPOINTS": "shelf-kill=kill@1"})
+    world.mount()
+    (world.mountpoint / "kept").write_bytes(os.urandom(3_000_000))
+    world.run("sync", world.mountpoint)
+    (world.mountpoint / "file").write_bytes(os.urandom(40_000_000))
+    world.run("sync", world.mountpoint)
+    world.wait_until_nothing_is_owed()
+    (world.mountpoint / "file").unlink()
+    world.run("sync", world.mountpoint)
+    for number in range(2):
+        world.wait_supplier_ended(number)  # by its own hand, in the middle of a deletion
+    world.start()
+    deadline = time.monotonic() + 90
+    while max(stored(world)) > 8_000_000:
+        assert time.monotonic() < deadline, f"deleted data stays: {stored(world)}"
+        time.sleep(0.5)
+    assert "nothing is wrong" in world.run("verify", world.mountpoint).stdout
+    world.run("unmount", world.mountpoint)
+
+
+def stored(world):
+    """Bytes of live fragments at each supplier, as they say themselves."""
+    rows = json.loads(world.run("suppliers", world.mountpoint, "--json").stdout)
+    return [row["stored"] for row in rows]

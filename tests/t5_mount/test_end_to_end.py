@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -286,3 +287,19 @@ def test_a_supplier_survives_strangers_and_says_one_line_each(world):
     said = log.read_text().splitlines()[before:]
     assert 3 <= len(said) <= 3 + 5 + 3, said
     assert not any("Traceback" in line for line in said)
+
+
+def test_unmount_ends_although_another_mount_namespace_holds_a_copy_of_the_mount(world):
+    if os.geteuid() or shutil.which("unshare") is None:
+        pytest.skip("a private mount namespace needs root and unshare")
+    world.mount()
+    (world.mountpoint / "file").write_bytes(b"x" * 100_000)
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo held; read _"]
+    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        world.run("unmount", world.mountpoint)
+        world.mount(world.move_to("two"))  # the lease was given back
+        assert (world.mountpoint / "file").read_bytes() == b"x" * 100_000
+    finally:
+        holder.communicate("\n", timeout=30)

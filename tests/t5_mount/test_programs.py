@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -99,10 +100,10 @@ def test_rsync_there_and_back_has_nothing_to_do_the_second_time(world, tmp_path)
     os.setxattr(source / "linked.py", "user.comment", b"kept")
     os.utime(source / "linked.py", ns=(1, 1_500_000_000_123_456_789))
     world.mount()
-    sh(f"rsync -aHX {source}/ {world.mountpoint}/copy/")
-    assert sh(f"rsync -aHXi {source}/ {world.mountpoint}/copy/") == ""
-    sh(f"rsync -aHX {world.mountpoint}/copy/ {tmp_path}/back/")
-    assert sh(f"rsync -aHXic {source}/ {tmp_path}/back/") == ""
+    sh(f"rsync -aHAX {source}/ {world.mountpoint}/copy/")
+    assert sh(f"rsync -aHAXi {source}/ {world.mountpoint}/copy/") == ""
+    sh(f"rsync -aHAX {world.mountpoint}/copy/ {tmp_path}/back/")
+    assert sh(f"rsync -aHAXic {source}/ {tmp_path}/back/") == ""
 
 
 def test_tar_in_and_out_and_a_program_built_in_parallel(world, tmp_path):
@@ -124,15 +125,28 @@ def test_tar_in_and_out_and_a_program_built_in_parallel(world, tmp_path):
     sh("make -j2 && ./program && make -q", cwd=build)
 
 
-def test_a_virtual_environment_made_and_run_from_the_mount(world):
+def a_wheel(folder):
+    """A package to install, with nothing to download."""
+    path = folder / "here-1.0-py3-none-any.whl"
+    info = "here-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("here/__init__.py", "answer = 42\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: here\nVersion: 1.0\n")
+        tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        wheel.writestr(f"{info}/WHEEL", tag)
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_a_virtual_environment_made_filled_by_pip_and_run_from_the_mount(world, tmp_path):
     world.mount()
     folder = world.mountpoint / "venv"
-    sh(f"{sys.executable} -m venv --without-pip {folder}")
-    package = folder / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "here"
-    package.mkdir()
-    (package / "__init__.py").write_text("answer = 42\n")
+    sh(f"{sys.executable} -m venv {folder}")
+    sh(f"{folder}/bin/python -m pip install --no-index --quiet {a_wheel(tmp_path)}")
     assert sh(f"{folder}/bin/python -c 'import here; print(here.answer)'") == "42\n"
-    assert sh(f"{folder}/bin/python -c 'import here; print(here.__cached__)'").strip()
+    cached = sh(f"{folder}/bin/python -c 'import here; print(here.__cached__)'").strip()
+    assert Path(cached).is_relative_to(folder) and Path(cached).exists()
+    assert "here" in sh(f"{folder}/bin/python -m pip list --disable-pip-version-check")
 
 
 def test_mmap_writers_and_readers_agree(world):

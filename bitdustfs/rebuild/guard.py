@@ -1,0 +1,327 @@
+"""A supplier's part while the owner is away: watches its kin, stands in where the bench is called.
+
+Every member and every reserve pings the others of its families and follows the newest root they hold. A
+reserve whose turn it is asks for attestations, shows them to the others as a warrant, gathers what the
+position had, and keeps it in its own shelf. It needs no key, and changes nobody else. When the member is
+back before the copy is complete, the copy is given up.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from bitdustfs.core.erasure import Buffer
+from bitdustfs.core.records import Ballot, Family, Member, root_records
+from bitdustfs.core.warrants import attestations_needed, encode_warrant
+from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.fetch import Fetcher
+from bitdustfs.net import wire
+from bitdustfs.net.kinship import patience_of
+from bitdustfs.net.service import SupplierService
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.rebuild.census import take_census
+from bitdustfs.rebuild.fill import Fill
+
+log = logging.getLogger(__name__)
+
+ROUND_MIN, ROUND_MAX, ROUNDS_A_PATIENCE = 1.0, 600.0, 6  #: seconds between rounds: patience / 6
+LOOK_ROUNDS = 20  #: rounds between looks whether a complete copy is complete still
+VAULTS_EVERY = 5.0  #: seconds between looks for vaults that came, or families that changed
+PING_DEADLINE = 5.0
+NOBODY = Ballot(0, bytes(16))  # copies into the own shelf need no ballot
+
+MemberConnect = Callable[
+    [bytes, Member], Supplier
+]  #: (vault, member): a session in the member role
+
+
+class OwnShelf:
+    """Takes what Fill places, into this supplier's own shelf."""
+
+    def __init__(self, service: SupplierService, vault: bytes) -> None:
+        self._service, self._vault = service, vault
+        self.node = service.node.verify_key.encode()
+
+    async def put(
+        self,
+        block: bytes,
+        position: int,
+        ballot: Ballot,
+        header: bytes,
+        leaves: bytes,
+        payload: Buffer,
+    ) -> None:
+        """Checked and kept; no ballot is asked for."""
+        request = wire.Put(block, position, ballot, header, leaves)
+        work = partial(self._service.keep, self._vault, request, payload)
+        await trio.to_thread.run_sync(work)
+
+
+@dataclass
+class _Round:
+    """What one round of pings saw of one family."""
+
+    family: Family
+    answers: dict[bytes, wire.KinIs] = field(default_factory=dict)
+
+    def standing(self) -> dict[int, bytes]:
+        """Position -> a reserve that answers and stands in for it."""
+        return {k.standing: node for node, k in self.answers.items() if k.standing is not None}
+
+
+class Guard:
+    """The rounds of one supplier over all vaults it has a family of."""
+
+    def __init__(self, service: SupplierService, connect: MemberConnect) -> None:
+        self._service, self._connect = service, connect
+        self._kin = service.kinship
+        self._rounds: dict[bytes, _Round] = {}
+        self._calm: dict[bytes, int] = {}  # rounds since this supplier stands in
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, and when to ask again
+        while True:
+            wake = trio.current_time() + VAULTS_EVERY
+            for vault in await trio.to_thread.run_sync(self._service.shelf.vaults):
+                row = self._service.shelf.vault(vault)
+                family = b"" if row is None else row.family
+                known, at = due.get(vault, (b"", 0.0))
+                asked = self._kin.leaving or vault in self._kin.hurried
+                if asked or known != family or at <= trio.current_time():
+                    self._kin.hurried.discard(vault)
+                    pause = await self.round(vault)
+                    due[vault] = (family, trio.current_time() + pause)
+                wake = min(wake, due[vault][1])
+            await trio.sleep(max(ROUND_MIN, wake - trio.current_time()))
+
+    async def round(self, vault: bytes) -> float:
+        """Asks everybody once, and does what follows; seconds until the next round is due."""
+        row = self._service.shelf.vault(vault)
+        family = None if row is None else self._kin.family(vault, row)
+        if family is None or family.member(self._kin.own) is None:
+            self._rounds.pop(vault, None)
+            return VAULTS_EVERY
+        seen = self._rounds[vault] = await self._ask_all(vault, family)
+        await self._follow(vault, seen)
+        if self._kin.leaving:
+            await self._hurry(vault, seen)
+        elif family.position(self._kin.own) is None:
+            try:
+                await self._stand_in(vault, seen)
+            except (PeerError, Unavailable, Malformed) as error:
+                log.info("standing in for vault %s waits: %s", vault.hex()[:12], error)
+        return min(ROUND_MAX, max(ROUND_MIN, patience_of(family) / ROUNDS_A_PATIENCE))
+
+    async def _ask_all(self, vault: bytes, family: Family) -> _Round:
+        seen = _Round(family)
+        others = [m for m in (*family.voters, *family.bench) if m.node != self._kin.own]
+
+        async def ask(member: Member) -> None:
+            with trio.move_on_after(PING_DEADLINE):
+                try:
+                    seen.answers[member.node] = await self._connect(vault, member).kin()
+                except PeerError as error:
+                    log.debug("%s does not answer: %s", member.node.hex()[:12], error)
+
+        async with trio.open_nursery() as nursery:
+            for member in others:
+                nursery.start_soon(ask, member)
+        expected = [m for m in others if not self._kin.absent(vault, family, m.node)]
+        if 2 * sum(m.node in seen.answers for m in expected) < len(expected):
+            log.info("few others answer: this supplier's own network may be down")
+            return seen
+        for member in others:
+            self._kin.observe(vault, member.node, member.node in seen.answers)
+        return seen
+
+    async def _follow(self, vault: bytes, seen: _Round) -> None:
+        """Learns the newest root and family, if somebody has a newer one."""
+        row = self._service.shelf.vault(vault)
+        own = root_records.peek_untrusted(row.root).order if row is not None and row.root else None
+        newer = [n for n, k in seen.answers.items() if k.root and (own is None or k.root > own)]
+        for node in newer[:3]:
+            member = seen.family.member(node)
+            if member is None:
+                continue
+            try:
+                current = await self._connect(vault, member).current()
+                learn = partial(self._service.learn, vault, current.root, current.family)
+                await trio.to_thread.run_sync(learn)
+                return
+            except (PeerError, Malformed) as error:
+                log.info("%s shows no newer root: %s", node.hex()[:12], error)
+
+    async def _hurry(self, vault: bytes, seen: _Round) -> None:
+        """Whoever could take over should look now, not in the time that patience allows."""
+        position = seen.family.position(self._kin.own)
+        if position is None or _covered(seen, position):
+            return
+        for node in seen.answers:
+            member = seen.family.member(node)
+            if member is not None:
+                with suppress(PeerError):
+                    await self._connect(vault, member).hurry()
+
+    # -- standing in
+
+    async def _stand_in(self, vault: bytes, seen: _Round) -> None:
+        row = self._service.shelf.vault(vault)
+        if row is None:
+            return
+        if row.standing < 0:
+            position = self._called_for(vault, seen)
+            if position is None or not await self._obtain_warrant(vault, seen, position):
+                return
+            log.warning("standing in for position %d of vault %s", position, vault.hex()[:12])
+            await trio.to_thread.run_sync(self._service.stand, vault, position)
+        else:
+            position = row.standing
+            member = seen.family.voters[position]
+            back = member.node in seen.answers and not seen.answers[member.node].leaving
+            if back and vault not in self._kin.complete:
+                log.warning("position %d is back: its copy here is given up", position)
+                await trio.to_thread.run_sync(self._service.drop_copies, vault, position)
+                return
+            self._calm[vault] = self._calm.get(vault, 0) + 1
+            if vault in self._kin.complete and self._calm[vault] % LOOK_ROUNDS:
+                return
+            if not await self._renew_warrant(vault, seen, position):
+                return
+        await self._fill(vault, seen, position)
+
+    def _called_for(self, vault: bytes, seen: _Round) -> int | None:
+        """The position that this reserve should take: the free ones of the bench serve in its order."""
+        family, covered = seen.family, seen.standing()
+        open_positions = [
+            p for p, member in enumerate(family.voters)
+            if p not in covered and self._needs_cover(vault, seen, member)
+        ]  # fmt: skip
+        free = [
+            m.node for m in family.bench
+            if m.node == self._kin.own
+            or (m.node in seen.answers and seen.answers[m.node].standing is None
+                and not seen.answers[m.node].leaving)
+        ]  # fmt: skip
+        turns = dict(zip(free, open_positions, strict=False))
+        return turns.get(self._kin.own)
+
+    def _needs_cover(self, vault: bytes, seen: _Round, member: Member) -> bool:
+        answer = seen.answers.get(member.node)
+        leaves = answer is not None and bool(answer.leaving)
+        return leaves or self._kin.absent(vault, seen.family, member.node)
+
+    async def _obtain_warrant(self, vault: bytes, seen: _Round, position: int) -> bool:
+        """Gathers evidence, and shows the warrant to everybody; whether it is enough."""
+        family, member = seen.family, seen.family.voters[position]
+        answer = seen.answers.get(member.node)
+        if answer is not None and answer.leaving:
+            warrant = encode_warrant(position, self._kin.own, [answer.leaving], leaving=True)
+            await self._show(vault, seen, (warrant,))
+            return self._warranted(vault, position)
+        await self._show(vault, seen, ())  # what others know: stand-ins among those who attest
+        said: list[bytes] = []
+
+        async def ask(peer: Member) -> None:
+            try:
+                said.append(await self._connect(vault, peer).attest(position))
+            except PeerError as error:
+                log.debug("%s does not attest: %s", peer.node.hex()[:12], error)
+
+        async with trio.open_nursery() as nursery:
+            for peer in (*family.voters, *family.bench):
+                if peer.node in seen.answers and peer.node != member.node:
+                    nursery.start_soon(ask, peer)
+        if len(said) < attestations_needed(len(family.voters)):
+            return False
+        await self._show(vault, seen, (encode_warrant(position, self._kin.own, said),))
+        return self._warranted(vault, position)
+
+    async def _renew_warrant(self, vault: bytes, seen: _Round, position: int) -> bool:
+        """The warrant again where others lack it (they were away, or the family is a newer one)."""
+        if not self._warranted(vault, position):
+            return await self._obtain_warrant(vault, seen, position)
+        await self._show(vault, seen, ())
+        return True
+
+    def _warranted(self, vault: bytes, position: int) -> bool:
+        row = self._service.shelf.vault(vault)
+        return row is not None and self._kin.own in self._kin.stand_ins(vault, row).get(
+            position, []
+        )
+
+    async def _show(self, vault: bytes, seen: _Round, records: tuple[bytes, ...]) -> None:
+        """Exchanges warrants with everybody who answers."""
+        known = await self._merge(vault, records)
+
+        async def show(member: Member) -> None:
+            try:
+                theirs = await self._connect(vault, member).warrants(known)
+            except PeerError as error:
+                log.info("%s hears no warrant: %s", member.node.hex()[:12], error)
+                return
+            await self._merge(vault, theirs)
+
+        async with trio.open_nursery() as nursery:
+            for member in (*seen.family.voters, *seen.family.bench):
+                if member.node in seen.answers:
+                    nursery.start_soon(show, member)
+
+    async def _merge(self, vault: bytes, records: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return await trio.to_thread.run_sync(self._service.merge_warrants, vault, records)
+
+    async def _fill(self, vault: bytes, seen: _Round, position: int) -> None:
+        """Gathers all that this position should have and this shelf lacks."""
+        fetcher = Fetcher(seen.family, partial(self._connect, vault))
+        for place, node in seen.standing().items():
+            fetcher.add_stand_in(place, node)
+        for node in set(fetcher.suppliers) - set(seen.answers):
+            fetcher.health[node].slow()  # it was asked a moment ago
+        census = await take_census(fetcher)
+        have = await trio.to_thread.run_sync(self._kept, vault, position)
+        missing = sorted(set(census.blocks()) - have)
+        if missing:
+            fill = Fill(fetcher, OwnShelf(self._service, vault), position, NOBODY, _nothing_here)
+            fill.pace.rate = float(seen.family.policy.get("bandwidth", 0))
+            await fill.run(missing)
+            log.info(
+                "position %d: %d of %d fragments gathered",
+                position,
+                fill.done - fill.failed,
+                fill.done,
+            )
+            if fill.failed:
+                return
+        if len(census.lists) >= seen.family.groups[0].k:
+            self._kin.complete.add(vault)
+
+    def _kept(self, vault: bytes, position: int) -> set[bytes]:
+        keys = self._service.shelf.keys(vault, b"", 1 << 40)
+        return {key[:16] for key, _ in keys if key[16] == position}
+
+    # -- leaving
+
+    def depending(self) -> list[bytes]:
+        """Vaults that would miss this supplier: it has a position, and nobody stands in completely."""
+        found = []
+        for vault in self._service.shelf.vaults():
+            row = self._service.shelf.vault(vault)
+            family = None if row is None else self._kin.family(vault, row)
+            position = None if family is None else family.position(self._kin.own)
+            seen = self._rounds.get(vault)
+            if position is not None and not (seen is not None and _covered(seen, position)):
+                found.append(vault)
+        return found
+
+
+def _covered(seen: _Round, position: int) -> bool:
+    return any(k.standing == position and k.complete for k in seen.answers.values())
+
+
+async def _nothing_here(block: bytes, position: int) -> None:
+    """A supplier has no blocks to make fragments of."""
+    return

@@ -1,0 +1,113 @@
+"""Warrants: what proves itself is let in, and nothing else; whatever arrives, nothing is raised."""
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+
+from bitdustfs.core.codec import encode
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import (
+    Attestation,
+    Family,
+    Features,
+    Group,
+    Leaving,
+    Member,
+    seal_record,
+)
+from bitdustfs.core.warrants import (
+    attestations_needed,
+    check_warrants_untrusted,
+    encode_warrant,
+    stand_ins,
+)
+
+KEY = VaultKey(b"w" * 32)
+MEMBERS = [SigningKey(bytes([n]) * 32) for n in range(7)]
+BENCH = [SigningKey(bytes([n]) * 32) for n in range(100, 107)]
+
+
+def public(key):
+    return key.verify_key.encode()
+
+
+def member(key):
+    return Member(public(key), ("127.0.0.1:5000",), 1)
+
+
+FAMILY = Family(
+    1, Features(), KEY.vault_id, 3, bytes(32), bytes(32),
+    (Group(4, 2, tuple(map(member, MEMBERS))),), tuple(map(member, BENCH)),
+)  # fmt: skip
+
+
+def attestation(by, position, epoch=3, vault=KEY.vault_id):
+    body = Attestation(vault, epoch, position, public(MEMBERS[position]), public(by))
+    return seal_record(by, "attestation", body)
+
+
+def warrant(position, stand_in, attesters, **changed):
+    said = [attestation(by, position, **changed) for by in attesters]
+    return encode_warrant(position, public(stand_in), said)
+
+
+def holding(*warrants):
+    return [w.position for _, w in check_warrants_untrusted(FAMILY, warrants)]
+
+
+def test_f_plus_one_members_are_needed():
+    assert [attestations_needed(n) for n in (1, 3, 4, 7, 10, 18)] == [1, 1, 2, 3, 4, 6]
+    assert holding(warrant(0, BENCH[0], MEMBERS[1:4])) == [0]
+    assert holding(warrant(0, BENCH[0], MEMBERS[1:3])) == []
+    assert holding(warrant(0, BENCH[0], [MEMBERS[1]] * 5)) == []
+
+
+def test_neither_the_member_itself_nor_the_reserve_nor_a_stranger_counts():
+    strangers = [SigningKey(os.urandom(32)) for _ in range(3)]
+    assert holding(warrant(0, BENCH[0], [MEMBERS[0], *MEMBERS[1:3]])) == []
+    assert holding(warrant(0, BENCH[0], [BENCH[0], *MEMBERS[1:3]])) == []
+    assert holding(warrant(0, BENCH[0], strangers)) == []
+    assert holding(warrant(0, strangers[0], MEMBERS[1:4])) == []
+
+
+def test_words_of_another_family_or_vault_do_not_count():
+    assert holding(warrant(0, BENCH[0], MEMBERS[1:4], epoch=2)) == []
+    assert holding(warrant(0, BENCH[0], MEMBERS[1:4], vault=bytes(32))) == []
+
+
+def test_who_stands_in_by_a_warrant_may_attest_from_there_on():
+    first = warrant(0, BENCH[0], MEMBERS[1:4])
+    second = warrant(1, BENCH[1], [BENCH[0], *MEMBERS[2:4]])
+    assert holding(second) == []
+    assert holding(first, second) == [0, 1]
+    assert stand_ins(FAMILY, [first, second]) == {0: [public(BENCH[0])], 1: [public(BENCH[1])]}
+
+
+def test_a_member_s_own_leaving_is_enough_and_another_s_is_not():
+    def leaving(by, position):
+        body = Leaving(KEY.vault_id, 3, position, public(by))
+        return encode_warrant(
+            position, public(BENCH[2]), [seal_record(by, "leaving", body)], leaving=True
+        )
+
+    assert holding(leaving(MEMBERS[5], 5)) == [5]
+    assert holding(leaving(MEMBERS[5], 4)) == []
+
+
+def test_a_warrant_of_a_family_of_seven_is_as_long_as_the_documents_say():
+    assert len(attestation(MEMBERS[1], 0)) == 174
+    assert len(warrant(0, BENCH[0], MEMBERS[1:4])) == 566
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.data())
+def test_whatever_arrives_is_left_out_and_nothing_is_raised(noise, data):
+    genuine = warrant(0, BENCH[0], MEMBERS[1:4])
+    at = data.draw(st.integers(0, len(genuine) - 1))
+    broken = bytearray(genuine)
+    broken[at] ^= data.draw(st.integers(1, 255))
+    shaped = encode((data.draw(st.integers()), data.draw(st.binary()), True, tuple(noise)))
+    kept = check_warrants_untrusted(FAMILY, [*noise, bytes(broken), shaped, genuine])
+    assert genuine in [raw for raw, _ in kept]
+    assert all(w.position == 0 and w.stand_in == public(BENCH[0]) for _, w in kept)

@@ -1,0 +1,278 @@
+"""The owner is away: members watch each other, the bench stands in, and the owner finds all of it."""
+
+import os
+
+import pytest
+from nacl.signing import SigningKey
+from scenario import photos, read_file, scenario, write_file
+
+from bitdustfs.core.records import Member
+from bitdustfs.core.warrants import check_warrants_untrusted, encode_warrant
+from bitdustfs.errors import Refused
+from bitdustfs.net import kinship, wire
+from bitdustfs.net.memory import MemorySupplier
+from bitdustfs.net.service import LEASE, SupplierService
+from bitdustfs.net.shelf import MemoryShelf
+from bitdustfs.rebuild.guard import Guard
+from bitdustfs.refound import refound
+from bitdustfs.replace import set_bench, set_policy
+from bitdustfs.units import GIB, MIB
+from bitdustfs.verify import verify
+
+PATIENCE = 1000
+
+
+class Kin:
+    """Seven members and seven reserves, each with a guard, in virtual time. `down`: who is away."""
+
+    def __init__(self, net):
+        self.net, self.now, self.down = net, 1_000_000.0, set()
+        self.vault = net.key.vault_id
+        self.services = {}
+        for service in net.services:
+            self.adopt(service)
+        self.reserves = []
+
+    def adopt(self, service):
+        service._clock = service.kinship._clock = lambda: self.now
+        self.services[service.node.verify_key.encode()] = service
+
+    async def bench(self, count=7):
+        members = []
+        for _ in range(count):
+            service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), 4 * GIB)
+            self.adopt(service)
+            supplier = MemorySupplier(service, self.vault)
+            await supplier.promise(4 * GIB, 2_000_000_000)
+            self.net.spares.append(supplier)
+            members.append(Member(supplier.node, ("127.0.0.1:5002",), 4 * GIB))
+            self.reserves.append(service)
+        return members
+
+    def guard(self, service):
+        own = service.node.verify_key.encode()
+
+        def connect(vault, member):
+            peer = MemorySupplier(self.services[member.node], vault, "member", own)
+            if member.node in self.down or own in self.down:
+                peer.break_()
+            return peer
+
+        return Guard(service, connect)
+
+    async def pass_time(self, seconds, rounds=8):
+        for _ in range(rounds):
+            self.now += seconds / rounds
+            for node, guard in self.guards.items():
+                if node not in self.down:
+                    await guard.round(self.vault)
+
+    def start(self):
+        self.guards = {node: self.guard(service) for node, service in self.services.items()}
+
+    def lose(self, service):
+        """For good, with all it kept."""
+        node = service.node.verify_key.encode()
+        self.down.add(node)
+        service.shelf.kept.clear()
+        self.net.sessions()[node].break_()
+
+    def standing(self):
+        rows = [s.shelf.vault(self.vault) for n, s in self.services.items() if n not in self.down]
+        return sorted(row.standing for row in rows if row is not None and row.standing >= 0)
+
+    def fragments(self):
+        """Position -> blocks, over everybody who is there."""
+        found = {}
+        for node, service in self.services.items():
+            if node not in self.down:
+                for _, key in service.shelf.kept:
+                    found.setdefault(key[16], set()).add(key[:16])
+        return found
+
+
+async def filled(net, tmp_path, files, policy=None):
+    """A vault with files and a bench, and its owner gone."""
+    kin = Kin(net)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await set_bench(vault, net.key, await kin.bench())
+        await set_policy(vault, net.key, {"patience": PATIENCE, **(policy or {})})
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        await vault.publish()
+        await vault.uploader.try_all()
+        for reserve in vault.known.family.bench:
+            await vault.fetcher.session(reserve).accept(vault.state_root(), vault.known.raw_family)
+    kin.now += LEASE + 1
+    kin.start()
+    await kin.pass_time(10, rounds=2)
+    return kin
+
+
+async def silent(*what):
+    """Nobody watches."""
+
+
+@scenario
+async def test_promise_9_all_seven_go_one_by_one_while_the_owner_is_away(net, tmp_path):
+    files = photos(3, 2 * MIB)
+    kin = await filled(net, tmp_path, files)
+    blocks = kin.fragments()[0]
+    for number, service in enumerate(list(net.services)):
+        kin.lose(service)
+        await kin.pass_time(3 * PATIENCE, rounds=24)
+        assert len(kin.standing()) == number + 1
+        assert all(kin.fragments()[position] == blocks for position in range(7)), number
+    net.services = kin.reserves  # who else could tell of the family
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert vault.read_only and "0 of 7" in vault.message and "refound" in vault.message
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+    sessions = net.sessions()
+    done = await refound(net.key, net.family, lambda m: sessions[m.node], b"n" * 16)
+    assert done.epoch == 3 and done.voters != net.services
+    async with net.mount(tmp_path / "three", machine=b"o" * 16, family=done) as vault:
+        assert not vault.read_only
+        await write_file(vault, b"more", b"y" * 100_000)
+        await vault.publish()
+        await vault.uploader.try_all()
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+        report = await verify(vault, False, 1.0, silent)
+        assert report.faults == [] and report.margin == 3
+
+
+@scenario
+async def test_who_comes_back_soon_finds_that_nothing_was_done(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    away = net.services[2].node.verify_key.encode()
+    for _ in range(20):  # away for less than patience, again and again
+        kin.down.add(away)
+        await kin.pass_time(PATIENCE * 0.9)
+        kin.down.discard(away)
+        await kin.pass_time(PATIENCE * 0.2, rounds=2)
+    assert kin.standing() == [] and not any(r.shelf.kept for r in kin.reserves)
+
+
+@scenario
+async def test_the_owner_comes_home_confirms_one_stand_in_and_dismisses_another(net, tmp_path):
+    files = photos(2, 2 * MIB)
+    kin = await filled(net, tmp_path, files)
+    lost, back = net.services[1], net.services[5]
+    kin.lose(lost)
+    kin.down.add(back.node.verify_key.encode())
+    await kin.pass_time(4 * PATIENCE, rounds=24)
+    assert kin.standing() == [1, 5]
+    kin.down.discard(back.node.verify_key.encode())
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for _ in range(3):
+            await vault.watch.round()
+        assert vault.watch.stand_in(1) and vault.watch.stand_in(5)
+        plan = await vault.rebuilder.look(0.0)
+        assert plan.replace == 1  # without more patience: its kin had it
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
+
+
+@scenario
+async def test_nobody_stands_in_while_the_owner_is_there(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    kin.lose(net.services[3])
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for _ in range(60):
+            await vault.register.renew(vault.ballot)
+            await kin.pass_time(LEASE / 2, rounds=1)
+        assert kin.standing() == []
+    kin.now += LEASE
+    await kin.pass_time(3 * PATIENCE, rounds=12)
+    assert kin.standing() == [3]
+
+
+# -- what a coalition can do
+
+
+def member_session(kin, server, asker):
+    return MemorySupplier(server, kin.vault, "member", asker.node.verify_key.encode())
+
+
+@scenario
+async def test_reserves_and_members_read_nothing_without_a_warrant(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    (_, key) = next(iter(net.services[0].shelf.kept))
+    for asker in (net.services[1], kin.reserves[0]):
+        session = member_session(kin, net.services[0], asker)
+        for request in (
+            session.read(key[:16], 0, 0, 64), session.head(key[:16], 0), session.list(),
+        ):  # fmt: skip
+            with pytest.raises(Refused, match="unauthorised"):
+                await request
+        for forbidden in (wire.Promise(1, 1), wire.Kill(b""), wire.Usage(), wire.StandDown(b"")):
+            with pytest.raises(Refused):
+                await session.call(forbidden)
+
+
+@scenario
+async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_path):
+    """f = 2 of 7. With one more the bench can be made to copy: nobody is expelled by that."""
+    kin = await filled(net, tmp_path, photos(1))
+    victim, reserve = net.services[0], kin.reserves[0]
+    family = net.family
+    position = family.position(victim.node.verify_key.encode())
+    liars = [s for s in net.services if s is not victim][:3]
+    words = []
+    for liar in liars:  # they say so although the victim is there
+        liar.kinship._away_since[kin.vault, victim.node.verify_key.encode()] = 0.0
+        words.append(liar.kinship.attest(kin.vault, liar.shelf.vault(kin.vault), position, False))
+    own = reserve.node.verify_key.encode()
+    for evidence in (words[:2], words[:2] * 5, []):
+        if evidence:
+            assert check_warrants_untrusted(family, [encode_warrant(position, own, evidence)]) == []
+    warrant = encode_warrant(position, own, words)
+    assert len(check_warrants_untrusted(family, [warrant])) == 1
+    honest = net.services[6]
+    session = member_session(kin, honest, reserve)
+    await session.warrants((warrant,))
+    assert (await session.list()).fragments  # it may copy now ...
+    row = honest.shelf.vault(kin.vault)
+    assert row.family == victim.shelf.vault(kin.vault).family  # ... and that is all
+    assert warrant in row.warrants  # for the owner to see
+    outsider = encode_warrant(position, SigningKey(os.urandom(32)).verify_key.encode(), words)
+    assert check_warrants_untrusted(family, [outsider]) == []
+
+
+@scenario
+async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
+    kinship.BUDGET_EXTRA, usual = MIB, kinship.BUDGET_EXTRA
+    kin = await filled(net, tmp_path, photos(1, 6 * MIB))
+    kin.lose(net.services[4])
+    await kin.pass_time(3 * PATIENCE, rounds=20)
+    [reserve] = [r for r in kin.reserves if r.shelf.vault(kin.vault).standing >= 0]
+    server = net.services[0]
+    row = server.shelf.vault(kin.vault)
+    session = member_session(kin, server, reserve)
+    position = net.family.position(server.node.verify_key.encode())
+    block = next(k[:16] for v, k in server.shelf.kept if k[16] == position)
+    length = len(server.shelf.kept[kin.vault, block + bytes([position])][2])
+    with pytest.raises(Refused, match="busy"):
+        for _ in range((2 * row.used + MIB) // length + 1):
+            await session.read(block, position, 0, length)
+    kinship.BUDGET_EXTRA = usual
+
+
+@scenario
+async def test_a_member_that_leaves_hands_over_a_copy_without_being_away(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(2, 2 * MIB))
+    leaver = net.services[2]
+    leaver.kinship.leaving = True
+    guard = kin.guards[leaver.node.verify_key.encode()]
+    position = net.family.position(leaver.node.verify_key.encode())
+    calls = []
+    for service in net.services:
+        if service is not leaver:
+            read = service.shelf.read
+            service.shelf.read = lambda *a, read=read: calls.append(1) or read(*a)
+    assert guard.depending() == [kin.vault]
+    await kin.pass_time(60, rounds=4)
+    assert kin.standing() == [position] and guard.depending() == []
+    assert not calls  # copied from the leaver alone
+    assert kin.fragments()[position] == kin.fragments()[(position + 1) % 7]

@@ -1,0 +1,176 @@
+"""Suppliers that misbehave are found, named and replaced; what is read meanwhile is right."""
+
+import os
+import random
+
+import pytest
+import trio
+from scenario import photos, read_file, scenario, write_file
+
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.errors import Malformed, Refused
+from bitdustfs.net import wire
+from bitdustfs.rebuild import audit
+from bitdustfs.rebuild.audit import Auditor, audits_needed
+from bitdustfs.units import MIB
+
+LIMIT = 200  #: audits after which a supplier that lies all the time must have been caught
+
+
+def truncated(data):
+    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+
+
+def randomised(data):
+    return os.urandom(len(data))
+
+
+def swapping(supplier):
+    """Answers every read with what the other fragments of its shelf hold at that place."""
+    shelf = supplier.service.shelf
+    kept = dict(shelf.kept)
+    blocks = [key for key in kept if len(kept[key][2]) > MIB]
+    for at, key in enumerate(blocks):
+        other = kept[blocks[at - 1]]
+        shelf.kept[key] = (*kept[key][:2], other[2], kept[key][3])
+
+
+def answering(supplier, alter):
+    """Answers reads with altered bytes."""
+    call = supplier.call
+
+    async def lie(request, payload=b""):
+        reply, data = await call(request, payload)
+        return reply, alter(data) if isinstance(request, wire.Read) else data
+
+    supplier.call = lie
+
+
+def dropping(supplier):
+    """Acknowledges what it does not keep, and lists it all the same."""
+    shelf = supplier.service.shelf
+    listed = shelf.keys
+
+    def lost(vault, key, *range_):
+        raise Refused("not-found", key.hex())
+
+    shelf.head = shelf.read = lost
+    shelf.keys = listed
+
+
+def slow(supplier):
+    """Answers pings at once, and one byte a second of everything else."""
+    call = supplier.call
+
+    async def crawl(request, payload=b""):
+        reply, data = await call(request, payload)
+        await trio.sleep(len(data))
+        return reply, data
+
+    supplier.call = crawl
+
+
+MISDEEDS = {
+    "truncated": lambda s: answering(s, truncated),
+    "random": lambda s: answering(s, randomised),
+    "swapped": swapping,
+    "dropping": dropping,
+    "slow": slow,
+}
+
+
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+def test_promise_9_a_supplier_that_misbehaves_is_found_named_and_replaced(
+    misdeed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(audit, "DEADLINE", 0.5)
+
+    @scenario
+    async def run(net, tmp_path):
+        files = photos(4, 6 * MIB)
+        async with net.mount(tmp_path / "one", make_root=True, cache_limit=0) as vault:
+            for name, content in files.items():
+                await write_file(vault, name, content)
+            await vault.publish()
+            await vault.uploader.try_all()
+            liar = vault.known.family.voters[2].node
+            MISDEEDS[misdeed](net.sessions()[liar])
+            await vault.auditor.recent(0)
+            for _ in range(LIMIT):
+                await vault.auditor.audit(*vault.auditor._choose())
+                if vault.watch.state(liar) == "gone":
+                    break
+            assert vault.watch.state(liar) == "gone"
+            assert {vault.watch.state(s.node) for s in net.suppliers if s.node != liar} == {
+                "online"
+            }
+            assert (await vault.rebuilder.look()).replace == 2
+        async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+            for name, content in files.items():
+                assert await read_file(vault, name) == content
+
+    run(tmp_path)
+
+
+@scenario
+async def test_a_supplier_that_refuses_deletes_is_found_named_and_replaced(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        culprit = net.suppliers[4]
+        call = culprit.call
+
+        async def refuse(request, payload=b""):
+            if isinstance(request, wire.Kill):
+                raise Refused("unauthorised", "no")
+            return await call(request, payload)
+
+        culprit.call = refuse
+        inode = await write_file(vault, b"file", os.urandom(6 * MIB))
+        await vault.publish()
+        await vault.uploader.try_all()
+        await vault.volume.unlink(ROOT_INODE, b"file")
+        await vault.volume.forget(inode, 1)
+        for turn in range(6):
+            await write_file(vault, b"small %d" % turn, b"a root more")
+            await vault.publish()
+            await vault.reclaimer.step()
+        assert vault.watch.state(culprit.node) == "gone"
+        assert "refuses to delete" in vault.watch.history(culprit.node).gone
+        assert {vault.watch.state(s.node) for s in net.suppliers if s is not culprit} == {"online"}
+
+
+@scenario
+async def test_a_rotten_sector_is_repaired_and_nobody_is_called_a_liar(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, cache_limit=0) as vault:
+        for name, content in photos(4, 6 * MIB).items():
+            await write_file(vault, name, content)
+        await vault.publish()
+        await vault.uploader.try_all()
+        victim = net.suppliers[1]
+        position = [m.node for m in vault.known.family.voters].index(victim.node)
+        (_, key), kept = next(i for i in victim.service.shelf.kept.items() if len(i[1][2]) > MIB)
+        kept[2][70_000] ^= 1
+        await vault.auditor.recent(0)
+        header = await vault.fetcher.header(key[:16])
+        with pytest.raises(Malformed):
+            await vault.fetcher.prove(header, position, 65536, 131072)
+        for _ in range(3000):  # one of 57 leaves: missed by all of them once in 10^23
+            if await vault.auditor.audit(key[:16], position) is False:
+                break
+        assert position in vault.auditor.damaged[key[:16]]
+        await vault.uploader.try_all()
+        await vault.rebuilder.step(0.0)
+        await vault.fetcher.prove(header, position, 65536, 131072)
+        assert vault.watch.state(victim.node) != "gone"
+
+
+def test_one_per_cent_missing_is_caught_within_the_number_of_audits_that_is_stated():
+    assert audits_needed(0.01, 0.95) == 299
+    assert audits_needed(1 / 2, 0.5) == 1
+    rng, caught, trials = random.Random(20261123), 0, 600
+    blocks = [bytes([n % 256, n // 256]) + bytes(14) for n in range(1000)]
+    for _ in range(trials):
+        dropped = set(rng.sample(blocks, 10))
+        auditor = Auditor(None, rng)
+        auditor._claims = {3: blocks}
+        caught += any(auditor._choose()[0] in dropped for _ in range(audits_needed(0.01, 0.95)))
+    assert 0.93 < caught / trials < 0.97
