@@ -1,14 +1,15 @@
 """Hiring: a supplier that is not in the family yet promises space to a vault."""
 
-import ipaddress
 import logging
 import time
 from collections.abc import Collection
+from typing import NamedTuple
 
 import trio
 
 from bitdustfs.cli.discover import find_suppliers, joined
 from bitdustfs.core.records import Family, Member, contract_records
+from bitdustfs.core.spread import Spread, apart
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.rebuild.census import list_all
@@ -17,6 +18,15 @@ log = logging.getLogger(__name__)
 
 CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
 CANDIDATES = 16  #: suppliers looked at for one position
+
+
+class Wanted(NamedTuple):
+    """Bytes to be promised, by none of the nodes `taken`, and by no neighbour of the addresses `near`."""
+
+    space: int
+    taken: set[bytes]
+    near: list[str]
+    spread: int
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
@@ -36,18 +46,17 @@ async def hire(
 ) -> Member:
     """A new member for a position: at the address `wanted`, or found through the DHT.
 
-    Never one of the family or of the nodes `unwanted`, nor, among public addresses, one of a /24 that the
-    family has already. Who had the position before and still keeps its fragments comes first. Raises
-    Unavailable.
+    Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the other
+    members (core/spread.py). Who had the position before and still keeps its fragments comes first.
+    Raises Unavailable.
     """
     space = family.groups[0].members[position].space
     taken = {*(member.node for member in family.voters), *unwanted}
-    networks = {network_of(a) for m in family.voters for a in m.addresses} - {""}
+    others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
     candidates = [wanted] if wanted else await _offers(known, space)
-    if not wanted:
-        candidates = [a for a in candidates if network_of(a) not in networks]
+    rules = Wanted(space, taken, [] if wanted else others, _spread(family))
     failures: list[str] = []
-    found = await _engage(candidates, taken, space, 1, credentials, failures, position)
+    found = await _engage(candidates, rules, 1, credentials, failures, position)
     if found:
         return found[0]
     said = "; ".join(failures[:3])
@@ -67,10 +76,13 @@ async def line_up(
     """Up to `count` more reserves for the bench, by the rules of `hire`."""
     space = max(member.space for member in family.voters)
     there = [*family.voters, *family.bench]
-    networks = {network_of(a) for m in there for a in m.addresses} - {""}
-    candidates = [a for a in await _offers(known, space) if network_of(a) not in networks]
-    taken = {*(m.node for m in there), *unwanted}
-    return await _engage(candidates, taken, space, count, credentials, [])
+    near = [address for member in there for address in member.addresses]
+    rules = Wanted(space, {*(m.node for m in there), *unwanted}, near, _spread(family))
+    return await _engage(await _offers(known, space), rules, count, credentials, [])
+
+
+def _spread(family: Family) -> int:
+    return family.policy.get("spread", Spread.NETWORK)
 
 
 async def _offers(known: list[str], space: int) -> list[str]:
@@ -80,8 +92,7 @@ async def _offers(known: list[str], space: int) -> list[str]:
 
 async def _engage(
     candidates: list[str],
-    taken: set[bytes],
-    space: int,
+    rules: Wanted,
     count: int,
     credentials: Credentials,
     failures: list[str],
@@ -89,31 +100,38 @@ async def _engage(
 ) -> list[Member]:
     """Contracts with up to `count` of the candidates; why others made none goes to `failures`."""
     engaged: list[Member] = []
-    networks: set[str] = set()
+    near = list(rules.near)
     async with trio.open_nursery() as nursery:
-        peers: list[tuple[int, PeerSupplier]] = []
+        peers = [PeerSupplier(b"", (address,), credentials, nursery) for address in candidates]
+        kept: dict[str, int] = {}
+
+        async def ask(peer: PeerSupplier) -> None:
+            try:
+                await peer.ping()
+                kept[peer.addresses[0]] = 0 if position is None else await _kept(peer, position)
+            except PeerError as error:
+                failures.append(f"{peer.addresses[0]}: {error}")
+
         try:
-            for address in candidates:
-                peer = PeerSupplier(b"", (address,), credentials, nursery)
-                try:
-                    await peer.ping()
-                    kept = 0 if position is None else await _kept(peer, position)
-                except PeerError as error:
-                    failures.append(f"{address}: {error}")
-                    await peer.aclose()
+            async with trio.open_nursery() as asking:
+                for peer in peers:
+                    asking.start_soon(ask, peer)
+            there = [peer for peer in peers if peer.addresses[0] in kept]
+            for peer in sorted(there, key=lambda peer: -kept[peer.addresses[0]]):
+                if peer.node in rules.taken or len(engaged) >= count:
                     continue
-                peers.append((kept, peer))
-            for _, peer in sorted(peers, key=lambda item: -item[0]):
-                network = network_of(peer.addresses[0])
-                if peer.node in taken or network in networks or len(engaged) >= count:
+                if not apart(peer.addresses, near, rules.spread):
+                    failures.append(
+                        f"{peer.addresses[0]}: a neighbour of one that is there already"
+                    )
                     continue
                 try:
-                    engaged.append(await contract(peer, space))
-                    networks |= {network} - {""}
+                    engaged.append(await contract(peer, rules.space))
+                    near += peer.addresses
                 except (PeerError, Malformed) as error:
                     failures.append(f"{peer.addresses[0]}: {error}")
         finally:
-            for _, peer in peers:
+            for peer in peers:
                 await peer.aclose()
             nursery.cancel_scope.cancel()
     return engaged
@@ -125,15 +143,3 @@ async def _kept(peer: PeerSupplier, position: int) -> int:
         return len(await list_all(peer, position))
     except Refused:
         return 0
-
-
-def network_of(address: str) -> str:
-    """The /24 (IPv4) or /48 (IPv6) of a public address; "" for private ones, which may be shared."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return ""
-    if not ip.is_global:
-        return ""
-    return str(ipaddress.ip_network(f"{ip}/{24 if ip.version == 4 else 48}", strict=False))

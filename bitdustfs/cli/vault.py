@@ -22,6 +22,7 @@ from bitdustfs.cli.cpu import suite
 from bitdustfs.cli.discover import announce_vault, find_suppliers, joined
 from bitdustfs.cli.hire import contract
 from bitdustfs.cli.key import load_key
+from bitdustfs.cli.policy import HELP, parse_policy
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, metadata_k, parse_ecc, promise_each
 from bitdustfs.core.records import (
@@ -37,11 +38,14 @@ from bitdustfs.core.records import (
     seal_record,
 )
 from bitdustfs.core.sealing import Suite
+from bitdustfs.core.spread import Spread, apart
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.publish import first_root
 from bitdustfs.units import format_size, parse_size
+
+CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,13 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
-    create.add_argument(
-        "--policy", action="append", default=[], metavar="NAME=VALUE", help=POLICY_HELP
-    )
+    create.add_argument("--policy", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     create.set_defaults(run=run_create)
     policy = verbs.add_parser("set", help="change the policy of a mounted vault")
     policy.add_argument("mountpoint", type=Path)
-    policy.add_argument("policy", nargs="+", metavar="NAME=VALUE", help=POLICY_HELP)
+    policy.add_argument("policy", nargs="+", metavar="NAME=VALUE", help=HELP)
     policy.set_defaults(run=run_set)
     text = "a new family, of those that are left, when a majority of the suppliers is gone for good"
     new = verbs.add_parser("refound", help=text, description=refounding.__doc__)
@@ -77,38 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.set_defaults(run=run_refound)
     text = "a tree again, from blocks alone, when all roots are lost"
     recover.add_arguments(verbs.add_parser("recover", help=text))
-
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-POLICY_HELP = (
-    "patience=48h: how long a supplier may be away before it is replaced; margin=1: fragments beyond the "
-    "K that are needed, below which nobody is waited for; bandwidth=10M: bytes a second that rebuilding "
-    "may move (0: no bound)"
-)
-
-
-def parse_policy(words: list[str]) -> dict[str, int]:
-    """{"patience": seconds, "margin": fragments, "bandwidth": bytes/s} of those named. Raises UsageError."""
-    policy: dict[str, int] = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        try:
-            match name:
-                case "patience":
-                    policy[name] = int(value[:-1]) * UNITS[value[-1:]]
-                case "margin":
-                    policy[name] = int(value)
-                case "bandwidth":
-                    policy[name] = parse_size(value)
-                case _:
-                    raise ValueError(name)
-        except (ValueError, KeyError):
-            raise UsageError(
-                f"{word!r} is no policy; write for example patience=48h, margin=1 or bandwidth=10M"
-            ) from None
-        if policy[name] < 0 or (name == "patience" and not policy[name]):
-            raise UsageError(f"{word!r} is too small")
-    return policy
 
 
 def run_set(args: argparse.Namespace) -> int:
@@ -192,14 +162,23 @@ async def _create(
     size: int,
     policy: dict[str, int],
 ) -> Family:
+    near = 0
     async with joined(bootstrap) as dht:
         if len(addresses) < n:
-            found = await find_suppliers(dht, n, promise_each(size, k))
-            addresses = [*addresses, *(a for a in found if a not in addresses)][:n]
+            found = await find_suppliers(dht, CHOICE * n, promise_each(size, k))
+            new = [address for address in found if address not in addresses]
+            fit = apart(new, addresses, policy.get("spread", Spread.NETWORK))
+            near = len(new) - len(fit)
+            addresses = [*addresses, *fit][:n]
         if len(addresses) < n:
             raise Unavailable(
                 f"{k}/{n} needs {n} suppliers that offer {format_size(promise_each(size, k))} each; "
                 f"{len(addresses)} were found. Ask for less --space, or another --ecc"
+                + (
+                    f", or take {near} of networks that are there already: --policy spread=none"
+                    if near
+                    else ""
+                )
             )
         family, root, raw_family = await _contract(key, addresses, k, size, policy)
         await announce_vault(dht, key, root, family, raw_family, Suite(suite()))

@@ -1,0 +1,43 @@
+"""The words of a family's policy: `bitdust vault create --policy` and `bitdust vault set`."""
+
+from bitdustfs.core.spread import Spread
+from bitdustfs.errors import UsageError
+from bitdustfs.units import parse_size
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+HELP = (
+    "patience=72h: how long a supplier may be away before it is replaced; margin=1: fragments beyond the "
+    "K that are needed, below which nobody is waited for; bandwidth=10M: bytes a second that rebuilding "
+    "may move (0: no bound); spread=network: no two suppliers of one /24 (or one host: spread=host; "
+    "spread=none: wherever they are)"
+)
+
+
+def parse_policy(words: list[str]) -> dict[str, int]:
+    """{"patience": seconds, "margin": fragments, "bandwidth": bytes/s, "spread": Spread} of those named.
+
+    Raises UsageError.
+    """
+    policy: dict[str, int] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            match name:
+                case "patience":
+                    policy[name] = int(value[:-1]) * UNITS[value[-1:]]
+                case "margin":
+                    policy[name] = int(value)
+                case "bandwidth":
+                    policy[name] = parse_size(value)
+                case "spread":
+                    policy[name] = Spread[value.upper()]
+                case _:
+                    raise ValueError(name)
+        except (ValueError, KeyError):
+            raise UsageError(
+                f"{word!r} is no policy; write for example patience=48h, margin=1, bandwidth=10M or "
+                "spread=host"
+            ) from None
+        if policy[name] < 0 or (name == "patience" and not policy[name]):
+            raise UsageError(f"{word!r} is too small")
+    return policy
