@@ -38,8 +38,6 @@ class Health:
     missing: int = 0  #: fragments it did not have; no fault of its own if it was away
     failed: int = 0  #: calls that failed otherwise
     served: int = 0
-    audits: int = 0
-    audits_failed: int = 0
     silent: int = 0  #: audits in a row that it left unanswered
     refused_deletes: int = 0  #: deletions in a row that it refused
     last_error: str = ""

@@ -159,7 +159,8 @@ class Publisher:
     async def publish(self, change: bytes = b"") -> None:
         """Returns when everything written before the call is published.
 
-        `change`: the signed family, one epoch on, that the root is to name. Raises Unavailable, Superseded, LocalError or DiskFull; nothing is lost by that.
+        `change`: the signed family, one epoch on, that the root is to name. Raises Unavailable,
+        Superseded, LocalError or DiskFull; nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()

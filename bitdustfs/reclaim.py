@@ -59,12 +59,8 @@ STEP_BYTES = 4 * MIB  #: bytes moved while writers wait
 PAGE = 1000  #: use items looked at in one transaction
 CHECK_STEP = 256  #: directory entries looked up in one transaction
 REFUSED_DELETES_MAX = 3  #: deletions in a row that an honest supplier may refuse
-EXCUSES = (
-    "stale",
-    "busy",
-    "failed",
-    "no-space",
-)  #: codes of refusals that are no refusal to delete
+#: codes of refusals that are no refusal to delete
+EXCUSES = ("stale", "busy", "failed", "no-space")
 TELL_DEADLINE = 30.0  #: seconds that suppliers have in one look to confirm deletions
 
 
@@ -90,7 +86,7 @@ class Reclaimer:
     """Gives the space of one vault back while it is mounted for writing."""
 
     def __init__(self, parts: Parts) -> None:
-        self._ = parts
+        self._parts = parts
         self._stepping = trio.Lock()
         self._uses: dict[bytes, BlockUse] | None = None
         #: dead block -> generation in which nothing refers to it
@@ -109,7 +105,7 @@ class Reclaimer:
         while True:
             await trio.sleep(TICK)
             try:
-                await self.step(compact=not self._.uploader.busy_writer)
+                await self.step(compact=not self._parts.uploader.busy_writer)
             except (Unavailable, Malformed, LocalError) as error:
                 log.info("space is given back later: %s", error)
 
@@ -119,15 +115,15 @@ class Reclaimer:
             await self._step(compact)
 
     async def _step(self, compact: bool) -> None:
-        situation = (self._.publisher.published.generation, id(self._.auditor.census))
-        if situation == self._situation and not (self._.tree.touched_uses or self._untold):
+        situation = (self._parts.publisher.published.generation, id(self._parts.auditor.census))
+        if situation == self._situation and not (self._parts.tree.touched_uses or self._untold):
             return
         await self._look()
         await self._walk()
         for block in self._candidates():
             await self._prove(block)
         for block, generation in list(self._proven.items()):
-            if self._.publisher.published.generation >= generation:
+            if self._parts.publisher.published.generation >= generation:
                 await self._condemn(block)
         await self._tell()
         if compact:
@@ -147,7 +143,7 @@ class Reclaimer:
 
     async def _look(self) -> None:
         """Brings `_uses` up to date with the tree."""
-        tree = self._.tree
+        tree = self._parts.tree
         if self._uses is None:
             self._uses = {}
             tree.touched_uses.clear()
@@ -165,7 +161,7 @@ class Reclaimer:
 
     async def _walk(self) -> None:
         """Finds the blocks that the published index, its leaves and the journal are in."""
-        publisher, state, tree = self._.publisher, self._.state, self._.tree
+        publisher, state, tree = self._parts.publisher, self._parts.state, self._parts.tree
         published, checkpoint = publisher.published, state.checkpoint()
         if checkpoint is None or published.based_on != checkpoint.generation:
             return  # the newest leaves are not published yet
@@ -188,11 +184,13 @@ class Reclaimer:
     def _candidates(self) -> list[bytes]:
         """Closed blocks, older than the published root, that nothing seems to refer to."""
         assert self._uses is not None
-        seq = open_root_untrusted(self._.publisher.published.root, self._.key.vault_id).seq
+        seq = open_root_untrusted(
+            self._parts.publisher.published.root, self._parts.key.vault_id
+        ).seq
         # what is listed and not known here was left by a machine that died before it published
-        rows = dict(self._.state.blocks())
+        rows = dict(self._parts.state.blocks())
         found = []
-        for block in {*self._uses, *rows, *self._.auditor.census.blocks()}:
+        for block in {*self._uses, *rows, *self._parts.auditor.census.blocks()}:
             use, row = self._uses.get(block), rows.get(block)
             if row is not None and row.state != CLOSED:
                 continue
@@ -207,15 +205,15 @@ class Reclaimer:
 
     async def _directory(self, block: bytes) -> tuple[BlockRow, tuple[ExtentEntry, ...]]:
         """The row (made up from the signed header for another machine's block) and the entries."""
-        row = self._.state.block(block)
+        row = self._parts.state.block(block)
         if row is None or row.directory is None:
-            header = await self._.fetcher.header(block)
+            header = await self._parts.fetcher.header(block)
             row = BlockRow(
-                CLOSED, header.k != self._.store.family.groups[header.group].k, header.group,
+                CLOSED, header.k != self._parts.store.family.groups[header.group].k, header.group,
                 header.k, header.n, header.length, header.directory, local=False,
             )  # fmt: skip
         assert row.directory is not None
-        plain = await self._.store.read_extent(row.directory, Kind.DIRECTORY)
+        plain = await self._parts.store.read_extent(row.directory, Kind.DIRECTORY)
         return row, decode_directory_untrusted(plain).extents
 
     async def _prove(self, block: bytes) -> None:
@@ -225,25 +223,25 @@ class Reclaimer:
         except Unavailable as error:  # left half uploaded by a machine that died, or too few answer
             log.info("block %s cannot be looked into: %s", block.hex(), error)
             if self._is_gone(block):
-                await self._.tree.run(_delete, use_key(block))
+                await self._parts.tree.run(_delete, use_key(block))
             else:
                 self._alive.add(block)
             return
-        async with self._.content.sealing:
+        async with self._parts.content.sealing:
             for at in range(0, len(entries), CHECK_STEP):
                 part = entries[at : at + CHECK_STEP]
-                if await self._.tree.run(_in_use, block, part, block in self._needed):
+                if await self._parts.tree.run(_in_use, block, part, block in self._needed):
                     log.warning("block %s is in use although it is not counted", block.hex())
                     self._alive.add(block)
                     return
-            pending = 1 if self._.tree.batch else 0
-            self._proven[block] = self._.committer.generation + pending
+            pending = 1 if self._parts.tree.batch else 0
+            self._proven[block] = self._parts.committer.generation + pending
 
     def _is_gone(self, block: bytes) -> bool:
         """Whether an unused block was deleted by a machine that had no time to say so in the tree."""
         assert self._uses is not None
-        use, lists = self._uses.get(block), self._.auditor.census
-        complete = len(lists.lists) == sum(g.n for g in self._.fetcher.family.groups)
+        use, lists = self._uses.get(block), self._parts.auditor.census
+        complete = len(lists.lists) == sum(g.n for g in self._parts.fetcher.family.groups)
         return use is not None and not use.live and complete and not lists.holders(block)
 
     # -- deleting
@@ -253,22 +251,22 @@ class Reclaimer:
         del self._proven[block]
         self._condemned.add(block)  # a census from before may list it still
         row, _ = await self._directory(block)
-        published = self._.publisher.published.root
-        root = open_root_untrusted(published, self._.key.vault_id)
-        dead = BlockDead(self._.key.vault_id, block, root.ballot, root.seq)
-        record = seal_record(self._.key.signing, "block-dead", dead)
+        published = self._parts.publisher.published.root
+        root = open_root_untrusted(published, self._parts.key.vault_id)
+        dead = BlockDead(self._parts.key.vault_id, block, root.ballot, root.seq)
+        record = seal_record(self._parts.key.signing, "block-dead", dead)
         row = msgspec.structs.replace(row, state=DEAD, kill=record, acked=(), local=False)
         reach("condemn")
-        await trio.to_thread.run_sync(self._.state.put_block, block, row)
+        await trio.to_thread.run_sync(self._parts.state.put_block, block, row)
         reach("condemned")
-        self._.uploader.drop(block)
-        self._.files.remove(block)
-        await self._.tree.run(_delete, use_key(block))
+        self._parts.uploader.drop(block)
+        self._parts.files.remove(block)
+        await self._parts.tree.run(_delete, use_key(block))
         log.info("block %s is dead since root %d", block.hex(), root.seq)
 
     async def _tell(self) -> None:
         """Tells suppliers of dead blocks until each has confirmed each."""
-        rows = {block: row for block, row in self._.state.blocks() if row.state == DEAD}
+        rows = {block: row for block, row in self._parts.state.blocks() if row.state == DEAD}
         self._untold = bool(rows)
         if not rows:
             return
@@ -279,11 +277,11 @@ class Reclaimer:
                 by_place.setdefault((row.group, position), []).append(block)
 
         async def tell(group: int, position: int, blocks: list[bytes]) -> None:
-            member = self._.fetcher.family.groups[group].members[position]
+            member = self._parts.fetcher.family.groups[group].members[position]
             for block in blocks:
-                health = self._.fetcher.health[member.node]
+                health = self._parts.fetcher.health[member.node]
                 try:
-                    await self._.fetcher.suppliers[member.node].kill(rows[block].kill)
+                    await self._parts.fetcher.suppliers[member.node].kill(rows[block].kill)
                 except PeerError as error:
                     log.info("%s does not delete yet: %s", member.node.hex()[:12], error)
                     if isinstance(error, Refused) and error.code not in EXCUSES:
@@ -301,18 +299,18 @@ class Reclaimer:
         reach("death-told")
         for block, row in rows.items():
             if len(confirmed[block]) == row.n:
-                await trio.to_thread.run_sync(self._.state.forget_block, block)
+                await trio.to_thread.run_sync(self._parts.state.forget_block, block)
             elif len(confirmed[block]) > len(row.acked):
                 told = msgspec.structs.replace(row, acked=tuple(sorted(confirmed[block])))
-                await trio.to_thread.run_sync(self._.state.put_block, block, told)
-        await self._.space.refresh()
+                await trio.to_thread.run_sync(self._parts.state.put_block, block, told)
+        await self._parts.space.refresh()
 
     # -- emptying
 
     def _thin(self) -> Iterator[bytes]:
         """Blocks worth emptying, thinnest first."""
         assert self._uses is not None
-        rows = dict(self._.state.blocks())
+        rows = dict(self._parts.state.blocks())
         uses = {
             block: use
             for block, use in self._uses.items()
@@ -342,13 +340,13 @@ class Reclaimer:
             if entry.kind != Kind.DATA:
                 continue
             stop = entry.file_offset + entry.plain_length
-            for item in await self._.tree.run(
+            for item in await self._parts.tree.run(
                 references, entry.inode, entry.file_offset, stop, block
             ):
                 assert item.place is not None
                 if item.place.ordinal != entry.ordinal:
                     continue
-                plain = await self._.store.read_extent(item.place, Kind.DATA)
+                plain = await self._parts.store.read_extent(item.place, Kind.DATA)
                 data = plain[item.skip : item.skip + item.length]
                 group.append((entry.inode, item, data))
                 size += len(data)
@@ -361,11 +359,11 @@ class Reclaimer:
         if not group:
             return
         pieces = [Piece(Kind.DATA, data, inode, item.offset) for inode, item, data in group]
-        async with self._.content.sealing:  # nobody must take the copies for dead
-            places = await self._.store.append(False, pieces)
+        async with self._parts.content.sealing:  # nobody must take the copies for dead
+            places = await self._parts.store.append(False, pieces)
             for (inode, item, _), place in zip(group, places, strict=True):
-                if await self._.tree.run(move, inode, item, place):
-                    self._.tree.bump(inode)
+                if await self._parts.tree.run(move, inode, item, place):
+                    self._parts.tree.bump(inode)
 
 
 def _page(tx: Transaction, low: bytes, high: bytes) -> list[tuple[bytes, bytes]]:

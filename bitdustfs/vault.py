@@ -95,9 +95,9 @@ class OpenVault:
     ballot: Ballot | None = None
 
     def __post_init__(self) -> None:
-        self.auditor = Auditor(self.fetcher, random.Random(os.urandom(16)))
         save = partial(self.state.set_value, "watch")
         self.watch = Watch(self.fetcher, partial(self.state.get_value, "watch"), save)
+        self.auditor = Auditor(self.fetcher, self.watch, random.Random(os.urandom(16)))
 
     @property
     def read_only(self) -> bool:
@@ -317,7 +317,7 @@ def _start_writing(
         nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
     vault.auditor.acknowledged = uploader.acknowledged
     vault.auditor.on_lost = uploader.lost
-    vault.auditor.on_liar = vault.reclaimer.on_liar = vault.watch.condemn
+    vault.reclaimer.on_liar = vault.watch.condemn
     vault.rebuilder = Rebuilder(
         vault.fetcher, vault.auditor, vault.watch, uploader, writer, vault.reclaimer.needs
     )

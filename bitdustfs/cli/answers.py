@@ -83,7 +83,7 @@ class Answers:
         vault = self._vault
         rows = []
         for position, member in enumerate(vault.known.family.voters):
-            seen, health = vault.watch.history(member.node), vault.fetcher.health[member.node]
+            seen = vault.watch.history(member.node)
             rows.append(
                 {
                     "position": position,
@@ -95,8 +95,8 @@ class Answers:
                     "latency": seen.latency,
                     "away": vault.watch.away(member.node),
                     "stored": vault.space.used(member),
-                    "audits": health.audits,
-                    "audits_failed": health.audits_failed,
+                    "audits": seen.audits,
+                    "audits_failed": seen.audits_failed,
                 }
             )
         return rows
@@ -173,23 +173,23 @@ class Answers:
         may_lose, thinnest = self._thinnest()
         full = vault.space.full()
         warnings = list(vault.troubles)
-        for member in vault.known.family.voters:
-            health = vault.fetcher.health[member.node]
+        for position, member in enumerate(vault.known.family.voters):
+            health, seen = vault.fetcher.health[member.node], vault.watch.history(member.node)
             suppliers.append(
                 {
                     "node": member.node.hex(),
                     "address": address_of(member),
                     "state": "online" if health.reachable else "absent",
                     "damaged": health.damaged,
-                    "audits": health.audits,
-                    "audits_failed": health.audits_failed,
+                    "audits": seen.audits,
+                    "audits_failed": seen.audits_failed,
                     "last_error": health.last_error,
                 }
             )
-            gone = vault.watch.history(member.node).gone
-            if gone:
+            if seen.gone:
                 warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {address_of(member)} is to be replaced: it {gone}"
+                    f"supplier {member.node.hex()[:16]} at {address_of(member)} is to be replaced: "
+                    f"it {seen.gone}"
                 )
             elif health.damaged:
                 warnings.append(
@@ -201,10 +201,10 @@ class Answers:
                     f"supplier {member.node.hex()[:16]} at {address_of(member)} has much less room "
                     "left than the others"
                 )
-            elif health.audits_failed:
+            elif lacking := vault.auditor.damaged_at(position):
                 warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {address_of(member)} lists fragments that "
-                    f"it does not have: {health.audits_failed} of {health.audits} audits failed"
+                    f"supplier {member.node.hex()[:16]} at {address_of(member)} lacks {lacking} fragments "
+                    f"that it should have; {seen.audits_failed} of {seen.audits} audits failed so far"
                 )
         return {
             "vault": self._key.vault_id.hex(),
@@ -219,6 +219,15 @@ class Answers:
             if vault.rebuilder
             else [0, 0],
             "bench": [self._reserve(member) for member in vault.known.family.bench],
+            "visits": [
+                {
+                    "node": visit.stand_in.hex(),
+                    "position": visit.position,
+                    "bytes": visit.bytes,
+                    "until": visit.until,
+                }
+                for visit in self._staffing.visits
+            ],
             "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
             "suppliers": suppliers,
             "warnings": warnings,

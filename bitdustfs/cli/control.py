@@ -1,7 +1,7 @@
 """How commands talk to a running mount: JSON lines over a Unix socket in this machine's home.
 
-One request a connection: {"verb": ..., and what the verb takes}. Answers are lines; those with "progress" come while it goes
-on, the last one has "ok" or "error".
+One request a connection: {"verb": ..., and what the verb takes}. Answers are lines; those with "progress"
+come while it goes on, the last one has "ok" or "error".
 """
 
 import hashlib

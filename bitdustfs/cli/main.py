@@ -1,7 +1,7 @@
 """The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and exit codes.
 
-Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found; 32 the mount failed
-(mount(8)'s own code).
+Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found; 32 the
+mount failed (mount(8)'s own code).
 """
 
 import argparse

@@ -12,7 +12,7 @@ import trio
 from bitdustfs.cli.connect import owner_credentials, remember_addresses
 from bitdustfs.cli.hire import CONTRACT_SECONDS, hire, line_up
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Member, StandDown, seal_record
+from bitdustfs.core.records import Member, StandDown, Visit, seal_record
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Unavailable
 from bitdustfs.rebuild.fill import Fill
 from bitdustfs.replace import Progress, replace_member, set_bench, set_policy
@@ -22,8 +22,11 @@ log = logging.getLogger(__name__)
 
 LAST_TEACHING = 5.0  #: seconds that the end of a mount gives to telling reserves of the family
 LOOK_EVERY = 10.0  #: seconds between looks for suppliers to be replaced, at most
-BENCH_FIRST, BENCH_EVERY = 5.0, 600.0  #: seconds between looks for more reserves: at first, at most
+BENCH_FIRST, BENCH_SHORT = 5.0, 60.0  #: seconds between looks for reserves while some are lacking
+BENCH_EVERY = 600.0  #: seconds between them while none is
 RENEW_EVERY = 3600.0  #: seconds between looks at when contracts end
+VISITS_EVERY = 600.0  #: seconds between questions for what stand-ins have read
+VISITS_SHOWN = 30 * 86400  #: seconds for which that is shown
 RENEW_BEFORE = CONTRACT_SECONDS - 30 * 86400  #: seconds left of a contract at which it is renewed
 
 
@@ -33,10 +36,9 @@ class Staffing:
     def __init__(self, key: VaultKey, vault: OpenVault) -> None:
         self._key, self._vault = key, vault
         self._changing = trio.Lock()
-        self._taught: set[tuple[bytes, int]] = (
-            set()
-        )  # (reserve, epoch of the family it was told of)
-        self._bench_due = self._renewal_due = 0.0
+        self._taught: set[tuple[bytes, int]] = set()  # (reserve, family's epoch it was told of)
+        self._bench_due = self._renewal_due = self._visits_due = 0.0
+        self.visits: list[Visit] = []  #: what stand-ins have read, at all suppliers together
         self._bench_pause = BENCH_FIRST
 
     def _known(self) -> list[str]:
@@ -99,7 +101,7 @@ class Staffing:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, (self._replace_due, self._teach, self._dismiss))
-            nursery.start_soon(self._repeat, (self._bench, self._renew))
+            nursery.start_soon(self._repeat, (self._hear_visits, self._bench, self._renew))
 
     async def _repeat(self, tasks: Sequence[Callable[[], Awaitable[object]]]) -> None:
         while not self._vault.read_only:
@@ -210,9 +212,29 @@ class Staffing:
             if new or len(staying) < len(family.bench):
                 await set_bench(vault, self._key, [*staying, *new])
                 log.info("%d reserves are on the bench", len(vault.known.family.bench))
-        self._bench_pause = BENCH_FIRST if new else min(2 * self._bench_pause, BENCH_EVERY)
-        self._bench_due = trio.current_time() + self._bench_pause
+        self._bench_pause = BENCH_FIRST if new else min(2 * self._bench_pause, BENCH_SHORT)
+        complete = self._places(vault.known.family.bench) <= 0
+        self._bench_due = trio.current_time() + (BENCH_EVERY if complete else self._bench_pause)
         await self._teach()
+
+    async def _hear_visits(self) -> None:
+        """What was read by stand-ins while the owner was away: suppliers keep that for him to see."""
+        if trio.current_time() < self._visits_due:
+            return
+        self._visits_due = trio.current_time() + VISITS_EVERY
+        told: list[Visit] = []
+
+        async def ask(member: Member) -> None:
+            try:
+                told.extend(await self._vault.fetcher.session(member).visits())
+            except PeerError as error:
+                log.info("%s tells of no visits: %s", member.node.hex()[:12], error)
+
+        family = self._vault.known.family
+        async with trio.open_nursery() as nursery:
+            for member in (*family.voters, *family.bench):  # stand-ins are visited, too
+                nursery.start_soon(ask, member)
+        self.visits = together(told, int(time.time()) - VISITS_SHOWN)
 
     async def _renew(self) -> None:
         """Contracts are renewed long before they end: an owner may be away for months."""
@@ -229,6 +251,19 @@ class Staffing:
                     log.info("the contract with %s is renewed", member.node.hex()[:12])
             except PeerError as error:
                 log.info("no contract is renewed with %s: %s", member.node.hex()[:12], error)
+
+
+def together(told: Sequence[Visit], since: int) -> list[Visit]:
+    """Visits at several suppliers as one for each stand-in and position; those that ended before not."""
+    total: dict[tuple[bytes, int], Visit] = {}
+    for visit in told:
+        seen = total.get((visit.stand_in, visit.position), visit)
+        size = visit.bytes if seen is visit else seen.bytes + visit.bytes
+        first, last = min(seen.since, visit.since), max(seen.until, visit.until)
+        total[visit.stand_in, visit.position] = Visit(
+            visit.stand_in, visit.position, size, first, last
+        )
+    return [visit for visit in total.values() if visit.until >= since]
 
 
 async def _say_nothing(done: int, total: int) -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ def run_status(args: argparse.Namespace) -> int:
     print(f"{ready} reserves stand by for a time when you are away")
     for reserve in standing:
         print(f"  {reserve['node'][:16]} has a copy of position {reserve['stands_in_for']}")
+    for visit in answer["visits"]:
+        print(
+            f"  {visit['node'][:16]} read {format_size(visit['bytes'])} to stand in for position "
+            f"{visit['position']}, last on {time.strftime('%F', time.localtime(visit['until']))}"
+        )
     for line in answer["warnings"]:
         print(f"warning: {line}")
     return 0

@@ -95,7 +95,7 @@ def run_replace(args: argparse.Namespace) -> int:
 
 def run_leave(args: argparse.Namespace) -> int:
     """Returns once nobody depends on the supplier any more; it has ended then."""
-    with tqdm(unit="vault", desc="handing over", leave=False, disable=None) as bar:
+    with tqdm(unit="fragment", desc="handing over", leave=False, disable=None) as bar:
         for answer in ask_at(args.dir / "control", f"no supplier runs in {args.dir}", "leave"):
             if "progress" in answer:
                 bar.total, bar.n = answer["total"], answer["progress"]
@@ -201,10 +201,16 @@ async def _serve_control(
         if request.get("verb") != "leave":
             return {"error": "a supplier only knows how to leave"}
         service.kinship.leaving = True
-        total = None
+        vaults = await trio.to_thread.run_sync(guard.depending)
+        rows = {vault: service.shelf.vault(vault) for vault in vaults}
+        counts = {vault: row.fragments for vault, row in rows.items() if row is not None}
         while depending := await trio.to_thread.run_sync(guard.depending):
-            total = total or len(depending)
-            await say({"progress": total - len(depending), "total": total})
+            left = sum(
+                max(0, counts.get(vault, 0) - len(service.kinship.handed.get(vault, ())))
+                for vault in depending
+            )
+            total = sum(counts.values())
+            await say({"progress": total - left, "total": total})
             await trio.sleep(LEAVE_TICK)
         running.cancel()
         return {"ok": True}

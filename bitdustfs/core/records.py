@@ -262,6 +262,16 @@ class Warrant(Record, frozen=True):
     ]
 
 
+class Visit(Record, frozen=True):
+    """What a stand-in read at one supplier for one position, in all. Times are Unix seconds."""
+
+    stand_in: Public
+    position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
+    bytes: U63
+    since: int
+    until: int
+
+
 class StandDown(Record, frozen=True):
     """Signed by the vault: what `supplier` keeps of a position is superfluous since a family epoch."""
 

@@ -5,6 +5,7 @@ a reserve of the bench is let in to read fragments, for one position and within 
 with is kept for the owner to see. Decisions only: asking around is rebuild/guard.py's.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bitdustfs.core.records import (
     Attestation,
     Family,
     Leaving,
+    Visit,
     open_family_untrusted,
     root_records,
     seal_record,
@@ -45,20 +47,29 @@ class _Budget:
 
 
 class Kinship:
-    """One supplier's view of the others in the families it belongs to. Thread-safe by plain dicts."""
+    """One supplier's view of the others in the families it belongs to. Thread-safe."""
 
     def __init__(
-        self, node: SigningKey, shelf: Shelf, clock: Callable[[], float] = time.monotonic
+        self,
+        node: SigningKey,
+        shelf: Shelf,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._node, self._shelf, self._clock = node, shelf, clock
+        self._node, self._shelf, self._clock, self._wall = node, shelf, clock, wall
         self.own = node.verify_key.encode()
         self.leaving = False  #: whether this supplier is being given up by whoever runs it
+        self.handed: dict[
+            bytes, set[bytes]
+        ] = {}  #: vault -> fragments fetched from here since then
         self.hurried: set[bytes] = set()  #: vaults in which somebody asked for a round now
         self.complete: set[bytes] = set()  #: vaults whose copies here are all that can be had
         self._away_since: dict[tuple[bytes, bytes], float] = {}
         self._families: dict[bytes, tuple[bytes, Family]] = {}  # vault -> as signed, opened
         self._let_in: dict[bytes, tuple[VaultRow, dict[int, list[bytes]]]] = {}
         self._budgets: dict[tuple[bytes, bytes], _Budget] = {}
+        self._counting = threading.Lock()  # over budgets and visits
+        self._unnoted: dict[bytes, dict[tuple[bytes, int], int]] = {}  # vault -> who, bytes read
 
     def family(self, vault: bytes, row: VaultRow) -> Family | None:
         """The newest family of a vault that is known here."""
@@ -142,14 +153,34 @@ class Kinship:
             known = self._let_in[vault] = (row, stand_ins(family, row.warrants))
         return known[1]
 
-    def admit(self, vault: bytes, row: VaultRow, node: bytes, size: int) -> None:
-        """Raises Refused unless a node may read `size` bytes more: a stand-in, within its budget."""
-        if not any(node in nodes for nodes in self.stand_ins(vault, row).values()):
+    def admit(self, vault: bytes, row: VaultRow, node: bytes, size: int) -> bool:
+        """Raises Refused unless a node may read `size` bytes more: a stand-in, within its budget.
+
+        True: the row knows nothing of this visitor yet, and must before it is answered.
+        """
+        allowed = self.stand_ins(vault, row).items()
+        position = next((p for p, nodes in allowed if node in nodes), None)
+        if position is None:
             raise Refused("unauthorised", "only the owner and stand-ins read here")
         now = self._clock()
-        budget = self._budgets.setdefault((vault, node), _Budget(now))
-        if now - budget.since > BUDGET_SECONDS:
-            budget = self._budgets[vault, node] = _Budget(now)
-        if budget.used + size > BUDGET_SHARE * row.used + BUDGET_EXTRA:
-            raise Refused("busy", "a stand-in has read all that it needs for a day")
-        budget.used += size
+        with self._counting:
+            budget = self._budgets.setdefault((vault, node), _Budget(now))
+            if now - budget.since > BUDGET_SECONDS:
+                budget = self._budgets[vault, node] = _Budget(now)
+            if budget.used + size > BUDGET_SHARE * row.used + BUDGET_EXTRA:
+                raise Refused("busy", "a stand-in has read all that it needs for a day")
+            budget.used += size
+            visits = self._unnoted.setdefault(vault, {})
+            visits[node, position] = visits.get((node, position), 0) + size
+        return not any((v.stand_in, v.position) == (node, position) for v in row.visits)
+
+    def take_visits(self, vault: bytes, noted: tuple[Visit, ...]) -> tuple[Visit, ...]:
+        """`noted`, and what was read since the last call; the newest ones when they are too many."""
+        now = int(self._wall())
+        visits = {(visit.stand_in, visit.position): visit for visit in noted}
+        with self._counting:
+            unnoted = self._unnoted.pop(vault, {})
+        for (node, position), size in unnoted.items():
+            old = visits.pop((node, position), Visit(node, position, 0, now, now))
+            visits[node, position] = Visit(node, position, old.bytes + size, old.since, now)
+        return tuple(visits.values())[-wire.VISITS_MAX :]

@@ -20,6 +20,7 @@ from bitdustfs.core.records import (
     Ballot,
     BallotClaim,
     Contract,
+    Visit,
     ballot_records,
     block_dead_records,
     family_hash,
@@ -72,7 +73,7 @@ class SupplierService:
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
         self._released: set[bytes] = set()
         self._lock = threading.Lock()
-        self.kinship = Kinship(node, shelf, clock)
+        self.kinship = Kinship(node, shelf, clock, wall)
 
     def offer(self) -> int:
         """Bytes that may still be promised."""
@@ -120,12 +121,14 @@ class SupplierService:
                 return wire.CurrentIs(row.promised, row.root, row.family), b""
         if session.role == "member":
             size = request.length if isinstance(request, wire.Read) else 0
-            self.kinship.admit(vault, row, session.node, size)
+            if self.kinship.admit(vault, row, session.node, size):
+                self.note_visits(vault)
         match request:
             case wire.Read(block, position, offset, length):
-                return wire.Bytes(), shelf.read(
-                    vault, fragment_key(block, position), offset, length
-                )
+                key = fragment_key(block, position)
+                if self.kinship.leaving:
+                    self.kinship.handed.setdefault(vault, set()).add(key)
+                return wire.Bytes(), shelf.read(vault, key, offset, length)
             case wire.Head(block, position):
                 return wire.HeadIs(*shelf.head(vault, fragment_key(block, position))), b""
             case wire.List(after, limit):
@@ -137,6 +140,8 @@ class SupplierService:
                 return wire.UsageIs(row.space, row.used, trash, row.fragments, row.until), b""
         self._owner(session)
         match request:
+            case wire.Visits():
+                return wire.VisitsAre(self.note_visits(vault)), b""
             case wire.Put():
                 self._put(vault, row, request, payload)
             case wire.Kill(record):
@@ -277,6 +282,15 @@ class SupplierService:
         """The warrants known here and those of `records` that hold; new ones are kept."""
         with self._lock:
             return self.kinship.merge(vault, self._known(vault), records)
+
+    def note_visits(self, vault: bytes) -> tuple[Visit, ...]:
+        """Keeps in the vault's row what stand-ins have read; all of it that is remembered."""
+        with self._lock:
+            row = self._known(vault)
+            visits = self.kinship.take_visits(vault, row.visits)
+            if visits != row.visits:
+                self.shelf.set_vault(vault, msgspec.structs.replace(row, visits=visits))
+        return visits
 
     def stand(self, vault: bytes, position: int) -> None:
         """From now on this supplier stands in for a position, or, -1, for none."""

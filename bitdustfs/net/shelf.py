@@ -7,7 +7,7 @@ import msgspec
 
 from bitdustfs.core.codec import U32, U63, Decoder
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot, Record
+from bitdustfs.core.records import Ballot, Record, Visit
 from bitdustfs.core.warrants import WARRANT_MAX, WARRANTS_MAX
 from bitdustfs.errors import Refused
 from bitdustfs.units import FAMILY_MAX, KIB, ROOT_MAX
@@ -26,9 +26,9 @@ class VaultRow(Record, frozen=True):
     root: bytes = b""
     family: bytes = b""
     standing: int = -1  #: position that it stands in for
-    warrants: tuple[
-        bytes, ...
-    ] = ()  #: that hold in `family`: who was let in while the owner was away
+    #: that hold in `family`: who was let in while the owner was away
+    warrants: tuple[bytes, ...] = ()
+    visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
 
 
 class FragmentRow(Record, frozen=True):
@@ -52,7 +52,7 @@ class TrashRow(Record, frozen=True):
 
 
 decode_trash_row = Decoder(TrashRow, "trash row", KIB).decode_untrusted
-ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_MAX * WARRANT_MAX + KIB
+ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_MAX * WARRANT_MAX + 16 * KIB
 decode_vault_row = Decoder(VaultRow, "vault row", ROW_MAX).decode_untrusted
 decode_fragment_row = Decoder(FragmentRow, "fragment row", KIB).decode_untrusted
 

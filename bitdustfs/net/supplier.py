@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot, Member
+from bitdustfs.core.records import Ballot, Member, Visit
 from bitdustfs.errors import ProtocolViolation
 from bitdustfs.net import wire
 
@@ -115,6 +115,10 @@ class Supplier(ABC):
     async def warrants(self, records: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
         """Shows warrants, and gets all that hold there."""
         return (await self._ask(wire.WarrantsAre, wire.Warrants(records))).records
+
+    async def visits(self) -> tuple[Visit, ...]:
+        """What stand-ins have read there, one entry for each and its position."""
+        return (await self._ask(wire.VisitsAre, wire.Visits())).visits
 
     async def hurry(self) -> None:
         """Asks a member or reserve to look around now."""

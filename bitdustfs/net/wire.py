@@ -15,7 +15,7 @@ import msgspec
 
 from bitdustfs.core.codec import U16, U32, U63, BlockId, Decoder, Hash, Public, Signature, encode
 from bitdustfs.core.hashing import HASH_SIZE
-from bitdustfs.core.records import Ballot
+from bitdustfs.core.records import Ballot, Visit
 from bitdustfs.core.spans import leaf_count
 from bitdustfs.core.warrants import WARRANT_MAX, WARRANTS_MAX
 from bitdustfs.errors import Malformed
@@ -33,6 +33,7 @@ VERSION = 1
 PREFIX = struct.Struct(">IIQ")
 LEAVES_MAX = leaf_count(FRAGMENT_MAX) * HASH_SIZE
 LIST_MAX = 1000
+VISITS_MAX = 64
 
 Position = Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
 RootBytes = Annotated[bytes, msgspec.Meta(max_length=ROOT_MAX)]
@@ -180,6 +181,10 @@ class Hurry(Message, frozen=True, tag=32):
     """A member asks its kin to look around now: it leaves. Answered by Done."""
 
 
+class Visits(Message, frozen=True, tag=33):
+    """The owner asks what stand-ins have read here. Answered by VisitsAre."""
+
+
 class Done(Message, frozen=True, tag=40):
     """Carried out, and synced where that matters."""
 
@@ -255,13 +260,17 @@ class WarrantsAre(Message, frozen=True, tag=50):
     records: WarrantList
 
 
+class VisitsAre(Message, frozen=True, tag=51):
+    visits: Annotated[tuple[Visit, ...], msgspec.Meta(max_length=VISITS_MAX)]
+
+
 Request = (
     Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
-    | Ping | Kin | Attest | Warrants | StandDown | Hurry
+    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits
 )  # fmt: skip
 Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
-    | WarrantsAre
+    | WarrantsAre | VisitsAre
 )  # fmt: skip
 AnyMessage = Challenge | Open | Request | Reply
 

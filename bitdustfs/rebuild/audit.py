@@ -22,6 +22,7 @@ from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.fetch import Fetcher
 from bitdustfs.rebuild.census import Census, take_census
+from bitdustfs.rebuild.watch import Watch
 from bitdustfs.units import LEAF_SPAN
 
 log = logging.getLogger(__name__)
@@ -40,14 +41,14 @@ def audits_needed(missing: float, certainty: float) -> int:
 
 
 class Auditor:
-    """Audits the suppliers of `fetcher` in turn; what it finds is in their health.
+    """Audits the suppliers of `fetcher` in turn; what it finds is in the histories that `watch` keeps.
 
     `acknowledged` tells what positions this machine saw acknowledge each block; `on_lost` is told of
     a fragment that is not there, or not right, although it was listed or acknowledged.
     """
 
-    def __init__(self, fetcher: Fetcher, rng: random.Random) -> None:
-        self._fetcher, self._rng = fetcher, rng
+    def __init__(self, fetcher: Fetcher, watch: Watch, rng: random.Random) -> None:
+        self._fetcher, self._watch, self._rng = fetcher, watch, rng
         self.census = Census()
         self._counted = -CENSUS_EVERY
         self._counting = trio.Lock()
@@ -56,7 +57,6 @@ class Auditor:
         self._claims: dict[int, list[bytes]] = {}
         self.acknowledged: Callable[[], Mapping[bytes, tuple[int, ...]]] = dict
         self.on_lost: Callable[[bytes, int], None] = lambda block, position: None
-        self.on_liar: Callable[[bytes, str], None] = lambda node, why: None
         self.damaged: dict[bytes, set[int]] = {}  #: block -> positions found without it since
 
     async def recent(self, age: float) -> Census:
@@ -116,15 +116,14 @@ class Auditor:
             return None
         length = slice_length(header.length, header.k)
         verdict = await self._check(header, position, self._rng.randrange(0, length, LEAF_SPAN))
-        health = self._fetcher.health_of(header, position)
         if verdict is None:
             self._unanswered(header, position)
             return None
-        health.audits += 1
-        health.silent = 0
+        self._fetcher.health_of(header, position).silent = 0
+        node = self._fetcher.serving(header, position)
+        seen = self._watch.audited(node, verdict)
         self._overtaken = set(range(header.n)) - {position}
         if verdict is False:
-            health.audits_failed += 1
             verdicts = [
                 await self._check(header, position, start) for start in range(0, length, LEAF_SPAN)
             ]
@@ -134,10 +133,9 @@ class Auditor:
             )  # fmt: skip
             self.damaged.setdefault(block, set()).add(position)
             self.on_lost(block, position)
-            failed, share = health.audits_failed, health.audits_failed / health.audits
+            failed, share = seen.audits_failed, seen.audits_failed / seen.audits
             if failed >= LIAR_FAILURES and share > LIAR_SHARE:
-                node = self._fetcher.serving(header, position)
-                self.on_liar(node, f"failed {failed} of {health.audits} audits")
+                self._watch.condemn(node, f"failed {failed} of {seen.audits} audits")
         return verdict
 
     def _unanswered(self, header: BlockHeader, position: int) -> None:
@@ -148,7 +146,7 @@ class Auditor:
             health.silent += 1  # while others did answer: it is not this machine's own line
         if health.silent > SILENT_MAX:
             node = self._fetcher.serving(header, position)
-            self.on_liar(node, f"left {health.silent} audits in a row unanswered")
+            self._watch.condemn(node, f"left {health.silent} audits in a row unanswered")
 
     async def _look_closer(self, position: int) -> None:
         """More audits of a supplier that failed one, at once."""
@@ -164,6 +162,10 @@ class Auditor:
             self.mended(block, moved)
         if moved:
             self._counted = -math.inf
+
+    def damaged_at(self, position: int) -> int:
+        """How many fragments a position was found without, that were not made again since."""
+        return sum(position in at for at in self.damaged.values())
 
     def mended(self, block: bytes, positions: Collection[int]) -> None:
         """These positions have their fragment again."""

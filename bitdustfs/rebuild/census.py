@@ -21,9 +21,8 @@ class Census:
 
     def __init__(self) -> None:
         self.lists: dict[int, list[bytes]] = {}
-        self.listed_by: dict[
-            int, bytes
-        ] = {}  #: whose list it is: the position's own, or a stand-in
+        #: whose list each is: the position's own supplier, or a stand-in
+        self.listed_by: dict[int, bytes] = {}
 
     def lists_it(self, block: bytes, position: int) -> bool:
         """Whether the supplier at `position` says that it keeps its fragment of the block."""

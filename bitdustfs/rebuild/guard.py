@@ -34,9 +34,8 @@ VAULTS_EVERY = 5.0  #: seconds between looks for vaults that came, or families t
 PING_DEADLINE = 5.0
 NOBODY = Ballot(0, bytes(16))  # copies into the own shelf need no ballot
 
-MemberConnect = Callable[
-    [bytes, Member], Supplier
-]  #: (vault, member): a session in the member role
+#: (vault, member): a session in the member role
+MemberConnect = Callable[[bytes, Member], Supplier]
 
 
 class OwnShelf:
@@ -108,6 +107,7 @@ class Guard:
             return VAULTS_EVERY
         seen = self._rounds[vault] = await self._ask_all(vault, family)
         await self._follow(vault, seen)
+        await trio.to_thread.run_sync(self._service.note_visits, vault)
         if self._kin.leaving:
             await self._hurry(vault, seen)
         elif family.position(self._kin.own) is None:
@@ -288,12 +288,8 @@ class Guard:
             fill = Fill(fetcher, OwnShelf(self._service, vault), position, NOBODY, _nothing_here)
             fill.pace.rate = float(seen.family.policy.get("bandwidth", 0))
             await fill.run(missing)
-            log.info(
-                "position %d: %d of %d fragments gathered",
-                position,
-                fill.done - fill.failed,
-                fill.done,
-            )
+            gathered = fill.done - fill.failed
+            log.info("position %d: %d of %d fragments gathered", position, gathered, fill.done)
             if fill.failed:
                 return
         if len(census.lists) >= seen.family.groups[0].k:

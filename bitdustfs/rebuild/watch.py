@@ -40,6 +40,8 @@ class History(Record, frozen=True):
     away_since: float = 0.0
     latency: float = 0.0  #: seconds, smoothed
     gone: str = ""  #: why it is to be replaced whatever it answers
+    audits: int = 0
+    audits_failed: int = 0
 
 
 _histories = Decoder(tuple[tuple[bytes, History], ...], "histories of suppliers", 1 << 20)
@@ -98,6 +100,14 @@ class Watch:
             log.warning("supplier %s is gone: it %s", node.hex()[:12], why)
             self.histories[node] = msgspec.structs.replace(self.history(node), gone=why)
             self._saved = 0.0
+
+    def audited(self, node: bytes, passed: bool) -> History:
+        """Notes an audit that was answered; the history with it."""
+        seen = self.history(node)
+        self.histories[node] = msgspec.structs.replace(
+            seen, audits=seen.audits + 1, audits_failed=seen.audits_failed + (not passed)
+        )
+        return self.histories[node]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -170,7 +180,10 @@ class Watch:
                 away_since=seen.away_since or self._wall(),
             )  # fmt: skip
         smoothed = latency if not seen.latency else 0.8 * seen.latency + 0.2 * latency
-        return History(seen.rounds + 1, seen.answered + 1, 0, 0.0, smoothed, seen.gone)
+        return msgspec.structs.replace(
+            seen, rounds=seen.rounds + 1, answered=seen.answered + 1, missed=0, away_since=0.0,
+            latency=smoothed,
+        )  # fmt: skip
 
 
 async def find_stand_ins(fetcher: Fetcher) -> None:

@@ -6,6 +6,7 @@ import pytest
 from nacl.signing import SigningKey
 from scenario import photos, read_file, scenario, write_file
 
+from bitdustfs.cli.staffing import together
 from bitdustfs.core.records import Member
 from bitdustfs.core.warrants import check_warrants_untrusted, encode_warrant
 from bitdustfs.errors import Refused
@@ -257,6 +258,36 @@ async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
         for _ in range((2 * row.used + MIB) // length + 1):
             await session.read(block, position, 0, length)
     kinship.BUDGET_EXTRA = usual
+    owner = net.sessions()[server.node.verify_key.encode()]
+    [visit] = await owner.visits()  # all of it is kept for the owner to see
+    assert visit.stand_in == reserve.node.verify_key.encode()
+    assert row.used < visit.bytes <= 2 * row.used + MIB
+    with pytest.raises(Refused, match="unauthorised"):
+        await session.visits()
+
+
+@scenario
+async def test_the_owner_is_told_who_read_what_at_every_supplier(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(2, 2 * MIB))
+    lost, other = net.services[2], net.services[4]
+    kin.lose(lost)
+    kin.down.add(other.node.verify_key.encode())
+    await kin.pass_time(3 * PATIENCE, rounds=20)
+    kept = net.services[0].shelf.vault(kin.vault).visits  # durable, though nobody has asked
+    assert {visit.position for visit in kept} == {2, 4}
+    told = []
+    for node in set(kin.services) - {lost.node.verify_key.encode()}:
+        told += await net.sessions()[node].visits()
+    visits = together(told, since=0)
+    assert {visit.position: visit.stand_in for visit in visits} == {
+        r.shelf.vault(kin.vault).standing: r.node.verify_key.encode()
+        for r in kin.reserves
+        if r.shelf.vault(kin.vault).standing >= 0
+    }
+    for visit in visits:  # k fragments for each that it made, and not much more
+        made = sum(len(kept[2]) for kept in kin.services[visit.stand_in].shelf.kept.values())
+        assert 3 * made <= visit.bytes <= 4.5 * made
+    assert together(told, since=1 << 40) == []
 
 
 @scenario

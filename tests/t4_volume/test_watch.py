@@ -48,6 +48,17 @@ async def test_a_supplier_is_suspect_then_absent_past_patience_across_mounts(net
 
 
 @scenario
+async def test_what_audits_found_is_remembered_across_mounts(net, tmp_path):
+    kept = Kept(net)
+    watch, node = kept.watch(), net.suppliers[0].node
+    for passed in (True, False, True):
+        watch.audited(node, passed)
+    await rounds(kept, watch, 1, 100)
+    seen = kept.watch().history(node)
+    assert (seen.audits, seen.audits_failed, seen.answered) == (3, 1, 1)
+
+
+@scenario
 async def test_flapping_is_not_absence(net, tmp_path):
     kept = Kept(net)
     watch = kept.watch()
