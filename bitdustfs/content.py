@@ -210,7 +210,7 @@ class Content:
                 await self._tree.run(self._map, inode, window, taken, mine)
                 done += 1
         except BaseException:
-            for _, window, taken in group[done:]:
+            for _, window, taken in reversed(group[done:]):
                 window.put_back(taken)
             raise
 

@@ -6,8 +6,9 @@ and the function run again from its start; its changes are applied at once when 
 POSIX call is atomic without locks: there is no await between its first read and its last change.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
@@ -67,49 +68,34 @@ class Transaction:
     def scan(self, low: bytes, high: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Items with low <= key < high, in order. Changes made while scanning are not seen."""
         own = SortedDict((k, v) for k, v in self.changes.items() if low <= k < high)
-        layers = [own, *self._tree.layers()]
-        return _merged(layers, self._tree.base_items(low, high, reverse, self._pinned),
-                       low, high, reverse)  # fmt: skip
+        items = self._tree.base_items(low, high, reverse, self._pinned)
+        for layer in (*reversed(self._tree.layers()), own):
+            if layer:
+                items = _over(layer, items, low, high, reverse)
+        return items
 
     def floor(self, low: bytes, key: bytes) -> tuple[bytes, bytes] | None:
         """The last item with low <= its key <= `key`, or None."""
         return next(self.scan(low, key + b"\0", reverse=True), None)
 
 
-def _merged(
-    layers: list[SortedDict],
-    base: Iterator[tuple[bytes, bytes]],
-    low: bytes,
-    high: bytes,
-    reverse: bool,
+def _over(
+    layer: SortedDict, below: Iterator[tuple[bytes, bytes]], low: bytes, high: bytes, reverse: bool
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Sorted items of `base` under `layers` (the first wins, None hides)."""
-    heads: list[Iterator[bytes]] = [
-        layer.irange(low, high, inclusive=(True, False), reverse=reverse) for layer in layers
-    ]
-    keys: list[bytes | None] = [next(head, None) for head in heads]
-    item = next(base, None)
-    pick = max if reverse else min
-    while True:
-        candidates = [k for k in keys if k is not None]
-        if item is not None:
-            candidates.append(item[0])
-        if not candidates:
-            return
-        key = pick(candidates)
-        value: bytes | None = None
-        found = False
-        for number, layer in enumerate(layers):
-            if keys[number] == key:
-                if not found:
-                    value, found = layer[key], True
-                keys[number] = next(heads[number], None)
+    """Sorted items of `below` with those of a layer on top of them (None hides)."""
+    item = next(below, None)
+    for key in layer.irange(low, high, inclusive=(True, False), reverse=reverse):
+        while item is not None and (item[0] > key if reverse else item[0] < key):
+            yield item
+            item = next(below, None)
         if item is not None and item[0] == key:
-            if not found:
-                value = item[1]
-            item = next(base, None)
+            item = next(below, None)
+        value = layer[key]
         if value is not None:
             yield key, value
+    while item is not None:
+        yield item
+        item = next(below, None)
 
 
 class Tree:
@@ -148,12 +134,34 @@ class Tree:
 
     def apply(self, changes: dict[bytes, bytes | None]) -> None:
         """Takes changes into the overlay and the batch being collected."""
-        self.overlay.update(changes)
+        self.replay(changes)
         self.batch.update(changes)
         if COUNTERS_KEY in changes:
             self._counters = changes[COUNTERS_KEY]
         self.touched_uses.update(key for key in changes if key.startswith(USE_PREFIX))
         self.on_change()
+
+    def replay(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Takes changes that were committed before into the overlay.
+
+        No tombstone stays where it hides nothing: every scan would have to pass it.
+        """
+        for key, value in changes.items():
+            if value is None and not self._below(key):
+                self.overlay.pop(key, None)
+            else:
+                self.overlay[key] = value
+
+    def _below(self, key: bytes) -> bool:
+        """Whether the layers under the overlay have, or may have, an item at `key`."""
+        if self.frozen is not None and key in self.frozen:
+            return True
+        if self.base is None:
+            return False
+        try:
+            return self._in_base(key, {}) is not None
+        except _Missing:
+            return True
 
     def version(self, inode: int) -> int:
         """Changes whenever sealed extents of the inode are mapped: readers then look again."""
@@ -208,6 +216,9 @@ class Tree:
             if key in layer:
                 value: bytes | None = layer[key]
                 return value
+        return self._in_base(key, pinned)
+
+    def _in_base(self, key: bytes, pinned: dict[bytes, Leaf | Index]) -> bytes | None:
         if self.base is None:
             return None
         index = self._index(self.base, pinned)
@@ -225,10 +236,9 @@ class Tree:
             chunk = self._index(chunk_ref.place, pinned)
             for leaf_ref in _covering(chunk, low, high, reverse):
                 leaf = self._leaf(leaf_ref.place, pinned)
-                pairs = list(zip(leaf.keys, leaf.values, strict=True))
-                for key, value in reversed(pairs) if reverse else pairs:
-                    if low <= key < high:
-                        yield key, value
+                numbers = range(bisect_left(leaf.keys, low), bisect_left(leaf.keys, high))
+                for number in reversed(numbers) if reverse else numbers:
+                    yield leaf.keys[number], leaf.values[number]
 
     def _index(self, place: Place, pinned: dict[bytes, Leaf | Index]) -> Index:
         node = self._node(place, Kind.INDEX, pinned)

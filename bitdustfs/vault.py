@@ -269,7 +269,7 @@ async def _assemble(
     content = Content(tree, store, space)
     volume = Volume(tree, content, key.name_key, space)
     for batch in state.batches(checkpoint.generation if checkpoint else 0):
-        tree.overlay.update(dict(batch.changes))
+        tree.replay(dict(batch.changes))
     store.birth_seq = known.root.seq + 1
     store.describe = volume.describe
     committer = Committer(tree, content, store, state)

@@ -13,7 +13,7 @@ from bitdustfs.core.spans import split_aligned
 from bitdustfs.units import EXTENT_MAX
 
 
-@dataclass
+@dataclass(eq=False)
 class Sealing:
     """A segment on its way into an extent. Bytes [0, valid) of `data` still count."""
 
@@ -123,7 +123,7 @@ class Window:
 
     def put_back(self, taken: list[Sealing]) -> None:
         """Sealing failed: the bytes are dirty again, under anything written since."""
-        for piece in taken:
+        for piece in reversed(taken):  # the newest first: older ones go under it
             self.sealing.remove(piece)
             newer = {o: bytes(s) for o, s in self.segments.items()}
             if piece.valid:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import trio
@@ -43,8 +43,9 @@ async def hire(
     known: list[str],
     wanted: str = "",
     unwanted: Collection[bytes] = (),
+    reserves: Sequence[str] = (),
 ) -> Member:
-    """A new member for a position: at the address `wanted`, or found through the DHT.
+    """A new member for a position: at the address `wanted`; else a reserve; else found through the DHT.
 
     Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the other
     members (core/spread.py). Who had the position before and still keeps its fragments comes first.
@@ -53,10 +54,14 @@ async def hire(
     space = family.groups[0].members[position].space
     taken = {*(member.node for member in family.voters), *unwanted}
     others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
-    candidates = [wanted] if wanted else await _offers(known, space)
     rules = Wanted(space, taken, [] if wanted else others, _spread(family))
     failures: list[str] = []
-    found = await _engage(candidates, rules, 1, credentials, failures, position)
+    found = await _engage(
+        [wanted] if wanted else reserves, rules, 1, credentials, failures, position
+    )
+    if not found and not wanted:
+        candidates = await _offers(known, space)
+        found = await _engage(candidates, rules, 1, credentials, failures, position)
     if found:
         return found[0]
     said = "; ".join(failures[:3])
@@ -91,7 +96,7 @@ async def _offers(known: list[str], space: int) -> list[str]:
 
 
 async def _engage(
-    candidates: list[str],
+    candidates: Sequence[str],
     rules: Wanted,
     count: int,
     credentials: Credentials,

@@ -68,7 +68,11 @@ class Staffing:
         if member is None:
             credentials = owner_credentials(self._key)
             unwanted = {*self._gone(), *vault.fetcher.stand_ins.values()}
-            member = await hire(family, position, credentials, self._known(), address, unwanted)
+            online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
+            reserves = [a for m in online for a in m.addresses]
+            member = await hire(
+                family, position, credentials, self._known(), address, unwanted, reserves
+            )
         fill = await replace_member(vault, self._key, position, member, progress, wanted)
         remember_addresses(vault.known.family)
         if vault.fetcher.health[node].reachable:
