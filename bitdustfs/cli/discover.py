@@ -15,6 +15,7 @@ from bitdustfs.core.records import Family, Root, family_hash
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Malformed
 from bitdustfs.net import dhtwire
+from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.dht import Dht, Endpoint
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,7 @@ ANNOUNCE_EVERY = 1800.0  #: seconds after which a record is stored again whateve
 
 def endpoint(address: str) -> Endpoint:
     """The UDP endpoint of a node: same host and port as its TCP address."""
-    host, _, port = address.rpartition(":")
-    return (host.strip("[]"), int(port))
+    return split(address)
 
 
 def is_private(addresses: Iterable[str]) -> bool:
@@ -61,12 +61,15 @@ async def node_record(
 
 async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
     """Addresses of up to `count` nodes that offer at least `space` bytes, largest offers first."""
-    records: dict[bytes, dhtwire.NodeRecord] = {}
+    records: dict[bytes, tuple[int, str]] = {}
 
     async def look(node: Node) -> None:
         record = await node_record(dht, node.id, node)
-        if record is not None and record.offer >= space and record.addresses:
-            records[node.id] = record
+        if record is None or record.offer < space:
+            return
+        addresses = dialable(record.addresses, dht.allow_private)
+        if addresses:
+            records[node.id] = (record.offer, addresses[0])
 
     seen: set[bytes] = set()
     for _ in range(WALKS):
@@ -77,8 +80,8 @@ async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
                 nursery.start_soon(look, node)
         if len(records) >= count or not fresh:
             break
-    best = sorted(records.values(), key=lambda record: -record.offer)
-    return [record.addresses[0] for record in best[:count]]
+    best = sorted(records.values(), key=lambda found: -found[0])
+    return [address for _, address in best[:count]]
 
 
 async def newest_hint(dht: Dht, capability: ReadCapability) -> dhtwire.FamilyHint | None:
@@ -104,7 +107,7 @@ async def find_family_addresses(dht: Dht, capability: ReadCapability) -> list[st
     async def look(node: bytes) -> None:
         record = await node_record(dht, node)
         if record is not None:
-            addresses.extend(record.addresses)
+            addresses.extend(dialable(record.addresses, dht.allow_private))
 
     async with trio.open_nursery() as nursery:
         for node in newest.nodes:

@@ -20,6 +20,7 @@ from bitdustfs.cli.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.core.keys import node_id
 from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError
+from bitdustfs.net.addresses import dialable
 from bitdustfs.net.dht import Dht, Endpoint
 from bitdustfs.net.dhtwire import sign_node_record
 from bitdustfs.net.diskshelf import DiskShelf
@@ -175,17 +176,23 @@ async def _tidy(service: SupplierService) -> None:
         await trio.sleep(TIDY_EVERY)
 
 
-def kin_connector(node: SigningKey, nursery: trio.Nursery) -> MemberConnect:
-    """Sessions with the other suppliers of families that this node belongs to, one each."""
+def kin_connector(
+    node: SigningKey, nursery: trio.Nursery, allow_private: bool = True
+) -> MemberConnect:
+    """Sessions with the other suppliers of families that this node belongs to, one each.
+
+    Where they are, a stranger says who owns the vault: see net/addresses.py.
+    """
     own = node.verify_key.encode()
     context = make_context(node.encode(), server_side=False)
     sessions: dict[tuple[bytes, bytes], PeerSupplier] = {}
 
     def connect(vault: bytes, member: Member) -> PeerSupplier:
+        addresses = dialable(member.addresses, allow_private)
         known = sessions.get((vault, member.node))
-        if known is None or known.addresses != member.addresses:
+        if known is None or known.addresses != addresses:
             credentials = Credentials(vault, "member", node, own, context)
-            known = PeerSupplier(member.node, member.addresses, credentials, nursery)
+            known = PeerSupplier(member.node, addresses, credentials, nursery)
             sessions[vault, member.node] = known
         return known
 
@@ -240,7 +247,7 @@ async def _serve(
         nursery.start_soon(_tidy, service)
         nursery.start_soon(_republish, dht)
         nursery.start_soon(_announce, dht, service, address, bootstrap, contacts)
-        guard = Guard(service, kin_connector(service.node, nursery))
+        guard = Guard(service, kin_connector(service.node, nursery, is_private([address])))
         nursery.start_soon(guard.run)
         nursery.start_soon(_serve_control, folder, guard, service, nursery.cancel_scope)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

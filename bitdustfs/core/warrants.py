@@ -13,8 +13,10 @@ from bitdustfs.core.codec import Decoder, encode
 from bitdustfs.core.records import Family, Warrant, attestation_records, leaving_records
 from bitdustfs.errors import Malformed
 
-WARRANT_MAX = 24 * 1024  #: bytes of one encoded warrant
+WARRANT_MAX = 8 * 1024  #: bytes of one encoded warrant: 22 attestations (of 64) take 4 KiB
+EVIDENCE_MAX = 40  #: attestations that a reserve puts into one: more than are ever needed
 WARRANTS_MAX = 64  #: in one list
+WARRANTS_BYTES_MAX = 256 * 1024  #: bytes of a list's warrants together
 
 _warrants = Decoder(Warrant, "warrant", WARRANT_MAX)
 
@@ -34,17 +36,25 @@ def encode_warrant(
 def check_warrants_untrusted(
     family: Family, warrants: Iterable[bytes]
 ) -> list[tuple[bytes, Warrant]]:
-    """Those that hold, in order, with their bytes; what does not prove itself is left out."""
+    """Those that hold, in order, with their bytes; what does not prove itself is left out.
+
+    So is what is more than one list may hold.
+    """
     attesters = {member.node for member in family.voters}
     holding: dict[tuple[int, bytes], tuple[bytes, Warrant]] = {}
+    size = 0
     for raw in warrants:
+        if len(holding) >= WARRANTS_MAX or size + len(raw) > WARRANTS_BYTES_MAX:
+            break
         try:
             warrant = _warrants.decode_untrusted(raw)
             check_evidence_untrusted(family, warrant, attesters)
         except Malformed:
             continue
         attesters.add(warrant.stand_in)
-        holding.setdefault((warrant.position, warrant.stand_in), (raw, warrant))
+        if (warrant.position, warrant.stand_in) not in holding:
+            holding[warrant.position, warrant.stand_in] = (raw, warrant)
+            size += len(raw)
     return list(holding.values())
 
 
@@ -56,24 +66,38 @@ def check_evidence_untrusted(family: Family, warrant: Warrant, attesters: set[by
         raise Malformed("a warrant for a node that is not on the bench")
     member = family.voters[warrant.position].node
     if warrant.leaving:
+        if len(warrant.evidence) != 1:
+            raise Malformed("a leaving is one record")
         left = leaving_records.open_untrusted(warrant.evidence[0], member)
         if (left.vault, left.family_epoch, left.position, left.member) != (
             family.vault, family.epoch, warrant.position, member,
         ):  # fmt: skip
             raise Malformed("a leaving of another position or family")
         return
-    saying = set()
+    saying: set[bytes] = set()
     for raw in warrant.evidence:
-        attester = attestation_records.peek_untrusted(raw).attester
-        if attester not in attesters or attester in (member, warrant.stand_in):
-            continue
-        said = attestation_records.open_untrusted(raw, attester)
-        if (said.vault, said.family_epoch, said.position, said.member) == (
-            family.vault, family.epoch, warrant.position, member,
-        ):  # fmt: skip
+        try:
+            attester = check_attestation_untrusted(family, warrant.position, raw)
+        except Malformed:
+            continue  # one liar's junk must not spoil what the others say
+        if attester in attesters and attester != warrant.stand_in:
             saying.add(attester)
     if len(saying) < attestations_needed(len(family.voters)):
         raise Malformed(f"a warrant with {len(saying)} attestations")
+
+
+def check_attestation_untrusted(family: Family, position: int, raw: bytes) -> bytes:
+    """Who says, genuinely, that the position's member is away. Raises Malformed or Forged."""
+    member = family.voters[position].node
+    attester = attestation_records.peek_untrusted(raw).attester
+    said = attestation_records.open_untrusted(raw, attester)
+    if (said.vault, said.family_epoch, said.position, said.member) != (
+        family.vault, family.epoch, position, member,
+    ):  # fmt: skip
+        raise Malformed("an attestation of another position or family")
+    if attester == member:
+        raise Malformed("a member that says of itself that it is away")
+    return attester
 
 
 def stand_ins(family: Family, warrants: Iterable[bytes]) -> dict[int, list[bytes]]:

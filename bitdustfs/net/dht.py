@@ -26,6 +26,7 @@ from nacl.signing import SigningKey
 from bitdustfs.core.keys import node_id
 from bitdustfs.errors import Malformed
 from bitdustfs.net import dhtwire as wire
+from bitdustfs.net.addresses import acceptable
 from bitdustfs.units import DATAGRAM_MAX
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Dht:
     """
 
     def __init__(self, key: SigningKey, serves: bool, allow_private: bool) -> None:
-        self._key, self._serves, self._allow_private = key, serves, allow_private
+        self._key, self._serves, self.allow_private = key, serves, allow_private
         self.id = node_id(key.verify_key.encode())
         self._socket = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
         self._pending: dict[bytes, _Pending] = {}
@@ -182,7 +183,7 @@ class Dht:
         now = trio.current_time()
         level, then = self._buckets.pop(prefix, (BURST, now))
         level = min(BURST, level + (now - then) * RATE)
-        if self._allow_private and ipaddress.ip_address(host).is_private:
+        if self.allow_private and ipaddress.ip_address(host).is_private:
             level = BURST
         self._buckets[prefix] = (max(0.0, level - 1), now)
         if len(self._buckets) > 10_000:
@@ -227,17 +228,11 @@ class Dht:
 
     def _acceptable(self, endpoint: Endpoint) -> bool:
         """Whether an address may be a contact."""
-        try:
-            address = ipaddress.ip_address(endpoint[0])
-        except ValueError:
+        if not acceptable(*endpoint, self.allow_private):
             return False
-        if address.is_multicast or address.is_unspecified or endpoint[1] < 1024:
-            return False
-        if self._allow_private:
-            return True
         prefix = endpoint[0].rpartition(".")[0]
         same = sum(node.ip.rpartition(".")[0] == prefix for node in self._table)
-        return address.is_global and same < PER_PREFIX
+        return self.allow_private or same < PER_PREFIX
 
     def _check_later(self, node: Node) -> None:
         if self._nursery is not None:

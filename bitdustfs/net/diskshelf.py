@@ -8,6 +8,7 @@ only then is it acknowledged. After a crash a file without an index row is simpl
 """
 
 import errno
+import logging
 import os
 import struct
 import threading
@@ -21,7 +22,7 @@ import lmdb
 from bitdustfs.cache.folder import OwnedFolder, fsync_folder
 from bitdustfs.core.codec import encode
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.errors import Refused
+from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
 from bitdustfs.net.shelf import (
     FragmentRow,
@@ -33,9 +34,12 @@ from bitdustfs.net.shelf import (
     decode_fragment_row,
     decode_trash_row,
     decode_vault_row,
+    encode_vault_row,
     killed,
 )
 from bitdustfs.units import GIB
+
+log = logging.getLogger(__name__)
 
 FILE_PREFIX = struct.Struct(">II")
 
@@ -90,19 +94,26 @@ class DiskShelf(Shelf):
             if now is not None:  # use is counted by store and kill alone
                 row = counted(row, now.used - row.used, now.fragments - row.fragments)
             reach("shelf-register")
-            txn.put(vault, encode(row), db=self._rows)
+            txn.put(vault, encode_vault_row(row), db=self._rows)
         folder = self._files / vault.hex()
         if not folder.exists():
             folder.mkdir(mode=0o700)
             fsync_folder(self._files)
 
     def promised_total(self) -> int:
-        with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:
-            return sum(decode_vault_row(raw).space for _, raw in cursor)
+        return sum(row.space for row in self._all_rows())
 
     def used_total(self) -> int:
+        return sum(row.used for row in self._all_rows())
+
+    def _all_rows(self) -> Iterator[VaultRow]:
+        """Those that can be read: one that is damaged must not stop the other vaults."""
         with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:
-            return sum(decode_vault_row(raw).used for _, raw in cursor)
+            for vault, raw in cursor:
+                try:
+                    yield decode_vault_row(raw)
+                except Malformed as error:
+                    log.error("the row of vault %s is damaged: %s", vault.hex()[:12], error)
 
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
         with self._env.begin(db=self._index) as txn:
@@ -145,7 +156,7 @@ class DiskShelf(Shelf):
             if vault_row is None:
                 raise Refused("unknown-vault")
             if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
-                txn.put(vault, encode(counted(vault_row, row.size, 1)), db=self._rows)
+                txn.put(vault, encode_vault_row(counted(vault_row, row.size, 1)), db=self._rows)
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
         row = self.fragment(vault, key)
@@ -207,7 +218,7 @@ class DiskShelf(Shelf):
                         row = counted(row, -fragment.size, -1)
                     found = cursor.delete()
             if row is not None:
-                txn.put(vault, encode(row), db=self._rows)
+                txn.put(vault, encode_vault_row(row), db=self._rows)
             reach("shelf-kill")
 
     def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
@@ -218,7 +229,7 @@ class DiskShelf(Shelf):
                 if raw is not None and row is not None:
                     row = counted(row, -decode_fragment_row(raw).size, -1)
             if row is not None:
-                txn.put(vault, encode(row), db=self._rows)
+                txn.put(vault, encode_vault_row(row), db=self._rows)
         for key in keys:
             self._path(vault, key).unlink(missing_ok=True)
 

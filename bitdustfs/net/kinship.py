@@ -106,11 +106,13 @@ class Kinship:
         root = root_records.peek_untrusted(row.root).order if row.root else None
         standing = row.standing if row.standing >= 0 else None
         complete = vault in self.complete
-        leaving = b"" if family is None else self._leaving(vault, family)
+        leaving = b"" if family is None else self._leaving(vault, family, standing)
         return wire.KinIs(family.epoch if family else 0, root, standing, complete, leaving)
 
-    def _leaving(self, vault: bytes, family: Family) -> bytes:
+    def _leaving(self, vault: bytes, family: Family, standing: int | None) -> bytes:
+        """Signed: this supplier goes, and its position, or the one it stands in for, needs another."""
         position = family.position(self.own)
+        position = standing if position is None else position
         if not self.leaving or position is None:
             return b""
         body = Leaving(vault, family.epoch, position, self.own)

@@ -25,6 +25,7 @@ from bitdustfs.errors import (
     WrongPeer,
 )
 from bitdustfs.net import wire
+from bitdustfs.net.addresses import split
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.units import KIB
@@ -186,12 +187,17 @@ class PeerSupplier(Supplier):
     async def _open(self) -> _Connection:
         failures = []
         for address in self.addresses:
-            host, _, port = address.rpartition(":")
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
-                    transport = await trio.open_tcp_stream(host.strip("[]"), int(port))
+                    transport = await trio.open_tcp_stream(*split(address))
                     return await self._session(transport)
-            except (OSError, trio.TooSlowError, trio.BrokenResourceError, ValueError) as error:
+            except (
+                OSError,
+                trio.TooSlowError,
+                trio.BrokenResourceError,
+                ValueError,
+                OverflowError,
+            ) as error:
                 failures.append(f"{address}: {error or type(error).__name__}")
         raise Unreachable("; ".join(failures) or "no address is known")
 

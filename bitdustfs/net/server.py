@@ -16,11 +16,13 @@ from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.net.service import Session, SupplierService
 from bitdustfs.net.tls import TlsStream
+from bitdustfs.units import MIB
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 512
 REQUESTS_MAX = 8  #: requests of one connection worked on at once
+PAYLOADS_MAX = 256 * MIB  #: bytes of payloads of all connections that are taken into memory at once
 OPENING_DEADLINE = 10.0  #: seconds for TLS and the session
 SEND_DEADLINE = 120.0  #: seconds a client may take to accept one reply
 IDLE_DEADLINE = 600.0  #: seconds without a request before a connection is closed
@@ -35,6 +37,7 @@ class SupplierServer:
         self._service, self._context = service, context
         self._key = service.node.verify_key.encode()
         self._connections = 0
+        self._payloads = 0  # bytes, see PAYLOADS_MAX
         self._workers = trio.CapacityLimiter(8)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
@@ -42,13 +45,14 @@ class SupplierServer:
         await trio.serve_listeners(self._connection, listeners)
 
     async def _connection(self, transport: trio.SocketStream) -> None:
-        peer = transport.socket.getpeername()[:2]
         if self._connections >= CONNECTIONS_MAX:
-            log.warning("%s: too many connections, closed", peer)
+            log.warning("too many connections: one is closed")
             await transport.aclose()
             return
         self._connections += 1
+        peer: tuple[str, int] = ("?", 0)
         try:
+            peer = transport.socket.getpeername()[:2]  # fails where the client has gone already
             stream = TlsStream(transport, self._context, server_side=True)
             try:
                 await self._talk(stream, peer)
@@ -58,21 +62,35 @@ class SupplierServer:
             log.warning("%s: closed: %s", peer, error)
         except _broken as error:
             log.info("%s: gone: %s", peer, type(error).__name__)
-        except BaseExceptionGroup as group:
-            fatal = group.split((BitdustError, *_broken))[1]
-            if fatal is not None:
-                raise
-            log.warning("%s: closed: %s", peer, group.exceptions[0])
+        except ExceptionGroup as group:
+            if group.split((BitdustError, *_broken))[1] is not None:
+                log.exception("%s: closed by our own fault", peer)
+            else:
+                log.warning("%s: closed: %s", peer, group.exceptions[0])
+        except Exception:  # one client's connection must not end the others'
+            log.exception("%s: closed by our own fault", peer)
         finally:
             self._connections -= 1
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(transport)
 
     async def _talk(self, stream: TlsStream, peer: tuple[str, int]) -> None:
         decoder = wire.FrameDecoder(from_server=False)
+        taken = _Taken()
+        try:
+            await self._requests(stream, decoder, taken)
+        finally:
+            self._payloads -= taken.bytes
+
+    async def _requests(
+        self, stream: TlsStream, decoder: wire.FrameDecoder, taken: "_Taken"
+    ) -> None:
         with trio.move_on_after(OPENING_DEADLINE) as opening:
             client_key = await stream.handshake()
             session = await self._open(stream, decoder, client_key)
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
+        decoder.refuse = partial(self._refuse, session, taken)
         send, receive = trio.open_memory_channel[tuple[int, wire.Reply, bytes]](REQUESTS_MAX)
         limiter = trio.Semaphore(REQUESTS_MAX)
         async with trio.open_nursery() as nursery:
@@ -82,7 +100,7 @@ class SupplierServer:
                 if frame is None:
                     break
                 await limiter.acquire()
-                nursery.start_soon(self._answer, session, frame, send, limiter)
+                nursery.start_soon(self._answer, session, frame, send, limiter, taken)
             nursery.cancel_scope.cancel()
 
     async def _open(
@@ -119,14 +137,32 @@ class SupplierServer:
         verify(proof, "session", body, request.signature)
         return Session(request.vault, "reader")
 
+    def _refuse(
+        self, session: Session, taken: "_Taken", message: wire.AnyMessage, length: int
+    ) -> wire.Fault | None:
+        """Before a payload is taken: whether it is wanted, and whether there is memory for it."""
+        if not length or not isinstance(message, wire.Put):
+            return None
+        refusal = self._service.refuse_head(session, message, length)
+        if refusal is None and self._payloads + length > PAYLOADS_MAX:
+            refusal = wire.Fault("busy", "too much is on its way at once")
+        if refusal is None:
+            self._payloads += length
+            taken.bytes += length
+        return refusal
+
     async def _answer(
         self,
         session: Session,
         frame: wire.Frame,
         send: "trio.MemorySendChannel[tuple[int, wire.Reply, bytes]]",
         limiter: trio.Semaphore,
+        taken: "_Taken",
     ) -> None:
         try:
+            if isinstance(frame.message, wire.Fault):  # refused by its head
+                await send.send((frame.id, frame.message, b""))
+                return
             if not isinstance(frame.message, wire.Request):
                 raise ProtocolViolation(f"{type(frame.message).__name__} inside a session")
             work = partial(self._service.handle, session, frame.message, frame.payload)
@@ -137,6 +173,8 @@ class SupplierServer:
                 reply, payload = wire.Fault("failed", "see the supplier's log"), b""
             await send.send((frame.id, reply, payload))
         finally:
+            self._payloads -= len(frame.payload)
+            taken.bytes -= len(frame.payload)
             limiter.release()
 
     async def _write(
@@ -150,6 +188,12 @@ class SupplierServer:
                 await stream.send_all(payload)
             if sending.cancelled_caught:
                 raise ProtocolViolation("the client does not take its replies")
+
+
+class _Taken:
+    """Bytes of payloads that one connection has in memory, or on their way there."""
+
+    bytes = 0
 
 
 async def _next_frame(

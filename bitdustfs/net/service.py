@@ -37,11 +37,14 @@ from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.net.kinship import Kinship
 from bitdustfs.net.shelf import Shelf, VaultRow, fragment_key
-from bitdustfs.units import format_size
+from bitdustfs.units import MIB, format_size
 
 log = logging.getLogger(__name__)
 
 LEASE = 60.0  #: seconds after which a writer that no longer renews may be replaced without asking
+CONTRACT_MIN = 4 * MIB  #: bytes of the smallest contract: what a stranger makes us remember costs
+CONTRACT_LONGEST = 2 * 365 * 86400  #: seconds from now that a contract may run at most
+DEAD_RECORD_MAX = 320  #: bytes of a block-dead record, which is kept for ever
 TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where there is room
 Role = Literal["owner", "reader", "member"]
 
@@ -178,6 +181,9 @@ class SupplierService:
         return open_family_untrusted(row.family, vault).read_proof
 
     def _promise(self, vault: bytes, space: int, until: int) -> bytes:
+        if space < CONTRACT_MIN:
+            raise Refused("malformed", f"a contract is over {format_size(CONTRACT_MIN)} at least")
+        until = min(until, int(self._wall()) + CONTRACT_LONGEST)
         with self._lock:
             row = self.shelf.vault(vault) or VaultRow(0, 0)
             free = self.offer() + row.space
@@ -191,6 +197,26 @@ class SupplierService:
             self.shelf.set_vault(vault, promised)
         contract = Contract(self.node.verify_key.encode(), vault, space, promised.until)
         return seal_record(self.node, "contract", contract)
+
+    def refuse_head(self, session: Session, request: wire.Put, length: int) -> wire.Fault | None:
+        """Why a Put with `length` bytes of payload is refused, from its head alone; None: it is not.
+
+        Asked before the payload is taken into memory.
+        """
+        try:
+            self._owner(session)
+            row = self._known(session.vault)
+            _acceptor(row).check_writer(request.ballot)
+            size = len(request.header) + len(request.leaves) + length
+            key = fragment_key(request.block, request.position)
+            self._check_room(session.vault, row, key, size)
+        except Refused as refusal:
+            return wire.Fault(refusal.code, refusal.detail[:200])
+        return None
+
+    def _check_room(self, vault: bytes, row: VaultRow, key: bytes, size: int) -> None:
+        if row.used + size > row.space and self.shelf.fragment(vault, key) is None:
+            raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
 
     def _put(self, vault: bytes, row: VaultRow, request: wire.Put, payload: Buffer) -> None:
         _acceptor(row).check_writer(request.ballot)
@@ -210,9 +236,7 @@ class SupplierService:
             raise Refused("conflict", "another header was accepted for this block")
         key = fragment_key(request.block, request.position)
         size = len(request.header) + len(request.leaves) + len(payload)
-        held = self.shelf.fragment(vault, key)
-        if held is None and row.used + size > row.space:
-            raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
+        self._check_room(vault, row, key, size)
         check_fragment_untrusted(header, request.position, request.leaves, payload)
         self.shelf.store(vault, key, request.header, request.leaves, payload, header_hash)
 
@@ -220,9 +244,13 @@ class SupplierService:
         dead = block_dead_records.open_untrusted(record, vault)
         if dead.vault != vault:
             raise Refused("malformed", "the record is of another vault")
+        if len(record) > DEAD_RECORD_MAX:
+            raise Refused("malformed", "a block-dead record that says more than it must")
         accepted = _acceptor(row).accepted
         if accepted is None or accepted < (dead.ballot, dead.seq):
             raise Refused("stale", "the root that dropped this block is not known here yet")
+        if self.shelf.header_hash(vault, dead.block) is None:
+            return  # nothing of it is here: nothing to remember
         self.shelf.kill(vault, dead.block, record, int(self._wall()))
         self.tidy()
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bitdustfs.core.codec import U32, U63, Decoder
+from bitdustfs.core.codec import U32, U63, Decoder, encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Ballot, Record, Visit
-from bitdustfs.core.warrants import WARRANT_MAX, WARRANTS_MAX
+from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import Refused
 from bitdustfs.units import FAMILY_MAX, KIB, ROOT_MAX
 
@@ -52,9 +52,17 @@ class TrashRow(Record, frozen=True):
 
 
 decode_trash_row = Decoder(TrashRow, "trash row", KIB).decode_untrusted
-ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_MAX * WARRANT_MAX + 16 * KIB
+ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_BYTES_MAX + 16 * KIB
 decode_vault_row = Decoder(VaultRow, "vault row", ROW_MAX).decode_untrusted
 decode_fragment_row = Decoder(FragmentRow, "fragment row", KIB).decode_untrusted
+
+
+def encode_vault_row(row: VaultRow) -> bytes:
+    """The row's bytes. Raises Refused for one that could not be read again."""
+    raw = encode(row)
+    if len(raw) > ROW_MAX:
+        raise Refused("malformed", "more is to be remembered of this vault than is allowed")
+    return raw
 
 
 def fragment_key(block: bytes, position: int) -> bytes:
@@ -149,6 +157,7 @@ class MemoryShelf(Shelf):
         return self.rows.get(vault)
 
     def set_vault(self, vault: bytes, row: VaultRow) -> None:
+        encode_vault_row(row)
         self.rows[vault] = row
 
     def promised_total(self) -> int:

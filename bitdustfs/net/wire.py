@@ -9,6 +9,7 @@ is read or a buffer made for it.
 """
 
 import struct
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -293,16 +294,30 @@ def encode_frame(request_id: int, message: AnyMessage, payload_length: int = 0) 
 
 
 class FrameDecoder:
-    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed."""
+    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed.
 
-    def __init__(self, from_server: bool) -> None:
+    `refuse` is shown each head and the length of its payload before the payload is taken: where it answers
+    a Fault, that stands in the frame instead of the message, and the payload is passed over.
+    """
+
+    def __init__(
+        self,
+        from_server: bool,
+        refuse: Callable[[AnyMessage, int], "Fault | None"] = lambda message, length: None,
+    ) -> None:
         self._decoder = _from_server if from_server else _from_client
+        self.refuse = refuse
         self._buffer = bytearray()
         self._start = 0
         self._pending: tuple[int, AnyMessage, int] | None = None
+        self._skip = 0  # bytes of a refused payload still to come
 
     def feed(self, data: bytes) -> None:
         """Adds received bytes; b"" is ignored."""
+        if self._skip:
+            passed = min(self._skip, len(data))
+            self._skip -= passed
+            data = data[passed:]
         if self._start:
             del self._buffer[: self._start]
             self._start = 0
@@ -336,7 +351,13 @@ class FrameDecoder:
         if payload_length > message.payload_limit:
             raise Malformed(f"{type(message).__name__} with {payload_length} bytes of payload")
         self._start = at + head_length
-        return request_id, message, payload_length
+        refusal = self.refuse(message, payload_length)
+        if refusal is None:
+            return request_id, message, payload_length
+        there = min(payload_length, len(self._buffer) - self._start)
+        self._start += there
+        self._skip = payload_length - there
+        return request_id, refusal, 0
 
     def _take(self, length: int) -> bytes | None:
         if len(self._buffer) - self._start < length:

@@ -1,15 +1,18 @@
 """Which fragments the suppliers say they keep: the ground that audits and repairs stand on."""
 
 import itertools
+import logging
 from bisect import bisect_left
-from collections.abc import Set
+from collections.abc import Collection, Set
 
 import trio
 
-from bitdustfs.errors import PeerError, ProtocolViolation
+from bitdustfs.errors import PeerError, ProtocolViolation, Unavailable
 from bitdustfs.fetch import Fetcher
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.wire import LIST_MAX
+
+log = logging.getLogger(__name__)
 
 LIST_DEADLINE = 60.0  #: seconds that one supplier has to list all it keeps
 FRAGMENT_USUAL = 8192  #: bytes per fragment that a contract is supposed to hold at the least
@@ -64,6 +67,23 @@ async def take_census(fetcher: Fetcher) -> Census:
                 limit = max(FRAGMENTS_MIN, member.space // FRAGMENT_USUAL)
                 nursery.start_soon(ask, fetcher.holders(number, position), position, limit)
     return census
+
+
+async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]) -> set[bytes]:
+    """Those of the blocks that are real, and listed by enough suppliers to be made again.
+
+    What a machine left half uploaded when it died, or what a liar made up, is nobody's loss.
+    """
+    real: set[bytes] = set()
+    for block in blocks:
+        try:
+            header = await fetcher.header(block)
+        except Unavailable as error:
+            log.info("block %s: %s", block.hex(), error)
+            continue
+        if len(census.holders(block)) >= header.k:
+            real.add(block)
+    return real
 
 
 async def list_all(

@@ -43,14 +43,15 @@ class Fill:
     ) -> None:
         self._fetcher, self._supplier = fetcher, supplier
         self._position, self._ballot, self._local = position, ballot, local
-        self.done = self.total = self.failed = 0
+        self.done = self.total = 0
+        self.failed: set[bytes] = set()
         self.bytes = 0
         self.pace = Pace()
         self.wanted: Callable[[], bool] = lambda: True  #: asked before each block: stop if not
 
     async def run(self, blocks: Sequence[bytes]) -> None:
-        """Puts the fragments of `blocks`, in their order; `failed` counts those not had or not placed."""
-        self.total, self.done, self.failed = len(blocks), 0, 0
+        """Puts the fragments of `blocks`, in their order; `failed` are those not had or not placed."""
+        self.total, self.done, self.failed = len(blocks), 0, set()
         waiting = list(blocks)
 
         async def work() -> None:
@@ -59,7 +60,7 @@ class Fill:
                 try:
                     await self._one(block)
                 except (PeerError, Unavailable, Malformed) as error:
-                    self.failed += 1
+                    self.failed.add(block)
                     log.info("block %s cannot be filled in now: %s", block.hex(), error)
                 self.done += 1
 

@@ -3,7 +3,10 @@
 Every member and every reserve pings the others of its families and follows the newest root they hold. A
 reserve whose turn it is asks for attestations, shows them to the others as a warrant, gathers what the
 position had, and keeps it in its own shelf. It needs no key, and changes nobody else. When the member is
-back before the copy is complete, the copy is given up.
+back before the copy is complete, or an earlier reserve of the bench stands in as well, the copy is given up.
+
+What one vault makes a supplier do, however strange, neither stops nor delays it for the others: each has a
+task of its own, and gathering another one.
 """
 
 import logging
@@ -16,20 +19,28 @@ import trio
 
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Ballot, Family, Member, root_records
-from bitdustfs.core.warrants import attestations_needed, encode_warrant
+from bitdustfs.core.warrants import (
+    EVIDENCE_MAX,
+    attestations_needed,
+    check_attestation_untrusted,
+    encode_warrant,
+)
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.fetch import Fetcher
 from bitdustfs.net import wire
 from bitdustfs.net.kinship import patience_of
 from bitdustfs.net.service import SupplierService
+from bitdustfs.net.shelf import VaultRow
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.rebuild.census import take_census
+from bitdustfs.rebuild.census import obtainable, take_census
 from bitdustfs.rebuild.fill import Fill
 
 log = logging.getLogger(__name__)
 
 ROUND_MIN, ROUND_MAX, ROUNDS_A_PATIENCE = 1.0, 600.0, 6  #: seconds between rounds: patience / 6
+AFTER_FAILURE = 60.0  #: seconds until a vault whose round failed has its turn again
 LOOK_ROUNDS = 20  #: rounds between looks whether a complete copy is complete still
+CLAIM_ROUNDS = 5  #: rounds for which somebody may say that it stands in, and show no warrant
 VAULTS_EVERY = 5.0  #: seconds between looks for vaults that came, or families that changed
 PING_DEADLINE = 5.0
 NOBODY = Ballot(0, bytes(16))  # copies into the own shelf need no ballot
@@ -62,14 +73,24 @@ class OwnShelf:
 
 @dataclass
 class _Round:
-    """What one round of pings saw of one family."""
+    """What one round of pings saw of one family.
+
+    `standing`: reserve -> the position that it stands in for, as far as that is believed; also of those
+    that did not answer this time, and are not away for long.
+    """
 
     family: Family
     answers: dict[bytes, wire.KinIs] = field(default_factory=dict)
+    standing: dict[bytes, int] = field(default_factory=dict)
 
-    def standing(self) -> dict[int, bytes]:
-        """Position -> a reserve that answers and stands in for it."""
-        return {k.standing: node for node, k in self.answers.items() if k.standing is not None}
+    def copies(self) -> dict[int, bytes]:
+        """Position -> a reserve that answers and has a copy of it, or a part."""
+        return {p: node for node, p in self.standing.items() if node in self.answers}
+
+    def staying(self, position: int) -> list[bytes]:
+        """The reserves that stand in for a position, and do not leave; in the order of the bench."""
+        nodes = [m.node for m in self.family.bench if self.standing.get(m.node) == position]
+        return [n for n in nodes if n not in self.answers or not self.answers[n].leaving]
 
 
 class Guard:
@@ -80,41 +101,74 @@ class Guard:
         self._kin = service.kinship
         self._rounds: dict[bytes, _Round] = {}
         self._calm: dict[bytes, int] = {}  # rounds since this supplier stands in
+        self._claimed: dict[tuple[bytes, bytes], int] = {}  # rounds of a claim without a warrant
+        self._due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, when to ask again
+        self._busy: set[bytes] = set()  # vaults whose round is under way
+        self._filling: set[bytes] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
-        due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, and when to ask again
-        while True:
-            wake = trio.current_time() + VAULTS_EVERY
-            for vault in await trio.to_thread.run_sync(self._service.shelf.vaults):
-                row = self._service.shelf.vault(vault)
-                family = b"" if row is None else row.family
-                known, at = due.get(vault, (b"", 0.0))
-                asked = self._kin.leaving or vault in self._kin.hurried
-                if asked or known != family or at <= trio.current_time():
-                    self._kin.hurried.discard(vault)
-                    pause = await self.round(vault)
-                    due[vault] = (family, trio.current_time() + pause)
-                wake = min(wake, due[vault][1])
-            await trio.sleep(max(ROUND_MIN, wake - trio.current_time()))
+        async with trio.open_nursery() as nursery:
+            while True:
+                wake = trio.current_time() + VAULTS_EVERY
+                for vault in await trio.to_thread.run_sync(self._service.shelf.vaults):
+                    wake = min(wake, self._next_turn(vault, nursery))
+                await trio.sleep(max(ROUND_MIN, wake - trio.current_time()))
+
+    def _next_turn(self, vault: bytes, nursery: trio.Nursery) -> float:
+        """Starts a round of a vault if one is due; when to look again."""
+        now = trio.current_time()
+        if vault in self._busy:
+            return now
+        row = self._service.shelf.vault(vault)
+        family = b"" if row is None else row.family
+        known, at = self._due.get(vault, (b"", 0.0))
+        asked = self._kin.leaving or vault in self._kin.hurried
+        if not asked and known == family and at > now:
+            return at
+        self._kin.hurried.discard(vault)
+        self._busy.add(vault)
+        nursery.start_soon(self._turn, vault, family)
+        return now
+
+    async def _turn(self, vault: bytes, family: bytes) -> None:
+        """One round, and what is to be gathered after it. Never raises: others have their turns, too."""
+        pause = AFTER_FAILURE
+        try:
+            pause = await self.round(vault)
+        except Exception:  # a strange family, a full disk, a bug
+            log.exception("a round of vault %s failed", vault.hex()[:12])
+        self._due[vault] = (family, trio.current_time() + pause)
+        self._busy.discard(vault)
+        if vault in self._filling:
+            return
+        self._filling.add(vault)
+        try:
+            await self.fill(vault)
+        except Exception:
+            log.exception("gathering for vault %s failed", vault.hex()[:12])
+        finally:
+            self._filling.discard(vault)
 
     async def round(self, vault: bytes) -> float:
-        """Asks everybody once, and does what follows; seconds until the next round is due."""
+        """Asks everybody once, and decides; seconds until the next round is due. Then `fill` is due."""
         row = self._service.shelf.vault(vault)
         family = None if row is None else self._kin.family(vault, row)
         if family is None or family.member(self._kin.own) is None:
+            if family is not None and row is not None:  # others may know a newer family
+                await self._follow(vault, await self._ask_all(vault, family))
             self._rounds.pop(vault, None)
             return VAULTS_EVERY
         seen = self._rounds[vault] = await self._ask_all(vault, family)
         await self._follow(vault, seen)
         await trio.to_thread.run_sync(self._service.note_visits, vault)
-        if self._kin.leaving:
-            await self._hurry(vault, seen)
-        elif family.position(self._kin.own) is None:
-            try:
+        try:
+            if self._kin.leaving:
+                await self._hurry(vault, seen)
+            elif family.position(self._kin.own) is None:
                 await self._stand_in(vault, seen)
-            except (PeerError, Unavailable, Malformed) as error:
-                log.info("standing in for vault %s waits: %s", vault.hex()[:12], error)
+        except (PeerError, Unavailable, Malformed) as error:
+            log.info("standing in for vault %s waits: %s", vault.hex()[:12], error)
         return min(ROUND_MAX, max(ROUND_MIN, patience_of(family) / ROUNDS_A_PATIENCE))
 
     async def _ask_all(self, vault: bytes, family: Family) -> _Round:
@@ -137,7 +191,29 @@ class Guard:
             return seen
         for member in others:
             self._kin.observe(vault, member.node, member.node in seen.answers)
+        self._believe(vault, seen)
         return seen
+
+    def _believe(self, vault: bytes, seen: _Round) -> None:
+        """Who stands in: those who say so and have a warrant, or had no time yet to show one."""
+        row = self._service.shelf.vault(vault)
+        warranted = {} if row is None else self._kin.stand_ins(vault, row)
+        before = self._rounds[vault].standing if vault in self._rounds else {}
+        for member in seen.family.bench:
+            node, told = member.node, seen.answers.get(member.node)
+            if told is None:
+                if node in before and not self._kin.absent(vault, seen.family, node):
+                    seen.standing[node] = before[node]
+                continue
+            position = told.standing
+            if position is None or position >= len(seen.family.voters):
+                continue
+            if node in warranted.get(position, ()):
+                self._claimed.pop((vault, node), None)
+            else:
+                self._claimed[vault, node] = self._claimed.get((vault, node), 0) + 1
+            if self._claimed.get((vault, node), 0) <= CLAIM_ROUNDS:
+                seen.standing[node] = position
 
     async def _follow(self, vault: bytes, seen: _Round) -> None:
         """Learns the newest root and family, if somebody has a newer one."""
@@ -158,8 +234,8 @@ class Guard:
 
     async def _hurry(self, vault: bytes, seen: _Round) -> None:
         """Whoever could take over should look now, not in the time that patience allows."""
-        position = seen.family.position(self._kin.own)
-        if position is None or _covered(seen, position):
+        row = self._service.shelf.vault(vault)
+        if row is None or not self._misses(row, seen):
             return
         for node in seen.answers:
             member = seen.family.member(node)
@@ -181,30 +257,47 @@ class Guard:
             await trio.to_thread.run_sync(self._service.stand, vault, position)
         else:
             position = row.standing
-            member = seen.family.voters[position]
-            back = member.node in seen.answers and not seen.answers[member.node].leaving
-            if back and vault not in self._kin.complete:
-                log.warning("position %d is back: its copy here is given up", position)
+            if self._superfluous(vault, seen, position):
+                log.warning("position %d is served: its copy here is given up", position)
                 await trio.to_thread.run_sync(self._service.drop_copies, vault, position)
                 return
             self._calm[vault] = self._calm.get(vault, 0) + 1
-            if vault in self._kin.complete and self._calm[vault] % LOOK_ROUNDS:
-                return
-            if not await self._renew_warrant(vault, seen, position):
-                return
-        await self._fill(vault, seen, position)
+            if self._gathers(vault):
+                await self._renew_warrant(vault, seen, position)
+
+    def _superfluous(self, vault: bytes, seen: _Round, position: int) -> bool:
+        """Whether the member is back before the copy is complete, or others have it as well."""
+        if position >= len(seen.family.voters):
+            return True
+        member = seen.family.voters[position]
+        back = member.node in seen.answers and not seen.answers[member.node].leaving
+        if back and vault not in self._kin.complete:
+            return True
+        order = [reserve.node for reserve in seen.family.bench]
+        earlier = order[: order.index(self._kin.own)]
+        return any(
+            node in earlier and node in seen.answers and seen.answers[node].complete
+            for node in seen.staying(position)
+        )
+
+    def _gathers(self, vault: bytes) -> bool:
+        """Whether this supplier stands in and something may be missing here."""
+        row = self._service.shelf.vault(vault)
+        if row is None or row.standing < 0 or vault not in self._rounds:
+            return False
+        return vault not in self._kin.complete or self._calm.get(vault, 0) % LOOK_ROUNDS == 0
 
     def _called_for(self, vault: bytes, seen: _Round) -> int | None:
         """The position that this reserve should take: the free ones of the bench serve in its order."""
-        family, covered = seen.family, seen.standing()
+        family = seen.family
         open_positions = [
             p for p, member in enumerate(family.voters)
-            if p not in covered and self._needs_cover(vault, seen, member)
+            if not seen.staying(p) and self._needs_cover(vault, seen, member)
         ]  # fmt: skip
         free = [
             m.node for m in family.bench
             if m.node == self._kin.own
-            or (m.node in seen.answers and seen.answers[m.node].standing is None
+            or (m.node in seen.answers and m.node not in seen.standing
                 and not seen.answers[m.node].leaving)
         ]  # fmt: skip
         turns = dict(zip(free, open_positions, strict=False))
@@ -228,16 +321,20 @@ class Guard:
 
         async def ask(peer: Member) -> None:
             try:
-                said.append(await self._connect(vault, peer).attest(position))
-            except PeerError as error:
+                record = await self._connect(vault, peer).attest(position)
+                if check_attestation_untrusted(family, position, record) == peer.node:
+                    said.append(record)
+            except (PeerError, Malformed) as error:
                 log.debug("%s does not attest: %s", peer.node.hex()[:12], error)
 
         async with trio.open_nursery() as nursery:
             for peer in (*family.voters, *family.bench):
                 if peer.node in seen.answers and peer.node != member.node:
                     nursery.start_soon(ask, peer)
+        # stand-ins' words count only where their warrants are known: as many as fit, then
         if len(said) < attestations_needed(len(family.voters)):
             return False
+        said = said[:EVIDENCE_MAX]
         await self._show(vault, seen, (encode_warrant(position, self._kin.own, said),))
         return self._warranted(vault, position)
 
@@ -274,10 +371,19 @@ class Guard:
     async def _merge(self, vault: bytes, records: tuple[bytes, ...]) -> tuple[bytes, ...]:
         return await trio.to_thread.run_sync(self._service.merge_warrants, vault, records)
 
+    async def fill(self, vault: bytes) -> None:
+        """Gathers all that the position it stands in for should have and this shelf lacks, if any."""
+        row = self._service.shelf.vault(vault)
+        if row is None or not self._gathers(vault) or not self._warranted(vault, row.standing):
+            return
+        try:
+            await self._fill(vault, self._rounds[vault], row.standing)
+        except (PeerError, Unavailable, Malformed) as error:
+            log.info("gathering for vault %s waits: %s", vault.hex()[:12], error)
+
     async def _fill(self, vault: bytes, seen: _Round, position: int) -> None:
-        """Gathers all that this position should have and this shelf lacks."""
         fetcher = Fetcher(seen.family, partial(self._connect, vault))
-        for place, node in seen.standing().items():
+        for place, node in seen.copies().items():
             fetcher.add_stand_in(place, node)
         for node in set(fetcher.suppliers) - set(seen.answers):
             fetcher.health[node].slow()  # it was asked a moment ago
@@ -287,13 +393,18 @@ class Guard:
         if missing:
             fill = Fill(fetcher, OwnShelf(self._service, vault), position, NOBODY, _nothing_here)
             fill.pace.rate = float(seen.family.policy.get("bandwidth", 0))
+            fill.wanted = partial(self._stands, vault, position)
             await fill.run(missing)
-            gathered = fill.done - fill.failed
+            gathered = fill.done - len(fill.failed)
             log.info("position %d: %d of %d fragments gathered", position, gathered, fill.done)
-            if fill.failed:
+            if fill.done < fill.total or await obtainable(fetcher, census, fill.failed):
                 return
         if len(census.lists) >= seen.family.groups[0].k:
             self._kin.complete.add(vault)
+
+    def _stands(self, vault: bytes, position: int) -> bool:
+        row = self._service.shelf.vault(vault)
+        return row is not None and row.standing == position
 
     def _kept(self, vault: bytes, position: int) -> set[bytes]:
         keys = self._service.shelf.keys(vault, b"", 1 << 40)
@@ -302,20 +413,31 @@ class Guard:
     # -- leaving
 
     def depending(self) -> list[bytes]:
-        """Vaults that would miss this supplier: it has a position, and nobody stands in completely."""
+        """Vaults that would miss this supplier: it has a position, or a copy, and nobody else has all of it."""
         found = []
         for vault in self._service.shelf.vaults():
             row = self._service.shelf.vault(vault)
             family = None if row is None else self._kin.family(vault, row)
-            position = None if family is None else family.position(self._kin.own)
+            if row is None or family is None or family.member(self._kin.own) is None:
+                continue
+            needed = family.position(self._kin.own) is not None or row.standing >= 0
             seen = self._rounds.get(vault)
-            if position is not None and not (seen is not None and _covered(seen, position)):
+            if needed and (seen is None or self._misses(row, seen)):
                 found.append(vault)
         return found
 
-
-def _covered(seen: _Round, position: int) -> bool:
-    return any(k.standing == position and k.complete for k in seen.answers.values())
+    def _misses(self, row: VaultRow, seen: _Round) -> bool:
+        """Whether nobody else has all that this supplier has of its position, or the one it stands in for."""
+        position = seen.family.position(self._kin.own)
+        if position is None:
+            if row.standing < 0:
+                return False
+            position = row.standing
+            member = seen.family.voters[position].node
+            if member in seen.answers and not seen.answers[member].leaving:
+                return False
+        others = [n for n in seen.staying(position) if n != self._kin.own and n in seen.answers]
+        return not any(seen.answers[node].complete for node in others)
 
 
 async def _nothing_here(block: bytes, position: int) -> None:

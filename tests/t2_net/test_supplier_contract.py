@@ -1,13 +1,15 @@
 """One suite over every implementation of Supplier: memory, TLS, TLS over a disk shelf."""
 
 import random
+import time
 from functools import wraps
 
 import pytest
 import trio
 from family import BALLOT, KEY, contracted, make_block, supplier_of
 
-from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.codec import encode
+from bitdustfs.core.keys import VaultKey, sign
 from bitdustfs.core.records import (
     Ballot,
     BlockDead,
@@ -16,6 +18,7 @@ from bitdustfs.core.records import (
     Group,
     Member,
     Root,
+    Signed,
     contract_records,
     family_hash,
     seal_record,
@@ -109,11 +112,38 @@ async def test_a_contract_is_signed_and_bounded(supplier):
 
 @with_supplier()
 async def test_the_quota_is_enforced(supplier):
-    await contracted(supplier, space=MIB)
-    header, fragments = make_block(random.Random(1).randbytes(3 * MIB))
+    await contracted(supplier, space=4 * MIB)
+    header, fragments = make_block(random.Random(1).randbytes(12 * MIB))
     await put(supplier, header, fragments[0])
     await refused("quota", put, supplier, header, fragments[1])
+    await put(supplier, header, fragments[0])  # what is here already costs nothing
     assert (await supplier.usage()).fragments == 1
+
+
+@with_supplier()
+async def test_a_contract_is_no_toy(supplier):
+    await refused("malformed", supplier.promise, 1, 2_000_000_000)
+    contract = contract_records.open_untrusted(
+        await supplier.promise(4 * MIB, 1 << 40), supplier.node
+    )
+    assert contract.until < time.time() + 3 * 365 * 86400
+
+
+@with_supplier()
+async def test_only_deaths_of_what_is_kept_are_remembered(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(b"x" * 1000)
+    await put(supplier, header, fragments[0])
+    family = family_of(supplier)
+    await supplier.accept(root_of(family), family)
+    for block in (b"n" * 16, BLOCK):
+        dead = BlockDead(KEY.vault_id, block, BALLOT, 1)
+        await supplier.kill(seal_record(KEY.signing, "block-dead", dead))
+    shelf = supplier.service.shelf
+    assert shelf.tombstone(KEY.vault_id, BLOCK) and not shelf.tombstone(KEY.vault_id, b"n" * 16)
+    padded = encode((KEY.vault_id, BLOCK, (1, BALLOT.machine), 1, bytes(500)))
+    record = encode(Signed(padded, sign(KEY.signing, "block-dead", padded)))
+    await refused("malformed", supplier.kill, record)
 
 
 @with_supplier()

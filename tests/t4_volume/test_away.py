@@ -3,6 +3,8 @@
 import os
 
 import pytest
+import trio
+from msgspec import structs
 from nacl.signing import SigningKey
 from scenario import photos, read_file, scenario, write_file
 
@@ -67,6 +69,7 @@ class Kin:
             for node, guard in self.guards.items():
                 if node not in self.down:
                     await guard.round(self.vault)
+                    await guard.fill(self.vault)
 
     def start(self):
         self.guards = {node: self.guard(service) for node, service in self.services.items()}
@@ -307,3 +310,108 @@ async def test_a_member_that_leaves_hands_over_a_copy_without_being_away(net, tm
     assert kin.standing() == [position] and guard.depending() == []
     assert not calls  # copied from the leaver alone
     assert kin.fragments()[position] == kin.fragments()[(position + 1) % 7]
+
+
+# -- what one liar, or one bad line, must not bring about
+
+
+@scenario
+async def test_promise_9_a_member_that_attests_junk_stops_nobody_from_standing_in(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    for liar, junk in zip(net.services[:2], (b"junk", bytes(512)), strict=True):  # f = 2 of 7
+        liar.kinship.attest = lambda *a, junk=junk: junk
+    kin.lose(net.services[3])
+    await kin.pass_time(3 * PATIENCE, rounds=24)
+    assert kin.standing() == [net.family.position(net.services[3].node.verify_key.encode())]
+
+
+@scenario
+async def test_promise_9_a_made_up_block_keeps_nobody_from_standing_in_or_leaving(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    shelf, leaver = net.services[1].shelf, net.services[2]
+    listed = shelf.keys
+    made_up = (
+        bytes(16) + bytes([net.family.position(net.services[1].node.verify_key.encode())]),
+        9,
+    )
+    shelf.keys = lambda vault, after, limit: sorted([*listed(vault, b"", limit), made_up])
+    leaver.kinship.leaving = True
+    await kin.pass_time(60, rounds=6)
+    assert kin.guards[leaver.node.verify_key.encode()].depending() == []
+
+
+@scenario
+async def test_a_reserve_that_stands_in_leaves_only_when_another_has_it_all(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    kin.lose(net.services[3])
+    await kin.pass_time(3 * PATIENCE, rounds=24)
+    [first] = [r for r in kin.reserves if r.shelf.vault(kin.vault).standing >= 0]
+    first.kinship.leaving = True
+    guard = kin.guards[first.node.verify_key.encode()]
+    assert guard.depending() == [kin.vault]
+    await kin.pass_time(PATIENCE, rounds=8)
+    assert len(kin.standing()) == 2 and guard.depending() == []
+    kin.down.add(first.node.verify_key.encode())
+    assert kin.fragments()[kin.standing()[0]] == kin.fragments()[0]
+
+
+@scenario
+async def test_a_stand_in_that_misses_a_ping_is_not_copied_again_and_two_become_one(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    kin.lose(net.services[3])
+    await kin.pass_time(3 * PATIENCE, rounds=24)
+    [first] = [r for r in kin.reserves if r.shelf.vault(kin.vault).standing >= 0]
+    node = first.node.verify_key.encode()
+    for _ in range(6):
+        kin.down.add(node)
+        await kin.pass_time(10, rounds=1)
+        kin.down.discard(node)
+        await kin.pass_time(10, rounds=1)
+    assert len(kin.standing()) == 1
+    kin.down.add(node)  # for good, as far as anybody can tell
+    await kin.pass_time(3 * PATIENCE, rounds=24)
+    assert len(kin.standing()) == 1
+    kin.down.discard(node)  # but it is back: one copy is enough
+    await kin.pass_time(PATIENCE, rounds=8)
+    assert len(kin.standing()) == 1
+
+
+@scenario
+async def test_a_claim_without_a_warrant_is_not_believed_for_long(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    lost = net.services[3]
+    position = net.family.position(lost.node.verify_key.encode())
+    liar = kin.reserves[6].kinship
+    answer = liar.kin
+    liar.kin = lambda vault, row: structs.replace(
+        answer(vault, row), standing=position, complete=True
+    )
+    kin.lose(lost)
+    await kin.pass_time(4 * PATIENCE, rounds=32)
+    assert kin.standing() == [position]  # somebody who means it
+
+
+@scenario
+async def test_a_family_that_cannot_be_served_costs_the_others_nothing(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1), {"bandwidth": 1000})  # hours for one copy
+    kin.lose(net.services[3])
+    for _ in range(30):
+        kin.now += PATIENCE / 10
+        for node, guard in kin.guards.items():
+            if node not in kin.down:
+                await guard.round(kin.vault)
+    [reserve] = [r for r in kin.reserves if r.shelf.vault(kin.vault).standing >= 0]
+    guard = kin.guards[reserve.node.verify_key.encode()]
+    turns = []
+    rounds = guard.round
+
+    async def counted(vault):
+        turns.append(trio.current_time())
+        if len(turns) == 3:
+            raise OverflowError("a strange family")
+        return min(1.0, await rounds(vault))
+
+    guard.round = counted
+    with trio.move_on_after(6) as running:
+        await guard.run()
+    assert running.cancelled_caught and len(turns) == 3  # it went round while it gathered

@@ -1,0 +1,40 @@
+"""Which addresses of strangers may be dialled (design: peers' addresses).
+
+IP literals only, ports from 1024 on; nothing that is multicast, link-local or nobody's. Loopback and private
+ranges only where they are wanted: in swarms and home networks.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+
+
+def split(address: str) -> tuple[str, int]:
+    """(host, port) of "host:port" or "[v6]:port". Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def acceptable(host: str, port: int, allow_private: bool) -> bool:
+    """Whether a connection to where a stranger says that a node is may be tried."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if not 1024 <= port <= 65535 or address.is_multicast or address.is_unspecified:
+        return False
+    if address.is_link_local:
+        return False
+    return allow_private or address.is_global
+
+
+def dialable(addresses: Iterable[str], allow_private: bool) -> tuple[str, ...]:
+    """Those of a node's addresses that may be tried."""
+    found = []
+    for address in addresses:
+        try:
+            host, port = split(address)
+        except ValueError:
+            continue
+        if acceptable(host, port, allow_private):
+            found.append(address)
+    return tuple(found)

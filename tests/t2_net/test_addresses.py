@@ -1,0 +1,46 @@
+"""Addresses that strangers name: what is dialled, and what a strange one does to who tries it."""
+
+import pytest
+import trio
+from family import credentials
+
+from bitdustfs.errors import Unreachable
+from bitdustfs.net.addresses import dialable
+from bitdustfs.net.peer import PeerSupplier
+
+STRANGE = [
+    "127.0.0.1:99999999999999999999", "127.0.0.1:-1", "127.0.0.1:99999", "a..b:80", "a\0b:1", ":5",
+    "x" * 300 + ":80", "[::1]:70000", "127.0.0.1", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("address", "public", "private"),
+    [
+        ("8.8.8.8:4000", True, True),
+        ("[2606:4700::1]:4000", True, True),
+        ("8.8.8.8:80", False, False),
+        ("192.168.1.7:4000", False, True),
+        ("127.0.0.1:4000", False, True),
+        ("169.254.169.254:4000", False, False),
+        ("224.0.0.1:4000", False, False),
+        ("0.0.0.0:4000", False, False),
+        ("localhost:4000", False, False),
+        *[(address, False, False) for address in STRANGE],
+    ],
+)
+def test_what_a_stranger_names_is_dialled_only_if_it_is_a_host_of_the_kind_that_is_wanted(
+    address, public, private
+):
+    assert dialable([address], False) == ((address,) if public else ())
+    assert dialable([address], True) == ((address,) if private else ())
+
+
+@pytest.mark.parametrize("address", STRANGE)
+def test_a_strange_address_is_unreachable_and_nothing_worse(address):
+    async def main():
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(Unreachable):
+                await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()
+
+    trio.run(main)
