@@ -57,9 +57,13 @@ async def claim(
         return Opening(known, None, message, found, view.answers == view.voters)
     generation = view.promised.generation + 1 if view.promised else 1
     ballot = Ballot(generation, machine)
-    newest = _best(await register.prepare(key.signing, ballot, take_over))
-    if newest.root.order < known.root.order:
-        newest = known
+    while True:
+        newest = _best(await register.prepare(key.signing, ballot, take_over))
+        if newest.root.order < known.root.order:
+            newest = known
+        if newest.family.epoch == known.family.epoch:
+            break
+        known = _best(await _follow(register, connect, known.family.epoch))  # it changed meanwhile
     message = _rollback(newest, state) or _diverged(newest, state)
     if message:
         await register.release(ballot)

@@ -47,6 +47,7 @@ JOURNAL_MAX = 4 * MIB  #: published journal bytes at which the tree is rewritten
 JOURNAL_REFS_MAX = 200
 PIECE_MAX = META_EXTENT_MAX * 3 // 4  #: bytes of items in one journal extent
 
+FamilyChange = Callable[[bytes], bytes]  #: from a signed family to its signed successor
 Change = tuple[bytes, bytes | None]
 _changes = Decoder(tuple[Change, ...], "published journal", META_EXTENT_MAX)
 
@@ -156,15 +157,17 @@ class Publisher:
         """Whether anything is not published yet."""
         return self._committer.generation > self.published.generation
 
-    async def publish(self, change: bytes = b"") -> None:
+    async def publish(self, change: FamilyChange | None = None) -> None:
         """Returns when everything written before the call is published.
 
-        `change`: the signed family, one epoch on, that the root is to name. Raises Unavailable,
-        Superseded, LocalError or DiskFull; nothing is lost by that.
+        `change` makes the family that the root is to name, out of the one that is accepted by then: what was
+        pending is finished first. Raises Unavailable, Superseded, LocalError or DiskFull, and what `change`
+        raises; nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()
             published = self.published
+            successor = b"" if change is None else change(published.family)
             full = (
                 published.journal_bytes >= JOURNAL_MAX
                 or len(published.journal) >= JOURNAL_REFS_MAX
@@ -173,7 +176,7 @@ class Publisher:
             checkpoint = full and not self._tree.frozen
             generation = await self._committer.commit(sync=True, freeze=checkpoint)
             same = generation == published.generation and not checkpoint
-            if same and not change:
+            if same and not successor:
                 return
             if same and not self._rebased(published):
                 proposal = generation, published.journal, published.journal_bytes
@@ -181,8 +184,8 @@ class Publisher:
                 proposal = await self._checkpoint(generation)
             else:
                 proposal = await self._journal(published, generation)
-            await self._uploader.wait_acknowledged(self._uploader.waiting())
-            root = self._next_root(published, *proposal, change)
+            await self._uploader.wait_acknowledged(bool(successor))
+            root = self._next_root(published, *proposal, successor)
             reach("root-propose")
             await trio.to_thread.run_sync(self._state.set_proposed, root)
             await self._finish_proposed()
@@ -270,14 +273,14 @@ class Publisher:
         generation: int,
         journal: tuple[JournalRef, ...],
         journal_bytes: int,
-        change: bytes,
+        successor: bytes,
     ) -> Proposed:
         previous = open_root_untrusted(published.root, self._key.vault_id)
         checkpoint = self._state.checkpoint()
         content = RootContent(self._tree.base, journal, self._key.name_key, generation, 0)
         root = sign_root(
             self._key, self._suite, self._ballot(), previous.seq + 1, previous.uid,
-            change or published.family, content,
+            successor or published.family, content,
         )  # fmt: skip
         based_on = checkpoint.generation if checkpoint else 0
-        return Proposed(root, generation, journal, journal_bytes, based_on, change)
+        return Proposed(root, generation, journal, journal_bytes, based_on, successor)

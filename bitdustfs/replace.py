@@ -12,7 +12,13 @@ import msgspec
 import trio
 
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Family, Group, Member, family_hash, seal_record
+from bitdustfs.core.records import (
+    Group,
+    Member,
+    family_hash,
+    open_family_untrusted,
+    seal_record,
+)
 from bitdustfs.errors import Unavailable
 from bitdustfs.net.service import claim_ballot
 from bitdustfs.net.supplier import Supplier
@@ -29,13 +35,13 @@ Progress = Callable[[int, int], Awaitable[None]]
 def next_family(
     key: VaultKey,
     raw: bytes,
-    family: Family,
     position: int | None = None,
     member: Member | None = None,
     policy: dict[str, int] | None = None,
     bench: Sequence[Member] | None = None,
-) -> tuple[Family, bytes]:
-    """The family one epoch on: one position, some of the policy, or the bench changed; and signed."""
+) -> bytes:
+    """The successor of a signed family, signed: one position, some of the policy, or the bench changed."""
+    family = open_family_untrusted(raw, key.vault_id)
     groups = list(family.groups)
     if position is not None and member is not None:
         members = list(groups[0].members)
@@ -47,19 +53,17 @@ def next_family(
         policy={**family.policy, **(policy or {})},
         bench=tuple(r for r in reserves if member is None or r.node != member.node),
     )  # fmt: skip
-    return body, seal_record(key.signing, "family", body)
+    return seal_record(key.signing, "family", body)
 
 
 async def set_policy(vault: OpenVault, key: VaultKey, policy: dict[str, int]) -> None:
     """Publishes a family with another policy. Raises what publishing raises."""
-    _, raw = next_family(key, vault.known.raw_family, vault.known.family, policy=policy)
-    await vault.publish(change=raw)
+    await vault.publish(change=lambda raw: next_family(key, raw, policy=policy))
 
 
 async def set_bench(vault: OpenVault, key: VaultKey, bench: Sequence[Member]) -> None:
     """Publishes a family with other reserves. Raises what publishing raises."""
-    _, raw = next_family(key, vault.known.raw_family, vault.known.family, bench=bench)
-    await vault.publish(change=raw)
+    await vault.publish(change=lambda raw: next_family(key, raw, bench=bench))
 
 
 async def replace_member(
@@ -78,6 +82,7 @@ async def replace_member(
     if vault.uploader is None or vault.ballot is None:
         raise Unavailable("this mount is read-only")
     uploader, fetcher = vault.uploader, vault.fetcher
+    fired = vault.known.family.voters[position].node
     supplier = fetcher.connect(member)
     await supplier.prepare(claim_ballot(key.signing, vault.ballot), True)
     fill = Fill(fetcher, supplier, position, vault.ballot, uploader.encode_one)
@@ -93,12 +98,18 @@ async def replace_member(
                 f"{missing} fragments of position {position} could not be made or placed; the "
                 "family stays as it was, try again later"
             )
-        _, raw = next_family(key, vault.known.raw_family, vault.known.family, position, member)
-        await vault.publish(change=raw)
+
+        def change(raw: bytes) -> bytes:
+            there = open_family_untrusted(raw, key.vault_id).voters[position].node
+            if there != fired:  # what was pending from before came true
+                raise Unavailable(f"position {position} was given to another supplier meanwhile")
+            return next_family(key, raw, position, member)
+
+        await vault.publish(change=change)
     finally:
         proposed = vault.state.proposed()
         if proposed is None or not proposed.family:  # else the change may still come true
-            del uploader.moved[0, position]
+            uploader.settle_move(0, position, welcome=False)
     log.info("position %d is with %s now", position, member.node.hex()[:12])
     return fill
 

@@ -6,7 +6,7 @@ later. Nothing is redone because somebody flaps: only owed positions are put.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -47,7 +47,7 @@ class Uploader:
         fetcher: Fetcher,
         space: Space,
         ballot: Callable[[], tuple[Ballot, int] | None],
-        on_fenced: Callable[[], None],
+        on_fenced: Callable[[], Awaitable[None]],
     ) -> None:
         self._key, self._state, self._files = key, state, files
         self._fetcher, self._space = fetcher, space
@@ -60,7 +60,10 @@ class Uploader:
         self.rounds = 0
         self._last_write = -QUIET
         self.failure: BitdustError | None = None
-        self.moved: dict[tuple[int, int], Supplier] = {}  # positions that go to another supplier
+        #: positions that go to another supplier: what is new goes there, too
+        self.moved: dict[tuple[int, int], Supplier] = {}
+        #: block -> positions that such a newcomer acknowledged: they count once it is of the family
+        self._newcomers: dict[bytes, set[int]] = {}
         space.pending = sum(row.length for row in self._rows.values() if not _enough(row))
 
     def add(self, block: bytes) -> None:
@@ -80,18 +83,22 @@ class Uploader:
         """Blocks that some position still lacks."""
         return dict(self._rows)
 
-    def waiting(self) -> list[bytes]:
-        """Blocks that a root may not name yet (promise 3), oldest first."""
-        return [block for block, row in self._rows.items() if not _enough(row)]
+    def waiting(self, with_newcomers: bool = False) -> list[bytes]:
+        """Blocks that a root may not name yet (promise 3), oldest first.
 
-    async def wait_acknowledged(self, blocks: Iterable[bytes]) -> None:
-        """Returns when every block has the acknowledgements a root needs.
+        `with_newcomers`: for the root that takes them into the family.
+        """
+        there = self._newcomers if with_newcomers else {}
+        return [b for b, row in self._rows.items() if not _enough(row, there.get(b, ()))]
+
+    async def wait_acknowledged(self, with_newcomers: bool = False) -> None:
+        """Returns when every block that was closed before has the acknowledgements a root needs.
 
         Raises Superseded when suppliers refuse this writer, LocalError when a block cannot be read.
         """
-        wanted = set(blocks)
+        wanted = set(self.waiting(with_newcomers))
         self.kick()  # once: after that, failures are retried in their own time
-        while any(b in wanted for b in self.waiting()):
+        while any(b in wanted for b in self.waiting(with_newcomers)):
             if self.failure is not None:
                 raise self.failure
             await self._changed.wait()
@@ -170,7 +177,7 @@ class Uploader:
         """One attempt at every owed block that is here; those without enough holders first."""
         for block, _ in sorted(self._rows.items(), key=lambda item: _enough(item[1])):
             await limiter.acquire()
-            if block not in self._rows or not self._rows[block].local:
+            if not self._is_due(block):
                 limiter.release()
                 continue
             nursery.start_soon(self._deliver_one, block, limiter)
@@ -178,6 +185,13 @@ class Uploader:
             await limiter.acquire()
         for _ in range(IN_FLIGHT):
             limiter.release()
+
+    def _is_due(self, block: bytes) -> bool:
+        """Whether a block is here, and owed to somebody who has not got it."""
+        row = self._rows.get(block)
+        return (
+            row is not None and row.local and not {*row.owed} <= self._newcomers.get(block, set())
+        )
 
     async def _deliver_one(self, block: bytes, limiter: trio.Semaphore) -> None:
         self._busy.add(block)
@@ -231,23 +245,41 @@ class Uploader:
         if block in self._rows:  # else it died meanwhile, or another machine wrote it
             row = self._rows[block]
             if acked:
-                had = _enough(row)
-                row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *acked})))
-                self._rows[block] = row
-                if _enough(row) and not had:  # from now on suppliers count it
-                    self._space.pending -= row.length
+                row = self._acknowledge(block, row, acked)
                 reach("fragment-acked")
                 await trio.to_thread.run_sync(self._state.put_block, block, row)
-            if not row.owed:
-                self._rows.pop(block, None)
         return acked, bool(dead)
 
     def drop(self, block: bytes) -> None:
         """The block is dead: nobody needs it any more."""
         row = self._rows.pop(block, None)
+        self._newcomers.pop(block, None)
         if row is not None and not _enough(row):
             self._space.pending -= row.length
         self._notify()
+
+    def settle_move(self, group: int, position: int, welcome: bool) -> None:
+        """A newcomer is of the family from here on, or (not `welcome`) is none any more."""
+        self.moved.pop((group, position), None)
+        for block, positions in list(self._newcomers.items()):
+            row = self._rows.get(block)
+            if position in positions and row is not None and row.group == group:
+                positions.discard(position)
+                if welcome:
+                    self._acknowledge(block, row, [position])
+        self._newcomers = {block: at for block, at in self._newcomers.items() if at}
+        self._notify()
+
+    def _acknowledge(self, block: bytes, row: BlockRow, positions: Iterable[int]) -> BlockRow:
+        """These positions have the block: counts them; the new row."""
+        had = _enough(row)
+        row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *positions})))
+        self._rows[block] = row
+        if _enough(row) and not had:  # from now on suppliers count it
+            self._space.pending -= row.length
+        if not row.owed:
+            self._rows.pop(block, None)
+        return row
 
     def acknowledged(self) -> dict[bytes, tuple[int, ...]]:
         """Closed blocks of this machine, and the positions that once acknowledged them."""
@@ -323,9 +355,28 @@ class Uploader:
         acked: list[int],
         dead: list[int],
     ) -> None:
-        member = self._fetcher.family.groups[row.group].members[fragment.position]
+        position = fragment.position
+        member = self._fetcher.family.groups[row.group].members[position]
         supplier = self._fetcher.suppliers[member.node]
-        supplier = self.moved.get((row.group, fragment.position), supplier)
+        newcomer = self.moved.get((row.group, position))
+        if newcomer is not None and position not in self._newcomers.get(block, set()):
+            if await self._put_to(newcomer, block, row, fragment, ballot, dead):
+                self._newcomers.setdefault(block, set()).add(position)
+            if not self._fetcher.health[member.node].reachable:
+                return
+        if await self._put_to(supplier, block, row, fragment, ballot, dead):
+            acked.append(position)
+
+    async def _put_to(
+        self,
+        supplier: Supplier,
+        block: bytes,
+        row: BlockRow,
+        fragment: Fragment,
+        ballot: Ballot,
+        dead: list[int],
+    ) -> bool:
+        """Whether the supplier acknowledged the fragment."""
         health = self._fetcher.health.setdefault(supplier.node, Health())
         reach("fragment-put")
         try:
@@ -337,14 +388,13 @@ class Uploader:
             if isinstance(error, Refused) and error.code == "dead":
                 dead.append(fragment.position)
             if isinstance(error, Refused) and error.code == "fenced":
-                self.failure = Superseded("another machine took this vault over")
-                self._on_fenced()
+                await self._on_fenced()
             log.debug("%s lacks %s: %s", supplier.node.hex()[:12], block.hex(), error)
-            return
+            return False
         health.ok()
         self._space.placed(supplier.node, len(fragment))
-        acked.append(fragment.position)
+        return True
 
 
-def _enough(row: BlockRow) -> bool:
-    return len(row.acked) >= acknowledgements_needed(row.k, row.n)
+def _enough(row: BlockRow, also: Collection[int] = ()) -> bool:
+    return len({*row.acked, *also}) >= acknowledgements_needed(row.k, row.n)

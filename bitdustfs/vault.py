@@ -28,7 +28,7 @@ from bitdustfs.fetch import Fetcher
 from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.net.supplier import Connect
 from bitdustfs.opening import Opening, claim, settle
-from bitdustfs.publish import Publisher
+from bitdustfs.publish import FamilyChange, Publisher
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import Watch, find_stand_ins
@@ -129,6 +129,15 @@ class OpenVault:
             "published is kept on this machine"
         )
 
+    async def heed_fence(self) -> None:
+        """A supplier refused this writer's ballot: superseded, or was it away when that was claimed?"""
+        if self.ballot is None or self.superseded.is_set():
+            return
+        try:
+            await self.register.renew(self.ballot)
+        except Superseded:
+            self.supersede()
+
     def heed_witness(self, ballot: Ballot, seq: int) -> None:
         """The DHT record saw the root (ballot, seq): newer than what voters showed means read-only."""
         if (ballot, seq) > self.found:
@@ -183,6 +192,9 @@ class OpenVault:
         before = self.known.family.voters
         moved = [p for p, m in enumerate(family.voters) if m.node != before[p].node]
         self.auditor.forget(moved)
+        if self.uploader is not None:
+            for position in moved:
+                self.uploader.settle_move(0, position, welcome=True)
         if self.rebuilder is not None:
             self.rebuilder.forget(moved)
         self.known = Known(root, row.root, family, row.family, confirmed=True)
@@ -190,7 +202,7 @@ class OpenVault:
         self.moved.set()
         self.moved = trio.Event()
 
-    async def publish(self, hurry: bool = True, change: bytes = b"") -> None:
+    async def publish(self, hurry: bool = True, change: FamilyChange | None = None) -> None:
         """Publishes all that was written before the call. Raises what Publisher.publish does.
 
         `hurry`: somebody waits, so uploading does not make way for writers.
@@ -292,7 +304,7 @@ def _start_writing(
         return None if vault.superseded.is_set() else (ballot, vault.store.birth_seq)
 
     uploader = Uploader(
-        key, vault.state, files, vault.fetcher, vault.space, writer, vault.supersede
+        key, vault.state, files, vault.fetcher, vault.space, writer, vault.heed_fence
     )
     vault.store.on_closed = uploader.add
     vault.store.on_evict = uploader.evicted

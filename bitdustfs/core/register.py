@@ -44,7 +44,9 @@ class Acceptor:
             raise Refused("fenced", f"ballot {self.promised.generation} is promised already")
         if raw != self.root and self.accepted is not None and root.order <= self.accepted:
             raise Refused("stale", "a root at least as new is accepted already")
-        if family_epoch < self.family_epoch:
+        # of another ballot: the change of the family never came to a majority, and was dropped
+        same = self.accepted is not None and root.ballot == self.accepted[0]
+        if same and family_epoch < self.family_epoch:
             raise Refused("stale", f"family epoch {self.family_epoch} is known already")
         return Acceptor(root.ballot, root.order, raw, family, family_epoch)
 

@@ -17,7 +17,15 @@ from bitdustfs.core.records import (
     open_family_untrusted,
     open_root_untrusted,
 )
-from bitdustfs.errors import LeaseHeld, Malformed, PeerError, Refused, Superseded, Unavailable
+from bitdustfs.errors import (
+    LeaseHeld,
+    Malformed,
+    PeerError,
+    ProtocolViolation,
+    Refused,
+    Superseded,
+    Unavailable,
+)
 from bitdustfs.net.service import claim_ballot
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.wire import CurrentIs
@@ -43,6 +51,9 @@ class Known:
     confirmed: bool = False
 
 
+Answer = tuple[Ballot | None, Known | None]  #: what a voter promised, and the root it holds
+
+
 @dataclass(frozen=True)
 class View:
     """What the voters said: how many answered, what is best, how many hold just that.
@@ -55,7 +66,6 @@ class View:
     best: Known | None
     holders: int
     promised: Ballot | None
-    refusals: tuple[Refused, ...]
     majority: bool
     former: Family | None
 
@@ -89,6 +99,7 @@ class RootRegister:
 
     def __init__(self, vault: bytes, voters: Mapping[bytes, Supplier]) -> None:
         self._vault, self.voters = vault, voters
+        self._claim = b""  # the ballot claimed last, signed
         self.former: Mapping[bytes, Supplier] = {}
         self.witnesses: Mapping[bytes, Supplier] = {}  #: reserves: they have no vote, but may know
 
@@ -100,12 +111,32 @@ class RootRegister:
             if voters
         )
 
+    def _is_lost(self, failures: Mapping[bytes, PeerError]) -> bool:
+        """Whether so many voters are fenced off that no majority is left: another machine has one.
+
+        One alone may lie, or was away when this machine's ballot was claimed.
+        """
+        fenced = {n for n, f in failures.items() if isinstance(f, Refused) and f.code == "fenced"}
+        return any(
+            len(voters.keys() - fenced) < majority(len(voters))
+            for voters in (self.voters, self.former)
+            if voters
+        )
+
+    async def _current(self, answer: Awaitable[CurrentIs]) -> Answer:
+        """What a voter says that it holds, if that is genuine: else it is as good as silent."""
+        current = await answer
+        try:
+            return current.promised, check_current_untrusted(self._vault, current)
+        except Malformed as error:
+            raise ProtocolViolation(f"a voter lies about the root: {error}") from error
+
     async def _ask(
         self, question: Callable[[Supplier], Awaitable[R]]
-    ) -> tuple[dict[bytes, R], list[PeerError]]:
+    ) -> tuple[dict[bytes, R], dict[bytes, PeerError]]:
         """Answers and failures; ends DEADLINE after the call, or GRACE after a majority answered."""
         answers: dict[bytes, R] = {}
-        failures: list[PeerError] = []
+        failures: dict[bytes, PeerError] = {}
         with trio.move_on_after(DEADLINE) as scope:
             async with trio.open_nursery() as nursery:
 
@@ -113,7 +144,8 @@ class RootRegister:
                     try:
                         answers[supplier.node] = await question(supplier)
                     except PeerError as error:
-                        failures.append(error)
+                        log.info("voter %s: %s", supplier.node.hex()[:12], error)
+                        failures[supplier.node] = error
                     if self._is_majority(answers):
                         scope.deadline = min(scope.deadline, trio.current_time() + GRACE)
 
@@ -121,57 +153,48 @@ class RootRegister:
                     nursery.start_soon(one, supplier)
         return answers, failures
 
-    def _view(self, answers: dict[bytes, CurrentIs], failures: list[PeerError]) -> View:
-        best: Known | None = None
-        promised: Ballot | None = None
-        genuine: dict[bytes, Known | None] = {}
-        for node, answer in answers.items():
-            try:
-                known = check_current_untrusted(self._vault, answer)
-            except Malformed as error:
-                log.warning("a voter lies about the root: %s", error)
-                continue
-            genuine[node] = known
-            if answer.promised is not None and (promised is None or answer.promised > promised):
-                promised = answer.promised
-            if known is not None and (best is None or known.root.order > best.root.order):
-                best = known
-        holding = [n for n, known in genuine.items() if best and known and known.raw == best.raw]
+    def _view(self, answers: dict[bytes, Answer]) -> View:
+        promises = [promised for promised, _ in answers.values() if promised is not None]
+        seen = {node: known for node, (_, known) in answers.items() if known is not None}
+        best = max(seen.values(), key=lambda known: known.root.order, default=None)
+        holding = [node for node, known in seen.items() if best and known.raw == best.raw]
         former = None
         if best is not None:
             best = replace(best, confirmed=self._is_majority(holding))
-            former = _former(best, [known for known in genuine.values() if known], holding)
-        refusals = tuple(f for f in failures if isinstance(f, Refused))
+            former = _former(best, list(seen.values()), holding)
         return View(
-            len(genuine.keys() & self.voters.keys()), len(self.voters), best, len(holding), promised,
-            refusals, self._is_majority(genuine), former,
+            len(answers.keys() & self.voters.keys()), len(self.voters), best, len(holding),
+            max(promises, default=None), self._is_majority(answers), former,
         )  # fmt: skip
 
     async def read(self) -> View:
         """What the voters hold; where they are no majority, also what reserves know."""
-        answers, failures = await self._ask(lambda supplier: supplier.current())
+        answers, _ = await self._ask(lambda supplier: self._current(supplier.current()))
         if self._is_majority(answers) or not self.witnesses:
-            return self._view(answers, failures)
+            return self._view(answers)
         with trio.move_on_after(DEADLINE):
             async with trio.open_nursery() as nursery:
 
                 async def one(supplier: Supplier) -> None:
                     try:
-                        answers[supplier.node] = await supplier.current()
+                        answers[supplier.node] = await self._current(supplier.current())
                     except PeerError as error:
                         log.info("%s bears no witness: %s", supplier.node.hex()[:12], error)
 
                 for supplier in self.witnesses.values():
                     nursery.start_soon(one, supplier)
-        return self._view(answers, failures)
+        return self._view(answers)
 
     async def prepare(self, key: SigningKey, ballot: Ballot, take_over: bool) -> View:
         """Claims the ballot. Raises LeaseHeld, Superseded or Unavailable when no majority agrees."""
-        claim = claim_ballot(key, ballot)
-        view = self._view(*await self._ask(lambda supplier: supplier.prepare(claim, take_over)))
+        claim = self._claim = claim_ballot(key, ballot)
+        answers, failures = await self._ask(
+            lambda supplier: self._current(supplier.prepare(claim, take_over))
+        )
+        view = self._view(answers)
         if view.majority:
             return view
-        codes = {refusal.code: refusal.detail for refusal in view.refusals}
+        codes = {f.code: f.detail for f in failures.values() if isinstance(f, Refused)}
         if "lease-held" in codes:
             raise LeaseHeld(
                 f"machine {codes['lease-held']} has this vault mounted; unmount it there, look with "
@@ -188,8 +211,7 @@ class RootRegister:
         answers, failures = await self._ask(lambda supplier: supplier.accept(root, family))
         if self._is_majority(answers):
             return len(answers)
-        codes = {f.code for f in failures if isinstance(f, Refused)}
-        if "fenced" in codes:
+        if self._is_lost(failures):
             raise Superseded("another machine took this vault over")
         raise Unavailable(
             f"{len(answers)} of {len(self.voters)} suppliers took the new root; "
@@ -197,9 +219,21 @@ class RootRegister:
         )
 
     async def renew(self, ballot: Ballot) -> None:
-        """Renews the lease. Raises Superseded when a voter promised another ballot."""
-        _, failures = await self._ask(lambda supplier: supplier.renew(ballot))
-        if any(isinstance(f, Refused) and f.code == "fenced" for f in failures):
+        """Renews the lease. Raises Superseded when no majority is left that promised this ballot.
+
+        A voter that was away when it was claimed is asked to promise it now.
+        """
+
+        async def one(supplier: Supplier) -> None:
+            try:
+                await supplier.renew(ballot)
+            except Refused as refusal:
+                if refusal.code != "fenced" or not self._claim:
+                    raise
+                await supplier.prepare(self._claim, True)
+
+        _, failures = await self._ask(one)
+        if self._is_lost(failures):
             raise Superseded("another machine took this vault over")
 
     async def release(self, ballot: Ballot) -> None:
