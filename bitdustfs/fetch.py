@@ -191,7 +191,15 @@ class Fetcher:
 
     async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
         """Whole leaves of one fragment, checked. Raises Malformed or PeerError (noted in its health)."""
-        supplier, health = self._supplier(header, position)
+        return await self.prove_at(
+            self._supplier(header, position)[0], header, position, start, stop
+        )
+
+    async def prove_at(
+        self, supplier: Supplier, header: BlockHeader, position: int, start: int, stop: int
+    ) -> bytes:
+        """The same of one supplier, of the family or not."""
+        health = self.health.setdefault(supplier.node, Health())
         try:
             leaves = await self._leaf_hashes(header, position, supplier)
             data = await supplier.read(header.block, position, start, stop - start)

@@ -130,12 +130,27 @@ def _diverged(known: Known, state: State) -> str:
     published = state.published()
     if published is None or _is_mine(known, state):
         return ""
+    if _left_behind(known, published):
+        return (
+            "a new family was founded over a root older than one that this machine had published; mounted "
+            "read-only to keep what only this machine may still have: copy what you need, then move "
+            "this machine's state folder away and mount again"
+        )
     if state.last_generation() == published.generation:
         return ""
     return (
         "another machine published since, and this one holds work that it had not published; "
         "mounted read-only to keep it: copy what you need, then move "
         "this machine's state folder away and mount again"
+    )
+
+
+def _left_behind(known: Known, published: Published) -> bool:
+    """Whether a refounding of the family went on from before this machine's published root."""
+    own = root_records.peek_untrusted(published.root)
+    return any(
+        own.ballot.generation < generation and own.seq > seq
+        for generation, seq in known.family.refoundings
     )
 
 

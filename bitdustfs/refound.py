@@ -12,9 +12,9 @@ import msgspec
 
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
-from bitdustfs.core.records import Ballot, Family, Group, family_hash, seal_record
+from bitdustfs.core.records import REFOUNDED, Ballot, Family, Group, family_hash, seal_record
 from bitdustfs.errors import PeerError, Unavailable, UsageError
-from bitdustfs.net.register import RootRegister
+from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.net.supplier import Connect
 from bitdustfs.net.wire import KinIs
 
@@ -34,10 +34,12 @@ async def _stand(family: Family, connect: Connect) -> dict[bytes, KinIs]:
     return answers
 
 
-async def refound(key: VaultKey, family: Family, connect: Connect, machine: bytes) -> Family:
+async def refound(
+    key: VaultKey, family: Family, connect: Connect, machine: bytes, own: Known | None = None
+) -> Family:
     """Signs and founds the successor of `family`; returns it. Mount as usual afterwards.
 
-    Raises UsageError when a majority of the family answers: then nothing of this is needed; Unavailable
+    `own`: the newest root that this machine knows to have been accepted, and its family. Raises UsageError when a majority of the family answers: then nothing of this is needed; Unavailable
     when even with the stand-ins there is no majority.
     """
     register = RootRegister(key.vault_id, {m.node: connect(m) for m in family.voters})
@@ -46,6 +48,8 @@ async def refound(key: VaultKey, family: Family, connect: Connect, machine: byte
     if view.majority:
         raise UsageError("a majority of the family answers: mount the vault as usual")
     best = view.best
+    if own is not None and (best is None or own.root.order > best.root.order):
+        best = own
     if best is None:
         raise Unavailable("nobody who answers knows a root of this vault")
     old, raw_old = best.family, best.raw_family
@@ -65,13 +69,14 @@ async def refound(key: VaultKey, family: Family, connect: Connect, machine: byte
         )
     taken = {member.node for member in members}
     group = Group(old.groups[0].k, old.groups[0].meta_k, tuple(members))
+    promised = view.promised.generation if view.promised else 0
+    ballot = Ballot(max(promised, best.root.ballot.generation) + LEAP, machine)
     body = msgspec.structs.replace(
         old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group, *old.groups[1:]),
         bench=tuple(m for m in old.bench if m.node not in taken),
+        policy={**old.policy, f"{REFOUNDED}{ballot.generation}": best.root.seq},
     )  # fmt: skip
     raw = seal_record(key.signing, "family", body)
-    promised = view.promised.generation if view.promised else 0
-    ballot = Ballot(max(promised, best.root.ballot.generation) + LEAP, machine)
     root = msgspec.structs.replace(
         best.root, ballot=ballot, seq=best.root.seq + 1, family_epoch=body.epoch,
         family_hash=family_hash(raw),

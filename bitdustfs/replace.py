@@ -6,6 +6,7 @@ two majorities of neighbouring families meet). Only then the old supplier is out
 """
 
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -19,15 +20,19 @@ from bitdustfs.core.records import (
     open_family_untrusted,
     seal_record,
 )
-from bitdustfs.errors import Unavailable
+from bitdustfs.core.spans import slice_length
+from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.net.service import claim_ballot
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.rebuild.census import list_all
+from bitdustfs.rebuild.census import list_in_time, obtainable
 from bitdustfs.rebuild.fill import Fill
+from bitdustfs.units import LEAF_SPAN
 from bitdustfs.vault import OpenVault
 
 log = logging.getLogger(__name__)
 
+CLAIMS_TRIED = 59  #: with one in twenty missing, 0.95 that one of them shows it
+CLAIM_DEADLINE = 5.0  #: seconds that a leaf may take
 ROUNDS = 3  #: times that what is still missing is tried before the change is given up
 Progress = Callable[[int, int], Awaitable[None]]
 
@@ -48,10 +53,11 @@ def next_family(
         members[position] = member
         groups[0] = Group(groups[0].k, groups[0].meta_k, tuple(members))
     reserves = family.bench if bench is None else bench
+    voters = {each.node for each in groups[0].members}
     body = msgspec.structs.replace(
         family, epoch=family.epoch + 1, parent=family_hash(raw), groups=tuple(groups),
         policy={**family.policy, **(policy or {})},
-        bench=tuple(r for r in reserves if member is None or r.node != member.node),
+        bench=tuple(reserve for reserve in reserves if reserve.node not in voters),
     )  # fmt: skip
     return seal_record(key.signing, "family", body)
 
@@ -95,7 +101,7 @@ async def replace_member(
             raise Unavailable(f"the supplier of position {position} is back: nothing is replaced")
         if missing:
             raise Unavailable(
-                f"{missing} fragments of position {position} could not be made or placed; the "
+                f"{len(missing)} fragments of position {position} could not be made or placed; the "
                 "family stays as it was, try again later"
             )
 
@@ -116,28 +122,61 @@ async def replace_member(
 
 async def _fill_all(
     vault: OpenVault, fill: Fill, supplier: Supplier, position: int, progress: Progress
-) -> int:
-    """Fills what is missing, and what came meanwhile; how many fragments are missing still."""
+) -> set[bytes]:
+    """Fills what is missing, and what came meanwhile; the blocks that are missing still.
+
+    What nobody could make is not among them: it is repaired when those who have it are back.
+    """
+    missing: set[bytes] = set()
+    distrusted = False
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_report, fill, progress)
-        for _ in range(ROUNDS):
-            missing = await _missing(vault, position, set(await list_all(supplier, position)))
-            if not missing:
+        for turn in range(ROUNDS + 1):
+            listed = set(await list_in_time(supplier, position))
+            if turn == 0:
+                distrusted = not await _has_what_it_lists(vault, supplier, position, listed)
+            missing = await _missing(vault, fill.placed if distrusted else listed)
+            if not missing or turn == ROUNDS:
                 break
             await fill.run(_in_order(vault, missing))
-        else:
-            missing = await _missing(vault, position, set(await list_all(supplier, position)))
         nursery.cancel_scope.cancel()
-    return len(missing)
+    if missing:
+        missing = await obtainable(vault.fetcher, vault.auditor.census, missing)
+    return missing
 
 
-async def _missing(vault: OpenVault, position: int, there: set[bytes]) -> set[bytes]:
-    """Blocks that somebody keeps and the new supplier does not."""
+async def _missing(vault: OpenVault, there: set[bytes]) -> set[bytes]:
+    """Blocks that a root needs, as far as anybody here knows, and that the new supplier does not have."""
     census = await vault.auditor.recent(0)
     assert vault.uploader is not None
     known = {block for block, acked in vault.uploader.acknowledged().items() if acked}
-    dying = vault.uploader.dead()
-    return {b for b in known | set(census.blocks()) if b not in there} - dying
+    listed = set(census.blocks()) - known
+    if vault.reclaimer is not None:
+        listed = {block for block in listed if vault.reclaimer.needs(block)}
+    return (known | listed) - there - vault.uploader.dead()
+
+
+async def _has_what_it_lists(
+    vault: OpenVault, supplier: Supplier, position: int, listed: set[bytes]
+) -> bool:
+    """Whether random leaves of what a newcomer says that it has already are there, and right."""
+    chosen = random.sample(sorted(listed), min(len(listed), CLAIMS_TRIED))
+    for block in chosen:
+        try:
+            header = await vault.fetcher.header(block)
+        except Unavailable:
+            continue  # nobody's block: it is not counted either
+        length = slice_length(header.length, header.k)
+        start = random.randrange(0, length, LEAF_SPAN)
+        stop = min(length, start + LEAF_SPAN)
+        with trio.move_on_after(CLAIM_DEADLINE):
+            try:
+                await vault.fetcher.prove_at(supplier, header, position, start, stop)
+                continue
+            except (PeerError, Malformed) as error:
+                log.warning("%s lists what it does not have: %s", supplier.node.hex()[:12], error)
+        return False
+    return True
 
 
 def _in_order(vault: OpenVault, blocks: set[bytes]) -> list[bytes]:

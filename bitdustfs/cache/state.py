@@ -268,11 +268,13 @@ class State:
     ) -> None:
         """Replaces tree and journal by those of a root from elsewhere, in one transaction.
 
-        `confirmed`: the root was seen at a majority.
+        `confirmed`: the root was seen at a majority. What this machine was about to delete is forgotten: that
+        was decided by a history which may not be this root's (after a refounding). It is found again.
         """
         with self._write(sync=True) as txn:
             if confirmed:
                 self._saw(txn, published.root)
+            self._forget_dead(txn)
             txn.drop(self._journal, delete=False)
             txn.put(b"published", encode(published), db=self._meta)
             txn.delete(b"proposed", db=self._meta)
@@ -280,6 +282,13 @@ class State:
             if batch is not None:
                 sealed = self._sealer.seal(self._suite, 0, Kind.BATCH, encode(batch))
                 txn.put(_u64(batch.generation), sealed, db=self._journal)
+
+    def _forget_dead(self, txn: lmdb.Transaction) -> None:
+        with txn.cursor(self._blocks) as cursor:
+            found = cursor.first()
+            while found:
+                dead = _rows.decode_untrusted(cursor.value()).state == DEAD
+                found = cursor.delete() if dead else cursor.next()
 
     # -- blocks
 

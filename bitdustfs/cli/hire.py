@@ -12,11 +12,12 @@ from bitdustfs.core.records import Family, Member, contract_records
 from bitdustfs.core.spread import Spread, apart
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.net.peer import Credentials, PeerSupplier
-from bitdustfs.rebuild.census import list_all
+from bitdustfs.rebuild.census import FRAGMENTS_MIN, list_all
 
 log = logging.getLogger(__name__)
 
 CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
+LIST_DEADLINE = 10.0  #: seconds in which a candidate may say what it keeps of a position already
 CANDIDATES = 16  #: suppliers looked at for one position
 
 
@@ -30,9 +31,12 @@ class Wanted(NamedTuple):
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
-    """The supplier's contract, as a member of a family. Raises PeerError or Malformed."""
-    record = await supplier.promise(space, int(time.time()) + CONTRACT_SECONDS)
+    """The supplier's contract, as a member of a family. Raises PeerError, or Malformed for less than asked."""
+    until = int(time.time()) + CONTRACT_SECONDS
+    record = await supplier.promise(space, until)
     promised = contract_records.open_untrusted(record, supplier.node)
+    if promised.vault != supplier.vault or promised.space < space or promised.until < until:
+        raise Malformed("the contract promises less than was asked for")
     return Member(supplier.node, supplier.addresses[:1], promised.space)
 
 
@@ -51,7 +55,7 @@ async def hire(
     members (core/spread.py). Who had the position before and still keeps its fragments comes first.
     Raises Unavailable.
     """
-    space = family.groups[0].members[position].space
+    space = max(member.space for member in family.voters)
     taken = {*(member.node for member in family.voters), *unwanted}
     others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
     rules = Wanted(space, taken, [] if wanted else others, _spread(family))
@@ -145,6 +149,8 @@ async def _engage(
 async def _kept(peer: PeerSupplier, position: int) -> int:
     """Fragments of the position that a candidate has kept since it had the position before."""
     try:
-        return len(await list_all(peer, position))
+        with trio.move_on_after(LIST_DEADLINE):
+            return len(await list_all(peer, position, FRAGMENTS_MIN))
     except Refused:
         return 0
+    return 0

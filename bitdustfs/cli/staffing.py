@@ -103,6 +103,9 @@ class Staffing:
 
         Looking for reserves and asking for contracts may take its time; replacing does not wait for that.
         """
+        await (
+            self._vault.watch.looked.wait()
+        )  # a change of the family ends the warrants of stand-ins
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, (self._replace_due, self._teach, self._dismiss))
             nursery.start_soon(self._repeat, (self._hear_visits, self._bench, self._renew))

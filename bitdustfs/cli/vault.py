@@ -8,6 +8,7 @@ import trio
 
 from bitdustfs import config, keyfile
 from bitdustfs import refound as refounding
+from bitdustfs.cache.state import State
 from bitdustfs.cli import recover
 from bitdustfs.cli.connect import (
     check_address,
@@ -41,9 +42,10 @@ from bitdustfs.core.sealing import Suite
 from bitdustfs.core.spread import Spread, apart
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.net.register import RootRegister
+from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.publish import first_root
 from bitdustfs.units import format_size, parse_size
+from bitdustfs.vault import open_state_folder
 
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
@@ -115,9 +117,27 @@ async def _refound(key: VaultKey, bootstrap: list[str]) -> Family:
     async with trio.open_nursery() as nursery:
         known = await find_family(key, addresses, credentials, nursery)
         connect = connector(credentials, nursery)
-        family = await refounding.refound(key, known.family, connect, config.machine_id())
+        own = _own_root(key)
+        family = await refounding.refound(key, known.family, connect, config.machine_id(), own)
         nursery.cancel_scope.cancel()
     return family
+
+
+def _own_root(key: VaultKey) -> Known | None:
+    """The newest root that this machine knows to have been accepted. Raises StateLocked while it is mounted."""
+    folder = open_state_folder(config.home(), key.vault_id, config.machine_id())
+    try:
+        state = State(folder.path / "state", key.cache_key, key.vault_id, Suite(suite()))
+        try:
+            row = state.published()
+        finally:
+            state.close()
+    finally:
+        folder.close()
+    if row is None:
+        return None
+    root = open_root_untrusted(row.root, key.vault_id)
+    return Known(root, row.root, open_family_untrusted(row.family, key.vault_id), row.family)
 
 
 def run_create(args: argparse.Namespace) -> int:

@@ -28,6 +28,9 @@ from bitdustfs.errors import Malformed
 from bitdustfs.units import BLOCK_MAX, FAMILY_MAX, GROUP_MAX, HEADER_MAX, ROOT_MAX
 
 FORMAT = 1
+REFOUNDED = (
+    "refounded:"  #: policy of a family: + ballot generation -> seq of the root it went on from
+)
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -188,6 +191,15 @@ class Family(Record, frozen=True):
         """The position of group 0 that a node has."""
         nodes = [member.node for member in self.groups[0].members]
         return nodes.index(node) if node in nodes else None
+
+    @property
+    def refoundings(self) -> list[tuple[int, int]]:
+        """(ballot generation, seq of the root it went on from) of each refounding it came through."""
+        return [
+            (int(name.removeprefix(REFOUNDED)), seq)
+            for name, seq in self.policy.items()
+            if name.startswith(REFOUNDED) and name.removeprefix(REFOUNDED).isdigit()
+        ]
 
     @property
     def voters(self) -> tuple[Member, ...]:

@@ -156,6 +156,11 @@ class PeerSupplier(Supplier):
         self._backoff = BACKOFF_FIRST
         self._last_failure = "not tried yet"
 
+    @property
+    def vault(self) -> bytes:
+        """The vault that the sessions are about."""
+        return self._credentials.vault
+
     async def call(self, request: wire.Request, payload: Buffer = b"") -> Answer:
         bulk = len(payload) + getattr(request, "length", 0)
         deadline = CALL_DEADLINE + bulk / SLOWEST

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 LIST_DEADLINE = 60.0  #: seconds that one supplier has to list all it keeps
 FRAGMENT_USUAL = 8192  #: bytes per fragment that a contract is supposed to hold at the least
+POSITIONS_KEPT = 4  #: positions of one vault that a supplier may have fragments of, over time
 FRAGMENTS_MIN = 10_000  #: fragments that any supplier may list
 
 
@@ -86,17 +87,29 @@ async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]
     return real
 
 
+async def list_in_time(supplier: Supplier, position: int) -> list[bytes]:
+    """As `list_all`. Raises Unavailable when that takes too long."""
+    with trio.move_on_after(LIST_DEADLINE):
+        return await list_all(supplier, position)
+    raise Unavailable(f"supplier {supplier.node.hex()[:12]} takes too long to list what it keeps")
+
+
 async def list_all(
     supplier: Supplier, position: int, limit: int = FRAGMENTS_MIN * 1000
 ) -> list[bytes]:
-    """Ids of the blocks whose fragment `position` the supplier says it keeps, in order."""
+    """Ids of the blocks whose fragment `position` the supplier says it keeps, in order.
+
+    It looks at no more than a few times `limit` fragments, of whatever position.
+    """
     blocks: list[bytes] = []
     after = b""
-    while len(blocks) < limit:
+    looked = 0
+    while len(blocks) < limit and looked < POSITIONS_KEPT * limit:
         page = await supplier.list(after, LIST_MAX)
         keys = [key for key, _ in page.fragments]
         if any(a >= b for a, b in itertools.pairwise([after, *keys])):
             raise ProtocolViolation("a list that is not in order")
+        looked += len(keys)
         blocks += [key[:16] for key in keys if key[16] == position]
         if not page.more or not keys:
             break

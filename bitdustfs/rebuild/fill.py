@@ -45,6 +45,7 @@ class Fill:
         self._position, self._ballot, self._local = position, ballot, local
         self.done = self.total = 0
         self.failed: set[bytes] = set()
+        self.placed: set[bytes] = set()  #: in all runs
         self.bytes = 0
         self.pace = Pace()
         self.wanted: Callable[[], bool] = lambda: True  #: asked before each block: stop if not
@@ -83,6 +84,7 @@ class Fill:
             block, self._position, self._ballot, raw, fragment.leaves, fragment.payload
         )
         self.bytes += len(fragment)
+        self.placed.add(block)
 
     async def _copy(self, header: BlockHeader) -> Fragment | None:
         """The fragment from the supplier that has the position now, if it answers and is right."""

@@ -18,6 +18,7 @@ import trio
 
 from bitdustfs.core.codec import Decoder, encode
 from bitdustfs.core.records import Family, Member, Record, leaving_records
+from bitdustfs.core.warrants import stand_ins
 from bitdustfs.errors import Malformed, PeerError
 from bitdustfs.fetch import Fetcher
 from bitdustfs.net.kinship import patience_of
@@ -62,6 +63,8 @@ class Watch:
         self.kin: dict[bytes, KinIs] = {}  #: what each said of itself when it last answered
         self.histories = {} if raw is None else dict(_histories.decode_untrusted(raw))
         self._saved = 0.0
+        self.looked = trio.Event()  #: set once everybody was asked
+        self._proven: dict[bytes, int] = {}  # stand-in -> position that its warrant is for
 
     @property
     def patience(self) -> float:
@@ -141,6 +144,8 @@ class Watch:
                 for member in (*group.members, *family.bench):
                     nursery.start_soon(ping, member)
         self._hear(family)
+        await self._prove_stand_ins(family)
+        self.looked.set()
         answered = sum(latency is not None for latency in answers.values())
         if 2 * answered < len(answers) and not fetcher.stand_ins:
             log.info("few suppliers answer: this machine's own network may be down")
@@ -162,16 +167,41 @@ class Watch:
             if told is None or not told.leaving:
                 continue
             try:
-                leaving_records.open_untrusted(told.leaving, member.node)
+                left = leaving_records.open_untrusted(told.leaving, member.node)
             except Malformed:
                 continue
-            self.condemn(member.node, "leaves")
+            if left.vault == family.vault and left.member == member.node:
+                self.condemn(member.node, "leaves")
+
+    async def _prove_stand_ins(self, family: Family) -> None:
+        """Asks who says that it stands in for the evidence; once shown, it counts for this mount.
+
+        (A change of the family ends warrants: those who stood in before it can show none any more.)
+        """
+        for member in family.bench:
+            told = self.kin.get(member.node)
+            if told is None or told.standing is None:
+                continue
+            if self._proven.get(member.node) == told.standing:
+                continue
+            with trio.move_on_after(PING_DEADLINE):
+                try:
+                    shown = await self._fetcher.session(member).warrants()
+                except PeerError as error:
+                    log.info("%s shows no warrant: %s", member.node.hex()[:12], error)
+                    continue
+                allowed = stand_ins(family, shown).get(told.standing, [])
+                if member.node in allowed:
+                    self._proven[member.node] = told.standing
 
     def stand_in(self, position: int) -> bytes | None:
-        """The reserve that answers and has all it could get of a position, while the owner was away."""
-        node = self._fetcher.stand_ins.get(position)
-        told = None if node is None else self.kin.get(node)
-        return node if told is not None and told.standing == position and told.complete else None
+        """The reserve that answers and has all it could get of a position, by a warrant it showed."""
+        for node, proven in self._proven.items():
+            told = self.kin.get(node)
+            stands = told is not None and told.standing == position and told.complete
+            if proven == position and stands:
+                return node
+        return None
 
     def _after(self, seen: History, latency: float | None) -> History:
         if latency is None:

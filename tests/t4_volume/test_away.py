@@ -415,3 +415,22 @@ async def test_a_family_that_cannot_be_served_costs_the_others_nothing(net, tmp_
     with trio.move_on_after(6) as running:
         await guard.run()
     assert running.cancelled_caught and len(turns) == 3  # it went round while it gathered
+
+
+@scenario
+async def test_a_reserve_without_a_warrant_takes_nobodys_place_when_the_owner_is_back(
+    net, tmp_path
+):
+    kin = await filled(net, tmp_path, photos(1), {"patience": 72 * 3600})
+    liar = kin.reserves[4]
+    answer = liar.kinship.kin
+    liar.kinship.kin = lambda vault, row: structs.replace(
+        answer(vault, row), standing=3, complete=True
+    )
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        net.suppliers[3].break_()  # for less than a minute
+        for _ in range(3):
+            await vault.watch.round()
+        assert vault.watch.state(net.suppliers[3].node) == "suspect"
+        assert vault.watch.stand_in(3) is None
+        assert (await vault.rebuilder.look(0.0)).replace is None

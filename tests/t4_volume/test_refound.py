@@ -1,0 +1,104 @@
+"""After a refounding: what the history that was left had, and what it had deleted, is not lost silently."""
+
+import pytest
+import trio
+from machine import Net
+from scenario import photos, read_file, write_file
+from test_away import Kin
+
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.core.records import open_family_untrusted, open_root_untrusted
+from bitdustfs.errors import UsageError
+from bitdustfs.net.register import Known
+from bitdustfs.refound import refound
+from bitdustfs.replace import set_bench
+
+CONTENT = photos(1)[b"photo 0.jpg"]
+
+
+async def parted(home):
+    """Machine one published, cut off with four of seven, more than the rest knows; then those four burn.
+
+    It had written NEW, and deleted OLD, also at the suppliers. Returns (net, connect).
+    """
+    net = Net(k=2)
+    await net.create()
+    kin = Kin(net)
+    async with net.mount(home / "one", make_root=True) as vault:
+        await set_bench(vault, net.key, await kin.bench())
+        await write_file(vault, b"old", CONTENT)
+        await vault.publish()
+        await vault.uploader.try_all()
+        for reserve in vault.known.family.bench:
+            await vault.fetcher.session(reserve).accept(vault.state_root(), vault.known.raw_family)
+    sessions = net.sessions()
+    reserves = [sessions[service.node.verify_key.encode()] for service in kin.reserves]
+    for supplier in [*net.suppliers[4:], *reserves]:
+        supplier.break_()
+    async with net.mount(home / "one", take_over=True) as vault:
+        await write_file(vault, b"new", CONTENT[::-1])
+        await vault.volume.unlink(ROOT_INODE, b"old")
+        await vault.volume.purge_orphans()
+        await vault.publish()
+        await vault.auditor.recent(0)
+        for _ in range(4):
+            await vault.reclaimer.step()
+            await vault.publish()
+        assert vault.uploader.dead()
+    for supplier in [*net.suppliers[4:], *reserves]:
+        supplier.heal()
+    for supplier in net.suppliers[:4]:
+        supplier.break_()
+    for position, reserve in enumerate(kin.reserves[:4]):
+        reserve.stand(net.key.vault_id, position)
+    net.services = net.services[4:] + kin.reserves
+    return net, lambda member: sessions[member.node]
+
+
+def in_trio(test):
+    def run(tmp_path):
+        async def main():
+            with trio.fail_after(60):
+                await test(tmp_path)
+
+        trio.run(main)
+
+    return run
+
+
+@in_trio
+async def test_another_machine_refounds_and_the_first_keeps_its_work_and_deletes_nothing(tmp_path):
+    net, connect = await parted(tmp_path)
+    family = await refound(net.key, net.family, connect, b"q" * 16)
+    async with net.mount(tmp_path / "one", family=family) as vault:
+        assert vault.read_only and "older than one that this machine had published" in vault.message
+        assert await read_file(vault, b"new") == CONTENT[::-1]
+    async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
+        assert await read_file(vault, b"old") == CONTENT
+        await write_file(vault, b"more", CONTENT)
+        await vault.publish()
+    async with net.mount(tmp_path / "one", family=family) as vault:
+        assert vault.read_only  # also when the new history has come further than the old one had
+        assert await read_file(vault, b"new") == CONTENT[::-1]
+
+
+@in_trio
+async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tmp_path):
+    net, connect = await parted(tmp_path)
+    async with net.mount(tmp_path / "one") as vault:
+        assert vault.read_only
+        row = vault.state.published()
+    root = open_root_untrusted(row.root, net.key.vault_id)
+    known = Known(root, row.root, open_family_untrusted(row.family, net.key.vault_id), row.family)
+    family = await refound(net.key, net.family, connect, b"m" * 16, known)
+    assert family.refoundings[-1][1] == root.seq
+    async with net.mount(tmp_path / "one", family=family) as vault:
+        assert not vault.read_only
+        assert await read_file(vault, b"new") == CONTENT[::-1]
+        assert await vault.volume.lookup(ROOT_INODE, b"old") is None
+        await vault.uploader.try_all()
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
+        assert await read_file(vault, b"new") == CONTENT[::-1]
+    with pytest.raises(UsageError, match="mount the vault as usual"):
+        await refound(net.key, family, connect, b"m" * 16)
