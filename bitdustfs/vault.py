@@ -42,6 +42,7 @@ from bitdustfs.volume import Volume
 
 log = logging.getLogger(__name__)
 
+AFTER_FAILURE = 5.0  #: seconds until a task that this machine's disk stopped begins again
 RENEW_EVERY = 15.0  #: seconds between renewals of the lease
 PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
 PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
@@ -177,14 +178,23 @@ class OpenVault:
         await self.space.refresh()
 
     async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Runs a task without which the mount can go on: its bug is shown by status, not fatal."""
-        try:
-            await task()
-        except Exception:
-            log.exception("%s stopped by our own fault", what)
-            self.troubles.append(
-                f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
-            )
+        """Runs a task without which the mount can go on: its bug is shown by status, not fatal.
+
+        It begins again while this machine's disk refuses.
+        """
+        while True:
+            try:
+                await task()
+                return
+            except LocalError as error:
+                log.warning("%s waits: %s", what, error)
+                await trio.sleep(AFTER_FAILURE)
+            except Exception:
+                log.exception("%s stopped by our own fault", what)
+                self.troubles.append(
+                    f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
+                )
+                return
 
     def family_changed(self, root: Root, row: Published) -> None:
         """A root that names another family was accepted: everybody follows it from here on."""

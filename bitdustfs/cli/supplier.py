@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 
 FIRST_TICK = 0.2  #: seconds between attempts to join
 LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
+AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
@@ -173,7 +176,19 @@ async def _tidy(service: SupplierService) -> None:
         freed = await trio.to_thread.run_sync(service.tidy)
         if freed:
             log.info("%s of the trash are gone", format_size(freed))
+        await trio.to_thread.run_sync(service.make_room)
         await trio.sleep(TIDY_EVERY)
+
+
+async def steadily(what: str, task: Callable[[], Awaitable[None]]) -> None:
+    """Runs a task without which the supplier still serves: a full disk, or a bug in it, ends nothing."""
+    while True:
+        try:
+            await task()
+            return
+        except Exception:
+            log.exception("%s failed; it goes on in %d s", what, AFTER_FAILURE)
+            await trio.sleep(AFTER_FAILURE)
 
 
 def kin_connector(
@@ -244,11 +259,12 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(SupplierServer(service, context).serve, listeners)
         await nursery.start(dht.run)
-        nursery.start_soon(_tidy, service)
-        nursery.start_soon(_republish, dht)
-        nursery.start_soon(_announce, dht, service, address, bootstrap, contacts)
+        announce = partial(_announce, dht, service, address, bootstrap, contacts)
+        nursery.start_soon(steadily, "emptying the trash", partial(_tidy, service))
+        nursery.start_soon(steadily, "republishing", partial(_republish, dht))
+        nursery.start_soon(steadily, "announcing this node", announce)
         guard = Guard(service, kin_connector(service.node, nursery, is_private([address])))
-        nursery.start_soon(guard.run)
+        nursery.start_soon(steadily, "watching the others", guard.run)
         nursery.start_soon(_serve_control, folder, guard, service, nursery.cancel_scope)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:

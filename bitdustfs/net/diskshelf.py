@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,19 +100,12 @@ class DiskShelf(Shelf):
             folder.mkdir(mode=0o700)
             fsync_folder(self._files)
 
-    def promised_total(self) -> int:
-        return sum(row.space for row in self._all_rows())
-
-    def used_total(self) -> int:
-        return sum(row.used for row in self._all_rows())
-
-    def _all_rows(self) -> Iterator[VaultRow]:
-        """Those that can be read: one that is damaged must not stop the other vaults."""
+    def all_rows(self) -> Iterator[tuple[bytes, VaultRow]]:
         with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:
             for vault, raw in cursor:
                 try:
-                    yield decode_vault_row(raw)
-                except Malformed as error:
+                    yield bytes(vault), decode_vault_row(raw)
+                except Malformed as error:  # it must not stop the others
                     log.error("the row of vault %s is damaged: %s", vault.hex()[:12], error)
 
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
@@ -232,6 +225,23 @@ class DiskShelf(Shelf):
                 txn.put(vault, encode_vault_row(row), db=self._rows)
         for key in keys:
             self._path(vault, key).unlink(missing_ok=True)
+
+    def forget(self, vault: bytes) -> None:
+        names = [key for key, _ in self.keys(vault, b"", 1 << 40)]
+        names += [name[32:] for name, _ in self.trash() if name.startswith(vault)]
+        with self._write() as txn:
+            for table in (self._index, self._trash, self._tombstones):
+                with txn.cursor(table) as cursor:
+                    found = cursor.set_range(vault)
+                    while found and bytes(cursor.key()).startswith(vault):
+                        found = cursor.delete()
+            txn.delete(vault, db=self._rows)
+        for key in names:
+            self._path(vault, key).unlink(missing_ok=True)
+        with suppress(
+            OSError
+        ):  # a stray file in it, of a put that was never finished: at the next start
+            (self._files / vault.hex()).rmdir()
 
     def vaults(self) -> list[bytes]:
         with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:

@@ -128,9 +128,11 @@ class SupplierServer:
             return Session(request.vault, "owner")
         if request.role == "member":
             verify(client_key, "session", body, request.signature)
-            if not self._service.is_kin(request.vault, client_key):
-                raise Forged("this node is not of the vault's family, as it is known here")
-            return Session(request.vault, "member", client_key)
+            if self._service.is_kin(request.vault, client_key):
+                return Session(request.vault, "member", client_key)
+            if self._service.was_kin(request.vault, client_key):
+                return Session(request.vault, "former", client_key)
+            raise Forged("this node is not of the vault's family, as it is known here")
         proof = self._service.read_proof(request.vault)
         if request.role != "reader" or proof is None:
             raise Forged("this role cannot be proven here")

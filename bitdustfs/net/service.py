@@ -42,11 +42,12 @@ from bitdustfs.units import MIB, format_size
 log = logging.getLogger(__name__)
 
 LEASE = 60.0  #: seconds after which a writer that no longer renews may be replaced without asking
+FORMER_MAX = 64  #: nodes of families before that are remembered
 CONTRACT_MIN = 4 * MIB  #: bytes of the smallest contract: what a stranger makes us remember costs
 CONTRACT_LONGEST = 2 * 365 * 86400  #: seconds from now that a contract may run at most
 DEAD_RECORD_MAX = 320  #: bytes of a block-dead record, which is kept for ever
 TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where there is room
-Role = Literal["owner", "reader", "member"]
+Role = Literal["owner", "reader", "member", "former"]
 
 
 class Session(NamedTuple):
@@ -80,7 +81,33 @@ class SupplierService:
 
     def offer(self) -> int:
         """Bytes that may still be promised."""
-        return max(0, self.space - self.shelf.promised_total())
+        promised = sum(row.space for vault, row in self.shelf.all_rows() if self._binds(vault, row))
+        return max(0, self.space - promised)
+
+    def _binds(self, vault: bytes, row: VaultRow) -> bool:
+        """Whether what was promised to a vault still holds: until its date, and while it is of the family."""
+        family = self.kinship.family(vault, row)
+        out = family is not None and family.member(self.kinship.own) is None
+        return row.until > self._wall() and not out
+
+    def make_room(self) -> int:
+        """Forgets vaults whose contracts ended, oldest first, where that is in the way of others; how many.
+
+        As long as there is room their owners may come back to them.
+        """
+        rows = list(self.shelf.all_rows())
+        binding = {vault for vault, row in rows if self._binds(vault, row)}
+        taken = sum(row.space if vault in binding else row.used for vault, row in rows)
+        ended = sorted((row.until, vault, row) for vault, row in rows if vault not in binding)
+        forgotten = 0
+        for _, vault, row in ended:
+            if row.fragments and taken <= self.space:
+                continue
+            log.warning("the contract with vault %s has ended: it is forgotten", vault.hex()[:12])
+            self.shelf.forget(vault)
+            taken -= row.used
+            forgotten += 1
+        return forgotten
 
     def handle(
         self, session: Session, request: wire.Request, payload: Buffer
@@ -98,34 +125,57 @@ class SupplierService:
     def _handle(
         self, session: Session, request: wire.Request, payload: Buffer
     ) -> tuple[wire.Reply, bytes]:
-        vault, shelf = session.vault, self.shelf
+        vault = session.vault
         match request:
             case wire.Ping():
                 return wire.Done(), b""
             case wire.Promise(space, until):
                 self._owner(session)
                 return wire.ContractIs(self._promise(vault, space, until)), b""
-        row = shelf.vault(vault)
+        row = self.shelf.vault(vault)
         if row is None:
             raise Refused("unknown-vault", "there is no contract with this vault here")
-        match request:
-            case wire.Kin():
-                return self.kinship.kin(vault, row), b""
-            case wire.Hurry():
-                self.kinship.hurried.add(vault)
-                return wire.Done(), b""
-            case wire.Warrants(records):
-                return wire.WarrantsAre(self.merge_warrants(vault, records)), b""
-            case wire.Attest(position):
-                owner_here = vault in self._renewed and self._lease_live(vault)
-                record = self.kinship.attest(vault, row, position, owner_here)
-                return wire.AttestedIs(record), b""
-            case wire.Current():
-                return wire.CurrentIs(row.promised, row.root, row.family), b""
+        reply = self._answer_kin(session, row, request)
+        if reply is not None:
+            return reply, b""
         if session.role == "member":
             size = request.length if isinstance(request, wire.Read) else 0
             if self.kinship.admit(vault, row, session.node, size):
                 self.note_visits(vault)
+        read = self._answer_reader(vault, row, request)
+        if read is not None:
+            return read
+        self._owner(session)
+        return self._answer_owner(vault, row, request, payload), b""
+
+    def _answer_kin(
+        self, session: Session, row: VaultRow, request: wire.Request
+    ) -> wire.Reply | None:
+        """What suppliers of one family ask each other."""
+        vault = session.vault
+        if session.role == "former" and not isinstance(request, wire.Kin | wire.Current):
+            raise Refused("unauthorised", "this node is not of the family any more")
+        match request:
+            case wire.Kin():
+                return self.kinship.kin(vault, row)
+            case wire.Current():
+                return wire.CurrentIs(row.promised, row.root, row.family)
+            case wire.Hurry():
+                self.kinship.hurried.add(vault)
+                return wire.Done()
+            case wire.Warrants(records):
+                return wire.WarrantsAre(self.merge_warrants(vault, records))
+            case wire.Attest(position):
+                owner_here = vault in self._renewed and self._lease_live(vault)
+                record = self.kinship.attest(vault, row, position, owner_here)
+                return wire.AttestedIs(record)
+        return None
+
+    def _answer_reader(
+        self, vault: bytes, row: VaultRow, request: wire.Request
+    ) -> tuple[wire.Reply, bytes] | None:
+        """What whoever may read asks."""
+        shelf = self.shelf
         match request:
             case wire.Read(block, position, offset, length):
                 key = fragment_key(block, position)
@@ -141,10 +191,15 @@ class SupplierService:
                 mine = [t for name, t in shelf.trash() if name.startswith(vault)]
                 trash = sum(t.fragment.size for t in mine)
                 return wire.UsageIs(row.space, row.used, trash, row.fragments, row.until), b""
-        self._owner(session)
+        return None
+
+    def _answer_owner(
+        self, vault: bytes, row: VaultRow, request: wire.Request, payload: Buffer
+    ) -> wire.Reply:
+        """What only the owner may have done."""
         match request:
             case wire.Visits():
-                return wire.VisitsAre(self.note_visits(vault)), b""
+                return wire.VisitsAre(self.note_visits(vault))
             case wire.Put():
                 self._put(vault, row, request, payload)
             case wire.Kill(record):
@@ -152,7 +207,7 @@ class SupplierService:
             case wire.StandDown(record):
                 self._stand_down(vault, record)
             case wire.Prepare(claim, take_over):
-                return self._prepare(vault, claim, take_over), b""
+                return self._prepare(vault, claim, take_over)
             case wire.Accept(root, family):
                 self._accept(vault, root, family)
             case wire.Renew(ballot):
@@ -161,7 +216,7 @@ class SupplierService:
             case wire.Release(ballot):
                 _acceptor(row).check_writer(ballot)
                 self._released.add(vault)
-        return wire.Done(), b""
+        return wire.Done()
 
     def _owner(self, session: Session) -> None:
         if session.role != "owner":
@@ -172,6 +227,11 @@ class SupplierService:
         row = self.shelf.vault(vault)
         family = None if row is None else self.kinship.family(vault, row)
         return family is not None and family.member(node) is not None
+
+    def was_kin(self, vault: bytes, node: bytes) -> bool:
+        """Whether a node was of a family that was known here before."""
+        row = self.shelf.vault(vault)
+        return row is not None and node in row.former
 
     def read_proof(self, vault: bytes) -> bytes | None:
         """The key that holders of the vault's read capability prove themselves with, if known."""
@@ -186,7 +246,7 @@ class SupplierService:
         until = min(until, int(self._wall()) + CONTRACT_LONGEST)
         with self._lock:
             row = self.shelf.vault(vault) or VaultRow(0, 0)
-            free = self.offer() + row.space
+            free = self.offer() + (row.space if self._binds(vault, row) else 0)
             if space > free:
                 raise Refused(
                     "no-space", f"{format_size(space)} asked for, {format_size(free)} to give"
@@ -195,6 +255,7 @@ class SupplierService:
                 raise Refused("quota", f"{format_size(row.used)} are in use already")
             promised = msgspec.structs.replace(row, space=space, until=max(until, row.until))
             self.shelf.set_vault(vault, promised)
+        self.make_room()
         contract = Contract(self.node.verify_key.encode(), vault, space, promised.until)
         return seal_record(self.node, "contract", contract)
 
@@ -357,12 +418,25 @@ class SupplierService:
             row, promised=state.promised, root=state.root or b"", family=state.family or b""
         )
         if kept.family != row.family:  # what let others in was said in the old family
-            kept = msgspec.structs.replace(kept, warrants=())
+            kept = msgspec.structs.replace(
+                kept, warrants=(), former=_former(row, kept.family, vault)
+            )
             named = open_family_untrusted(kept.family, vault)
             if named.position(self.kinship.own) == row.standing:
                 kept = msgspec.structs.replace(kept, standing=-1)
         if kept != row:
             self.shelf.set_vault(vault, kept)
+
+
+def _former(row: VaultRow, family: bytes, vault: bytes) -> tuple[bytes, ...]:
+    """Nodes of this family's predecessors that are not of it, the last ones."""
+    there = open_family_untrusted(family, vault)
+    nodes = list(row.former)
+    if row.family:
+        before = open_family_untrusted(row.family, vault)
+        nodes += [member.node for member in (*before.voters, *before.bench)]
+    out = dict.fromkeys(node for node in nodes if there.member(node) is None)
+    return tuple(out)[-FORMER_MAX:]
 
 
 def _acceptor(row: VaultRow) -> Acceptor:

@@ -1,7 +1,7 @@
 """Where a supplier keeps fragments: the interface, its rows, and the kind in memory."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -29,6 +29,7 @@ class VaultRow(Record, frozen=True):
     #: that hold in `family`: who was let in while the owner was away
     warrants: tuple[bytes, ...] = ()
     visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
+    former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
 
 
 class FragmentRow(Record, frozen=True):
@@ -80,12 +81,16 @@ class Shelf(ABC):
     def set_vault(self, vault: bytes, row: VaultRow) -> None: ...
 
     @abstractmethod
-    def promised_total(self) -> int:
-        """Bytes promised to all vaults together."""
+    def all_rows(self) -> Iterator[tuple[bytes, VaultRow]]:
+        """All vaults that have a row that can be read."""
 
     @abstractmethod
+    def forget(self, vault: bytes) -> None:
+        """Deletes all that is kept of a vault, and its row."""
+
     def used_total(self) -> int:
         """Bytes of fragments kept for all vaults together, the trash not counted."""
+        return sum(row.used for _, row in self.all_rows())
 
     @abstractmethod
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None: ...
@@ -160,11 +165,15 @@ class MemoryShelf(Shelf):
         encode_vault_row(row)
         self.rows[vault] = row
 
-    def promised_total(self) -> int:
-        return sum(row.space for row in self.rows.values())
+    def all_rows(self) -> Iterator[tuple[bytes, VaultRow]]:
+        return iter(list(self.rows.items()))
 
-    def used_total(self) -> int:
-        return sum(row.used for row in self.rows.values())
+    def forget(self, vault: bytes) -> None:
+        for kept in (self.kept, self.killed):
+            for owner, key in [name for name in kept if name[0] == vault]:
+                del kept[owner, key]
+        self.killed_at = {n: row for n, row in self.killed_at.items() if not n.startswith(vault)}
+        self.rows.pop(vault, None)
 
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
         kept = self.kept.get((vault, key))
