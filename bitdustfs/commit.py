@@ -11,7 +11,7 @@ import trio
 from bitdustfs.cache.state import Batch, State
 from bitdustfs.content import Content
 from bitdustfs.core.items import key_object
-from bitdustfs.errors import LocalError
+from bitdustfs.errors import BitdustError
 from bitdustfs.store import Store
 from bitdustfs.tree import Tree
 
@@ -29,8 +29,9 @@ class Committer:
         self._due = trio.Event()
         self.generation = state.last_generation()
         self._synced = self.generation
+        self.taken = self.generation  #: newest generation that changes were taken for
         self.changed_in: dict[int, int] = {}  # inode -> generation of its last change
-        self.failure: LocalError | None = None
+        self.failure: BitdustError | None = None
         tree.on_change = content.on_dirty = self._set_due
 
     def _set_due(self) -> None:
@@ -39,14 +40,14 @@ class Committer:
     async def commit(self, sync: bool, freeze: bool = False) -> int:
         """Commits all that was changed before the call; the generation that now holds it.
 
-        `freeze` starts a checkpoint at exactly this generation. Raises LocalError or DiskFull; the
-        changes stay, and are in the next attempt.
+        `freeze` starts a checkpoint at exactly this generation. Raises LocalError or DiskFull, or
+        Unavailable for a leaf of the tree; the changes stay, and are in the next attempt.
         """
         async with self._lock:
             with trio.CancelScope(shield=True):
                 try:
                     await self._commit(sync, freeze)
-                except LocalError as error:
+                except BitdustError as error:
                     self.failure = error
                     raise
             self.failure = None
@@ -57,6 +58,8 @@ class Committer:
         # no await from here to the thread: batch, parts and frozen overlay are of one instant
         changes = self._tree.take_batch()
         parts = self._store.take_parts()
+        if changes:
+            self.taken = self.generation + 1
         if freeze:
             self._tree.freeze()
         if not changes:
@@ -75,10 +78,19 @@ class Committer:
                 self._tree.thaw()
             raise
         self.generation = batch.generation
+        self._tree.committed()
         if sync:
             self._synced = self.generation
-        for key in changes:
-            self.changed_in[key_object(key)] = self.generation
+        self.note(batch)
+
+    def note(self, batch: Batch) -> None:
+        """What a committed batch changed is published only with its generation."""
+        for key, _ in batch.changes:
+            self.changed_in[key_object(key)] = batch.generation
+
+    def forget(self, generation: int) -> None:
+        """Everything up to a generation is published."""
+        self.changed_in = {i: at for i, at in self.changed_in.items() if at > generation}
 
     async def run(self) -> None:
         """Commits every INTERVAL while there is something to commit; until cancelled."""
@@ -88,6 +100,6 @@ class Committer:
             self._due = trio.Event()
             try:
                 await self.commit(sync=False)
-            except LocalError as error:
+            except BitdustError as error:  # a full disk; or a leaf that nobody gives just now
                 log.error("changes cannot be kept on this machine, will retry: %s", error)
                 self._due.set()

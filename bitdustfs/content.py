@@ -70,6 +70,11 @@ class Content:
         """Takes `data` into the window; waits while too much is dirty. Raises FsError, NoSpace."""
         if offset + len(data) > FILE_MAX:
             raise FsError(errno.EFBIG)
+        if (
+            self.tally.dirty >= DIRTY_HARD
+        ):  # first: a disk that is full must refuse, not pile up here
+            await self.wait_for_room()
+            await self.seal(full_only=False)
         totals = await self._tree.run(load_counters)
         await self._space.admit(totals.live, self.tally.dirty, len(data))
 
@@ -84,11 +89,7 @@ class Content:
             await self._tree.run(put)
         self.on_dirty()
         self.on_write()
-        dirty = self.tally.dirty
-        if dirty >= DIRTY_HARD:
-            await self.wait_for_room()
-            await self.seal(full_only=False)
-        elif dirty >= DIRTY_SOFT and not self.sealing.locked():
+        if self.tally.dirty >= DIRTY_SOFT and not self.sealing.locked():
             await self.seal(full_only=True)
 
     async def read(self, inode: int, offset: int, length: int) -> bytes:
@@ -144,7 +145,7 @@ class Content:
         if not 0 <= size <= FILE_MAX:
             raise FsError(errno.EFBIG)
         while not await self._tree.run(self._truncate_step, inode, size):
-            pass
+            await trio.lowlevel.checkpoint()  # others have their turns, and commits are made
         self.on_dirty()
 
     def _truncate_step(self, tx: Transaction, inode: int, size: int) -> bool:
@@ -170,31 +171,42 @@ class Content:
         """
         async with self.sealing:
             group: list[Taken] = []
-            size = 0
             chosen = list(self.windows.items())
-            for inode, window in chosen:
-                if full_only and (window.inline or window.dirty < EXTENT_MAX):
-                    continue
-                if window.inline and window.size <= INLINE_MAX:
-                    await self._tree.run(self._store_inline, inode, window)
-                    continue
-                goal = window.dirty  # a busy writer must not keep us here
-                while goal > 0:
-                    taken = window.take(full_only and not window.inline, SEAL_STEP - size)
-                    if not taken:
-                        break
-                    took = sum(len(piece.data) for piece in taken)
-                    goal, size = goal - took, size + took
-                    group.append((inode, window, taken))
-                    if size >= SEAL_STEP:
-                        await self._seal_group(group)
-                        group, size = [], 0
-            await self._seal_group(group)
+            try:
+                await self._seal(chosen, group, full_only)
+            except BaseException:
+                for _, window, taken in reversed(group):
+                    window.put_back(taken)
+                raise
             for inode, window in chosen:
                 await self._settle(inode, window)
 
+    async def _seal(
+        self, chosen: list[tuple[int, Window]], group: list[Taken], full_only: bool
+    ) -> None:
+        """`group` holds what was taken from windows and is not in the tree yet."""
+        size = 0
+        for inode, window in chosen:
+            if full_only and (window.inline or window.dirty < EXTENT_MAX):
+                continue
+            if window.inline and window.size <= INLINE_MAX:
+                await self._tree.run(self._store_inline, inode, window)
+                continue
+            goal = window.dirty  # a busy writer must not keep us here
+            while goal > 0:
+                taken = window.take(full_only and not window.inline, SEAL_STEP - size)
+                if not taken:
+                    break
+                took = sum(len(piece.data) for piece in taken)
+                goal, size = goal - took, size + took
+                group.append((inode, window, taken))
+                if size >= SEAL_STEP:
+                    await self._seal_group(group)
+                    size = 0
+        await self._seal_group(group)
+
     async def _seal_group(self, group: list[Taken]) -> None:
-        """One append for pieces of many files, then their mapping."""
+        """One append for pieces of many files, then their mapping; what is mapped leaves `group`."""
         flat = [
             Piece(Kind.DATA, piece.data, inode, piece.offset)
             for inode, _, taken in group
@@ -202,17 +214,12 @@ class Content:
         ]
         if not flat:
             return
-        done = 0
-        try:
-            places = iter(await self._store.append(False, flat))
-            for inode, window, taken in group:
-                mine = [next(places) for _ in taken]
-                await self._tree.run(self._map, inode, window, taken, mine)
-                done += 1
-        except BaseException:
-            for _, window, taken in reversed(group[done:]):
-                window.put_back(taken)
-            raise
+        places = iter(await self._store.append(False, flat))
+        while group:
+            inode, window, taken = group[0]
+            mine = [next(places) for _ in taken]
+            await self._tree.run(self._map, inode, window, taken, mine)
+            group.pop(0)
 
     async def _settle(self, inode: int, window: Window) -> None:
         """Ends a window that has nothing left to say."""

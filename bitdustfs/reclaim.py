@@ -33,7 +33,13 @@ from bitdustfs.core.items import (
     use_key,
 )
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import BlockDead, Place, open_root_untrusted, seal_record
+from bitdustfs.core.records import (
+    BlockDead,
+    Place,
+    open_root_untrusted,
+    root_records,
+    seal_record,
+)
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import LocalError, Malformed, PeerError, Refused, Unavailable
 from bitdustfs.extents import Mapped, move, references
@@ -50,6 +56,7 @@ from bitdustfs.upload import Uploader
 log = logging.getLogger(__name__)
 
 TICK = 5.0  #: seconds between two looks
+REST = 20  #: times as long as the last look took that is rested after it
 STORED_MAX = 1.3  #: bytes stored per live byte above which blocks are emptied
 SLACK = 4 * MIB  #: bytes of waste that are not worth the work
 SMALL_BLOCK, SMALL_MANY = MIB, 32  #: so many blocks smaller than that are merged
@@ -96,18 +103,20 @@ class Reclaimer:
         self._situation: tuple[int, int] | None = None  # in which nothing was left to do
         self.on_liar: Callable[[bytes, str], None] = lambda node, why: None
         self._untold = False  # whether some supplier has not confirmed a death
-        self._walked = -1  # generation of the checkpoint whose leaves were walked
-        self._leaves: set[bytes] = set()  # blocks of the published index and leaves
-        self._needed: set[bytes] = set()  # those, and the blocks of the published journal
+        self._walked = 0  # generation of the checkpoint whose leaves were walked; 0: there is none
+        self._leaves: set[bytes] = set()  # blocks of its index and leaves
 
     async def run(self) -> None:
         """Until cancelled."""
+        took = 0.0
         while True:
-            await trio.sleep(TICK)
+            await trio.sleep(max(TICK, REST * took))
+            began = trio.current_time()
             try:
                 await self.step(compact=not self._parts.uploader.busy_writer)
             except (Unavailable, Malformed, LocalError) as error:
                 log.info("space is given back later: %s", error)
+            took = trio.current_time() - began
 
     async def step(self, compact: bool = True) -> None:
         """One look at everything: what is dead goes, and, with `compact`, what is thin is emptied."""
@@ -123,7 +132,14 @@ class Reclaimer:
         for block in self._candidates():
             await self._prove(block)
         for block, generation in list(self._proven.items()):
-            if self._parts.publisher.published.generation >= generation:
+            if self._parts.publisher.published.generation < generation:
+                continue
+            needed = self._needed()  # by the root as it is now: it may have moved since the proof
+            if needed is None:
+                break
+            if block in needed:
+                del self._proven[block]
+            else:
                 await self._condemn(block)
         await self._tell()
         if compact:
@@ -134,10 +150,11 @@ class Reclaimer:
         """Whether a root may need a block. What is not known yet counts as needed."""
         if block in self._proven or block in self._condemned:
             return False
-        use = None if self._uses is None else self._uses.get(block)
-        if self._uses is None or block in self._needed or (use is not None and use.live):
+        needed = self._needed()
+        if self._uses is None or needed is None or block in needed:
             return True
-        return use is None and self._walked < 0  # it may hold leaves
+        use = self._uses.get(block)
+        return use is not None and use.live > 0
 
     # -- what is in use
 
@@ -145,48 +162,58 @@ class Reclaimer:
         """Brings `_uses` up to date with the tree."""
         tree = self._parts.tree
         if self._uses is None:
-            self._uses = {}
+            uses: dict[bytes, BlockUse] = {}
             tree.touched_uses.clear()
             low, high = kind_range(0, USE)
             while page := await tree.run(_page, low, high):
-                self._uses.update((key[-16:], decode_use(value)) for key, value in page)
+                uses.update((key[-16:], decode_use(value)) for key, value in page)
                 low = page[-1][0] + b"\0"
-        touched, tree.touched_uses = tree.touched_uses, set()
-        for key in touched:
+            self._uses = uses  # only when it is whole
+        while tree.touched_uses:
+            key = next(iter(tree.touched_uses))
             value = await tree.run(_get, key)
+            tree.touched_uses.discard(key)  # once it was read; a change after that touches it again
             if value is None:
                 self._uses.pop(key[-16:], None)
             else:
                 self._uses[key[-16:]] = decode_use(value)
 
     async def _walk(self) -> None:
-        """Finds the blocks that the published index, its leaves and the journal are in."""
-        publisher, state, tree = self._parts.publisher, self._parts.state, self._parts.tree
-        published, checkpoint = publisher.published, state.checkpoint()
-        if checkpoint is None or published.based_on != checkpoint.generation:
-            return  # the newest leaves are not published yet
-        needed = {ref.place.block for ref in published.journal}
-        if self._walked != checkpoint.generation:
-            sizes: dict[bytes, int] = {}
-            for place in await tree.nodes():
-                sizes[place.block] = sizes.get(place.block, 0) + place.length
-            if publisher.published.based_on != checkpoint.generation:
-                return
-            self._walked, self._leaves = checkpoint.generation, set(sizes)
-            self._alive.clear()
-            tree.moving = {
-                block
-                for block, row in state.blocks()
-                if row.meta and sizes.get(block, 0) < THIN_METADATA * row.length and block in sizes
-            }
-        self._needed = needed | self._leaves
+        """Finds the blocks that the index of the last checkpoint and its leaves are in."""
+        state, tree = self._parts.state, self._parts.tree
+        checkpoint = state.checkpoint()
+        if checkpoint is None or self._walked == checkpoint.generation:
+            return
+        sizes: dict[bytes, int] = {}
+        for place in await tree.nodes():
+            sizes[place.block] = sizes.get(place.block, 0) + place.length
+        if state.checkpoint() != checkpoint:
+            return  # another one meanwhile: next time
+        self._walked, self._leaves = checkpoint.generation, set(sizes)
+        self._alive.clear()
+        tree.moving = {
+            block
+            for block, row in state.blocks()
+            if row.meta and sizes.get(block, 0) < THIN_METADATA * row.length and block in sizes
+        }
+
+    def _needed(self) -> set[bytes] | None:
+        """The blocks that index, leaves and journal of the published root are in; None: not known now.
+
+        Plain: it is of the very root that is published at the call.
+        """
+        published = self._parts.publisher.published
+        if published.based_on != self._walked:
+            return None
+        return {ref.place.block for ref in published.journal} | self._leaves
 
     def _candidates(self) -> list[bytes]:
         """Closed blocks, older than the published root, that nothing seems to refer to."""
         assert self._uses is not None
-        seq = open_root_untrusted(
-            self._parts.publisher.published.root, self._parts.key.vault_id
-        ).seq
+        needed = self._needed()
+        if needed is None:
+            return []
+        seq = self._published_seq()
         # what is listed and not known here was left by a machine that died before it published
         rows = dict(self._parts.state.blocks())
         found = []
@@ -197,11 +224,12 @@ class Reclaimer:
             settled = block in self._alive or block in self._proven or block in self._condemned
             if settled or (use is not None and use.live):
                 continue
-            if use is None and (row is None or row.meta) and self._walked < 0:
-                continue  # it may hold leaves
-            if int.from_bytes(block[:8], "big") <= seq and block not in self._needed:
+            if int.from_bytes(block[:8], "big") < seq and block not in needed:
                 found.append(block)
         return found
+
+    def _published_seq(self) -> int:
+        return root_records.peek_untrusted(self._parts.publisher.published.root).seq
 
     async def _directory(self, block: bytes) -> tuple[BlockRow, tuple[ExtentEntry, ...]]:
         """The row (made up from the signed header for another machine's block) and the entries."""
@@ -230,12 +258,12 @@ class Reclaimer:
         async with self._parts.content.sealing:
             for at in range(0, len(entries), CHECK_STEP):
                 part = entries[at : at + CHECK_STEP]
-                if await self._parts.tree.run(_in_use, block, part, block in self._needed):
+                if await self._parts.tree.run(_in_use, block, part, self._published_seq()):
                     log.warning("block %s is in use although it is not counted", block.hex())
                     self._alive.add(block)
                     return
             pending = 1 if self._parts.tree.batch else 0
-            self._proven[block] = self._parts.committer.generation + pending
+            self._proven[block] = self._parts.committer.taken + pending
 
     def _is_gone(self, block: bytes) -> bool:
         """Whether an unused block was deleted by a machine that had no time to say so in the tree."""
@@ -248,8 +276,6 @@ class Reclaimer:
 
     async def _condemn(self, block: bytes) -> None:
         """Signs the death of a block that the published root does not need."""
-        del self._proven[block]
-        self._condemned.add(block)  # a census from before may list it still
         row, _ = await self._directory(block)
         published = self._parts.publisher.published.root
         root = open_root_untrusted(published, self._parts.key.vault_id)
@@ -258,6 +284,8 @@ class Reclaimer:
         row = msgspec.structs.replace(row, state=DEAD, kill=record, acked=(), local=False)
         reach("condemn")
         await trio.to_thread.run_sync(self._parts.state.put_block, block, row)
+        del self._proven[block]
+        self._condemned.add(block)  # a census from before may list it still
         reach("condemned")
         self._parts.uploader.drop(block)
         self._parts.files.remove(block)
@@ -330,7 +358,10 @@ class Reclaimer:
     async def _compact(self) -> None:
         """Copies what is live of the thinnest blocks into new ones; they die by that."""
         for block in itertools.islice(list(self._thin()), STEP_BLOCKS):
-            await self._empty(block)
+            try:
+                await self._empty(block)
+            except Unavailable as error:  # the others can be emptied all the same
+                log.info("block %s is emptied later: %s", block.hex(), error)
 
     async def _empty(self, block: bytes) -> None:
         _, entries = await self._directory(block)
@@ -384,8 +415,8 @@ def _delete(tx: Transaction, key: bytes) -> None:
         tx.delete(key)
 
 
-def _in_use(tx: Transaction, block: bytes, entries: tuple[ExtentEntry, ...], needed: bool) -> bool:
-    """Whether any of these extents of a block is still referred to."""
+def _in_use(tx: Transaction, block: bytes, entries: tuple[ExtentEntry, ...], seq: int) -> bool:
+    """Whether any of these extents is still referred to, or was written for a root after the one of `seq`."""
     for entry in entries:
         if entry.kind == Kind.DATA:
             stop = entry.file_offset + entry.plain_length
@@ -394,8 +425,8 @@ def _in_use(tx: Transaction, block: bytes, entries: tuple[ExtentEntry, ...], nee
         elif entry.kind == Kind.XATTR:
             if any(p.block == block for p in _xattr_places(tx, entry.inode)):
                 return True
-        elif needed:
-            return True
+        elif entry.seq > seq:
+            return True  # journal, leaf or index of a root that is under way
     return False
 
 

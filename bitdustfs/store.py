@@ -10,6 +10,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ from bitdustfs.core.keys import ReadCapability
 from bitdustfs.core.placement import MARGIN, acknowledgements_needed
 from bitdustfs.core.records import Family, Place
 from bitdustfs.core.sealing import Kind, Sealer, Suite
-from bitdustfs.errors import Forged, LocalError
+from bitdustfs.errors import Forged, LocalError, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher
 from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL, EXTENT_MAX, GIB, META_EXTENT_MAX, MIB
@@ -58,6 +59,14 @@ class _OpenBlock:
     @property
     def full(self) -> bool:
         return self.length >= BLOCK_FILL or len(self.entries) >= BLOCK_EXTENTS_MAX - 1
+
+
+class _Fetch:
+    """An extent on its way from the suppliers, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.failure = ""
 
 
 def _sync(block: _OpenBlock, entries: Sequence[ExtentEntry]) -> None:
@@ -97,13 +106,15 @@ class Store:
         self.birth_seq = 1
         self.describe: Callable[[int], InodeHint | None] = lambda inode: None
         self.on_closed: Callable[[bytes], None] = lambda block: None
-        self.on_evict: Callable[[bytes, BlockRow], bool] = lambda block, row: True
+        self.may_evict: Callable[[bytes], bool] = lambda block: True
+        self.on_evicted: Callable[[bytes], None] = lambda block: None
         self._open: dict[bool, _OpenBlock] = {}
+        self._closed: list[bytes] = []  # closed, and nobody told yet
         self._appending = trio.Lock()
         self._sealers: OrderedDict[bytes, Sealer] = OrderedDict()
         self._plain: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._plain_size = 0
-        self._fetching: dict[tuple[bytes, int], trio.Event] = {}
+        self._fetching: dict[tuple[bytes, int], _Fetch] = {}
 
     # -- writing
 
@@ -115,29 +126,32 @@ class Store:
         async with self._appending:
             described = map(self.describe, {piece.inode for piece in pieces if piece.inode})
             hints = {hint.inode: hint for hint in described if hint is not None}
-            places, closed = await trio.to_thread.run_sync(self._append, meta, pieces, hints)
-        for block in closed:
-            self.on_closed(block)
-        return places
+            try:
+                return await trio.to_thread.run_sync(self._append, meta, pieces, hints)
+            finally:
+                self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        """Blocks that were closed are to be uploaded, whatever failed after that."""
+        while self._closed:
+            self.on_closed(self._closed.pop(0))
 
     def _append(
         self, meta: bool, pieces: Sequence[Piece], hints: Mapping[int, InodeHint]
-    ) -> tuple[list[Place], list[bytes]]:
+    ) -> list[Place]:
         places: list[Place] = []
-        closed: list[bytes] = []
         at = 0
         while at < len(pieces):
             block = self._open.get(meta)
             if block is not None and block.full:
                 self._close(block)
-                closed.append(block.id)
                 block = None
             if block is None:
                 block = self._create(meta)
             first, at = at, self._fill(block, pieces, at, places)
             inodes = {piece.inode for piece in pieces[first:at]}
             block.hints.update((i, hints[i]) for i in inodes if i in hints)
-        return places, closed
+        return places
 
     def _fill(
         self, block: _OpenBlock, pieces: Sequence[Piece], at: int, places: list[Place]
@@ -206,6 +220,7 @@ class Store:
         self._state.put_block(block.id, row)
         os.close(block.fd)
         del self._open[block.meta]
+        self._closed.append(block.id)
 
     async def close_open(self) -> None:
         """Closes the open blocks that hold anything: what is in them can be uploaded."""
@@ -214,9 +229,10 @@ class Store:
             for block in blocks:
                 told_last = map(self.describe, list(block.hints))
                 block.hints.update((h.inode, h) for h in told_last if h is not None)
-                await trio.to_thread.run_sync(self._close, block)
-        for block in blocks:
-            self.on_closed(block.id)
+                try:
+                    await trio.to_thread.run_sync(self._close, block)
+                finally:
+                    self._tell_closed()
 
     def take_parts(self) -> tuple[BlockPart, ...]:
         """What open blocks gained since the last call, for the batch about to be committed.
@@ -257,7 +273,7 @@ class Store:
                 block.synced = length
         self._state.append(batch, sync)
 
-    def recover_open(self) -> list[bytes]:
+    def recover_open(self) -> None:
         """After a crash: closes blocks left open, at their committed length; drops what is not ours.
 
         Files without a row were never committed; those of evicted blocks had no time to go.
@@ -270,7 +286,6 @@ class Store:
         for batch in self._state.batches():
             for part in batch.parts:
                 entries.setdefault(part.block, []).extend(part.entries)
-        closed = []
         for block_id, row in self._state.blocks():
             if row.state != OPEN:
                 continue
@@ -283,8 +298,7 @@ class Store:
             block.length, block.entries = row.length, entries.get(block_id, [])
             self._open[row.meta] = block
             self._close(block)
-            closed.append(block_id)
-        return closed
+        self._tell_closed()
 
     # -- room on this disk
 
@@ -304,23 +318,28 @@ class Store:
         suppliers acknowledged and still list (`holders`): nothing dirty ever goes (promise 4).
         """
         surplus, dropped = self.surplus(), 0
+
+        def gone(block: bytes, row: BlockRow) -> BlockRow | None:
+            needed = max(acknowledgements_needed(row.k, row.n), min(row.n, row.k + MARGIN))
+            safe = len({*row.acked} & {*holders(block)}) >= needed
+            evictable = safe and row.state == CLOSED and int.from_bytes(block[:8], "big") < seq
+            return msgspec.structs.replace(row, local=False) if evictable else None
+
         rows = [(block, self._state.block(block)) for block in self._files.own()[1]]
-        evictable = [
-            (block, row)
-            for block, row in rows
-            if row is not None and row.state == CLOSED and int.from_bytes(block[:8], "big") < seq
-        ]
-        for block, row in sorted(evictable, key=lambda item: item[1].meta):
+        there = [(block, row) for block, row in rows if row is not None and gone(block, row)]
+        for block, _ in sorted(there, key=lambda item: item[1].meta):
             if dropped >= surplus:
                 break
-            needed = max(acknowledgements_needed(row.k, row.n), min(row.n, row.k + MARGIN))
-            if len({*row.acked} & {*holders(block)}) < needed:
+            if not self.may_evict(block):
                 continue
-            gone = msgspec.structs.replace(row, local=False)
-            if not self.on_evict(block, gone):
+            # decided again on the row as it is by then: audits and deletions go on meanwhile
+            row = await trio.to_thread.run_sync(
+                self._state.change_block, block, partial(gone, block)
+            )
+            if row is None:
                 continue
-            await trio.to_thread.run_sync(self._state.put_block, block, gone)
             reach("evict")
+            self.on_evicted(block)
             self._files.remove(block)
             dropped += row.length
         return dropped
@@ -351,19 +370,24 @@ class Store:
             under_way = self._fetching.get(key)
             if under_way is None:
                 break
-            await under_way.wait()
+            await under_way.done.wait()
+            if under_way.failure:  # those who waited are not to try one after the other
+                raise Unavailable(under_way.failure)
         if self.fetcher is None:
             raise LocalError(f"block {place.block.hex()} is not on this machine")
-        done = self._fetching[key] = trio.Event()
+        fetch = self._fetching[key] = _Fetch()
         try:
             sealed = await self.fetcher.fetch(place)
             self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit())
             plain = self._sealer(place.block).open_untrusted(
                 sealed, place.hash, place.ordinal, kind
             )
+        except Unavailable as error:
+            fetch.failure = str(error)
+            raise
         finally:
             del self._fetching[key]
-            done.set()
+            fetch.done.set()
         self._remember(key, plain)
         return plain
 

@@ -106,12 +106,14 @@ class Tree:
         self.overlay: SortedDict = SortedDict()  # changed since the last checkpoint
         self.frozen: SortedDict | None = None  # while a checkpoint is written
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
+        self._taken: dict[bytes, bytes | None] = {}  # being committed
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
         self.on_change: Callable[[], None] = lambda: None
         self._counters: bytes | None = None  # every write looks at them
         self.touched_uses: set[bytes] = set()  # keys of block use items that changed
         self.moving: set[bytes] = set()  # blocks whose leaves the next checkpoint rewrites
         self._versions: dict[int, int] = {}
+        self._mappings = 0
 
     async def run(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -168,21 +170,32 @@ class Tree:
         return self._versions.get(inode, 0)
 
     def bump(self, inode: int) -> None:
-        self._versions[inode] = self._versions.get(inode, 0) + 1
+        self._mappings += 1  # never the same twice, also when the inode was forgotten meanwhile
+        self._versions[inode] = self._mappings
+
+    def forget(self, inode: int) -> None:
+        """Nobody has the inode open."""
+        self._versions.pop(inode, None)
 
     def uncommitted(self, inode: int) -> bool:
-        """Whether the next batch holds items of this object."""
+        """Whether the next batch, or the one being committed, holds items of this object."""
         low, high = object_range(inode)
-        return any(low <= key < high for key in self.batch)
+        return any(low <= key < high for batch in (self.batch, self._taken) for key in batch)
 
     def take_batch(self) -> dict[bytes, bytes | None]:
         """The changes since the last call; the caller commits them or puts them back."""
         batch, self.batch = self.batch, {}
+        self._taken = batch
         return batch
+
+    def committed(self) -> None:
+        """What was taken is on disk."""
+        self._taken = {}
 
     def put_back(self, batch: dict[bytes, bytes | None]) -> None:
         """A commit failed: its changes go under those made since."""
         self.batch = {**batch, **self.batch}
+        self._taken = {}
 
     def glance(self, key: bytes) -> bytes | None:
         """The value at `key` if it is in memory."""

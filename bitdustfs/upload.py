@@ -8,6 +8,7 @@ later. Nothing is redone because somebody flaps: only owed positions are put.
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 import trio
@@ -20,7 +21,14 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import acknowledgements_needed
 from bitdustfs.core.records import Ballot, BlockHeader
 from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Superseded
+from bitdustfs.errors import (
+    BitdustError,
+    LocalError,
+    PeerError,
+    Refused,
+    Superseded,
+    Unavailable,
+)
 from bitdustfs.failpoints import reach
 from bitdustfs.fetch import Fetcher, Health
 from bitdustfs.net.supplier import Supplier
@@ -33,6 +41,7 @@ QUIET = 0.5  #: seconds without a write after which uploading starts by itself
 HOLD_MAX = 15.0  #: seconds that a busy writer may hold uploading back
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) that end the hold
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
+WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
 
 
@@ -86,22 +95,32 @@ class Uploader:
     def waiting(self, with_newcomers: bool = False) -> list[bytes]:
         """Blocks that a root may not name yet (promise 3), oldest first.
 
-        `with_newcomers`: for the root that takes them into the family.
+        Not those that had the acknowledgements once, and lost some since: roots name them already, and what
+        is new must not wait for them. `with_newcomers`: for the root that takes them into the family.
         """
         there = self._newcomers if with_newcomers else {}
-        return [b for b, row in self._rows.items() if not _enough(row, there.get(b, ()))]
+        return [
+            block
+            for block, row in self._rows.items()
+            if not row.safe and not _enough(row, there.get(block, ()))
+        ]
 
     async def wait_acknowledged(self, with_newcomers: bool = False) -> None:
         """Returns when every block that was closed before has the acknowledgements a root needs.
 
-        Raises Superseded when suppliers refuse this writer, LocalError when a block cannot be read.
+        Raises Unavailable when suppliers take nothing for too long, Superseded when suppliers refuse this writer, LocalError when a block cannot be read.
         """
         wanted = set(self.waiting(with_newcomers))
         self.kick()  # once: after that, failures are retried in their own time
-        while any(b in wanted for b in self.waiting(with_newcomers)):
-            if self.failure is not None:
-                raise self.failure
-            await self._changed.wait()
+        with trio.move_on_after(WAIT_DEADLINE):
+            while any(b in wanted for b in self.waiting(with_newcomers)):
+                if self.failure is not None:
+                    raise self.failure
+                await self._changed.wait()
+            return
+        raise Unavailable(
+            "not enough suppliers take what is new; it stays on this machine until then"
+        )
 
     def stop(self, why: Superseded) -> None:
         """This machine may not write any more: whoever waits is told."""
@@ -245,9 +264,10 @@ class Uploader:
         if block in self._rows:  # else it died meanwhile, or another machine wrote it
             row = self._rows[block]
             if acked:
-                row = self._acknowledge(block, row, acked)
+                self._acknowledge(block, row, acked)
                 reach("fragment-acked")
-                await trio.to_thread.run_sync(self._state.put_block, block, row)
+                change = partial(_acknowledged, acked)
+                await trio.to_thread.run_sync(self._state.change_block, block, change)
         return acked, bool(dead)
 
     def drop(self, block: bytes) -> None:
@@ -273,8 +293,7 @@ class Uploader:
     def _acknowledge(self, block: bytes, row: BlockRow, positions: Iterable[int]) -> BlockRow:
         """These positions have the block: counts them; the new row."""
         had = _enough(row)
-        row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *positions})))
-        self._rows[block] = row
+        row = self._rows[block] = _acknowledged(positions, row)
         if _enough(row) and not had:  # from now on suppliers count it
             self._space.pending -= row.length
         if not row.owed:
@@ -285,31 +304,40 @@ class Uploader:
         """Closed blocks of this machine, and the positions that once acknowledged them."""
         return {b: row.acked for b, row in self._state.blocks() if row.state == CLOSED}
 
-    def lost(self, block: bytes, position: int) -> None:
-        """An audit found that a position no longer has what it acknowledged: it is owed again."""
-        row = self._rows.get(block) or self._state.block(block)
-        if row is None or row.state != CLOSED or position not in row.acked:
-            return
-        had = _enough(row)
-        row = msgspec.structs.replace(row, acked=tuple(p for p in row.acked if p != position))
-        self._state.put_block(block, row)
-        self._rows[block] = row
-        if had and not _enough(row):
-            self._space.pending += row.length
-        self.kick()
+    async def lost(self, lost: Mapping[bytes, Collection[int]]) -> None:
+        """Audits found that positions no longer have what they acknowledged: it is owed again.
+
+        Raises LocalError.
+        """
+
+        def without(gone: Collection[int], row: BlockRow) -> BlockRow | None:
+            left = tuple(p for p in row.acked if p not in gone)
+            changed = row.state == CLOSED and left != row.acked
+            return msgspec.structs.replace(row, acked=left) if changed else None
+
+        changes = {block: partial(without, gone) for block, gone in lost.items()}
+        rows = await trio.to_thread.run_sync(self._state.change_blocks, changes)
+        for block, row in rows.items():
+            had = _enough(self._rows[block]) if block in self._rows else True
+            self._rows[block] = row
+            if had and not _enough(row):
+                self._space.pending += row.length
+        if rows:
+            self.kick()
 
     @property
     def busy_writer(self) -> bool:
         """Whether somebody writes right now."""
         return trio.current_time() < self._last_write + QUIET
 
-    def evicted(self, block: bytes, row: BlockRow) -> bool:
-        """The block's local file is about to go; False: not now, it is being uploaded."""
-        if block in self._busy:
-            return False
+    def may_evict(self, block: bytes) -> bool:
+        """Whether the block's local file is not being read here just now."""
+        return block not in self._busy
+
+    def evicted(self, block: bytes) -> None:
+        """The block's local file goes."""
         if block in self._rows:
-            self._rows[block] = row
-        return True
+            self._rows[block] = msgspec.structs.replace(self._rows[block], local=False)
 
     def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
         padded = slice_length(row.length, row.k) * row.k
@@ -394,6 +422,12 @@ class Uploader:
         health.ok()
         self._space.placed(supplier.node, len(fragment))
         return True
+
+
+def _acknowledged(positions: Iterable[int], row: BlockRow) -> BlockRow:
+    """The row after these positions acknowledged the block, too."""
+    row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *positions})))
+    return msgspec.structs.replace(row, safe=row.safe or _enough(row))
 
 
 def _enough(row: BlockRow, also: Collection[int] = ()) -> bool:

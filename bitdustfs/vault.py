@@ -23,7 +23,7 @@ from bitdustfs.content import Content
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Ballot, Family, Root, open_family_untrusted, root_records
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import LocalError, Superseded, Unavailable
+from bitdustfs.errors import BitdustError, LocalError, Superseded, Unavailable
 from bitdustfs.fetch import Fetcher
 from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.net.supplier import Connect
@@ -53,6 +53,7 @@ BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for
 BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
+LAST_COMMIT = 30.0  #: seconds that a last commit may take when a mount ends by force
 RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
 
 
@@ -225,6 +226,7 @@ class OpenVault:
         try:
             with self.uploader.hurrying() if hurry else nullcontext():
                 await self.publisher.publish(change)
+            self.committer.forget(self.publisher.published.generation)
         except Superseded:
             self.supersede()
             raise
@@ -266,7 +268,11 @@ async def open_vault(
             if opening.ballot is not None:
                 _start_writing(vault, key, suite, files, opening.ballot, settings, nursery)
             nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
-            yield vault
+            try:
+                yield vault
+            except BaseException:
+                await _last_commit(vault)
+                raise
             if vault.publisher is not None:
                 await vault.committer.commit(sync=True)
             nursery.cancel_scope.cancel()
@@ -274,6 +280,16 @@ async def open_vault(
     finally:
         files.close()
         state.close()
+
+
+async def _last_commit(vault: OpenVault) -> None:
+    """Something ended the mount by force: what was accepted should be on this disk all the same."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_COMMIT):
+        try:
+            if vault.publisher is not None:
+                await vault.committer.commit(sync=True)
+        except BitdustError as error:
+            log.error("what was in memory could not be kept: %s", error)
 
 
 async def _assemble(
@@ -295,6 +311,9 @@ async def _assemble(
     store.birth_seq = known.root.seq + 1
     store.describe = volume.describe
     committer = Committer(tree, content, store, state)
+    published = state.published()
+    for batch in state.batches(published.generation if published else 0):
+        committer.note(batch)
     return OpenVault(
         volume, content, committer, store, fetcher, state, register, known, space,
         message=opening.message, ballot=opening.ballot, found=opening.found,
@@ -317,7 +336,7 @@ def _start_writing(
         key, vault.state, files, vault.fetcher, vault.space, writer, vault.heed_fence
     )
     vault.store.on_closed = uploader.add
-    vault.store.on_evict = uploader.evicted
+    vault.store.may_evict, vault.store.on_evicted = uploader.may_evict, uploader.evicted
     vault.uploader = uploader
     vault.content.on_write = uploader.wrote
     vault.content.wait_for_room = vault.wait_for_room
@@ -361,10 +380,10 @@ async def _publish_loop(vault: OpenVault, settings: Settings) -> None:
             continue
         try:
             await vault.publish(hurry=False)
-        except (Unavailable, LocalError) as error:
-            log.warning("not published yet, will retry: %s", error)
         except Superseded:
             return
+        except BitdustError as error:
+            log.warning("not published yet, will retry: %s", error)
         last = trio.current_time()
 
 

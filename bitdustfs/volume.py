@@ -344,6 +344,7 @@ class Volume:
             return
         self._held.pop(inode, None)
         self._where.pop(inode, None)
+        self.tree.forget(inode)
         await self._purge_if_free(inode)
 
     async def _purge_if_free(self, inode: int) -> None:

@@ -125,7 +125,9 @@ class Window:
         """Sealing failed: the bytes are dirty again, under anything written since."""
         for piece in reversed(taken):  # the newest first: older ones go under it
             self.sealing.remove(piece)
-            newer = {o: bytes(s) for o, s in self.segments.items()}
+            base = piece.offset - piece.offset % EXTENT_MAX
+            near = self.segments.irange(base, base + EXTENT_MAX, inclusive=(True, False))
+            newer = {o: bytes(self.segments[o]) for o in near}
             if piece.valid:
                 self._put(piece.offset, piece.data[: piece.valid])
                 for o, data in newer.items():

@@ -58,15 +58,12 @@ class Xattrs:
 
     def state(self, inode: int) -> str:
         """dirty, local or published."""
-        committer, publisher = self._vault.committer, self._vault.publisher
         if self._vault.content.is_dirty(inode):
             return "dirty"
-        if (
-            publisher is None
-            or committer.changed_in.get(inode, 0) <= publisher.published.generation
-        ):
-            return "published"
-        return "local"
+        published = self._vault.state.published()
+        generation = 0 if published is None else published.generation
+        changed = self._vault.committer.changed_in.get(inode, 0)
+        return "published" if changed <= generation else "local"
 
     async def health(self, inode: int) -> str:
         """How many more suppliers may be lost; or local, or unreadable."""

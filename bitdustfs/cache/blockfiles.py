@@ -7,6 +7,7 @@ Nothing indexes a fetched file: every reader checks the hash in its reference, s
 write or bit rot is simply a miss. Files are plain and large; their index is in LMDB.
 """
 
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from pathlib import Path
 from bitdustfs.cache.folder import fsync_folder, local_error
 from bitdustfs.errors import LocalError
 from bitdustfs.failpoints import reach
+
+log = logging.getLogger(__name__)
 
 OPEN_FILES = 64  #: descriptors kept for reading
 
@@ -162,7 +165,11 @@ class BlockFiles:
                     os.close(self._descriptors.popitem(last=False)[1])
             else:
                 self._descriptors.move_to_end(path)
-            return os.pread(fd, length, offset)
+            try:
+                return os.pread(fd, length, offset)
+            except OSError as error:  # a bad sector: suppliers may have it
+                log.error("%s cannot be read at %d: %s", path.name, offset, error)
+                return None
 
 
 def append(fd: int, pieces: list[bytes], offset: int) -> None:

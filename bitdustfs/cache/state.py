@@ -11,7 +11,7 @@ here; see lmdb's own documentation of MDB_NOMETASYNC).
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class BlockRow(Record, frozen=True):
     acked: tuple[int, ...] = ()
     local: bool = True
     kill: bytes = b""
+    safe: bool = False  #: it once had the acknowledgements that a root needs
 
     @property
     def owed(self) -> tuple[int, ...]:
@@ -140,22 +141,25 @@ class State:
 
     @contextmanager
     def _write(self, sync: bool) -> Iterator[lmdb.Transaction]:
-        with self._lock:
-            try:
-                with self._env.begin(write=True) as txn:
-                    yield txn
-                    reach("state-commit")
-                if sync:
-                    self._env.sync(True)
-                reach("state-committed")
-            except OSError as error:
-                raise local_error(error) from error
-            except (lmdb.MapFullError, lmdb.DiskError) as error:
-                raise DiskFull(
-                    "this machine's disk is full; free some room for its state"
-                ) from error
-            except lmdb.Error as error:
-                raise LocalError(f"the local state cannot be written: {error}") from error
+        with self._writing(), self._lock:
+            with self._env.begin(write=True) as txn:
+                yield txn
+                reach("state-commit")
+            if sync:
+                self._env.sync(True)
+            reach("state-committed")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What a disk that refuses raises becomes an error of ours."""
+        try:
+            yield
+        except OSError as error:
+            raise local_error(error) from error
+        except (lmdb.MapFullError, lmdb.DiskError) as error:
+            raise DiskFull("this machine's disk is full; free some room for its state") from error
+        except lmdb.Error as error:
+            raise LocalError(f"the local state cannot be written: {error}") from error
 
     # -- journal
 
@@ -178,7 +182,7 @@ class State:
 
     def sync(self) -> None:
         """Makes every commit so far survive power loss."""
-        with self._lock:
+        with self._writing(), self._lock:
             self._env.sync(True)
 
     def journal_bytes(self) -> int:
@@ -295,6 +299,26 @@ class State:
     def put_block(self, block: bytes, row: BlockRow, sync: bool = True) -> None:
         with self._write(sync) as txn:
             txn.put(block, encode(row), db=self._blocks)
+
+    def change_block(
+        self, block: bytes, change: Callable[[BlockRow], BlockRow | None]
+    ) -> BlockRow | None:
+        """Replaces one row by what `change` makes of it as it is; the new row, None for no change."""
+        return self.change_blocks({block: change}).get(block)
+
+    def change_blocks(
+        self, changes: Mapping[bytes, Callable[[BlockRow], BlockRow | None]]
+    ) -> dict[bytes, BlockRow]:
+        """The same of many, in one synced transaction. `change` is called under the lock of all writes."""
+        changed: dict[bytes, BlockRow] = {}
+        with self._write(sync=True) as txn:
+            for block, change in changes.items():
+                raw = txn.get(block, db=self._blocks)
+                row = None if raw is None else change(_rows.decode_untrusted(raw))
+                if row is not None:
+                    txn.put(block, encode(row), db=self._blocks)
+                    changed[block] = row
+        return changed
 
     def forget_block(self, block: bytes) -> None:
         with self._write(sync=True) as txn:

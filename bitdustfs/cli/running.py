@@ -1,5 +1,6 @@
 """A mount while it runs: opens the vault, attaches it to FUSE, answers the control socket, ends well."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ from bitdustfs.errors import (
     BitdustError,
     LocalError,
     StateLocked,
+    Unavailable,
 )
 from bitdustfs.fuse.operations import Operations
 from bitdustfs.vault import OpenVault, Settings, open_state_folder, open_vault
@@ -43,6 +45,11 @@ LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
 LOCK_WAIT = 180.0  #: seconds that a mount waits for this machine's previous one to finish
+DURABLE_DEADLINE = 30.0  #: seconds that fsync with durability=published waits for suppliers
+DURABLE_AGAIN = 2.0  #: the same, after that was in vain
+FLUSH_DEADLINE = (
+    60.0  #: seconds that the kernel has to hand over what it holds, when a signal ends a mount
+)
 HANDLERS_MAX = 20  # libfuse keeps a buffer of 1 MiB for each
 
 
@@ -140,6 +147,7 @@ class _Mounted:
         self._staffing = Staffing(key, vault)
         self._answers = Answers(key, vault, self._staffing)
         self._end_message = ""
+        self._patience = DURABLE_DEADLINE
         self._watchers = 0
         self._watchers_gone = trio.Event()
         self._watchers_gone.set()
@@ -187,7 +195,20 @@ class _Mounted:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 log.info("signal %d: unmounting", number)
+                await self._detach()
                 pyfuse3.terminate()
+
+    async def _detach(self) -> None:
+        """Has the kernel hand over what programs wrote, then takes the mount away, in use or not."""
+        mountpoint = str(self._options.mountpoint)
+        with trio.move_on_after(FLUSH_DEADLINE):
+            await trio.to_thread.run_sync(sync_filesystem, mountpoint, abandon_on_cancel=True)
+        for how in (["-u"], ["-u", "-z"]):
+            command = ["fusermount3", *how, mountpoint]
+            done = await trio.run_process(command, check=False, capture_stderr=True)
+            if not done.returncode:
+                return
+        log.warning("the mount could not be taken away: %s", done.stderr.decode().strip())
 
     async def _durable(self) -> None:
         """What fsync waits for; also after another machine took over, for what was accepted before."""
@@ -195,7 +216,14 @@ class _Mounted:
             return
         await self._vault.committer.commit(sync=True)
         if self._options.published:
-            await self._vault.publish()
+            with trio.move_on_after(self._patience):
+                await self._vault.publish()
+                self._patience = DURABLE_DEADLINE
+                return
+            self._patience = DURABLE_AGAIN  # others need not wait as long, until it works again
+            raise Unavailable(
+                "not enough suppliers took it in time: it is safe on this machine, and published when they do"
+            )
 
     async def _settle(self) -> None:
         """After the last request: everything to disk, then to the suppliers."""
@@ -252,6 +280,18 @@ class _Mounted:
                 pyfuse3.terminate()
             return {"ok": True}
         return await self._answers.answer(request, say)
+
+
+def sync_filesystem(path: str) -> None:
+    """syncfs(2): returns when the kernel handed over all that it held for this mount."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            log.warning(
+                "the kernel could not hand everything over: %s", os.strerror(ctypes.get_errno())
+            )
+    finally:
+        os.close(fd)
 
 
 async def _tell(ready: Callable[[str], None], message: str) -> None:

@@ -13,7 +13,7 @@ and c = 0.95. Whose failures are many, and more than disks explain, is a liar an
 import logging
 import math
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import trio
 
@@ -40,11 +40,16 @@ def audits_needed(missing: float, certainty: float) -> int:
     return math.ceil(math.log(1 - certainty) / math.log(1 - missing))
 
 
+async def _nobody_cares(lost: Mapping[bytes, Collection[int]]) -> None:
+    """A mount that only looks makes nothing again."""
+
+
 class Auditor:
     """Audits the suppliers of `fetcher` in turn; what it finds is in the histories that `watch` keeps.
 
     `acknowledged` tells what positions this machine saw acknowledge each block; `on_lost` is told of
-    a fragment that is not there, or not right, although it was listed or acknowledged.
+    fragments (by block, their positions) that are not there, or not right, although they were listed or
+    acknowledged.
     """
 
     def __init__(self, fetcher: Fetcher, watch: Watch, rng: random.Random) -> None:
@@ -56,7 +61,7 @@ class Auditor:
         self._overtaken: set[int] = set()  # positions after whose last audit another one answered
         self._claims: dict[int, list[bytes]] = {}
         self.acknowledged: Callable[[], Mapping[bytes, tuple[int, ...]]] = dict
-        self.on_lost: Callable[[bytes, int], None] = lambda block, position: None
+        self.on_lost: Callable[[Mapping[bytes, Collection[int]]], Awaitable[None]] = _nobody_cares
         self.damaged: dict[bytes, set[int]] = {}  #: block -> positions found without it since
 
     async def recent(self, age: float) -> Census:
@@ -65,18 +70,22 @@ class Auditor:
             if trio.current_time() - self._counted >= age:
                 acknowledged = self.acknowledged()
                 self.census = await take_census(self._fetcher)
-                self._compare(acknowledged)
+                await self._compare(acknowledged)
                 self._counted = trio.current_time()
                 self._collect()
         return self.census
 
-    def _compare(self, acknowledged: Mapping[bytes, tuple[int, ...]]) -> None:
+    async def _compare(self, acknowledged: Mapping[bytes, tuple[int, ...]]) -> None:
         """What was acknowledged before the lists were asked for, and is not in them, is lost."""
+        lost: dict[bytes, set[int]] = {}
         for position, listed in self.census.lists.items():
             there = set(listed)
             for block, positions in acknowledged.items():
                 if position in positions and block not in there:
-                    self.on_lost(block, position)
+                    lost.setdefault(block, set()).add(position)
+            await trio.lowlevel.checkpoint()
+        if lost:
+            await self.on_lost(lost)
 
     def _collect(self) -> None:
         """What each position is to be audited for: what it lists, and what it acknowledged."""
@@ -132,7 +141,7 @@ class Auditor:
                 position, block.hex(), len(verdicts) - verdicts.count(True), len(verdicts),
             )  # fmt: skip
             self.damaged.setdefault(block, set()).add(position)
-            self.on_lost(block, position)
+            await self.on_lost({block: {position}})
             failed, share = seen.audits_failed, seen.audits_failed / seen.audits
             if failed >= LIAR_FAILURES and share > LIAR_SHARE:
                 self._watch.condemn(node, f"failed {failed} of {seen.audits} audits")
