@@ -1,0 +1,362 @@
+"""What may fail, or come in between, at each step of sealing, committing, publishing and deleting."""
+
+import errno
+import os
+import time
+
+import pytest
+import trio
+from scenario import read_file, scenario, write_file
+
+from bitdustfs.cache.folder import local_error
+from bitdustfs.cache.state import DEAD
+from bitdustfs.core import leaves
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.errors import DiskFull, LocalError, Unavailable
+from bitdustfs.units import MIB
+from bitdustfs.xattrs import Xattrs
+
+#: nothing goes on by itself
+QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}
+
+
+async def unlink(vault, name):
+    found = await vault.volume.lookup(ROOT_INODE, name)
+    await vault.volume.unlink(ROOT_INODE, name)
+    await vault.volume.forget(found.inode, vault.volume._held[found.inode])
+
+
+async def checkpoint(vault):
+    generation = await vault.committer.commit(sync=True, freeze=True)
+    await vault.publisher._checkpoint(generation)
+    await vault.publish()
+    await vault.uploader.try_all()
+
+
+def forget_leaves(vault, home):
+    """As after `ls -R` with a small cache: nodes and extents are to be fetched again."""
+    vault.volume.tree._nodes.clear()
+    vault.store._plain.clear()
+    vault.store._plain_size = 0
+    vault.store._files._fetched_sizes.clear()
+    for file in home.rglob("fetched/*"):
+        file.unlink()
+
+
+@scenario
+async def test_promise_3_no_block_dies_for_a_commit_that_is_still_on_its_way_to_disk(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await write_file(vault, b"other", b"x" * 100)
+        await vault.publish()
+        await vault.uploader.try_all()
+        await vault.reclaimer.step()
+        await unlink(vault, b"file")
+        commit = vault.store.commit
+
+        def slowly(batch, sync):
+            time.sleep(0.5)  # in its thread: a slow disk
+            return commit(batch, sync)
+
+        vault.store.commit = slowly
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.committer.commit, True)
+            await trio.sleep(0.1)
+            await vault.reclaimer.step()
+            assert not [b for b, row in vault.state.blocks() if row.state == DEAD]
+
+
+@scenario
+async def test_promise_3_a_block_that_the_next_root_needs_is_not_dead_before_it(net, tmp_path):
+    """A large xattr opens a metadata block while a root is under way; the next journal goes there, too."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"photo", b"y" * 100)
+        await checkpoint(vault)
+        await vault.reclaimer.step()
+        xattrs = Xattrs(vault)
+        for supplier in net.suppliers:
+            supplier.slow_(0.3)
+        await write_file(vault, b"other", b"x" * 100)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.publish)
+            await trio.sleep(0.5)
+            await xattrs.set(inode, b"user.thumbnail", os.urandom(20_000))
+        await xattrs.remove(inode, b"user.thumbnail")
+        await write_file(vault, b"important", b"z" * 100)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.publish)
+            await trio.sleep(0.5)
+            await vault.reclaimer.step()
+        await vault.reclaimer.step()
+        journal = {ref.place.block for ref in vault.publisher.published.journal}
+        assert journal and not journal & vault.reclaimer._condemned
+
+
+@scenario
+async def test_promise_3_what_a_root_needs_is_that_of_the_root_published_by_then(net, tmp_path):
+    """Walking the leaves takes its time, and roots go on meanwhile."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 100)
+        await checkpoint(vault)
+        nodes = vault.volume.tree.nodes
+
+        async def slowly():
+            found = await nodes()
+            for number in range(2):
+                await write_file(vault, b"meanwhile %d" % number, b"y" * 100)
+                await vault.publish()
+            return found
+
+        vault.volume.tree.nodes = slowly
+        for _ in range(3):
+            await vault.reclaimer.step()
+            await vault.publish()
+        journal = {ref.place.block for ref in vault.publisher.published.journal}
+        assert journal and not journal & vault.reclaimer._condemned
+
+
+@pytest.mark.parametrize("step", ["append", "close"])
+def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(step, tmp_path):
+    @scenario
+    async def run(net, tmp_path):
+        content = os.urandom(20 * MIB)
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+            await vault.publish()
+            real = vault.store._create if step == "append" else vault.store._close
+            calls = 0
+
+            def fails_once(what):
+                nonlocal calls
+                calls += 1
+                if calls == 2:
+                    raise local_error(OSError(errno.ENOSPC, "full"))
+                return real(what)
+
+            setattr(vault.store, "_create" if step == "append" else "_close", fails_once)
+            inode = await write_file(vault, b"big", b"")
+            for at in range(0, len(content), 100_000):
+                for _ in range(2):
+                    try:
+                        await vault.content.write(inode, at, content[at : at + 100_000])
+                        break
+                    except DiskFull:
+                        continue
+            for _ in range(3):
+                try:
+                    await vault.publish()
+                    break
+                except DiskFull:
+                    continue
+            assert not vault.publisher.due
+        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+            assert await read_file(vault, b"big") == content
+
+    run(tmp_path)
+
+
+@scenario
+async def test_promise_4_what_was_taken_to_be_sealed_is_not_forgotten_when_a_leaf_is_missing(
+    net, tmp_path
+):
+    content = os.urandom(300_000)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"small", b"a" * 100)
+        await write_file(vault, b"big", b"b" * 100_000)
+        await checkpoint(vault)
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        await write_file(vault, b"big", content)
+        await write_file(vault, b"small", b"c" * 100)
+        forget_leaves(vault, tmp_path / "two")
+        for supplier in net.suppliers:
+            supplier.break_()
+        with pytest.raises(Unavailable):
+            await vault.committer.commit(sync=True)
+        assert vault.content.tally.dirty >= len(content)
+        for supplier in net.suppliers:
+            supplier.heal()
+        await trio.sleep(2)  # until they are asked again
+        await vault.publish()
+    async with net.mount(tmp_path / "three", machine=b"o" * 16, **QUIET) as vault:
+        assert await read_file(vault, b"big") == content
+
+
+@scenario
+async def test_promise_4_a_leaf_that_nobody_gives_just_now_does_not_end_the_mount(net, tmp_path):
+    usual = leaves.LEAF_TARGET, leaves.LEAF_SPLIT
+    leaves.LEAF_TARGET, leaves.LEAF_SPLIT = 2048, 3072  # so that a small file has many leaves
+    try:
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+            await write_file(vault, b"disk.img", os.urandom(32 * MIB))
+            await checkpoint(vault)
+        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+            found = await vault.volume.lookup(ROOT_INODE, b"disk.img")
+            await vault.content.write(found.inode, 0, b"a" * 4096)
+            await vault.committer.commit(sync=True)
+            for supplier in net.suppliers:
+                supplier.break_()
+            await vault.content.write(found.inode, 16 * MIB, b"n" * 4096)
+            await trio.sleep(3)  # the committer tries, and tries again
+            for supplier in net.suppliers:
+                supplier.heal()
+            await trio.sleep(2)
+        async with net.mount(tmp_path / "three", machine=b"o" * 16, **QUIET) as vault:
+            found = await vault.volume.lookup(ROOT_INODE, b"disk.img")
+            assert (await vault.content.read(found.inode, 16 * MIB, 4096)) != b""
+    finally:
+        leaves.LEAF_TARGET, leaves.LEAF_SPLIT = usual
+
+
+@scenario
+async def test_promise_4_a_mount_that_ends_by_force_commits_what_it_accepted(net, tmp_path):
+    with pytest.raises(ExceptionGroup):
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+            await write_file(vault, b"file", b"accepted")
+            raise RuntimeError("a bug")
+    async with net.mount(tmp_path / "one", take_over=True, **QUIET) as vault:
+        assert await read_file(vault, b"file") == b"accepted"
+
+
+@scenario
+async def test_promise_4_a_full_disk_refuses_and_memory_does_not_fill(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", b"")
+
+        def full(*what):
+            raise local_error(OSError(errno.ENOSPC, "full"))
+
+        vault.store._append = full
+        refused = 0
+        for number in range(64):
+            try:
+                await vault.content.write(inode, number * MIB, bytes(MIB))
+            except DiskFull:
+                refused += 1
+        assert refused > 30 and vault.content.tally.dirty < 32 * MIB
+        del vault.store._append
+
+
+@scenario
+async def test_promise_2_a_file_is_not_called_published_before_it_is(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", b"x" * 1000)
+        await vault.committer.commit(sync=True)
+        assert Xattrs(vault).state(inode) == "local"
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        assert Xattrs(vault).state(inode) == "local"  # also after a remount
+        await vault.publish()
+        assert Xattrs(vault).state(inode) == "published"
+        assert not vault.committer.changed_in
+
+
+@scenario
+async def test_what_audits_find_lost_holds_up_nothing_that_is_new(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, cache_limit=0, **QUIET) as vault:
+        await write_file(vault, b"old", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.uploader.try_all()
+        await write_file(vault, b"other", b"x" * 100)
+        await vault.publish()
+        census = await vault.auditor.recent(0)
+        await vault.store.evict(census.holders, vault.published_seq())
+        lost = [block for block, row in vault.state.blocks() if not row.local]
+        assert lost
+        await vault.uploader.lost({block: {0, 1, 2, 3} for block in lost})
+        await write_file(vault, b"new", b"y" * 100_000)
+        with trio.fail_after(10):
+            await vault.publish()
+
+
+@scenario
+async def test_promise_4_evicting_looks_again_at_what_changed_meanwhile(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, cache_limit=0, **QUIET) as vault:
+        for number in range(2):
+            await write_file(vault, b"file %d" % number, os.urandom(3 * MIB))
+            await vault.publish()
+        await vault.uploader.try_all()
+        await write_file(vault, b"other", b"x" * 100)
+        await vault.publish()
+        census = await vault.auditor.recent(0)
+        blocks = [block for block, row in vault.state.blocks() if not row.meta]
+        lost = False
+        allowed = vault.store.may_evict
+
+        def first_lose(block):
+            nonlocal lost
+            if not lost and block in blocks:  # an audit, just before this one is evicted
+                lost = True
+                row = vault.state.block(block)
+                vault.state.put_block(block, type(row)(*[
+                    (4, 5, 6) if field == "acked" else getattr(row, field)
+                    for field in row.__struct_fields__
+                ]))  # fmt: skip
+            return allowed(block)
+
+        vault.store.may_evict = first_lose
+        await vault.store.evict(census.holders, vault.published_seq())
+        kept = [block for block in blocks if vault.state.block(block).local]
+        assert lost and len(kept) == 1 and vault.state.block(kept[0]).acked == (4, 5, 6)
+
+
+@scenario
+async def test_promise_11_readers_of_one_extent_do_not_wait_one_after_the_other(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", os.urandom(100_000))
+        await vault.publish()
+        await vault.uploader.try_all()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        found = await vault.volume.lookup(ROOT_INODE, b"file")
+        for supplier in net.suppliers:
+            supplier.hang_()
+        took = []
+
+        async def read():
+            began = trio.current_time()
+            with pytest.raises((ExceptionGroup, Unavailable)):
+                await vault.content.read(found.inode, 0, 4096)
+            took.append(trio.current_time() - began)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(read)
+        assert max(took) < 25
+
+
+@scenario
+async def test_a_bad_sector_in_a_local_copy_is_read_from_the_suppliers(net, tmp_path):
+    content = os.urandom(300_000)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", content)
+        await vault.publish()
+        await vault.uploader.try_all()
+        forget_leaves(vault, tmp_path / "one")
+        pread = os.pread
+
+        def bad(fd, length, offset):
+            if "/blocks/" in os.readlink(f"/proc/self/fd/{fd}"):
+                raise OSError(errno.EIO, "Input/output error")
+            return pread(fd, length, offset)
+
+        os.pread = bad
+        try:
+            assert await read_file(vault, b"file") == content
+        finally:
+            os.pread = pread
+
+
+def test_lmdb_errors_are_ours(tmp_path):
+    @scenario
+    async def run(net, tmp_path):
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+            import lmdb
+
+            class Broken:
+                def sync(self, force):
+                    raise lmdb.Error("mdb_env_sync: Input/output error")
+
+            env, vault.state._env = vault.state._env, Broken()
+            with pytest.raises(LocalError):
+                vault.state.sync()
+            vault.state._env = env
+
+    run(tmp_path)
