@@ -148,6 +148,13 @@ class Content:
             await trio.lowlevel.checkpoint()  # others have their turns, and commits are made
         self.on_dirty()
 
+    async def shrink(self, inode: int) -> bool:
+        """One bounded step of truncating to nothing; True when it is done, or the inode is gone."""
+        try:
+            return await self._tree.run(self._truncate_step, inode, 0)
+        except FsError:
+            return True
+
     def _truncate_step(self, tx: Transaction, inode: int, size: int) -> bool:
         attributes = load_inode(tx, inode)
         if attributes.inline is not None:

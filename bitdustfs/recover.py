@@ -47,7 +47,7 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, UsageError
-from bitdustfs.extents import Mapped, put_extent, resize
+from bitdustfs.extents import Mapped, put_extent
 from bitdustfs.fetch import Fetcher
 from bitdustfs.names import Names, now, split_time
 from bitdustfs.net import wire
@@ -61,7 +61,7 @@ from bitdustfs.volume import Caller
 log = logging.getLogger(__name__)
 
 LOST = b"lost+found"
-EVERYTHING = 1 << 62  #: extent items dropped in one step: all
+STEP = 200  #: extents mapped in one transaction
 Say = Callable[[str], None]
 
 
@@ -308,7 +308,11 @@ async def build_tree(vault: OpenVault, found: Found) -> Recovered:
             outcome.unnamed += 1
         parent, _, name = path.rpartition(b"/")
         folder = await _folder(vault, folders, parent, caller)
-        await vault.volume.tree.run(_add_file, names, folder, name, inode, extents, hint, caller)
+        await vault.volume.tree.run(_add_file, names, folder, name, inode, hint, caller)
+        for at in range(0, len(extents), STEP):
+            await vault.volume.tree.run(_add_extents, inode, extents[at : at + STEP])
+        if hint is not None:
+            await vault.content.truncate(inode, hint.size)
         outcome.files += 1
     return outcome
 
@@ -338,21 +342,13 @@ def _add_file(
     folder: int,
     name: bytes,
     inode: int,
-    extents: Sequence[Written],
     hint: InodeHint | None,
     caller: Caller,
 ) -> None:
+    """An empty file under the name it had, or another one where that is taken."""
     time_ = now() if hint is None else split_time(hint.mtime)
     mode = stat.S_IFREG | 0o600 if hint is None else hint.mode
     made = Inode(1, mode, caller.uid, caller.gid, 1, 0, 0, time_, time_, now())
-    live = 0
-    for written in extents:
-        entry = written.entry
-        live += put_extent(
-            tx, inode, made, Mapped(entry.file_offset, entry.plain_length, written.place, 0)
-        )
-    if hint is not None and hint.size != made.size:
-        live += resize(tx, inode, made, hint.size, EVERYTHING)
     cookie, taken = names.entry(tx, folder, name)
     if taken is not None:  # two files had this name one after the other
         name = name[:200] + b".inode-%d" % inode
@@ -362,4 +358,16 @@ def _add_file(
     counters = load_counters(tx)
     counters.inodes += 1
     tx.put(COUNTERS_KEY, encode_item(counters))
+
+
+def _add_extents(tx: Transaction, inode: int, extents: Sequence[Written]) -> None:
+    """Maps some extents of a file, in the order in which they were written."""
+    made = load_inode(tx, inode)
+    live = 0
+    for written in extents:
+        entry = written.entry
+        live += put_extent(
+            tx, inode, made, Mapped(entry.file_offset, entry.plain_length, written.place, 0)
+        )
+    tx.put(inode_key(inode), encode_item(made))
     add_live(tx, live)

@@ -181,13 +181,13 @@ class OpenVault:
     async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
         """Runs a task without which the mount can go on: its bug is shown by status, not fatal.
 
-        It begins again while this machine's disk refuses.
+        It begins again while this machine's disk refuses, or too few suppliers answer.
         """
         while True:
             try:
                 await task()
                 return
-            except LocalError as error:
+            except (LocalError, Unavailable) as error:
                 log.warning("%s waits: %s", what, error)
                 await trio.sleep(AFTER_FAILURE)
             except Exception:
@@ -362,6 +362,7 @@ def _start_writing(
     vault.rebuilder = Rebuilder(
         vault.fetcher, vault.auditor, vault.watch, uploader, writer, vault.reclaimer.needs
     )
+    nursery.start_soon(vault.aside, "purging", vault.volume.keep_purging)
     nursery.start_soon(vault.aside, "rebuilding", vault.rebuilder.run)
     nursery.start_soon(vault.aside, "auditing", vault.auditor.run)
     nursery.start_soon(vault.aside, "asking for used space", partial(_usage_loop, vault))

@@ -6,9 +6,12 @@ comes as `Caller`. Times are (seconds, nanoseconds); sizes in bytes.
 """
 
 import errno
+import logging
 import stat
 from collections.abc import Iterator
 from typing import NamedTuple
+
+import trio
 
 from bitdustfs.content import Content, load_counters, load_inode
 from bitdustfs.core.block import InodeHint
@@ -41,6 +44,8 @@ from bitdustfs.space import Space
 from bitdustfs.tree import Transaction, Tree
 from bitdustfs.units import SYMLINK_MAX
 from bitdustfs.usage import count
+
+log = logging.getLogger(__name__)
 
 PATH_DEPTH = 256  #: folders in a path that block directories tell
 LINK_MAX = 65_000
@@ -89,6 +94,8 @@ class Volume:
         self.names = Names(name_key)
         self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
         self._where: dict[int, tuple[int, bytes]] = {}  # inode -> folder and name it was seen by
+        self._big: list[int] = []  # orphans that take more than a step to purge
+        self._big_due = trio.Event()
 
     async def make_root(self, caller: Caller) -> None:
         """The first folder of a new vault."""
@@ -348,24 +355,45 @@ class Volume:
         await self._purge_if_free(inode)
 
     async def _purge_if_free(self, inode: int) -> None:
-        if inode not in self._held and await self.tree.run(_is_orphan, inode):
-            await self.purge(inode)
+        if inode in self._held or not await self.tree.run(_is_orphan, inode):
+            return
+        if not await self._purge_some(inode):
+            self._big.append(inode)  # whoever unlinked it need not wait for that
+            self._big_due.set()
 
-    async def purge(self, inode: int) -> None:
-        """Drops an orphan's items, in bounded steps; the orphan record last."""
+    async def _purge_some(self, inode: int) -> bool:
+        """One bounded step of dropping an orphan's items, its record last; True when nothing is left."""
         self.content.forget(inode)
         if await self.tree.run(_is_regular, inode):
-            await self.content.truncate(inode, 0)
+            if not await self.content.shrink(inode):
+                return False
             self.content.forget(inode)
-        while not await self.tree.run(_purge_step, inode):
-            pass
+        return await self.tree.run(_purge_step, inode)
+
+    async def purge(self, inode: int) -> None:
+        """All of it, with turns for others in between."""
+        while not await self._purge_some(inode):
+            await trio.lowlevel.checkpoint()
 
     async def purge_orphans(self) -> int:
-        """At mount: purges what was unlinked but open when the last mount ended; how many."""
+        """Purges what was unlinked but open when the last mount ended; how many."""
         orphans = await self.tree.run(lambda tx: [tail_u64(k) for k in _orphans(tx)])
-        for inode in orphans:
+        left = [inode for inode in orphans if inode not in self._held]
+        for inode in left:
             await self.purge(inode)
-        return len(orphans)
+        return len(left)
+
+    async def keep_purging(self) -> None:
+        """Until cancelled: what earlier mounts left, then big files as they are deleted."""
+        orphans = await self.purge_orphans()
+        if orphans:
+            log.info("%d files unlinked while open were purged", orphans)
+        while True:
+            while self._big:
+                await self.purge(self._big[-1])
+                self._big.pop()
+            self._big_due = trio.Event()
+            await self._big_due.wait()
 
     async def totals(self) -> Counters:
         """Counts of the whole vault."""

@@ -45,7 +45,7 @@ LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
 LOCK_WAIT = 180.0  #: seconds that a mount waits for this machine's previous one to finish
-DURABLE_DEADLINE = 30.0  #: seconds that fsync with durability=published waits for suppliers
+DURABLE_DEADLINE = 20.0  #: seconds that fsync with durability=published waits for suppliers
 DURABLE_AGAIN = 2.0  #: the same, after that was in vain
 FLUSH_DEADLINE = (
     60.0  #: seconds that the kernel has to hand over what it holds, when a signal ends a mount
@@ -154,10 +154,6 @@ class _Mounted:
 
     async def run(self, ready: Callable[[str], None]) -> None:
         options, vault = self._options, self._vault
-        if not vault.read_only:
-            orphans = await vault.volume.purge_orphans()
-            if orphans:
-                log.info("%d files unlinked while open were purged", orphans)
         operations = Operations(vault, self._durable)
         fuse_options = set(pyfuse3.default_options)
         fuse_options |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}

@@ -8,11 +8,12 @@ import pytest
 import trio
 from scenario import read_file, scenario, write_file
 
+from bitdustfs import content
 from bitdustfs.cache.folder import local_error
 from bitdustfs.cache.state import DEAD
 from bitdustfs.core import leaves
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.errors import DiskFull, LocalError, Unavailable
+from bitdustfs.errors import DiskFull, FsError, LocalError, Unavailable
 from bitdustfs.units import MIB
 from bitdustfs.xattrs import Xattrs
 
@@ -121,7 +122,7 @@ async def test_promise_3_what_a_root_needs_is_that_of_the_root_published_by_then
 def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(step, tmp_path):
     @scenario
     async def run(net, tmp_path):
-        content = os.urandom(20 * MIB if step == "append" else 100_000)
+        data = os.urandom(20 * MIB if step == "append" else 100_000)
         async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
             await vault.publish()
             real = vault.store._create if step == "append" else vault.store._close
@@ -136,10 +137,10 @@ def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(step
 
             setattr(vault.store, "_create" if step == "append" else "_close", fails_once)
             inode = await write_file(vault, b"big", b"")
-            for at in range(0, len(content), 100_000):
+            for at in range(0, len(data), 100_000):
                 for _ in range(2):
                     try:
-                        await vault.content.write(inode, at, content[at : at + 100_000])
+                        await vault.content.write(inode, at, data[at : at + 100_000])
                         break
                     except DiskFull:
                         continue
@@ -151,7 +152,7 @@ def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(step
                     continue
             assert not vault.publisher.due
         async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
-            assert await read_file(vault, b"big") == content
+            assert await read_file(vault, b"big") == data
 
     run(tmp_path)
 
@@ -160,26 +161,26 @@ def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(step
 async def test_promise_4_what_was_taken_to_be_sealed_is_not_forgotten_when_a_leaf_is_missing(
     net, tmp_path
 ):
-    content = os.urandom(300_000)
+    data = os.urandom(300_000)
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await write_file(vault, b"small", b"a" * 100)
         await write_file(vault, b"big", b"b" * 100_000)
         await checkpoint(vault)
     async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
-        await write_file(vault, b"big", content)
+        await write_file(vault, b"big", data)
         await write_file(vault, b"small", b"c" * 100)
         forget_leaves(vault, tmp_path / "two")
         for supplier in net.suppliers:
             supplier.break_()
         with pytest.raises(Unavailable):
             await vault.committer.commit(sync=True)
-        assert vault.content.tally.dirty >= len(content)
+        assert vault.content.tally.dirty >= len(data)
         for supplier in net.suppliers:
             supplier.heal()
         await trio.sleep(2)  # until they are asked again
         await vault.publish()
     async with net.mount(tmp_path / "three", machine=b"o" * 16, **QUIET) as vault:
-        assert await read_file(vault, b"big") == content
+        assert await read_file(vault, b"big") == data
 
 
 @scenario
@@ -325,9 +326,9 @@ async def test_promise_11_readers_of_one_extent_do_not_wait_one_after_the_other(
 
 @scenario
 async def test_a_bad_sector_in_a_local_copy_is_read_from_the_suppliers(net, tmp_path):
-    content = os.urandom(300_000)
+    data = os.urandom(300_000)
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        await write_file(vault, b"file", content)
+        await write_file(vault, b"file", data)
         await vault.publish()
         await vault.uploader.try_all()
         forget_leaves(vault, tmp_path / "one")
@@ -340,7 +341,7 @@ async def test_a_bad_sector_in_a_local_copy_is_read_from_the_suppliers(net, tmp_
 
         os.pread = bad
         try:
-            assert await read_file(vault, b"file") == content
+            assert await read_file(vault, b"file") == data
         finally:
             os.pread = pread
 
@@ -361,3 +362,28 @@ def test_lmdb_errors_are_ours(tmp_path):
             vault.state._env = env
 
     run(tmp_path)
+
+
+@scenario
+async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path):
+    usual, content.RESIZE_STEP = content.RESIZE_STEP, 10
+    try:
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+            inode = await write_file(vault, b"file", b"")
+            for number in range(200):
+                await vault.content.write(inode, number * MIB, b"x" * 1000)
+            await vault.committer.commit(sync=True)
+            await unlink(vault, b"file")
+            assert (await vault.volume.totals()).live > 100_000  # it has hardly begun
+            while (await vault.volume.totals()).inodes > 1:
+                await trio.lowlevel.checkpoint()
+            assert (await vault.volume.totals()).live == 0
+            held = await write_file(vault, b"held", b"y" * 1000)
+            await vault.volume.unlink(ROOT_INODE, b"held")  # open still, when the mount ends
+        async with net.mount(tmp_path / "one", **QUIET) as vault:
+            await trio.sleep(0.1)
+            with pytest.raises(FsError):
+                await vault.volume.getattr(held)
+            assert (await vault.volume.totals()).inodes == 1
+    finally:
+        content.RESIZE_STEP = usual

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import real_input
@@ -248,6 +249,8 @@ def test_sigterm_ends_in_a_clean_flush(world):
     world.mount()
     content = random.Random(4).randbytes(3_000_000)
     (world.mountpoint / "file").write_bytes(content)
+    log = os.open(world.mountpoint / "log", os.O_WRONLY | os.O_CREAT)  # as at shutdown: still open
+    os.write(log, content)
     pid = world.mount_pid()
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 60
@@ -255,8 +258,37 @@ def test_sigterm_ends_in_a_clean_flush(world):
         assert time.monotonic() < deadline, "SIGTERM does not end the mount"
         time.sleep(0.05)
     assert not os.path.ismount(world.mountpoint)
+    with contextlib.suppress(OSError):  # its mount is gone
+        os.close(log)
     world.mount(world.move_to("two"))
     assert (world.mountpoint / "file").read_bytes() == content
+    assert (world.mountpoint / "log").read_bytes() == content
+
+
+def test_promise_11_fsync_that_waits_for_suppliers_ends_and_hangs_nobody_else(world):
+    world.mount("durability=published")
+    for number in range(4):
+        world.stop_supplier(number)
+
+    def write_and_sync(number):
+        fd = os.open(world.mountpoint / f"file {number}", os.O_WRONLY | os.O_CREAT)
+        try:
+            os.write(fd, b"x" * 1000)
+            os.fsync(fd)
+        except OSError as error:
+            return error.errno
+        finally:
+            os.close(fd)
+        return 0
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(24) as pool:
+        codes = list(pool.map(write_and_sync, range(24)))
+    assert codes == [errno.EIO] * 24 and time.monotonic() - began < 60
+    assert len(os.listdir(world.mountpoint)) == 24
+    world.start()  # they are back: what was refused was kept, and goes out
+    world.run("sync", world.mountpoint)
+    assert write_and_sync(0) == 0
 
 
 def test_a_supplier_survives_strangers_and_says_one_line_each(world):
