@@ -1,0 +1,166 @@
+"""Contracts end, suppliers are fired while they are away: nothing is kept for ever, nobody waits for ever."""
+
+import os
+
+import pytest
+import trio
+import trio.testing
+from family import KEY, contracted, credentials, make_block, serving
+from nacl.signing import SigningKey
+
+from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.cli.supplier import kin_connector, steadily
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Ballot, Family, Features, Group, Member, seal_record
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import Refused
+from bitdustfs.net.diskshelf import DiskShelf
+from bitdustfs.net.memory import MemorySupplier
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.service import SupplierService, claim_ballot
+from bitdustfs.net.shelf import MemoryShelf
+from bitdustfs.publish import first_root
+from bitdustfs.rebuild.guard import Guard
+from bitdustfs.units import MIB
+
+DAY = 86400
+
+
+@pytest.fixture(params=["memory", "disk"])
+def shelf(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryShelf()
+        return
+    folder = OwnedFolder(tmp_path / "shelf", "shelf", {"id": "test"})
+    made = DiskShelf(folder)
+    yield made
+    made.close()
+    folder.close()
+
+
+def test_an_ended_contract_makes_way_for_others_and_only_then_is_forgotten(shelf):
+    now = 1_800_000_000.0
+    service = SupplierService(SigningKey(os.urandom(32)), shelf, 16 * MIB, wall=lambda: now)
+    other = VaultKey(b"o" * 32)
+
+    async def main():
+        nonlocal now
+        first = MemorySupplier(service, KEY.vault_id)
+        await first.promise(12 * MIB, int(now) + 30 * DAY)
+        await first.prepare(claim_ballot(KEY.signing, Ballot(1, b"m" * 16)), False)
+        header, fragments = make_block(os.urandom(12 * MIB))
+        await first.put(
+            b"b" * 16, 0, Ballot(1, b"m" * 16), header, fragments[0].leaves, fragments[0].payload
+        )
+        second = MemorySupplier(service, other.vault_id)
+        with pytest.raises(Refused, match="no-space"):
+            await second.promise(12 * MIB, int(now) + 30 * DAY)
+        now += 31 * DAY  # nobody renewed it
+        assert service.offer() == 16 * MIB
+        assert service.make_room() == 0  # there is room: its owner may still come back
+        assert (await first.usage()).fragments == 1
+        await second.promise(14 * MIB, int(now) + 30 * DAY)
+        assert service.shelf.vault(KEY.vault_id) is None and service.shelf.used_total() == 0
+        with pytest.raises(Refused, match="unknown-vault"):
+            await first.usage()
+        now += 31 * DAY
+        assert service.make_room() == 1  # of those that kept nothing, nothing stays
+        assert service.shelf.vaults() == []
+
+    trio.run(main)
+
+
+def family_of(services, epoch, addresses):
+    members = tuple(Member(s.node.verify_key.encode(), (addresses[s],), 4 * MIB) for s in services)
+    body = Family(
+        1, Features(), KEY.vault_id, epoch, bytes(32), KEY.capability().read_proof_public,
+        (Group(2, 1, members),),
+    )  # fmt: skip
+    return seal_record(KEY.signing, "family", body)
+
+
+def test_who_was_replaced_while_away_hears_of_it_and_can_leave():
+    services = [
+        SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), 64 * MIB) for _ in range(4)
+    ]
+    fired = services[2]
+
+    async def found(service, epoch, members, addresses):
+        supplier = MemorySupplier(service, KEY.vault_id)
+        if service.shelf.vault(KEY.vault_id) is None:
+            await contracted(supplier, 4 * MIB)
+        family = family_of(members, epoch, addresses)
+        root = first_root(KEY, Suite.AEGIS256, Ballot(1 + epoch, b"m" * 16), family)
+        await supplier.accept(root, family)
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            addresses = {}
+            for service in services:
+                addresses[service] = await nursery.start(serve, service)
+            for service in services[:3]:
+                await found(service, 0, services[:3], addresses)
+            for service in (services[0], services[1], services[3]):  # the third is away meanwhile
+                await found(service, 1, [services[0], services[1], services[3]], addresses)
+            guard = Guard(fired, kin_connector(fired.node, nursery))
+            fired.kinship.leaving = True
+            assert guard.depending() == [KEY.vault_id]
+            for _ in range(2):
+                await guard.round(KEY.vault_id)
+            assert guard.depending() == []
+            session = kin_connector(fired.node, nursery)(
+                KEY.vault_id,
+                Member(services[0].node.verify_key.encode(), (addresses[services[0]],), 0),
+            )
+            with pytest.raises(Refused, match="unauthorised"):
+                await session.list()
+            stranger = SigningKey(os.urandom(32))
+            unknown = kin_connector(stranger, nursery)(
+                KEY.vault_id,
+                Member(services[0].node.verify_key.encode(), (addresses[services[0]],), 0),
+            )
+            with pytest.raises(Refused, match="forged"):
+                await unknown.current()
+            nursery.cancel_scope.cancel()
+
+    async def serve(service, task_status=trio.TASK_STATUS_IGNORED):
+        async with serving(service) as address:
+            task_status.started(address)
+            await trio.sleep_forever()
+
+    trio.run(main)
+
+
+def test_a_full_disk_ends_no_task_of_a_supplier():
+    turns = []
+
+    async def task():
+        turns.append(1)
+        if len(turns) < 3:
+            raise OSError(28, "No space left on device")
+
+    async def main():
+        await steadily("emptying the trash", task)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(turns) == 3
+
+
+def test_a_client_that_resets_its_connection_costs_one_line():
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), MIB)
+
+    async def main():
+        async with serving(service) as address:
+            host, _, port = address.rpartition(":")
+            for _ in range(50):
+                client = await trio.open_tcp_stream(host, int(port))
+                client.socket.setsockopt(
+                    trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+                )
+                client.socket.close()
+            async with trio.open_nursery() as nursery:
+                peer = PeerSupplier(b"", (address,), credentials(), nursery)
+                await peer.ping()  # others are served
+                await peer.aclose()
+
+    trio.run(main)
