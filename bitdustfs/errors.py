@@ -1,6 +1,6 @@
 """The error tree. Each class says whose fault it is; each message is a sentence that says what to do.
 
-`fuse/errno.py` maps these to errno, `cli/main.py` to exit codes; nothing else decides either.
+`fuse/errno_table.py` maps these to errno, `cli/main.py` to exit codes; nothing else decides either.
 """
 
 import errno

@@ -179,17 +179,18 @@ class Uploader:
             while self._ballot() is not None:
                 self._wake = trio.Event()
                 await self._wait_for_quiet()
-                before = self._owed_positions()
+                before = self.owed_positions()
                 await self._round(nursery, limiter)
                 self.rounds += 1
                 self._notify()
-                progress = self._owed_positions() < before
+                progress = self.owed_positions() < before
                 longest = RETRY_HURRY if self._hurry else RETRY_MAX
                 pause = RETRY_FIRST if progress else min(pause * 2, longest)
                 with trio.move_on_after(pause if self._rows else float("inf")):
                     await self._wake.wait()
 
-    def _owed_positions(self) -> int:
+    def owed_positions(self) -> int:
+        """How many fragments are still to be placed."""
         return sum(len(row.owed) for row in self._rows.values())
 
     async def _round(self, nursery: trio.Nursery, limiter: trio.Semaphore) -> None:

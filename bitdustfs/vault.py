@@ -21,6 +21,7 @@ from bitdustfs.cache.state import Published, State
 from bitdustfs.commit import Committer
 from bitdustfs.content import Content
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import acknowledgements_needed
 from bitdustfs.core.records import Ballot, Family, Root, open_family_untrusted, root_records
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import BitdustError, LocalError, Superseded, Unavailable
@@ -147,6 +148,18 @@ class OpenVault:
                 f"the network remembers root {seq} of this vault, and the suppliers showed only root "
                 f"{self.found[1]}: some of them may hide the newer one; this mount is read-only"
             )
+
+    def too_few(self) -> str:
+        """Why nothing can be published just now; "" when enough suppliers answer."""
+        group = self.known.family.groups[0]
+        online = sum(self.fetcher.health[m.node].reachable for m in group.members)
+        needed = acknowledgements_needed(group.k, group.n)
+        if online >= needed:
+            return ""
+        return (
+            f"{online} of {group.n} suppliers answer and {needed} are needed: what is new stays on this "
+            "machine, and is published by itself when they are back"
+        )
 
     async def release(self) -> None:
         """Ends the lease, as far as voters can be reached: another machine need not wait."""

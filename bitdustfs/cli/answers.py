@@ -16,6 +16,8 @@ from bitdustfs.verify import verify
 
 log = logging.getLogger(__name__)
 
+STALL = 30.0  #: seconds without any progress, with too few suppliers, after which sync gives up
+
 
 class Answers:
     """The answers of one mount."""
@@ -49,21 +51,35 @@ class Answers:
         vault = self._vault
         if vault.publisher is None:  # it was opened read-only: there is nothing to publish
             return {"ok": True}
-        failure: BitdustError | None = None
+        failure = "it was interrupted"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._progress, say)
+            stalled = trio.Event()
+            nursery.start_soon(self._progress, say, nursery.cancel_scope, stalled)
             try:
                 await vault.publish()
+                failure = ""
             except BitdustError as error:
-                failure = error
+                failure = str(error)
             nursery.cancel_scope.cancel()
-        return {"ok": True} if failure is None else {"error": str(failure)}
+        if stalled.is_set():
+            failure = self._vault.too_few()
+        return {"error": failure} if failure else {"ok": True}
 
-    async def _progress(self, say: control.Say) -> None:
+    async def _progress(
+        self, say: control.Say, scope: trio.CancelScope, stalled: trio.Event
+    ) -> None:
+        """Says how far it is; ends the attempt when nothing moves because too few suppliers are there."""
+        uploader = self._vault.uploader
+        assert uploader is not None
+        left, since = -1, trio.current_time()
         while True:
             await trio.sleep(0.3)
-            if self._vault.uploader is not None:
-                await say({"progress": len(self._vault.uploader.waiting())})
+            await say({"progress": len(uploader.waiting())})
+            if uploader.owed_positions() != left or not self._vault.too_few():
+                left, since = uploader.owed_positions(), trio.current_time()
+            if trio.current_time() - since > STALL:
+                stalled.set()
+                scope.cancel()
 
     def _may_lose(self) -> int:
         """How many more suppliers may go before some block cannot be rebuilt."""
@@ -179,7 +195,7 @@ class Answers:
                 {
                     "node": member.node.hex(),
                     "address": address_of(member),
-                    "state": "online" if health.reachable else "absent",
+                    "state": vault.watch.state(member.node),
                     "damaged": health.damaged,
                     "audits": seen.audits,
                     "audits_failed": seen.audits_failed,
@@ -228,6 +244,7 @@ class Answers:
                 }
                 for visit in self._staffing.visits
             ],
+            "local_blocks": len(vault.uploader.waiting()) if vault.uploader else 0,
             "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
             "suppliers": suppliers,
             "warnings": warnings,

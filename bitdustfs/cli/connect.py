@@ -81,7 +81,7 @@ async def _ask_members(
         try:
             known = check_current_untrusted(key.vault_id, await peer.current())
         except (PeerError, Malformed) as error:
-            failures.append(f"{address}: {error}")
+            failures.append(str(error) if address in str(error) else f"{address}: {error}")
             return
         finally:
             await peer.aclose()
@@ -94,7 +94,10 @@ async def _ask_members(
         for address in addresses:
             asking.start_soon(ask, address)
     if best is None:
-        raise Unavailable("nobody knows this vault: " + "; ".join(failures[:4]))
+        raise Unavailable(
+            f"none of {len(addresses)} addresses leads to this vault (without any of its suppliers it "
+            "cannot be mounted): " + "; ".join(failures[:4])
+        )
     return best
 
 

@@ -4,6 +4,7 @@ One request a connection: {"verb": ..., and what the verb takes}. Answers are li
 come while it goes on, the last one has "ok" or "error".
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -53,6 +54,9 @@ async def serve(path: Path, handle: Handler) -> None:
                     answer = await handle(dict(request), say)
                 except BitdustError as error:
                     answer = {"error": str(error)}
+                except trio.BrokenResourceError:
+                    log.info("whoever asked for %s did not wait for the answer", request)
+                    return
                 except Exception as error:  # a bug there must not end the mount
                     log.exception("a request failed by our own fault")
                     answer = {"error": f"a bug of bitdustfs, see its log: {error!r}"}
@@ -67,9 +71,24 @@ async def serve(path: Path, handle: Handler) -> None:
         path.unlink(missing_ok=True)
 
 
+def dead_mount(path: Path) -> bool:
+    """Whether a mount is there whose process has ended."""
+    try:
+        os.stat(path)
+        os.listdir(path)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
 def ask(mountpoint: Path, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
     """The answers of the mount at `mountpoint`. Raises UsageError when none runs there."""
-    absolute = Path(os.path.abspath(mountpoint))
+    absolute = Path(os.path.realpath(mountpoint))
+    if dead_mount(absolute):
+        raise UsageError(
+            f"the mount at {absolute} is dead: its process ended; clear it away with "
+            f"bitdust unmount {absolute}, then mount again: what was fsynced is kept"
+        )
     nobody = f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
     yield from ask_at(socket_path(absolute), nobody, verb, **arguments)
 

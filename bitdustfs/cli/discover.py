@@ -15,7 +15,7 @@ from bitdustfs.core.records import Family, Root, family_hash
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Malformed
 from bitdustfs.net import dhtwire
-from bitdustfs.net.addresses import dialable, split
+from bitdustfs.net.addresses import dialable, is_private_host, split
 from bitdustfs.net.dht import Dht, Endpoint
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def endpoint(address: str) -> Endpoint:
 
 def is_private(addresses: Iterable[str]) -> bool:
     """Whether an address given by hand is loopback or private: then such contacts are wanted."""
-    return any(a.startswith(("127.", "10.", "192.168.", "172.")) for a in addresses)
+    return any(is_private_host(split(address)[0]) for address in addresses)
 
 
 @asynccontextmanager

@@ -1,20 +1,21 @@
 """The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and exit codes.
 
-Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found; 32 the
-mount failed (mount(8)'s own code).
+Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found. For
+mount.bitdust those of mount(8): 1 wrong use, 32 the mount failed.
 """
 
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 
 from bitdustfs import __version__
 from bitdustfs.cli import key, mount, status, supplier, swarm, vault, verify
 from bitdustfs.cli.cpu import keep_large_buffers
-from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.errors import BitdustError, LocalError, UsageError
 
 VERBS = (
-    ("vault", vault, "make a vault"),
+    ("vault", vault, "make a vault, change its policy, recover or refound it"),
     ("key", key, "show, write down, restore or protect the key"),
     ("mount", mount, "mount a vault at a folder (as mount.bitdust)"),
     ("verify", verify, "is everything there, here and at the suppliers?"),
@@ -38,12 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
 def mount_main(arguments: list[str] | None = None) -> int:
     """`mount.bitdust [VAULT] MOUNTPOINT [-o OPTS]`, also as mount(8) calls it."""
     parser = argparse.ArgumentParser(prog="mount.bitdust", description=mount.__doc__)
-    mount.add_arguments(parser)
+    mount.add_arguments(parser, helper=True)
     args = parser.parse_args(arguments)
-    return run(args.run, args, failed=32)
+    return run(args.run, args, failed=32, usage=1)
 
 
-def run(function, args: argparse.Namespace, failed: int) -> int:  # type: ignore[no-untyped-def]
+def run(
+    function: Callable[[argparse.Namespace], int],
+    args: argparse.Namespace,
+    failed: int,
+    usage: int = 2,
+) -> int:
     """Runs a verb; an error becomes one sentence on standard error and an exit code."""
     keep_large_buffers()
     logging.basicConfig(
@@ -63,8 +69,16 @@ def run(function, args: argparse.Namespace, failed: int) -> int:  # type: ignore
             error = error.exceptions[0]
     except (BitdustError, ValueError) as caught:
         error = caught
+    except BrokenPipeError:  # `bitdust status | head`
+        sys.stderr.close()
+        return 141
+    except EOFError:
+        error = UsageError("an answer was needed, and there is nobody to give it")
+    except OSError as caught:
+        where = f"{caught.filename}: " if caught.filename else ""
+        error = LocalError(f"{where}{caught.strerror or caught}")
     print(f"bitdust: {error}", file=sys.stderr)
-    return 2 if isinstance(error, UsageError | ValueError) else failed
+    return usage if isinstance(error, UsageError | ValueError) else failed
 
 
 if __name__ == "__main__":

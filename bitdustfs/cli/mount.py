@@ -16,6 +16,7 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cli.connect import check_address
+from bitdustfs.cli.control import dead_mount
 from bitdustfs.cli.key import load_key
 from bitdustfs.cli.running import MountOptions, run_mount
 from bitdustfs.errors import BitdustError, UsageError
@@ -33,16 +34,24 @@ OPTIONS = """mount options (-o, comma-separated):
   foreground             stay in the terminal"""
 
 #: what mount(8) and fstab add and what means nothing to us
-IGNORED = {"rw", "defaults", "auto", "noauto", "user", "nofail", "_netdev", "nodev", "nosuid", "exec",
-           "suid", "dev", "noatime", "relatime"}  # fmt: skip
+IGNORED = {"rw", "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail",
+           "_netdev", "nodev", "nosuid", "exec", "suid", "dev", "atime", "relatime", "norelatime",
+           "strictatime", "diratime", "nodiratime", "lazytime", "nolazytime", "async"}  # fmt: skip
+#: what the kernel does for us
+KERNEL = {"noexec", "noatime", "sync", "dirsync"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, helper: bool = False) -> None:
+    """`helper`: as mount(8) calls it, for whom -f means: do not really mount."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = OPTIONS
     parser.add_argument("what", nargs="+", metavar="[VAULT] MOUNTPOINT")
     parser.add_argument("-o", action="append", default=[], metavar="OPTS", dest="options")
-    parser.add_argument("-f", action="store_true", dest="foreground", help="as -o foreground")
+    if helper:
+        parser.add_argument("-f", action="store_true", dest="fake", help="check, but do not mount")
+    else:
+        parser.add_argument("-f", action="store_true", dest="foreground", help="as -o foreground")
+    parser.set_defaults(foreground=False, fake=False)
     parser.add_argument("-n", "-s", "-v", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("-t", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -52,7 +61,12 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
     """The options of a command line. Raises UsageError for what is not known."""
     if len(args.what) > 2:
         raise UsageError("name at most a vault's key file and a mountpoint")
-    mountpoint = Path(os.path.abspath(args.what[-1]))
+    mountpoint = Path(os.path.realpath(args.what[-1]))
+    if dead_mount(mountpoint):
+        raise UsageError(
+            f"a dead mount is at {mountpoint}: its process ended; clear it away with "
+            f"bitdust unmount {mountpoint}, then mount again"
+        )
     options = MountOptions(mountpoint, foreground=args.foreground)
     key = args.what[0] if len(args.what) == 2 else "none"
     if key not in ("none", "bitdust"):
@@ -75,7 +89,9 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
             options.allow_other = True
         elif word == "foreground":
             options.foreground = True
-        elif word and word not in IGNORED:
+        elif word in KERNEL:
+            options.kernel.add(word)
+        elif word and word not in IGNORED and not word.startswith(("x-", "comment=")):
             raise UsageError(f"mount option {word!r} is not known; see mount.bitdust --help")
     if not mountpoint.is_dir():
         raise UsageError(f"{mountpoint} is not a folder; make it first")
@@ -88,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     """Mounts; returns once the mount works (or, in the foreground, once it has ended)."""
     options = parse_options(args)
     key = load_key(options.key_path)
+    if args.fake:
+        return 0
     if options.foreground:
         trio.run(run_mount, options, key, _warn)
         return 0
@@ -116,8 +134,13 @@ def _in_background(options, key) -> int:  # type: ignore[no-untyped-def]
     os.setsid()
     code = 1
     try:
-        _detach(key.vault_id)
         report = os.fdopen(write_end, "w")
+        try:
+            _detach(key.vault_id)
+        except (OSError, BitdustError) as error:
+            report.write(f"the log cannot be written: {error}\n")
+            report.close()
+            raise
 
         def ready(message: str) -> None:
             report.write(f"ok\n{message}")

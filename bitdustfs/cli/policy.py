@@ -4,6 +4,7 @@ from bitdustfs.core.spread import Spread
 from bitdustfs.errors import UsageError
 from bitdustfs.units import parse_size
 
+MOST = {"patience": 10 * 365 * 86400, "margin": 63, "bandwidth": 1 << 50}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HELP = (
     "patience=72h: how long a supplier may be away before it is replaced; margin=1: fragments beyond the "
@@ -40,4 +41,6 @@ def parse_policy(words: list[str]) -> dict[str, int]:
             ) from None
         if policy[name] < 0 or (name == "patience" and not policy[name]):
             raise UsageError(f"{word!r} is too small")
+        if policy[name] > MOST.get(name, policy[name]):
+            raise UsageError(f"{word!r} is too much")
     return policy

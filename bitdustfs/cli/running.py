@@ -42,6 +42,7 @@ from bitdustfs.volume import Caller
 log = logging.getLogger(__name__)
 
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
+LAST_ATTEMPT = 15.0  #: the same, when it is known that too few are there
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
 LOCK_WAIT = 180.0  #: seconds that a mount waits for this machine's previous one to finish
@@ -66,6 +67,7 @@ class MountOptions:
     published: bool = False
     foreground: bool = False
     cache: int | None = None
+    kernel: set[str] = field(default_factory=set)  #: mount options that the kernel carries out
 
 
 async def run_mount(options: MountOptions, key: VaultKey, ready: Callable[[str], None]) -> None:
@@ -157,6 +159,7 @@ class _Mounted:
         operations = Operations(vault, self._durable)
         fuse_options = set(pyfuse3.default_options)
         fuse_options |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}
+        fuse_options |= options.kernel
         if options.allow_other:
             fuse_options.add("allow_other")
         if vault.read_only:
@@ -229,7 +232,7 @@ class _Mounted:
             await self._vault.committer.commit(sync=True)
             if self._vault.read_only:
                 return
-            with trio.fail_after(LAST_PUBLISH):
+            with trio.fail_after(LAST_ATTEMPT if self._vault.too_few() else LAST_PUBLISH):
                 await self._vault.publish()
                 await self._last_reclaim()
             await self._staffing.settle()
@@ -238,7 +241,7 @@ class _Mounted:
                     await self._vault.uploader.try_all()
         except (BitdustError, trio.TooSlowError) as error:
             self._end_message = (
-                f"not everything could be published ({error or 'suppliers did not answer in time'});"
+                f"not everything could be published ({str(error) or self._vault.too_few() or 'suppliers did not answer in time'});"
                 " it is kept on this machine and will be published by the next mount here"
             )
             log.warning(self._end_message)

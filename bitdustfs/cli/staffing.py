@@ -20,6 +20,7 @@ from bitdustfs.vault import OpenVault
 
 log = logging.getLogger(__name__)
 
+POLICY_DEADLINE = 30.0  #: seconds that a change of the policy may take
 LAST_TEACHING = 5.0  #: seconds that the end of a mount gives to telling reserves of the family
 LOOK_EVERY = 10.0  #: seconds between looks for suppliers to be replaced, at most
 BENCH_FIRST, BENCH_SHORT = 5.0, 60.0  #: seconds between looks for reserves while some are lacking
@@ -46,9 +47,14 @@ class Staffing:
         return [a for m in (*family.voters, *family.bench) for a in m.addresses]
 
     async def set_policy(self, policy: dict[str, int]) -> None:
-        """Another policy from here on. Raises what publishing raises."""
+        """Another policy from here on. Raises what publishing raises, and Unavailable when that takes long."""
         async with self._changing:
-            await set_policy(self._vault, self._key, policy)
+            with trio.move_on_after(POLICY_DEADLINE):
+                await set_policy(self._vault, self._key, policy)
+                return
+        raise Unavailable(
+            "not enough suppliers take the new policy just now; it is not sure whether it holds: try again"
+        )
 
     async def replace(self, position: int, address: str, progress: Progress) -> Fill:
         """Gives a position to the supplier at `address`, or to one found through the DHT.

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bitdustfs.cli.control import ask
+from bitdustfs.cli.control import ask, dead_mount
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.units import format_size
 
@@ -48,6 +48,8 @@ def run_status(args: argparse.Namespace) -> int:
         f"{answer['inodes']} files and folders, {format_size(answer['live'])}; "
         f"{format_size(answer['dirty'])} in memory, {answer['owed_blocks']} blocks still to upload"
     )
+    if answer["local_blocks"]:
+        print(f"{answer['local_blocks']} blocks are only on this machine as yet")
     lose = answer["may_lose"]
     print(
         f"you can lose {lose} more suppliers right now without losing anything"
@@ -130,20 +132,39 @@ def _sync(mountpoint: Path) -> None:
 
 
 def run_unmount(args: argparse.Namespace) -> int:
-    _sync(args.mountpoint)
+    """Unmounts in any case; exit code 1: not everything is published, and kept here."""
+    if dead_mount(args.mountpoint):
+        _fusermount(args.mountpoint, "-z")
+        print(
+            f"{args.mountpoint} was a dead mount: it is cleared away; mount it again to publish the rest"
+        )
+        return 0
+    trouble = ""
+    try:
+        _sync(args.mountpoint)
+    except UsageError:
+        raise
+    except BitdustError as error:
+        trouble = str(error)
     end = iter(ask(args.mountpoint, "wait-end"))
     next(end)  # the mount knows that somebody waits
-    tool = shutil.which("fusermount3")
-    command = [tool, "-u", str(args.mountpoint)] if tool else ["umount", str(args.mountpoint)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LocalError(f"{args.mountpoint} cannot be unmounted: {done.stderr.strip()}")
+    _fusermount(args.mountpoint)
     with suppress(
         UsageError, OSError
     ):  # it has ended already, unless another mount namespace holds a copy
         list(ask(args.mountpoint, "unmounted"))
     for answer in end:
         if answer.get("ok") is False:
-            raise BitdustError(answer["message"])
+            trouble = answer["message"]
+    if trouble:
+        raise BitdustError(f"{args.mountpoint} is unmounted, but {trouble}")
     print(f"{args.mountpoint} is unmounted and published")
     return 0
+
+
+def _fusermount(mountpoint: Path, *how: str) -> None:
+    tool = shutil.which("fusermount3")
+    command = [tool, "-u", *how] if tool else ["umount", *(["-l"] if how else [])]
+    done = subprocess.run([*command, str(mountpoint)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LocalError(f"{mountpoint} cannot be unmounted: {done.stderr.strip()}")

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -21,8 +22,8 @@ from bitdustfs.cli.control import serve as serve_control
 from bitdustfs.cli.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.core.keys import node_id
 from bitdustfs.core.records import Member
-from bitdustfs.errors import LocalError
-from bitdustfs.net.addresses import dialable
+from bitdustfs.errors import LocalError, UsageError
+from bitdustfs.net.addresses import acceptable, dialable, split
 from bitdustfs.net.dht import Dht, Endpoint
 from bitdustfs.net.dhtwire import sign_node_record
 from bitdustfs.net.diskshelf import DiskShelf
@@ -49,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--space", required=True, help="bytes to donate, for example 10G")
     run.add_argument("--listen", required=True, metavar="HOST:PORT", help="address to serve at")
     run.add_argument(
+        "--announce", metavar="HOST:PORT",
+        help="address to be found at, where that is another one (behind a router)",
+    )  # fmt: skip
+    run.add_argument(
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="any node of the network, to be found by others (repeatable)",
     )  # fmt: skip
@@ -66,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     replace.set_defaults(run=run_replace)
     leave = verbs.add_parser(
-        "leave", help="hand what a running supplier keeps over to others; ends it when that is done"
+        "leave",
+        help="hand what a running supplier keeps over to others; it ends when that is done, watched or not",
     )
     leave.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
     leave.set_defaults(run=run_leave)
@@ -112,6 +118,9 @@ def run_supplier(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     space = parse_size(args.space)
     address = check_address(args.listen)
+    found_at = check_served(args.announce or address)
+    if not 0 <= args.trash_days <= 3650:
+        raise UsageError("--trash-days is a number of days, up to 3650")
     key = node_key(args.dir)
     folder = OwnedFolder(args.dir / "store", "shelf", {"id": key.verify_key.encode().hex()})
     try:
@@ -120,12 +129,28 @@ def run_supplier(args: argparse.Namespace) -> int:
             bootstrap = [check_address(a) for a in args.bootstrap]
             contacts = Contacts(args.dir / "contacts")
             service = SupplierService(key, shelf, space, trash_seconds=args.trash_days * 86400)
-            trio.run(_serve, service, address, bootstrap, contacts, args.dir)
+            there = shutil.disk_usage(folder.path).free + shelf.used_total()
+            if space > there:
+                raise UsageError(
+                    f"--space {args.space} is more than {folder.path} has room for: {format_size(there)}"
+                )
+            trio.run(_serve, service, (address, found_at), bootstrap, contacts, args.dir)
         finally:
             shelf.close()
     finally:
         folder.close()
     return 0
+
+
+def check_served(address: str) -> str:
+    """An address that others can dial: IPv4, port from 1024 on. Raises UsageError."""
+    host, port = split(address)
+    if not acceptable(host, port, allow_private=True) or ":" in host:
+        raise UsageError(
+            f"others could not reach {address}: write the IPv4 address of this machine and a port from "
+            "1024 on (behind a router: --listen here, --announce where it forwards from)"
+        )
+    return address
 
 
 class Contacts:
@@ -218,11 +243,13 @@ async def _serve_control(
     folder: Path, guard: Guard, service: SupplierService, running: trio.CancelScope
 ) -> None:
     """Answers `bitdust supplier leave`."""
+    leaving = trio.Event()
 
     async def answer(request: Request, say: Say) -> dict[str, object]:
         if request.get("verb") != "leave":
             return {"error": "a supplier only knows how to leave"}
         service.kinship.leaving = True
+        leaving.set()
         vaults = await trio.to_thread.run_sync(guard.depending)
         rows = {vault: service.shelf.vault(vault) for vault in vaults}
         counts = {vault: row.fragments for vault, row in rows.items() if row is not None}
@@ -234,19 +261,30 @@ async def _serve_control(
             total = sum(counts.values())
             await say({"progress": total - left, "total": total})
             await trio.sleep(LEAVE_TICK)
-        running.cancel()
         return {"ok": True}
 
-    await serve_control(folder / "control", answer)
+    async def end_when_free() -> None:
+        """Also when whoever said that it leaves does not wait for it."""
+        await leaving.wait()
+        while True:
+            depending = await trio.to_thread.run_sync(guard.depending)
+            await trio.sleep(2 * LEAVE_TICK)  # whoever waits is told first
+            if not depending:
+                running.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_when_free)
+        nursery.start_soon(serve_control, folder / "control", answer)
 
 
 async def _serve(
     service: SupplierService,
-    address: str,
+    addresses: tuple[str, str],
     bootstrap: list[str],
     contacts: Contacts,
     folder: Path,
 ) -> None:
+    address, found_at = addresses
     host, _, port = address.rpartition(":")
     context = make_context(service.node.encode(), server_side=True)
     try:
@@ -259,7 +297,7 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(SupplierServer(service, context).serve, listeners)
         await nursery.start(dht.run)
-        announce = partial(_announce, dht, service, address, bootstrap, contacts)
+        announce = partial(_announce, dht, service, found_at, bootstrap, contacts)
         nursery.start_soon(steadily, "emptying the trash", partial(_tidy, service))
         nursery.start_soon(steadily, "republishing", partial(_republish, dht))
         nursery.start_soon(steadily, "announcing this node", announce)

@@ -105,7 +105,7 @@ async def _wait_until_known(addresses: list[str]) -> None:
     deadline = trio.current_time() + START_DEADLINE
     while True:
         async with joined(addresses) as dht:
-            found = await find_suppliers(dht, len(addresses), 0)
+            found = await find_suppliers(dht, 2 * len(addresses) + 64, 0)  # others may offer more
         if set(addresses) <= set(found):
             return
         if trio.current_time() > deadline:

@@ -44,9 +44,10 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.publish import first_root
-from bitdustfs.units import format_size, parse_size
+from bitdustfs.units import MIB, format_size, parse_size
 from bitdustfs.vault import open_state_folder
 
+SMALLEST = 16 * MIB
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
 
@@ -157,6 +158,10 @@ def run_create(args: argparse.Namespace) -> int:
     if path.exists():
         raise UsageError(f"{path} exists already; name another file with --key")
     size, policy = parse_size(args.space), parse_policy(args.policy)
+    if size < SMALLEST:
+        raise UsageError(f"a vault has {format_size(SMALLEST)} at least")
+    if policy.get("margin", 0) > n - k:
+        raise UsageError(f"with {k}/{n} the margin is at most {n - k}")
     key = VaultKey(os.urandom(32))
     keyfile.save(path, key)
     try:
@@ -184,6 +189,8 @@ async def _create(
 ) -> Family:
     near = 0
     async with joined(bootstrap) as dht:
+        if len(addresses) < n and not dht.contacts():
+            raise Unavailable(f"nobody answers at {', '.join(bootstrap)}")
         if len(addresses) < n:
             found = await find_suppliers(dht, CHOICE * n, promise_each(size, k))
             new = [address for address in found if address not in addresses]

@@ -17,8 +17,6 @@ from bitdustfs.core.codec import U8, U32, U63, Decoder, Hash, encode
 from bitdustfs.core.records import Record
 from bitdustfs.units import BLOCK_EXTENTS_MAX, META_EXTENT_MAX
 
-BLOCK_ID_SIZE = 16
-
 
 def new_block_id(birth_seq: int) -> bytes:
     """A fresh block id; `birth_seq` is the seq of the root being worked towards."""
@@ -59,7 +57,6 @@ class Directory(Record, frozen=True):
 
 
 _directories = Decoder(Directory, "block directory", META_EXTENT_MAX)
-_entries = Decoder(tuple[ExtentEntry, ...], "extent entries", META_EXTENT_MAX)
 
 
 def encode_directory(extents: list[ExtentEntry], inodes: list[InodeHint]) -> bytes:
@@ -73,8 +70,3 @@ def encode_directory(extents: list[ExtentEntry], inodes: list[InodeHint]) -> byt
 def decode_directory_untrusted(plain: bytes) -> Directory:
     """The directory in an opened extent, or Malformed."""
     return _directories.decode_untrusted(plain)
-
-
-def decode_entries_untrusted(plain: bytes) -> tuple[ExtentEntry, ...]:
-    """Extent entries as the local store keeps them for a block still open, or Malformed."""
-    return _entries.decode_untrusted(plain)

@@ -13,7 +13,6 @@ A `ReadCapability` holds no seed: it can open and check everything of its epoch,
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Self
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
@@ -125,8 +124,3 @@ class VaultKey:
         return ReadCapability(
             self.vault_id, self.record.verify_key.encode(), epoch, self.read_secret(epoch)
         )
-
-    @classmethod
-    def generate(cls, random_bytes: bytes) -> Self:
-        """A key from 32 bytes of the operating system's randomness."""
-        return cls(random_bytes)

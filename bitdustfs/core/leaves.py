@@ -21,7 +21,6 @@ from bitdustfs.units import KIB, META_EXTENT_MAX
 
 LEAF_TARGET = 48 * KIB  #: bytes of items per leaf aimed at
 LEAF_SPLIT = 64 * KIB  #: a leaf above this is split
-LEAF_MERGE = 16 * KIB  #: a rewritten leaf below this is joined with its neighbour
 CHUNK_ENTRIES = 256
 
 ItemList = list[tuple[bytes, bytes]]

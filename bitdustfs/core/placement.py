@@ -1,7 +1,5 @@
 """Which group a new block goes to, how many acknowledgements make it safe, and default codes."""
 
-from collections.abc import Mapping
-
 from bitdustfs.core.records import Family, Group
 from bitdustfs.units import MIB
 
@@ -66,9 +64,3 @@ def promise_each(size: int, k: int) -> int:
     """Bytes that each supplier must promise for a vault of `size` bytes."""
     per_supplier = -(-size // k)
     return per_supplier + -(-slop(k, per_supplier) // k)
-
-
-def choose_group(family: Family, stored: Mapping[int, int]) -> int:
-    """The group with the most room left; `stored` maps group to block bytes already in it."""
-    rooms = [group_capacity(g) - stored.get(i, 0) for i, g in enumerate(family.groups)]
-    return rooms.index(max(rooms))

@@ -53,9 +53,3 @@ def split_aligned(offset: int, length: int, unit: int) -> Iterator[tuple[int, in
         stop = min(end, (offset // unit + 1) * unit)
         yield offset, stop - offset
         offset = stop
-
-
-def subtract(start: int, stop: int, cut_start: int, cut_stop: int) -> list[tuple[int, int]]:
-    """What remains of [start, stop) when [cut_start, cut_stop) is taken out: none, one or two ranges."""
-    rest = [(start, min(stop, cut_start)), (max(start, cut_stop), stop)]
-    return [(a, b) for a, b in rest if a < b]

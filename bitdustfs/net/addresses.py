@@ -14,6 +14,14 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def is_private_host(host: str) -> bool:
+    """Whether a host that the user names is this machine, or of a private network."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or "." not in host
+
+
 def acceptable(host: str, port: int, allow_private: bool) -> bool:
     """Whether a connection to where a stranger says that a node is may be tried."""
     try:

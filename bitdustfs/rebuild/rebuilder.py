@@ -140,7 +140,9 @@ class Rebuilder:
         """Every block that some position lacks, as far as its code is known."""
         own, owed = self._uploader.acknowledged(), self._uploader.owed
         damaged = self._auditor.damaged
-        dead = self._uploader.dead() | self._refused
+        dead = (
+            self._uploader.dead() | self._refused | set(self._uploader.waiting())
+        )  # not there yet
         suspicious = {*self._unlisted, *damaged, *owed} - dead
         states = []
         for block in suspicious:

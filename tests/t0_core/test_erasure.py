@@ -18,7 +18,7 @@ from bitdustfs.core.fragment import (
     sign_header,
 )
 from bitdustfs.core.records import Ballot, Place, open_header_untrusted
-from bitdustfs.core.spans import leaf_count, locate, slice_length, subtract, widen
+from bitdustfs.core.spans import leaf_count, locate, slice_length, widen
 from bitdustfs.errors import Forged, Malformed
 from bitdustfs.units import LEAF_SPAN
 
@@ -123,13 +123,6 @@ def test_widened_ranges_are_whole_leaves(length, data):
     assert leaf_count(length) * LEAF_SPAN >= length
 
 
-@given(*[st.integers(0, 50)] * 4)
-def test_subtract_keeps_exactly_the_rest(a, b, c, d):
-    start, stop, cut_start, cut_stop = min(a, b), max(a, b), min(c, d), max(c, d)
-    rest = {i for low, high in subtract(start, stop, cut_start, cut_stop) for i in range(low, high)}
-    assert rest == set(range(start, stop)) - set(range(cut_start, cut_stop))
-
-
 def test_encoding_leaves_no_block_waiting_for_the_garbage_collector():
     class Watched(bytearray):
         pass
@@ -144,3 +137,16 @@ def test_encoding_leaves_no_block_waiting_for_the_garbage_collector():
         assert [watch() for watch in watches] == [None] * 4
     finally:
         gc.enable()
+
+
+def test_a_fragment_takes_the_bytes_that_the_documents_say():
+    """docs/format.md: 4/7, a block of 14,811,204 bytes."""
+    length, block = 14_811_204, b"b" * 16
+    fragments = encode_block(bytes(length), ErasureCode(4, 7))
+    header = sign_header(
+        KEY, fragments, block=block, group=0, k=4, key_epoch=0, length=length,
+        directory=Place(block, 112, 14_700_000, 15_000, bytes(32)), ballot=Ballot(3, b"m" * 16), seq=7,
+    )  # fmt: skip
+    first = fragments[0]
+    assert (len(first), len(first.leaves), len(header)) == (3_702_848, 1_824, 459)
+    assert 8 + len(header) + len(first.leaves) + len(first) == 3_705_139

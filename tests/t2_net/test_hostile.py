@@ -22,7 +22,6 @@ from bitdustfs.units import FRAGMENT_MAX, FRAME_HEAD_MAX, GIB
 
 PARSERS = [
     block.decode_directory_untrusted,
-    block.decode_entries_untrusted,
     leaves.decode_leaf_untrusted,
     leaves.decode_index_untrusted,
     records.decode_root_content_untrusted,

@@ -1,0 +1,166 @@
+"""Words that a user may get wrong: one sentence on standard error, an exit code, never a traceback."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import bitdustfs
+from bitdustfs.cli.policy import parse_policy
+from bitdustfs.cli.verify import parse_share
+from bitdustfs.errors import UsageError
+
+LIMIT = 60
+
+
+def bitdust(home, *words, stdin="", function="main"):
+    program = f"import sys; from bitdustfs.cli.main import {function}; sys.exit({function}())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        env={**os.environ, "BITDUST_HOME": str(home)}, timeout=LIMIT, capture_output=True, text=True,
+        input=stdin, check=False,
+    )  # fmt: skip
+
+
+BAD = [
+    (["vault", "create", "--ecc", "9/4", "--bootstrap", "127.0.0.1:9"], "needs 1 <= k <= n"),
+    (["vault", "create", "--space", "10X", "--bootstrap", "127.0.0.1:9"], "not a size"),
+    (["vault", "create", "--space", "0", "--bootstrap", "127.0.0.1:9"], "at least"),
+    (["vault", "create", "--bootstrap", "nowhere"], "write HOST:PORT"),
+    (["vault", "create", "--bootstrap", "127.0.0.1:9"], "nobody answers at 127.0.0.1:9"),
+    (["vault", "create", "--bootstrap", "127.0.0.1:9", "--policy", "margin=9"], "at most 3"),
+    (["vault", "create", "--bootstrap", "127.0.0.1:9", "--policy", "patience=9999999d"], "too much"),
+    (["vault", "create"], "--bootstrap"),
+    (["vault", "create", "--key", "/dev/null/key", "--bootstrap", "127.0.0.1:9"], "/dev/null"),
+    (["vault", "refound"], "nobody to give it"),
+    (["vault", "recover"], "no supplier's address"),
+    (["key", "show", "--key", "missing"], "no key file"),
+    (["key", "show", "--key", "/dev/null/key"], "cannot be read"),
+    (["key", "restore", "--key", "new"], "24 words"),
+    (["mount", "missing"], "not a folder"),
+    (["mount", ".", "-o", "nonsense"], "'nonsense' is not known"),
+    (["mount", "."], "-o bootstrap=HOST:PORT"),
+    (["status", "."], "no bitdust mount runs"),
+    (["unmount", "."], "no bitdust mount runs"),
+    (["verify", ".", "--sample", "500%"], "no share"),
+    (["supplier", "leave", "--dir", "."], "no supplier runs in"),
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "0.0.0.0:4000"], "--announce"),
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "[::1]:4000"], "IPv4"),
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "localhost:4000"], "IPv4"),
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "127.0.0.1:80"], "1024"),
+    (["supplier", "run", "--dir", "s", "--space", "4000T", "--listen", "127.0.0.1:4000"], "room for"),
+    (
+        ["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "127.0.0.1:4000",
+         "--trash-days", "-5"],
+        "--trash-days",
+    ),
+    (["supplier", "run", "--dir", "/dev/null/s", "--space", "1G", "--listen", "127.0.0.1:4000"], "/dev/null"),
+    (["swarm", "/dev/null/swarm"], "/dev/null"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "said"), BAD, ids=lambda value: " ".join(value)[:60])
+def test_a_wrong_word_is_answered_by_a_sentence(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(bitdustfs.__file__).parents[1]))
+    if words[:2] in (["mount", "."], ["vault", "refound"], ["vault", "recover"]):
+        bitdust("home", "key", "restore", stdin=" ".join(["abandon"] * 23 + ["art"]))
+    done = bitdust("home", *words)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()[-1]) < 400
+    assert said in done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "policy"),
+    [
+        (["patience=48h", "margin=2"], {"patience": 172800, "margin": 2}),
+        (["bandwidth=10M", "spread=host"], {"bandwidth": 10 << 20, "spread": 1}),
+    ],
+)
+def test_policies_are_read(words, policy):
+    assert parse_policy(words) == policy
+    for wrong in (
+        "patience",
+        "patience=",
+        "patience=5",
+        "margin=x",
+        "bandwidth=-1",
+        "spread=far",
+        "=",
+        "",
+    ):
+        with pytest.raises(UsageError):
+            parse_policy([wrong])
+
+
+def test_shares_are_read():
+    assert parse_share("5%") == 0.05 and parse_share("100") == 1.0
+    for wrong in ("", "x%", "101%", "-1"):
+        with pytest.raises(UsageError):
+            parse_share(wrong)
+
+
+def test_mount_8_and_fstab_may_say_what_they_always_say(world):
+    """`mount -t bitdust`, as root, through a link in a folder of its own instead of /sbin."""
+    done = bitdust(
+        world.home, "none", world.mountpoint, "-f", "-n", "-o",
+        "rw,noexec,nosuid,nodev,user,noatime,_netdev,nofail,x-systemd.automount,comment=photos",
+        function="mount_main",
+    )  # fmt: skip
+    assert done.returncode == 0 and not os.path.ismount(world.mountpoint)  # -f: it only looked
+    wrong = bitdust(world.home, world.mountpoint, "-o", "nonsense", function="mount_main")
+    assert wrong.returncode == 1
+    done = bitdust(
+        world.home, "none", world.mountpoint, "-o", "rw,noexec,noatime", function="mount_main"
+    )
+    assert done.returncode == 0, done.stderr
+    (world.mountpoint / "program").write_text("#!/bin/sh\n")
+    os.chmod(world.mountpoint / "program", 0o755)
+    with pytest.raises(PermissionError):
+        subprocess.run([world.mountpoint / "program"], check=True)
+    link = world.root / "link"
+    link.symlink_to(world.mountpoint)
+    assert (
+        "published" in world.run("status", link).stdout
+        or "local" in world.run("status", link).stdout
+    )
+
+
+def test_a_dead_mount_is_told_and_cleared(world):
+    world.mount()
+    (world.mountpoint / "file").write_text("kept")
+    fd = os.open(world.mountpoint / "file", os.O_RDWR)
+    os.fsync(fd)
+    os.close(fd)
+    pid = world.mount_pid()
+    os.kill(pid, 9)
+    deadline = time.monotonic() + LIMIT
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for words in (["mount", world.mountpoint], ["status", world.mountpoint]):
+        told = world.run(*words, check=False)
+        assert told.returncode and "dead" in told.stderr and "bitdust unmount" in told.stderr
+    assert "cleared away" in world.run("unmount", world.mountpoint).stdout
+    world.mount("take-over")
+    assert (world.mountpoint / "file").read_text() == "kept"
+
+
+def test_unmount_ends_the_mount_also_when_too_few_suppliers_are_there(world):
+    world.mount()
+    for number in range(4):
+        world.stop_supplier(number)
+    (world.mountpoint / "file").write_text("kept here")
+    told = world.run("sync", world.mountpoint, check=False)
+    assert told.returncode == 1 and "3 of 7 suppliers answer and 5 are needed" in told.stderr
+    told = world.run("unmount", world.mountpoint, check=False)
+    assert told.returncode == 1 and "is unmounted, but" in told.stderr
+    assert not os.path.ismount(world.mountpoint)
+    world.start()
+    world.mount()
+    assert (world.mountpoint / "file").read_text() == "kept here"
+    assert "published" in world.run("sync", world.mountpoint).stdout
