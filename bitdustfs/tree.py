@@ -295,8 +295,8 @@ class Tree:
     def thaw(self) -> None:
         """Gives a failed checkpoint up: everything is in the overlay again."""
         if self.frozen is not None:
-            self.frozen.update(self.overlay)
-            self.overlay, self.frozen = self.frozen, None
+            newer, self.overlay, self.frozen = self.overlay, self.frozen, None
+            self.replay(newer)
 
     async def write_frozen(self) -> Place | None:
         """Rewrites the leaves that the frozen overlay touches, and the index above; its place."""

@@ -135,7 +135,7 @@ def _mounted_here(key: VaultKey) -> bool:
 
 async def _ensure_root(vault: OpenVault) -> None:
     has_root = await vault.volume.tree.run(lambda tx: tx.get(inode_key(ROOT_INODE)) is not None)
-    if not has_root and not vault.read_only:
+    if not has_root:  # in a mount that only looks it stays in memory: an empty folder
         await vault.volume.make_root(Caller(os.getuid(), os.getgid()))
 
 

@@ -75,7 +75,6 @@ class SupplierService:
         self._clock = clock
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
-        self._released: set[bytes] = set()
         self._lock = threading.Lock()
         self.kinship = Kinship(node, shelf, clock, wall)
 
@@ -215,7 +214,7 @@ class SupplierService:
                 self._renewed[vault] = self._clock()
             case wire.Release(ballot):
                 _acceptor(row).check_writer(ballot)
-                self._released.add(vault)
+                self._release(vault)
         return wire.Done()
 
     def _owner(self, session: Session) -> None:
@@ -339,12 +338,22 @@ class SupplierService:
             row = self._known(vault)
             state = _acceptor(row).prepare(body.ballot, not take_over and self._lease_live(vault))
             self._save(vault, row, state)
+            if row.released:
+                self.shelf.set_vault(
+                    vault, msgspec.structs.replace(self._known(vault), released=False)
+                )
             self._renewed[vault] = self._clock()
-            self._released.discard(vault)
         return wire.CurrentIs(state.promised, row.root, row.family)
 
+    def _release(self, vault: bytes) -> None:
+        """The writer has unmounted: known also after a restart."""
+        with self._lock:
+            row = self._known(vault)
+            self.shelf.set_vault(vault, msgspec.structs.replace(row, released=True))
+
     def _lease_live(self, vault: bytes) -> bool:
-        if vault in self._released:
+        row = self.shelf.vault(vault)
+        if row is not None and row.released:
             return False
         return self._clock() - self._renewed.get(vault, self._started) < LEASE
 

@@ -29,6 +29,7 @@ class VaultRow(Record, frozen=True):
     #: that hold in `family`: who was let in while the owner was away
     warrants: tuple[bytes, ...] = ()
     visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
+    released: bool = False  #: the writer unmounted: no lease is to be waited for
     former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
 
 

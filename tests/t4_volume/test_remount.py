@@ -9,6 +9,7 @@ import trio
 from machine import CALLER, Net
 from scenario import photos, read_file, scenario, write_file
 
+from bitdustfs import upload
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
 from bitdustfs.net.shelf import counted
@@ -186,9 +187,13 @@ async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(n
         await vault.publish()
         net.suppliers[3].break_()
         await write_file(vault, b"more", os.urandom(MIB))
-        with trio.move_on_after(2) as waiting:
-            await vault.publish()
-        assert waiting.cancelled_caught
+        usual, upload.WAIT_DEADLINE = upload.WAIT_DEADLINE, 2.0
+        try:
+            with pytest.raises(Unavailable, match="stays on this machine"):
+                await vault.publish()
+        finally:
+            upload.WAIT_DEADLINE = usual
+        assert "4 of 7 suppliers answer and 5 are needed" in vault.too_few()
         tries = net.suppliers[1].calls.count("Put") + vault.uploader.rounds
         assert tries < 100, "it spins instead of waiting"
         net.suppliers[3].heal()
@@ -331,3 +336,38 @@ async def test_random_writes_truncates_and_holes_match_a_plain_file(net, tmp_pat
         await vault.publish()
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         assert await read_file(vault, b"f") == bytes(model)
+
+
+@scenario
+async def test_promise_7_mounting_and_listing_fetch_as_much_of_ten_thousand_files_as_of_five_hundred(
+    net, tmp_path
+):
+    fetched = []
+    for count in (500, 10_000):
+        home = tmp_path / str(count)
+        async with net.mount(home, make_root=count == 500, publish_every=1e9) as vault:
+            folder = await vault.volume.create(
+                ROOT_INODE, b"many %d" % count, stat.S_IFDIR | 0o755, CALLER
+            )
+            for number in range(count):
+                await vault.volume.create(
+                    folder.inode, b"file %d" % number, stat.S_IFREG | 0o644, CALLER
+                )
+            few = await vault.volume.create(
+                ROOT_INODE, b"few %d" % count, stat.S_IFDIR | 0o755, CALLER
+            )
+            for number in range(20):
+                await vault.volume.create(
+                    few.inode, b"file %d" % number, stat.S_IFREG | 0o644, CALLER
+                )
+            generation = await vault.committer.commit(sync=True, freeze=True)
+            await vault.publisher._checkpoint(generation)
+            await vault.publish()
+            await vault.uploader.try_all()
+        async with net.mount(tmp_path / f"another {count}", machine=b"n" * 16) as vault:
+            before = sum(supplier.calls.count("Read") for supplier in net.suppliers)
+            await vault.volume.readdir(ROOT_INODE, 0, 100)
+            found = await vault.volume.lookup(ROOT_INODE, b"few %d" % count)
+            assert len(await vault.volume.readdir(found.inode, 0, 100)) == 22
+            fetched.append(sum(supplier.calls.count("Read") for supplier in net.suppliers) - before)
+    assert fetched[1] <= fetched[0] + 4 and fetched[1] < 20, fetched
