@@ -108,7 +108,8 @@ class Uploader:
     async def wait_acknowledged(self, with_newcomers: bool = False) -> None:
         """Returns when every block that was closed before has the acknowledgements a root needs.
 
-        Raises Unavailable when suppliers take nothing for too long, Superseded when suppliers refuse this writer, LocalError when a block cannot be read.
+        Raises Unavailable when suppliers take nothing for too long, Superseded when they refuse this writer,
+        LocalError when a block cannot be read.
         """
         wanted = set(self.waiting(with_newcomers))
         self.kick()  # once: after that, failures are retried in their own time

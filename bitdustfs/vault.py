@@ -283,7 +283,7 @@ async def open_vault(
             nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
             try:
                 yield vault
-            except BaseException:
+            except (Exception, trio.Cancelled, KeyboardInterrupt):
                 await _last_commit(vault)
                 raise
             if vault.publisher is not None:

@@ -29,6 +29,10 @@ from bitdustfs.volume import Caller
 CALLER = Caller(1000, 1000, 0o022)
 
 
+class PowerCut(BaseException):
+    """Ends a mount as nothing in the program does: not even what could still be committed is."""
+
+
 class Net:
     """n memory suppliers and an empty vault on them."""
 

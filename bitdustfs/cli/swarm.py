@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import trio
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.cli.discover import find_suppliers, joined
 from bitdustfs.errors import LocalError, UsageError
+from bitdustfs.units import parse_size
 
 START_DEADLINE = 30.0  #: seconds until all suppliers must answer
 
@@ -75,7 +77,8 @@ def running(home: Path) -> int:
 
 
 def start(home: Path, space: str, bootstrap: str) -> None:
-    """Starts one supplier, detached, logging to home/log."""
+    """Starts one supplier, detached, logging to home/log; it donates no more than is free there."""
+    space = str(min(parse_size(space), shutil.disk_usage(home).free * 9 // 10))
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
     command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
     command += ["--bootstrap", bootstrap]

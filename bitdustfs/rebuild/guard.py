@@ -185,13 +185,13 @@ class Guard:
         async with trio.open_nursery() as nursery:
             for member in others:
                 nursery.start_soon(ask, member)
+        self._believe(vault, seen)
         expected = [m for m in others if not self._kin.absent(vault, family, m.node)]
         if 2 * sum(m.node in seen.answers for m in expected) < len(expected):
             log.info("few others answer: this supplier's own network may be down")
             return seen
         for member in others:
             self._kin.observe(vault, member.node, member.node in seen.answers)
-        self._believe(vault, seen)
         return seen
 
     def _believe(self, vault: bytes, seen: _Round) -> None:
@@ -235,7 +235,7 @@ class Guard:
     async def _hurry(self, vault: bytes, seen: _Round) -> None:
         """Whoever could take over should look now, not in the time that patience allows."""
         row = self._service.shelf.vault(vault)
-        if row is None or not self._misses(row, seen):
+        if row is None or not self._misses(vault, row, seen):
             return
         for node in seen.answers:
             member = seen.family.member(node)
@@ -276,9 +276,13 @@ class Guard:
         order = [reserve.node for reserve in seen.family.bench]
         earlier = order[: order.index(self._kin.own)]
         return any(
-            node in earlier and node in seen.answers and seen.answers[node].complete
-            for node in seen.staying(position)
+            node in earlier and self._has_all(vault, seen, node) for node in seen.staying(position)
         )
+
+    def _has_all(self, vault: bytes, seen: _Round, node: bytes) -> bool:
+        """Whether a stand-in answers, has all that can be had, and showed a warrant."""
+        answer = seen.answers.get(node)
+        return answer is not None and answer.complete and (vault, node) not in self._claimed
 
     def _gathers(self, vault: bytes) -> bool:
         """Whether this supplier stands in and something may be missing here."""
@@ -422,11 +426,11 @@ class Guard:
                 continue
             needed = family.position(self._kin.own) is not None or row.standing >= 0
             seen = self._rounds.get(vault)
-            if needed and (seen is None or self._misses(row, seen)):
+            if needed and (seen is None or self._misses(vault, row, seen)):
                 found.append(vault)
         return found
 
-    def _misses(self, row: VaultRow, seen: _Round) -> bool:
+    def _misses(self, vault: bytes, row: VaultRow, seen: _Round) -> bool:
         """Whether nobody else has all that this supplier has of its position, or the one it stands in for."""
         position = seen.family.position(self._kin.own)
         if position is None:
@@ -436,8 +440,8 @@ class Guard:
             member = seen.family.voters[position].node
             if member in seen.answers and not seen.answers[member].leaving:
                 return False
-        others = [n for n in seen.staying(position) if n != self._kin.own and n in seen.answers]
-        return not any(seen.answers[node].complete for node in others)
+        others = [node for node in seen.staying(position) if node != self._kin.own]
+        return not any(self._has_all(vault, seen, node) for node in others)
 
 
 async def _nothing_here(block: bytes, position: int) -> None:

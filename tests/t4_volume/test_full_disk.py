@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from machine import PowerCut
 from scenario import read_file, scenario, write_file
 
 from bitdustfs import failpoints
@@ -60,7 +61,7 @@ def test_promise_3_a_machine_that_stops_while_its_disk_fails_has_the_last_commit
     @scenario
     async def run(net, folder):
         content = os.urandom(MIB)
-        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+        with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
             async with net.mount(folder / "one", make_root=True) as vault:
                 await write_file(vault, b"kept", content)
                 await vault.committer.commit(sync=True)
@@ -69,7 +70,7 @@ def test_promise_3_a_machine_that_stops_while_its_disk_fails_has_the_last_commit
                 with pytest.raises(LocalError):
                     await vault.committer.commit(sync=True)
                     await vault.publish()
-                raise RuntimeError("power cut") from None
+                raise PowerCut from None
         failpoints.plan = None
         async with net.mount(folder / "one") as vault:
             assert await read_file(vault, b"kept") == content

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from machine import PowerCut
 from scenario import read_file, scenario, write_file
 
 from bitdustfs.errors import Unavailable, Unreachable
@@ -31,14 +32,14 @@ async def die_with_a_root_at_a_minority(net, home, name):
 
         return answer
 
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(home) as vault:
             await write_file(vault, name, name * 1000)
             for supplier, call in calls.items():
                 supplier.call = deaf(call)
             with pytest.raises(Unavailable):
                 await vault.publish()
-            raise RuntimeError("power cut") from None
+            raise PowerCut from None
     for supplier, call in calls.items():
         supplier.call = call
 
@@ -83,11 +84,11 @@ async def test_promise_10_looking_does_not_make_a_machine_forget_its_own_proposa
 async def test_promise_10_a_machine_with_diverged_work_fences_nobody(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await vault.publish()
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(tmp_path / "one") as vault:
             await write_file(vault, b"mine", b"mine" * 1000)
             await vault.committer.commit(sync=True)
-            raise RuntimeError("power cut") from None
+            raise PowerCut from None
     async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as writer:
         await write_file(writer, b"theirs", b"theirs")
         await writer.publish()

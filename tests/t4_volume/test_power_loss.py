@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from machine import PowerCut
 from scenario import read_file, scenario, write_file
 
 from bitdustfs.cache import blockfiles
@@ -90,7 +91,7 @@ def test_promise_2_and_3_hold_after_power_loss(tmp_path, monkeypatch, seed):
         sure: dict[bytes, bytes] = {}
         for life in range(3):
             began: dict[bytes, list[bytes]] = {}
-            with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+            with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
                 async with net.mount(home, make_root=not life, take_over=True) as vault:
                     for _ in range(rng.randrange(5, 40)):
                         name = b"file %d" % rng.randrange(6)
@@ -109,7 +110,7 @@ def test_promise_2_and_3_hold_after_power_loss(tmp_path, monkeypatch, seed):
                             await vault.publish()
                             sure.update({n: versions[-1] for n, versions in began.items()})
                             began.clear()
-                    raise RuntimeError("power cut") from None
+                    raise PowerCut from None
             disk.lose_power(rng)
             async with net.mount(home, take_over=True) as vault:
                 assert not vault.read_only, vault.message

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 import trio
-from machine import CALLER, Net
+from machine import CALLER, Net, PowerCut
 from scenario import photos, read_file, scenario, write_file
 
 from bitdustfs import upload
@@ -77,12 +77,12 @@ async def test_promise_5_too_few_suppliers_is_an_error_never_zeros(net, tmp_path
 @scenario
 async def test_committed_work_survives_without_unmount_and_is_published_later(net, tmp_path):
     content = random.Random(9).randbytes(2 * MIB)
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(tmp_path / "one", make_root=True) as vault:
             await write_file(vault, b"kept", content)
             await vault.committer.commit(sync=True)
             await write_file(vault, b"lost", b"never committed" * 100)
-            raise RuntimeError("power cut") from None
+            raise PowerCut from None
     async with net.mount(tmp_path / "one") as vault:
         assert await read_file(vault, b"kept") == content
         await vault.publish()
@@ -152,13 +152,13 @@ async def test_promise_8_a_newer_root_in_the_dht_record_turns_the_mount_read_onl
 
 @scenario
 async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_work(net, tmp_path):
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(tmp_path / "one", make_root=True) as vault:
             await write_file(vault, b"published", b"p" * 100_000)
             await vault.publish()
             await write_file(vault, b"local", b"l" * 100_000)
             await vault.committer.commit(sync=True)
-            raise RuntimeError("power cut") from None
+            raise PowerCut from None
     for supplier in net.suppliers[:4]:
         supplier.break_()
     for home, names in (("one", [b"local", b"published"]), ("two", [b"published"])):

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from machine import PowerCut
 from scenario import photos, read_file, scenario, write_file
 
 from bitdustfs.errors import Unavailable, Unreachable
@@ -97,7 +98,7 @@ async def test_a_change_that_reached_a_minority_is_finished_by_the_next_mount(ne
         return lambda: setattr(supplier, "call", call)
 
     content = os.urandom(3 * MIB)
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(tmp_path / "one", make_root=True) as vault:
             await write_file(vault, b"file", content)
             await vault.publish()
@@ -107,7 +108,7 @@ async def test_a_change_that_reached_a_minority_is_finished_by_the_next_mount(ne
             with pytest.raises(Unavailable):
                 await replace_member(vault, net.key, 6, member, silent)
             assert vault.known.family.epoch == 0
-            raise RuntimeError("power cut") from None
+            raise PowerCut from None
     for again in heal:
         again()
     async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:

@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from machine import Net
+from machine import Net, PowerCut
 from scenario import read_file, scenario, write_file
 
 from bitdustfs.cache.state import DEAD
@@ -145,7 +145,7 @@ async def test_metadata_of_old_checkpoints_goes(net, tmp_path):
 @scenario
 async def test_what_a_dead_machine_left_unpublished_goes(net, tmp_path):
     content = os.urandom(3 * MIB)
-    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="power cut")):
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(tmp_path / "one", make_root=True) as vault:
             await write_file(vault, b"published", content)
             await vault.publish()
@@ -153,7 +153,7 @@ async def test_what_a_dead_machine_left_unpublished_goes(net, tmp_path):
             await vault.committer.commit(sync=True)
             await vault.store.close_open()
             await vault.uploader.try_all()
-            raise RuntimeError("power cut") from None
+            raise PowerCut from None
     before = stored(net)
     async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:
         await vault.auditor.recent(0)

@@ -66,7 +66,7 @@ class Hosts:
         folder = self.root / f"supplier-{host}"
         folder.mkdir(exist_ok=True)
         command = ["nsenter", f"--net=/run/netns/{NAME}h{host}", sys.executable, "-m",
-                   "bitdustfs.cli.main", "supplier", "run", "--dir", folder, "--space", "20G",
+                   "bitdustfs.cli.main", "supplier", "run", "--dir", folder, "--space", "5G",
                    "--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
                    f"10.77.0.{2 if host != 1 else 3}:4000"]  # fmt: skip
         with open(folder / "log", "ab") as log:
