@@ -128,12 +128,15 @@ def run_supplier(args: argparse.Namespace) -> int:
         try:
             bootstrap = [check_address(a) for a in args.bootstrap]
             contacts = Contacts(args.dir / "contacts")
-            service = SupplierService(key, shelf, space, trash_seconds=args.trash_days * 86400)
             there = shutil.disk_usage(folder.path).free + shelf.used_total()
-            if space > there:
+            if space > there and not shelf.vaults():
                 raise UsageError(
                     f"--space {args.space} is more than {folder.path} has room for: {format_size(there)}"
                 )
+            if space > there:  # what it keeps is served all the same
+                log.warning("there is room for %s only, less than was meant", format_size(there))
+                space = there
+            service = SupplierService(key, shelf, space, trash_seconds=args.trash_days * 86400)
             trio.run(_serve, service, (address, found_at), bootstrap, contacts, args.dir)
         finally:
             shelf.close()
