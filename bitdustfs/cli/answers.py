@@ -31,7 +31,7 @@ class Answers:
             case "status":
                 return await self._status()
             case "sync":
-                return await self._sync(say)
+                return await self._sync(say, float(request.get("patience", STALL)))
             case "suppliers":
                 return {"suppliers": self._suppliers()}
             case "replace":
@@ -47,14 +47,14 @@ class Answers:
             case verb:
                 return {"error": f"{verb!r} is not known to this mount"}
 
-    async def _sync(self, say: control.Say) -> dict[str, Any]:
+    async def _sync(self, say: control.Say, patience: float) -> dict[str, Any]:
         vault = self._vault
         if vault.publisher is None:  # it was opened read-only: there is nothing to publish
             return {"ok": True}
         failure = "it was interrupted"
         async with trio.open_nursery() as nursery:
             stalled = trio.Event()
-            nursery.start_soon(self._progress, say, nursery.cancel_scope, stalled)
+            nursery.start_soon(self._progress, say, nursery.cancel_scope, stalled, patience)
             try:
                 await vault.publish()
                 failure = ""
@@ -66,7 +66,7 @@ class Answers:
         return {"error": failure} if failure else {"ok": True}
 
     async def _progress(
-        self, say: control.Say, scope: trio.CancelScope, stalled: trio.Event
+        self, say: control.Say, scope: trio.CancelScope, stalled: trio.Event, patience: float
     ) -> None:
         """Says how far it is; ends the attempt when nothing moves because too few suppliers are there."""
         uploader = self._vault.uploader
@@ -77,7 +77,7 @@ class Answers:
             await say({"progress": len(uploader.waiting())})
             if uploader.owed_positions() != left or not self._vault.too_few():
                 left, since = uploader.owed_positions(), trio.current_time()
-            if trio.current_time() - since > STALL:
+            if trio.current_time() - since > patience:
                 stalled.set()
                 scope.cancel()
 

@@ -122,9 +122,9 @@ def run_sync(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sync(mountpoint: Path) -> None:
+def _sync(mountpoint: Path, **how: float) -> None:
     with tqdm(unit="block", desc="publishing", leave=False, disable=None) as bar:
-        for answer in ask(mountpoint, "sync"):
+        for answer in ask(mountpoint, "sync", **how):
             if "progress" in answer:
                 bar.total = max(bar.total or 0, answer["progress"])
                 bar.n = bar.total - answer["progress"]
@@ -141,7 +141,7 @@ def run_unmount(args: argparse.Namespace) -> int:
         return 0
     trouble = ""
     try:
-        _sync(args.mountpoint)
+        _sync(args.mountpoint, patience=5.0)  # the mount tries once more when it ends
     except UsageError:
         raise
     except BitdustError as error:
