@@ -41,6 +41,7 @@ from bitdustfs.core.records import (
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.spread import Spread, apart
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
+from bitdustfs.net.dht import Dht
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.publish import first_root
@@ -48,6 +49,7 @@ from bitdustfs.units import MIB, format_size, parse_size
 from bitdustfs.vault import open_state_folder
 
 SMALLEST = 16 * MIB
+SEARCHES = 4  #: searches for suppliers while too few are found
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
 
@@ -192,7 +194,7 @@ async def _create(
         if len(addresses) < n and not dht.contacts():
             raise Unavailable(f"nobody answers at {', '.join(bootstrap)}")
         if len(addresses) < n:
-            found = await find_suppliers(dht, CHOICE * n, promise_each(size, k))
+            found = await _find_enough(dht, n - len(addresses), promise_each(size, k))
             new = [address for address in found if address not in addresses]
             fit = apart(new, addresses, policy.get("spread", Spread.NETWORK))
             near = len(new) - len(fit)
@@ -210,6 +212,17 @@ async def _create(
         family, root, raw_family = await _contract(key, addresses, k, size, policy)
         await announce_vault(dht, key, root, family, raw_family, Suite(suite()))
     return family
+
+
+async def _find_enough(dht: Dht, count: int, space: int) -> list[str]:
+    """Addresses of suppliers, at least `count` where there are so many: answers get lost on a busy network."""
+    found: list[str] = []
+    for _ in range(SEARCHES):
+        more = await find_suppliers(dht, CHOICE * count, space)
+        found += [address for address in more if address not in found]
+        if len(found) >= count:
+            break
+    return found
 
 
 async def _contract(

@@ -32,7 +32,10 @@ from bitdustfs.units import DATAGRAM_MAX
 log = logging.getLogger(__name__)
 
 K, ALPHA = 20, 3  #: contacts a bucket and answers wanted; questions at once
-TIMEOUT = 1.0  #: seconds for one answer
+TIMEOUTS = (
+    0.7,
+    1.3,
+)  #: seconds for one answer; then the question is sent once more: datagrams get lost
 LOOKUP_DEADLINE = 10.0  #: seconds for a whole look-up
 RECORDS_MAX = 20_000  #: records kept, oldest dropped first
 REPUBLISH_MAX = 200  #: kept records that are stored again in one go
@@ -219,9 +222,12 @@ class Dht:
         request_id = os.urandom(16)
         pending = self._pending[request_id] = _Pending(endpoint)
         try:
-            await self._send(endpoint, request_id, message, self._tokens.get(endpoint, b""))
-            with trio.move_on_after(TIMEOUT):
-                await pending.done.wait()
+            for seconds in TIMEOUTS:
+                await self._send(endpoint, request_id, message, self._tokens.get(endpoint, b""))
+                with trio.move_on_after(seconds):
+                    await pending.done.wait()
+                if pending.body is not None:
+                    break
         finally:
             del self._pending[request_id]
         return pending.body
@@ -260,10 +266,11 @@ class Dht:
     async def nearest(self, target: bytes) -> list[Node]:
         """The nodes nearest to an id that answer, found by asking on and on."""
         start = self._table.find_neighbors(Node(target), K)
-        found: list[Node] = []
+        crawl = _Crawl(self, Node(target), start, K, ALPHA)
         with trio.move_on_after(LOOKUP_DEADLINE):
-            found = await _Crawl(self, Node(target), start, K, ALPHA).find()
-        return found
+            found: list[Node] = await crawl.find()
+            return found
+        return [node for node in crawl.nearest if node.id in crawl.nearest.contacted]
 
     async def bootstrap(self, endpoints: Iterable[Endpoint]) -> int:
         """Joins through any of these addresses; how many contacts there are then."""
