@@ -8,7 +8,6 @@ comes as `Caller`. Times are (seconds, nanoseconds); sizes in bytes.
 import errno
 import logging
 import stat
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import trio
@@ -22,34 +21,29 @@ from bitdustfs.core.items import (
     INDEX_BITS,
     INDEX_MAX,
     ROOT_INODE,
-    XATTR,
     Counters,
     Entry,
     Inode,
     Time,
     decode_entry,
     decode_inode,
-    decode_xattr,
     encode_item,
     entry_key,
     inode_key,
     kind_range,
-    object_range,
-    orphan_key,
     tail_u64,
 )
 from bitdustfs.errors import FsError
 from bitdustfs.names import RENAME_EXCHANGE, RENAME_NOREPLACE, Names, load_folder, now, touch
+from bitdustfs.orphans import is_orphan, is_regular, orphans_of, purge_step
 from bitdustfs.space import Space
 from bitdustfs.tree import Transaction, Tree
 from bitdustfs.units import SYMLINK_MAX
-from bitdustfs.usage import count
 
 log = logging.getLogger(__name__)
 
 PATH_DEPTH = 256  #: folders in a path that block directories tell
 LINK_MAX = 65_000
-PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most
 
 
 class Caller(NamedTuple):
@@ -355,7 +349,7 @@ class Volume:
         await self._purge_if_free(inode)
 
     async def _purge_if_free(self, inode: int) -> None:
-        if inode in self._held or not await self.tree.run(_is_orphan, inode):
+        if inode in self._held or not await self.tree.run(is_orphan, inode):
             return
         if not await self._purge_some(inode):
             self._big.append(inode)  # whoever unlinked it need not wait for that
@@ -364,11 +358,11 @@ class Volume:
     async def _purge_some(self, inode: int) -> bool:
         """One bounded step of dropping an orphan's items, its record last; True when nothing is left."""
         self.content.forget(inode)
-        if await self.tree.run(_is_regular, inode):
+        if await self.tree.run(is_regular, inode):
             if not await self.content.shrink(inode):
                 return False
             self.content.forget(inode)
-        return await self.tree.run(_purge_step, inode)
+        return await self.tree.run(purge_step, inode)
 
     async def purge(self, inode: int) -> None:
         """All of it, with turns for others in between."""
@@ -377,7 +371,7 @@ class Volume:
 
     async def purge_orphans(self) -> int:
         """Purges what was unlinked but open when the last mount ended; how many."""
-        orphans = await self.tree.run(lambda tx: [tail_u64(k) for k in _orphans(tx)])
+        orphans = await self.tree.run(lambda tx: [tail_u64(k) for k in orphans_of(tx)])
         left = [inode for inode in orphans if inode not in self._held]
         for inode in left:
             await self.purge(inode)
@@ -404,41 +398,3 @@ def clear_set_id(mode: int) -> int:
     """The mode after chown or a write by somebody else (POSIX chown, write)."""
     mode &= ~stat.S_ISUID
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
-
-
-def _orphans(tx: Transaction) -> Iterator[bytes]:
-    low, high = orphan_key(0), orphan_key((1 << 64) - 1)
-    return (key for key, _ in tx.scan(low, high))
-
-
-def _is_orphan(tx: Transaction, inode: int) -> bool:
-    return tx.get(orphan_key(inode)) is not None
-
-
-def _is_regular(tx: Transaction, inode: int) -> bool:
-    value = tx.get(inode_key(inode))
-    return value is not None and stat.S_ISREG(decode_inode(value).mode)
-
-
-def release_xattr(tx: Transaction, value: bytes | None) -> None:
-    """An xattr item goes or is replaced: what it kept in extents is not in use any more."""
-    if value is not None:
-        for place in decode_xattr(value).extents:
-            count(tx, place.block, -1)
-
-
-def _purge_step(tx: Transaction, inode: int) -> bool:
-    """Drops up to PURGE_STEP items of an orphan; True when none is left."""
-    xattrs = kind_range(inode, XATTR)
-    for number, (key, value) in enumerate(tx.scan(*object_range(inode))):
-        if number >= PURGE_STEP:
-            return False
-        if xattrs[0] <= key < xattrs[1]:
-            release_xattr(tx, value)
-        tx.delete(key)
-    if tx.get(orphan_key(inode)) is not None:
-        tx.delete(orphan_key(inode))
-        counters = load_counters(tx)
-        counters.inodes -= 1
-        tx.put(COUNTERS_KEY, encode_item(counters))
-    return True

@@ -21,12 +21,12 @@ from bitdustfs.core.items import (
 )
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import FsError
+from bitdustfs.orphans import release_xattr
 from bitdustfs.store import Piece
 from bitdustfs.tree import Transaction
 from bitdustfs.units import NAME_MAX, XATTR_INLINE_MAX, XATTR_MAX
 from bitdustfs.usage import count
 from bitdustfs.vault import OpenVault
-from bitdustfs.volume import release_xattr
 
 STATE = b"user.bitdust.state"
 HEALTH = b"user.bitdust.health"

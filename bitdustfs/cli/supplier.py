@@ -27,9 +27,10 @@ from bitdustfs.net.addresses import acceptable, dialable, split
 from bitdustfs.net.dht import Dht, Endpoint
 from bitdustfs.net.dhtwire import sign_node_record
 from bitdustfs.net.diskshelf import DiskShelf
+from bitdustfs.net.housekeeping import TRASH_SECONDS
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.server import SupplierServer
-from bitdustfs.net.service import TRASH_SECONDS, SupplierService
+from bitdustfs.net.service import SupplierService
 from bitdustfs.net.tls import make_context
 from bitdustfs.rebuild.guard import Guard, MemberConnect
 from bitdustfs.units import format_size, parse_size

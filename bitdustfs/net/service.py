@@ -35,6 +35,7 @@ from bitdustfs.core.records import (
 from bitdustfs.core.register import Acceptor
 from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
+from bitdustfs.net.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.net.kinship import Kinship
 from bitdustfs.net.shelf import Shelf, VaultRow, fragment_key
 from bitdustfs.units import MIB, format_size
@@ -46,7 +47,6 @@ FORMER_MAX = 64  #: nodes of families before that are remembered
 CONTRACT_MIN = 4 * MIB  #: bytes of the smallest contract: what a stranger makes us remember costs
 CONTRACT_LONGEST = 2 * 365 * 86400  #: seconds from now that a contract may run at most
 DEAD_RECORD_MAX = 320  #: bytes of a block-dead record, which is kept for ever
-TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where there is room
 Role = Literal["owner", "reader", "member", "former"]
 
 
@@ -58,7 +58,7 @@ class Session(NamedTuple):
     node: bytes = b""  #: key of the member that asks
 
 
-class SupplierService:
+class SupplierService(Housekeeping):
     """One supplier: its node key, its shelf, the bytes it donates. Thread-safe."""
 
     def __init__(
@@ -70,43 +70,11 @@ class SupplierService:
         wall: Callable[[], float] = time.time,
         trash_seconds: float = TRASH_SECONDS,
     ) -> None:
-        self.node, self.shelf, self.space = node, shelf, space
-        self._wall, self.trash_seconds = wall, trash_seconds
-        self._clock = clock
+        super().__init__(shelf, space, Kinship(node, shelf, clock, wall), wall, trash_seconds)
+        self.node, self._clock = node, clock
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
         self._lock = threading.Lock()
-        self.kinship = Kinship(node, shelf, clock, wall)
-
-    def offer(self) -> int:
-        """Bytes that may still be promised."""
-        promised = sum(row.space for vault, row in self.shelf.all_rows() if self._binds(vault, row))
-        return max(0, self.space - promised)
-
-    def _binds(self, vault: bytes, row: VaultRow) -> bool:
-        """Whether what was promised to a vault still holds: until its date, and while it is of the family."""
-        family = self.kinship.family(vault, row)
-        out = family is not None and family.member(self.kinship.own) is None
-        return row.until > self._wall() and not out
-
-    def make_room(self) -> int:
-        """Forgets vaults whose contracts ended, oldest first, where that is in the way of others; how many.
-
-        As long as there is room their owners may come back to them.
-        """
-        rows = list(self.shelf.all_rows())
-        binding = {vault for vault, row in rows if self._binds(vault, row)}
-        taken = sum(row.space if vault in binding else row.used for vault, row in rows)
-        ended = sorted((row.until, vault, row) for vault, row in rows if vault not in binding)
-        forgotten = 0
-        for _, vault, row in ended:
-            if row.fragments and taken <= self.space:
-                continue
-            log.warning("the contract with vault %s has ended: it is forgotten", vault.hex()[:12])
-            self.shelf.forget(vault)
-            taken -= row.used
-            forgotten += 1
-        return forgotten
 
     def handle(
         self, session: Session, request: wire.Request, payload: Buffer
@@ -313,22 +281,6 @@ class SupplierService:
             return  # nothing of it is here: nothing to remember
         self.shelf.kill(vault, dead.block, record, int(self._wall()))
         self.tidy()
-
-    def tidy(self) -> int:
-        """Empties the trash of what is old, or in the way of what was promised; bytes freed."""
-        trash = self.shelf.trash()
-        size = sum(row.fragment.size for _, row in trash)
-        room = self.space - self.shelf.used_total()
-        too_old = self._wall() - self.trash_seconds
-        names, freed = [], 0
-        for name, row in trash:
-            if row.killed > too_old and size - freed <= room:
-                break
-            names.append(name)
-            freed += row.fragment.size
-        if names:
-            self.shelf.discard(names)
-        return freed
 
     def _prepare(self, vault: bytes, claim: bytes, take_over: bool) -> wire.CurrentIs:
         body: BallotClaim = ballot_records.open_untrusted(claim, vault)

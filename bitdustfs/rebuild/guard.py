@@ -12,12 +12,10 @@ task of its own, and gathering another one.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
-from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Ballot, Family, Member, root_records
 from bitdustfs.core.warrants import (
     EVIDENCE_MAX,
@@ -27,13 +25,13 @@ from bitdustfs.core.warrants import (
 )
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.fetch import Fetcher
-from bitdustfs.net import wire
 from bitdustfs.net.kinship import patience_of
 from bitdustfs.net.service import SupplierService
 from bitdustfs.net.shelf import VaultRow
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import obtainable, take_census
 from bitdustfs.rebuild.fill import Fill
+from bitdustfs.rebuild.kin import OwnShelf, Round
 
 log = logging.getLogger(__name__)
 
@@ -49,57 +47,13 @@ NOBODY = Ballot(0, bytes(16))  # copies into the own shelf need no ballot
 MemberConnect = Callable[[bytes, Member], Supplier]
 
 
-class OwnShelf:
-    """Takes what Fill places, into this supplier's own shelf."""
-
-    def __init__(self, service: SupplierService, vault: bytes) -> None:
-        self._service, self._vault = service, vault
-        self.node = service.node.verify_key.encode()
-
-    async def put(
-        self,
-        block: bytes,
-        position: int,
-        ballot: Ballot,
-        header: bytes,
-        leaves: bytes,
-        payload: Buffer,
-    ) -> None:
-        """Checked and kept; no ballot is asked for."""
-        request = wire.Put(block, position, ballot, header, leaves)
-        work = partial(self._service.keep, self._vault, request, payload)
-        await trio.to_thread.run_sync(work)
-
-
-@dataclass
-class _Round:
-    """What one round of pings saw of one family.
-
-    `standing`: reserve -> the position that it stands in for, as far as that is believed; also of those
-    that did not answer this time, and are not away for long.
-    """
-
-    family: Family
-    answers: dict[bytes, wire.KinIs] = field(default_factory=dict)
-    standing: dict[bytes, int] = field(default_factory=dict)
-
-    def copies(self) -> dict[int, bytes]:
-        """Position -> a reserve that answers and has a copy of it, or a part."""
-        return {p: node for node, p in self.standing.items() if node in self.answers}
-
-    def staying(self, position: int) -> list[bytes]:
-        """The reserves that stand in for a position, and do not leave; in the order of the bench."""
-        nodes = [m.node for m in self.family.bench if self.standing.get(m.node) == position]
-        return [n for n in nodes if n not in self.answers or not self.answers[n].leaving]
-
-
 class Guard:
     """The rounds of one supplier over all vaults it has a family of."""
 
     def __init__(self, service: SupplierService, connect: MemberConnect) -> None:
         self._service, self._connect = service, connect
         self._kin = service.kinship
-        self._rounds: dict[bytes, _Round] = {}
+        self._rounds: dict[bytes, Round] = {}
         self._calm: dict[bytes, int] = {}  # rounds since this supplier stands in
         self._claimed: dict[tuple[bytes, bytes], int] = {}  # rounds of a claim without a warrant
         self._due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, when to ask again
@@ -171,8 +125,8 @@ class Guard:
             log.info("standing in for vault %s waits: %s", vault.hex()[:12], error)
         return min(ROUND_MAX, max(ROUND_MIN, patience_of(family) / ROUNDS_A_PATIENCE))
 
-    async def _ask_all(self, vault: bytes, family: Family) -> _Round:
-        seen = _Round(family)
+    async def _ask_all(self, vault: bytes, family: Family) -> Round:
+        seen = Round(family)
         others = [m for m in (*family.voters, *family.bench) if m.node != self._kin.own]
 
         async def ask(member: Member) -> None:
@@ -194,7 +148,7 @@ class Guard:
             self._kin.observe(vault, member.node, member.node in seen.answers)
         return seen
 
-    def _believe(self, vault: bytes, seen: _Round) -> None:
+    def _believe(self, vault: bytes, seen: Round) -> None:
         """Who stands in: those who say so and have a warrant, or had no time yet to show one."""
         row = self._service.shelf.vault(vault)
         warranted = {} if row is None else self._kin.stand_ins(vault, row)
@@ -215,7 +169,7 @@ class Guard:
             if self._claimed.get((vault, node), 0) <= CLAIM_ROUNDS:
                 seen.standing[node] = position
 
-    async def _follow(self, vault: bytes, seen: _Round) -> None:
+    async def _follow(self, vault: bytes, seen: Round) -> None:
         """Learns the newest root and family, if somebody has a newer one."""
         row = self._service.shelf.vault(vault)
         own = root_records.peek_untrusted(row.root).order if row is not None and row.root else None
@@ -232,7 +186,7 @@ class Guard:
             except (PeerError, Malformed) as error:
                 log.info("%s shows no newer root: %s", node.hex()[:12], error)
 
-    async def _hurry(self, vault: bytes, seen: _Round) -> None:
+    async def _hurry(self, vault: bytes, seen: Round) -> None:
         """Whoever could take over should look now, not in the time that patience allows."""
         row = self._service.shelf.vault(vault)
         if row is None or not self._misses(vault, row, seen):
@@ -245,7 +199,7 @@ class Guard:
 
     # -- standing in
 
-    async def _stand_in(self, vault: bytes, seen: _Round) -> None:
+    async def _stand_in(self, vault: bytes, seen: Round) -> None:
         row = self._service.shelf.vault(vault)
         if row is None:
             return
@@ -265,7 +219,7 @@ class Guard:
             if self._gathers(vault):
                 await self._renew_warrant(vault, seen, position)
 
-    def _superfluous(self, vault: bytes, seen: _Round, position: int) -> bool:
+    def _superfluous(self, vault: bytes, seen: Round, position: int) -> bool:
         """Whether the member is back before the copy is complete, or others have it as well."""
         if position >= len(seen.family.voters):
             return True
@@ -279,7 +233,7 @@ class Guard:
             node in earlier and self._has_all(vault, seen, node) for node in seen.staying(position)
         )
 
-    def _has_all(self, vault: bytes, seen: _Round, node: bytes) -> bool:
+    def _has_all(self, vault: bytes, seen: Round, node: bytes) -> bool:
         """Whether a stand-in answers, has all that can be had, and showed a warrant."""
         answer = seen.answers.get(node)
         return answer is not None and answer.complete and (vault, node) not in self._claimed
@@ -291,7 +245,7 @@ class Guard:
             return False
         return vault not in self._kin.complete or self._calm.get(vault, 0) % LOOK_ROUNDS == 0
 
-    def _called_for(self, vault: bytes, seen: _Round) -> int | None:
+    def _called_for(self, vault: bytes, seen: Round) -> int | None:
         """The position that this reserve should take: the free ones of the bench serve in its order."""
         family = seen.family
         open_positions = [
@@ -307,12 +261,12 @@ class Guard:
         turns = dict(zip(free, open_positions, strict=False))
         return turns.get(self._kin.own)
 
-    def _needs_cover(self, vault: bytes, seen: _Round, member: Member) -> bool:
+    def _needs_cover(self, vault: bytes, seen: Round, member: Member) -> bool:
         answer = seen.answers.get(member.node)
         leaves = answer is not None and bool(answer.leaving)
         return leaves or self._kin.absent(vault, seen.family, member.node)
 
-    async def _obtain_warrant(self, vault: bytes, seen: _Round, position: int) -> bool:
+    async def _obtain_warrant(self, vault: bytes, seen: Round, position: int) -> bool:
         """Gathers evidence, and shows the warrant to everybody; whether it is enough."""
         family, member = seen.family, seen.family.voters[position]
         answer = seen.answers.get(member.node)
@@ -342,7 +296,7 @@ class Guard:
         await self._show(vault, seen, (encode_warrant(position, self._kin.own, said),))
         return self._warranted(vault, position)
 
-    async def _renew_warrant(self, vault: bytes, seen: _Round, position: int) -> bool:
+    async def _renew_warrant(self, vault: bytes, seen: Round, position: int) -> bool:
         """The warrant again where others lack it (they were away, or the family is a newer one)."""
         if not self._warranted(vault, position):
             return await self._obtain_warrant(vault, seen, position)
@@ -355,7 +309,7 @@ class Guard:
             position, []
         )
 
-    async def _show(self, vault: bytes, seen: _Round, records: tuple[bytes, ...]) -> None:
+    async def _show(self, vault: bytes, seen: Round, records: tuple[bytes, ...]) -> None:
         """Exchanges warrants with everybody who answers."""
         known = await self._merge(vault, records)
 
@@ -385,7 +339,7 @@ class Guard:
         except (PeerError, Unavailable, Malformed) as error:
             log.info("gathering for vault %s waits: %s", vault.hex()[:12], error)
 
-    async def _fill(self, vault: bytes, seen: _Round, position: int) -> None:
+    async def _fill(self, vault: bytes, seen: Round, position: int) -> None:
         fetcher = Fetcher(seen.family, partial(self._connect, vault))
         for place, node in seen.copies().items():
             fetcher.add_stand_in(place, node)
@@ -430,7 +384,7 @@ class Guard:
                 found.append(vault)
         return found
 
-    def _misses(self, vault: bytes, row: VaultRow, seen: _Round) -> bool:
+    def _misses(self, vault: bytes, row: VaultRow, seen: Round) -> bool:
         """Whether nobody else has all that this supplier has of its position, or the one it stands in for."""
         position = seen.family.position(self._kin.own)
         if position is None:

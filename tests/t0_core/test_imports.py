@@ -18,7 +18,7 @@ ROWS = [
     {"usage"},
     {"extents"},
     {"content"},
-    {"names"},
+    {"names", "orphans"},
     {"commit", "volume"},
     {"publish"},
     {"reclaim"},
