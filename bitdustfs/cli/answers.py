@@ -16,6 +16,7 @@ from bitdustfs.verify import verify
 
 log = logging.getLogger(__name__)
 
+SLOW = 90.0  #: seconds without any progress, with enough suppliers, after which it does
 STALL = 30.0  #: seconds without any progress, with too few suppliers, after which sync gives up
 
 
@@ -62,7 +63,7 @@ class Answers:
                 failure = str(error)
             nursery.cancel_scope.cancel()
         if stalled.is_set():
-            failure = self._vault.too_few()
+            failure = self._why_nothing_moves()
         return {"error": failure} if failure else {"ok": True}
 
     async def _progress(
@@ -75,11 +76,20 @@ class Answers:
         while True:
             await trio.sleep(0.3)
             await say({"progress": len(uploader.waiting())})
-            if uploader.owed_positions() != left or not self._vault.too_few():
+            if uploader.owed_positions() != left:
                 left, since = uploader.owed_positions(), trio.current_time()
-            if trio.current_time() - since > patience:
+            enough = not self._vault.too_few()  # then they may be slow, or refuse
+            if trio.current_time() - since > (max(SLOW, patience) if enough else patience):
                 stalled.set()
                 scope.cancel()
+
+    def _why_nothing_moves(self) -> str:
+        health = self._vault.fetcher.health.values()
+        said = sorted({seen.last_error for seen in health if seen.last_error})
+        return self._vault.too_few() or (
+            "suppliers answer and take nothing, so that what is new stays on this machine: "
+            + "; ".join(said[:3])
+        )
 
     def _may_lose(self) -> int:
         """How many more suppliers may go before some block cannot be rebuilt."""
