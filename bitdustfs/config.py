@@ -5,7 +5,6 @@ from pathlib import Path
 
 import platformdirs
 
-from bitdustfs.cache.folder import write_durably
 from bitdustfs.errors import LocalError
 
 
@@ -23,17 +22,6 @@ def home() -> Path:
 def default_key_path() -> Path:
     """Where the key lives when no file is named."""
     return home() / "keys" / "vault.key"
-
-
-def machine_id() -> bytes:
-    """16 bytes that tell this machine from the owner's others; made at first use."""
-    path = home() / "machine"
-    if not path.exists():
-        write_durably(path, os.urandom(16).hex().encode())
-    try:
-        return bytes.fromhex(path.read_text())
-    except ValueError:
-        raise LocalError(f"{path} is damaged; delete it and mount again") from None
 
 
 def peers_path(vault: bytes) -> Path:

@@ -11,14 +11,14 @@ from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Place
-from bitdustfs.net.diskshelf import DiskShelf
-from bitdustfs.net.memory import MemorySupplier
+from bitdustfs.core.records import Ballot, Place, claim_ballot
 from bitdustfs.net.peer import Credentials, PeerSupplier
-from bitdustfs.net.server import SupplierServer
-from bitdustfs.net.service import SupplierService, claim_ballot
-from bitdustfs.net.shelf import MemoryShelf
 from bitdustfs.net.tls import make_context
+from bitdustfs.supplier.diskshelf import DiskShelf
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.server import SupplierServer
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
 
 KEY = VaultKey(b"v" * 32)

@@ -14,9 +14,9 @@ from machine import CALLER, Net
 from nacl.signing import SigningKey
 
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.net.memory import MemorySupplier
-from bitdustfs.net.service import SupplierService
-from bitdustfs.net.shelf import MemoryShelf, VaultRow
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf, VaultRow
 from bitdustfs.units import EXTENT_MAX
 
 FILE = Path(__file__).parent / "golden" / "vault-1.msgpack"

@@ -17,14 +17,14 @@ from bitdustfs.core.records import (
     seal_record,
 )
 from bitdustfs.core.sealing import Suite
-from bitdustfs.net.memory import MemorySupplier
+from bitdustfs.fs.volume import Caller
 from bitdustfs.net.register import RootRegister
-from bitdustfs.net.service import SupplierService
-from bitdustfs.net.shelf import MemoryShelf
-from bitdustfs.publish import first_root
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
-from bitdustfs.vault import Settings, open_state_folder, open_vault
-from bitdustfs.volume import Caller
+from bitdustfs.vault.publish import first_root
+from bitdustfs.vault.vault import Settings, open_state_folder, open_vault
 
 CALLER = Caller(1000, 1000, 0o022)
 

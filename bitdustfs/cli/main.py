@@ -10,9 +10,15 @@ import sys
 from collections.abc import Callable
 
 from bitdustfs import __version__
-from bitdustfs.cli import key, mount, status, supplier, swarm, vault, verify
-from bitdustfs.cli.cpu import keep_large_buffers
+from bitdustfs.cli import cmd_key as key
+from bitdustfs.cli import cmd_mount as mount
+from bitdustfs.cli import cmd_status as status
+from bitdustfs.cli import cmd_supplier as supplier
+from bitdustfs.cli import cmd_swarm as swarm
+from bitdustfs.cli import cmd_vault as vault
+from bitdustfs.cli import cmd_verify as verify
 from bitdustfs.errors import BitdustError, LocalError, UsageError
+from bitdustfs.mount.cpu import keep_large_buffers
 
 VERBS = (
     ("vault", vault, "make a vault, change its policy, recover or refound it"),

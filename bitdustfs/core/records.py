@@ -24,13 +24,11 @@ from bitdustfs.core.codec import (
 )
 from bitdustfs.core.hashing import tagged
 from bitdustfs.core.keys import node_id, sign, verify
+from bitdustfs.core.policy import Policy, read_policy
 from bitdustfs.errors import Malformed
 from bitdustfs.units import BLOCK_MAX, FAMILY_MAX, GROUP_MAX, HEADER_MAX, ROOT_MAX
 
 FORMAT = 1
-REFOUNDED = (
-    "refounded:"  #: policy of a family: + ballot generation -> seq of the root it went on from
-)
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -180,31 +178,36 @@ class Family(Record, frozen=True):
     read_proof: Public
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1, max_length=64)]
     bench: Annotated[tuple[Member, ...], msgspec.Meta(max_length=256)] = ()
-    policy: dict[str, int] = {}
+    words: dict[str, int] = {}  #: see core/policy.py
 
     def member(self, node: bytes) -> Member | None:
-        """The supplier with this key, of a position of group 0 or of the bench."""
-        everybody = (*self.groups[0].members, *self.bench)
-        return next((member for member in everybody if member.node == node), None)
+        """The supplier with this key, of a position or of the bench."""
+        return next((member for member in self.everybody if member.node == node), None)
 
     def position(self, node: bytes) -> int | None:
-        """The position of group 0 that a node has."""
-        nodes = [member.node for member in self.groups[0].members]
+        """The position that a node has."""
+        nodes = [member.node for member in self.voters]
         return nodes.index(node) if node in nodes else None
 
     @property
-    def refoundings(self) -> list[tuple[int, int]]:
-        """(ballot generation, seq of the root it went on from) of each refounding it came through."""
-        return [
-            (int(name.removeprefix(REFOUNDED)), seq)
-            for name, seq in self.policy.items()
-            if name.startswith(REFOUNDED) and name.removeprefix(REFOUNDED).isdigit()
-        ]
+    def policy(self) -> Policy:
+        """What the owner wants of this family."""
+        return read_policy(self.words)
+
+    @property
+    def group(self) -> Group:
+        """The positions. (The format has room for several groups; every vault has one.)"""
+        return self.groups[0]
 
     @property
     def voters(self) -> tuple[Member, ...]:
-        """Those who keep the root register: group 0."""
-        return self.groups[0].members
+        """The suppliers of the positions: those who keep the root register."""
+        return self.group.members
+
+    @property
+    def everybody(self) -> tuple[Member, ...]:
+        """The suppliers of the positions, then the reserves of the bench."""
+        return (*self.voters, *self.bench)
 
 
 class BlockHeader(Record, frozen=True):
@@ -311,6 +314,11 @@ def decode_root_content_untrusted(plain: bytes) -> RootContent:
     return _root_content.decode_untrusted(plain)
 
 
+def claim_ballot(key: SigningKey, ballot: Ballot) -> bytes:
+    """The signed claim that Prepare carries."""
+    return seal_record(key, "ballot", BallotClaim(key.verify_key.encode(), ballot))
+
+
 def family_hash(signed_family: bytes) -> bytes:
     """How roots and successors name a family: the hash of its signed bytes."""
     return tagged("family", signed_family)
@@ -331,7 +339,9 @@ def open_family_untrusted(data: bytes, vault: bytes) -> Family:
     family = family_records.open_untrusted(data, vault)
     if family.vault != vault or family.format != FORMAT or family.features.incompatible:
         raise Malformed("a family belongs to another vault or a newer format")
-    if any(not 1 <= g.meta_k <= g.k <= g.n for g in family.groups):
+    if len(family.groups) != 1:
+        raise Malformed("a family of several groups is of a newer format; upgrade bitdustfs")
+    if not 1 <= family.group.meta_k <= family.group.k <= family.group.n:
         raise Malformed("a family has a group with impossible k and n")
     return family
 
@@ -341,7 +351,7 @@ def open_header_untrusted(data: bytes | memoryview, vault: bytes) -> BlockHeader
     header = header_records.open_untrusted(data, vault)
     if header.vault != vault or header.format != FORMAT or header.features.incompatible:
         raise Malformed("a block header belongs to another vault or a newer format")
-    if header.n != len(header.fragments) or header.k > header.n:
+    if header.group or header.n != len(header.fragments) or header.k > header.n:
         raise Malformed("a block header contradicts itself")
     if header.directory.offset + header.directory.length > header.length:
         raise Malformed("a block header places its directory outside the block")

@@ -16,11 +16,11 @@ import pyfuse3
 
 from bitdustfs.core.items import Inode, Time
 from bitdustfs.errors import BitdustError, FsError
+from bitdustfs.fs.names import now, split_time
+from bitdustfs.fs.volume import Caller, Changes, Found
+from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.fuse.errno_table import errno_of
-from bitdustfs.names import now, split_time
-from bitdustfs.vault import OpenVault
-from bitdustfs.volume import Caller, Changes, Found
-from bitdustfs.xattrs import Xattrs
+from bitdustfs.vault.vault import OpenVault
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,21 @@ ranges only where they are wanted: in swarms and home networks.
 import ipaddress
 from collections.abc import Iterable
 
+from bitdustfs.errors import UsageError
+
 
 def split(address: str) -> tuple[str, int]:
     """(host, port) of "host:port" or "[v6]:port". Raises ValueError."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def check_address(text: str) -> str:
+    """ "host:port" as given by a user. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"{text!r} is not an address; write HOST:PORT")
+    return text
 
 
 def is_private_host(host: str) -> bool:

@@ -13,6 +13,7 @@ from bitdustfs.core.records import (
     Ballot,
     Family,
     Root,
+    claim_ballot,
     family_hash,
     open_family_untrusted,
     open_root_untrusted,
@@ -26,7 +27,6 @@ from bitdustfs.errors import (
     Superseded,
     Unavailable,
 )
-from bitdustfs.net.service import claim_ballot
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.wire import CurrentIs
 

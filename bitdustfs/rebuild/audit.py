@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import trio
 
+from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
-from bitdustfs.fetch import Fetcher
 from bitdustfs.rebuild.census import Census, take_census
 from bitdustfs.rebuild.watch import Watch
 from bitdustfs.units import LEAF_SPAN

@@ -7,8 +7,8 @@ from collections.abc import Collection, Set
 
 import trio
 
+from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.errors import PeerError, ProtocolViolation, Unavailable
-from bitdustfs.fetch import Fetcher
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.wire import LIST_MAX
 

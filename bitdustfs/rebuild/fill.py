@@ -6,12 +6,12 @@ from typing import Protocol
 
 import trio
 
+from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import Fragment, leaf_hashes
 from bitdustfs.core.records import Ballot, BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
-from bitdustfs.fetch import Fetcher
 from bitdustfs.rebuild.pace import Pace
 from bitdustfs.rebuild.remake import WINDOW, remake
 

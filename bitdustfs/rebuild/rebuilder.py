@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import trio
 
+from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.upload import Uploader
 from bitdustfs.core.records import Ballot
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
-from bitdustfs.fetch import Fetcher
 from bitdustfs.rebuild.audit import CENSUS_EVERY, Auditor
 from bitdustfs.rebuild.census import Census
 from bitdustfs.rebuild.pace import Pace
 from bitdustfs.rebuild.plan import BlockState, Plan, Presence, Repair, plan
 from bitdustfs.rebuild.remake import remake
 from bitdustfs.rebuild.watch import Watch
-from bitdustfs.upload import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Rebuilder:
     @property
     def margin(self) -> int:
         """Fragments beyond k below which a block is repaired without patience (policy)."""
-        return int(self._fetcher.family.policy.get("margin", 1))
+        return self._fetcher.family.policy.margin
 
     def presence(self) -> list[Presence]:
         """Who is there, as the watch sees it."""
@@ -85,7 +85,7 @@ class Rebuilder:
 
     def plan(self, states: Iterable[BlockState]) -> Plan:
         """The plan for these states, under the family's policy."""
-        group = self._fetcher.family.groups[0]
+        group = self._fetcher.family.group
         return plan(
             states, self.presence(), k=group.k, patience=self._watch.patience, margin=self.margin
         )
@@ -115,7 +115,7 @@ class Rebuilder:
         """How many more suppliers the thinnest of these blocks may lose; whether it is here anyway."""
         presence = self.presence()
         lacking = {state.block: state for state in self._states()}
-        margins = [(sum(p.online for p in presence) - self._fetcher.family.groups[0].k, False)]
+        margins = [(sum(p.online for p in presence) - self._fetcher.family.group.k, False)]
         margins += [
             (lacking[block].reachable(presence) - lacking[block].k, lacking[block].local)
             for block in blocks
@@ -173,7 +173,7 @@ class Rebuilder:
                     header = await self._fetcher.header(block)
                 except Unavailable:
                     continue
-                group = self._fetcher.family.groups[header.group]
+                group = self._fetcher.family.group
                 self._shapes[block] = (header.k, header.n, header.k != group.k)
 
         async with trio.open_nursery() as nursery:
@@ -202,7 +202,7 @@ class Rebuilder:
             self._uploader.kick()  # what is here is the uploader's to deliver
             if not repairs:
                 return 0
-            self.pace.rate = float(self._fetcher.family.policy.get("bandwidth", 0))
+            self.pace.rate = self._fetcher.family.policy.bandwidth
             self.done, self.total, placed = 0, len(repairs), 0
 
             async def work() -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import Fragment, check_leaves_untrusted, leaf_hashes
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
-from bitdustfs.fetch import Fetcher
 from bitdustfs.units import MIB
 
 WINDOW = MIB  #: bytes asked of one supplier at once

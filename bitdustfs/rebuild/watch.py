@@ -16,12 +16,11 @@ from collections.abc import Callable
 import msgspec
 import trio
 
+from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.codec import Decoder, encode
 from bitdustfs.core.records import Family, Member, Record, leaving_records
 from bitdustfs.core.warrants import stand_ins
 from bitdustfs.errors import Malformed, PeerError
-from bitdustfs.fetch import Fetcher
-from bitdustfs.net.kinship import patience_of
 from bitdustfs.net.wire import KinIs
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class Watch:
     @property
     def patience(self) -> float:
         """Seconds, from the family's policy."""
-        return patience_of(self._fetcher.family)
+        return self._fetcher.family.policy.patience
 
     def history(self, node: bytes) -> History:
         return self.histories.get(node, History())
@@ -140,9 +139,8 @@ class Watch:
             self.kin.pop(node, None)
 
         async with trio.open_nursery() as nursery:
-            for group in family.groups:
-                for member in (*group.members, *family.bench):
-                    nursery.start_soon(ping, member)
+            for member in family.everybody:
+                nursery.start_soon(ping, member)
         self._hear(family)
         await self._prove_stand_ins(family)
         self.looked.set()

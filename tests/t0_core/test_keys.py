@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitdustfs import keyfile
+from bitdustfs.cache import keyfile
 from bitdustfs.core.keys import VaultKey, sign, verify
 from bitdustfs.errors import Forged, KeyFileError
 

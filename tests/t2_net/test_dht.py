@@ -14,8 +14,8 @@ from bitdustfs.core.keys import VaultKey, node_id
 from bitdustfs.core.records import Ballot
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Forged, Malformed
-from bitdustfs.net import dhtwire as wire
-from bitdustfs.net.dht import Dht
+from bitdustfs.net.dht import datagram as wire
+from bitdustfs.net.dht.node import Dht
 from bitdustfs.units import DATAGRAM_MAX
 
 

@@ -9,19 +9,27 @@ from family import KEY, contracted, credentials, make_block, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.cli.supplier import kin_connector, steadily
+from bitdustfs.cli.cmd_supplier import kin_connector, steadily
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Family, Features, Group, Member, seal_record
+from bitdustfs.core.records import (
+    Ballot,
+    Family,
+    Features,
+    Group,
+    Member,
+    claim_ballot,
+    seal_record,
+)
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Refused
-from bitdustfs.net.diskshelf import DiskShelf
-from bitdustfs.net.memory import MemorySupplier
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.net.service import SupplierService, claim_ballot
-from bitdustfs.net.shelf import MemoryShelf
-from bitdustfs.publish import first_root
-from bitdustfs.rebuild.guard import Guard
+from bitdustfs.supplier.diskshelf import DiskShelf
+from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import MIB
+from bitdustfs.vault.publish import first_root
 
 DAY = 86400
 

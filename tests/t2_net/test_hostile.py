@@ -15,9 +15,9 @@ from bitdustfs.core import block, items, leaves, records
 from bitdustfs.errors import Forged, Malformed, ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.net.service import SupplierService
-from bitdustfs.net.shelf import MemoryShelf
 from bitdustfs.net.tls import TlsStream, make_context
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import FRAGMENT_MAX, FRAME_HEAD_MAX, GIB
 
 PARSERS = [

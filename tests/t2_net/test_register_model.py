@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from bitdustfs.core.acceptor import Acceptor
 from bitdustfs.core.placement import majority
 from bitdustfs.core.records import Ballot, Features, Root
-from bitdustfs.core.register import Acceptor
 from bitdustfs.errors import Refused
 
 

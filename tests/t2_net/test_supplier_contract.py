@@ -19,12 +19,13 @@ from bitdustfs.core.records import (
     Member,
     Root,
     Signed,
+    claim_ballot,
     contract_records,
     family_hash,
     seal_record,
 )
 from bitdustfs.errors import Refused
-from bitdustfs.net.service import LEASE, claim_ballot
+from bitdustfs.supplier.service import LEASE
 from bitdustfs.units import GIB, MIB
 
 pytestmark = pytest.mark.parametrize("kind", ["memory", "peer", "peer+disk"])

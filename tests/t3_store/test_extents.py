@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from bitdustfs.core.items import USE, Inode, decode_use, kind_range
 from bitdustfs.core.records import Place
-from bitdustfs.extents import Mapped, move, put_extent, resize, to_read
-from bitdustfs.tree import Transaction, Tree
+from bitdustfs.fs.extents import Mapped, move, put_extent, resize, to_read
+from bitdustfs.tree.tree import Transaction, Tree
 
 INODE, SPAN, LONGEST = 7, 2000, 300
 steps = st.lists(

@@ -9,12 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bitdustfs.blocks.store import Store
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.state import State
 from bitdustfs.core.records import Family, Features, Group, Member
 from bitdustfs.core.sealing import Suite
-from bitdustfs.store import Store
-from bitdustfs.tree import Tree
+from bitdustfs.tree.tree import Tree
 
 # few distinct keys, so that deleting and putting again happens; values long enough for many leaves
 keys = st.integers(0, 400).map(lambda n: b"key %06d" % n)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitdustfs import window as module
-from bitdustfs.window import Tally, Window
+from bitdustfs.fs import window as module
+from bitdustfs.fs.window import Tally, Window
 
 EXTENT_MAX = 16  #: small extents, so that few steps meet each other often
 SPAN = 3 * EXTENT_MAX

@@ -8,19 +8,20 @@ from msgspec import structs
 from nacl.signing import SigningKey
 from scenario import photos, read_file, scenario, write_file
 
-from bitdustfs.cli.staffing import together
 from bitdustfs.core.records import Member
 from bitdustfs.core.warrants import check_warrants_untrusted, encode_warrant
 from bitdustfs.errors import Refused
-from bitdustfs.net import kinship, wire
-from bitdustfs.net.memory import MemorySupplier
-from bitdustfs.net.service import LEASE, SupplierService
-from bitdustfs.net.shelf import MemoryShelf
-from bitdustfs.rebuild.guard import Guard
-from bitdustfs.refound import refound
-from bitdustfs.replace import set_bench, set_policy
+from bitdustfs.family.refound import refound
+from bitdustfs.family.replace import set_bench, set_policy
+from bitdustfs.family.staffing import together
+from bitdustfs.net import wire
+from bitdustfs.supplier import kinship
+from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.service import LEASE, SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB, MIB
-from bitdustfs.verify import verify
+from bitdustfs.vault.verify import verify
 
 PATIENCE = 1000
 

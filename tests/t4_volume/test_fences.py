@@ -7,9 +7,9 @@ import trio
 from scenario import photos, read_file, scenario, write_file
 
 from bitdustfs.errors import Refused, Unavailable, Unreachable
+from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
-from bitdustfs.replace import replace_member, set_policy
 from bitdustfs.units import MIB
 
 
@@ -174,7 +174,7 @@ async def test_promise_3_a_pending_replacement_is_finished_and_not_undone_by_the
             hear()
         await set_policy(vault, net.key, {"patience": 1000})
         family = vault.known.family
-        assert family.voters[6].node == new.node and family.policy["patience"] == 1000
+        assert family.voters[6].node == new.node and family.policy.patience == 1000
         assert family.epoch == 2 and not vault.uploader.moved
         await write_file(vault, b"more", os.urandom(MIB))
         await vault.publish()

@@ -18,7 +18,7 @@ from bitdustfs.cache import blockfiles
 from bitdustfs.cache.state import State
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.units import KIB
-from bitdustfs.verify import verify
+from bitdustfs.vault.verify import verify
 
 
 class Disk:

@@ -8,14 +8,14 @@ import pytest
 import trio
 from scenario import read_file, scenario, write_file
 
-from bitdustfs import content
 from bitdustfs.cache.folder import local_error
 from bitdustfs.cache.state import DEAD
 from bitdustfs.core import leaves
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import DiskFull, FsError, LocalError, Unavailable
+from bitdustfs.fs import content
+from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.units import MIB
-from bitdustfs.xattrs import Xattrs
 
 #: nothing goes on by itself
 QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}

@@ -11,10 +11,10 @@ from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.records import RootContent, open_header_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Unavailable, UsageError
-from bitdustfs.net.shelf import VaultRow
-from bitdustfs.recover import build_tree, find_index, look, new_root
+from bitdustfs.supplier.shelf import VaultRow
 from bitdustfs.units import MIB
-from bitdustfs.verify import verify
+from bitdustfs.vault.recover import build_tree, find_index, look, new_root
+from bitdustfs.vault.verify import verify
 
 
 async def silent(what, done, total):

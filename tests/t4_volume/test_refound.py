@@ -9,9 +9,9 @@ from test_away import Kin
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.records import open_family_untrusted, open_root_untrusted
 from bitdustfs.errors import UsageError
+from bitdustfs.family.refound import refound
+from bitdustfs.family.replace import set_bench
 from bitdustfs.net.register import Known
-from bitdustfs.refound import refound
-from bitdustfs.replace import set_bench
 
 CONTENT = photos(1)[b"photo 0.jpg"]
 

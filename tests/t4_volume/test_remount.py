@@ -9,10 +9,10 @@ import trio
 from machine import CALLER, Net, PowerCut
 from scenario import photos, read_file, scenario, write_file
 
-from bitdustfs import upload
+from bitdustfs.blocks import upload
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
-from bitdustfs.net.shelf import counted
+from bitdustfs.supplier.shelf import counted
 from bitdustfs.units import EXTENT_MAX, MIB
 
 

@@ -7,10 +7,10 @@ from machine import PowerCut
 from scenario import photos, read_file, scenario, write_file
 
 from bitdustfs.errors import Unavailable, Unreachable
+from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
-from bitdustfs.replace import replace_member, set_policy
 from bitdustfs.units import MIB
-from bitdustfs.verify import verify
+from bitdustfs.vault.verify import verify
 
 
 async def silent(*what):
@@ -62,7 +62,7 @@ async def test_another_machine_follows_from_an_old_family_to_the_new_one(net, tm
     for supplier in net.suppliers:
         supplier.heal()
     async with net.mount(tmp_path / "two", machine=b"n" * 16, family=before) as vault:
-        assert vault.known.family.epoch == 3 and vault.known.family.policy == {"patience": 60}
+        assert vault.known.family.epoch == 3 and vault.known.family.words == {"patience": 60}
         assert await read_file(vault, b"file") == b"x" * 100_000
         await write_file(vault, b"more", b"y" * 100_000)
         await vault.publish()

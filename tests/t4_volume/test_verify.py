@@ -9,7 +9,7 @@ from scenario import scenario, write_file
 
 from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
 from bitdustfs.units import MIB
-from bitdustfs.verify import verify
+from bitdustfs.vault.verify import verify
 
 
 async def silent(what, done, total):

@@ -2,7 +2,7 @@
 
 from scenario import scenario
 
-from bitdustfs.fetch import Fetcher
+from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.rebuild.watch import Watch
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import bitdustfs
+from bitdustfs.cli.cmd_verify import parse_share
 from bitdustfs.cli.policy import parse_policy
-from bitdustfs.cli.verify import parse_share
 from bitdustfs.errors import UsageError
 
 LIMIT = 60

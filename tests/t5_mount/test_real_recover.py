@@ -5,8 +5,8 @@ import os
 import random
 
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.net.diskshelf import DiskShelf
-from bitdustfs.net.shelf import VaultRow
+from bitdustfs.supplier.diskshelf import DiskShelf
+from bitdustfs.supplier.shelf import VaultRow
 
 
 def lose_root(store):

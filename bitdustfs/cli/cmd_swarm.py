@@ -1,0 +1,132 @@
+"""`bitdust swarm DIR`: a network of local suppliers on loopback, to try things out and to test."""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from bitdustfs.cache.folder import write_durably
+from bitdustfs.errors import LocalError, UsageError
+from bitdustfs.net.dht.discover import find_suppliers, joined
+from bitdustfs.units import parse_size
+
+START_DEADLINE = 30.0  #: seconds until all suppliers must answer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", type=Path, help="folder for all of it")
+    parser.add_argument("--suppliers", type=int, default=7, help="how many (7)")
+    parser.add_argument("--space", default="20G", help="what each donates (20G)")
+    parser.add_argument("--stop", action="store_true", help="stop those that run")
+    parser.set_defaults(run=run_swarm)
+
+
+def run_swarm(args: argparse.Namespace) -> int:
+    """Starts those not running, returns once all are up; or stops all."""
+    if not 1 <= args.suppliers <= 64:
+        raise UsageError("a swarm has 1 to 64 suppliers")
+    folder: Path = args.dir.absolute()
+    if args.stop:
+        for each in sorted(folder.glob("supplier-*")):
+            stop(each)
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    homes = [folder / f"supplier-{i}" for i in range(args.suppliers)]
+    for each in homes:
+        each.mkdir(exist_ok=True)
+    for each in homes:
+        if not running(each):
+            start(each, args.space, address_of(homes[0 if each != homes[0] else -1]))
+    for each in homes:
+        _wait_until_up(each)
+    addresses = [address_of(each) for each in homes]
+    trio.run(_wait_until_known, addresses)
+    write_durably(folder / "bootstrap", addresses[0].encode())
+    write_durably(folder / "addresses", "\n".join(addresses).encode())
+    print(f"{len(homes)} suppliers are up; join by {addresses[0]}")
+    return 0
+
+
+def address_of(home: Path) -> str:
+    """The supplier's address, chosen once and kept, so that a restart is found again."""
+    path = home / "address"
+    if not path.exists():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        write_durably(path, f"127.0.0.1:{port}".encode())
+    return path.read_text().strip()
+
+
+def running(home: Path) -> int:
+    """The pid of the supplier in `home`, or 0. A pid that another program got meanwhile is not it."""
+    try:
+        pid = int((home / "pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return 0
+    return pid if str(home).encode() in command else 0
+
+
+def start(home: Path, space: str, bootstrap: str) -> None:
+    """Starts one supplier, detached, logging to home/log; it donates no more than is free there."""
+    space = str(min(parse_size(space), shutil.disk_usage(home).free * 9 // 10))
+    command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
+    command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
+    command += ["--bootstrap", bootstrap]
+    with open(home / "log", "ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    write_durably(home / "pid", str(process.pid).encode())
+
+
+def stop(home: Path) -> None:
+    """Ends the supplier in `home`, if it runs, and waits until it is gone."""
+    pid = running(home)
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while running(home):
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # when it is our own child
+            if time.monotonic() > deadline:
+                raise LocalError(f"the supplier in {home} (process {pid}) does not stop")
+            time.sleep(0.02)
+
+
+async def _wait_until_known(addresses: list[str]) -> None:
+    """Until every supplier can be found through the DHT."""
+    deadline = trio.current_time() + START_DEADLINE
+    while True:
+        async with joined(addresses) as dht:
+            found = await find_suppliers(dht, 2 * len(addresses) + 64, 0)  # others may offer more
+        if set(addresses) <= set(found):
+            return
+        if trio.current_time() > deadline:
+            missing = ", ".join(sorted(set(addresses) - set(found)))
+            raise LocalError(f"suppliers are up but cannot be found through the DHT: {missing}")
+        await trio.sleep(0.1)
+
+
+def _wait_until_up(home: Path) -> None:
+    host, _, port = address_of(home).rpartition(":")
+    deadline = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return
+        except OSError:
+            if not running(home):
+                raise LocalError(f"a supplier did not start; see {home / 'log'}") from None
+            if time.monotonic() > deadline:
+                raise LocalError(f"no answer from the supplier in {home}; see its log") from None
+            time.sleep(0.05)

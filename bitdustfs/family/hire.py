@@ -1,0 +1,156 @@
+"""Hiring: a supplier that is not in the family yet promises space to a vault."""
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import trio
+
+from bitdustfs.core.records import Family, Member, contract_records
+from bitdustfs.core.spread import apart
+from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
+from bitdustfs.net.dht.discover import find_suppliers, joined
+from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.rebuild.census import FRAGMENTS_MIN, list_all
+
+log = logging.getLogger(__name__)
+
+CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
+LIST_DEADLINE = 10.0  #: seconds in which a candidate may say what it keeps of a position already
+CANDIDATES = 16  #: suppliers looked at for one position
+
+
+class Wanted(NamedTuple):
+    """Bytes to be promised, by none of the nodes `taken`, and by no neighbour of the addresses `near`."""
+
+    space: int
+    taken: set[bytes]
+    near: list[str]
+    spread: int
+
+
+async def contract(supplier: PeerSupplier, space: int) -> Member:
+    """The supplier's contract, as a member of a family. Raises PeerError, or Malformed for less than asked."""
+    until = int(time.time()) + CONTRACT_SECONDS
+    record = await supplier.promise(space, until)
+    promised = contract_records.open_untrusted(record, supplier.node)
+    if promised.vault != supplier.vault or promised.space < space or promised.until < until:
+        raise Malformed("the contract promises less than was asked for")
+    return Member(supplier.node, supplier.addresses[:1], promised.space)
+
+
+async def hire(
+    family: Family,
+    position: int,
+    credentials: Credentials,
+    known: list[str],
+    wanted: str = "",
+    unwanted: Collection[bytes] = (),
+    reserves: Sequence[str] = (),
+) -> Member:
+    """A new member for a position: at the address `wanted`; else a reserve; else found through the DHT.
+
+    Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the other
+    members (core/spread.py). Who had the position before and still keeps its fragments comes first.
+    Raises Unavailable.
+    """
+    space = max(member.space for member in family.voters)
+    taken = {*(member.node for member in family.voters), *unwanted}
+    others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
+    rules = Wanted(space, taken, [] if wanted else others, _spread(family))
+    failures: list[str] = []
+    found = await _engage(
+        [wanted] if wanted else reserves, rules, 1, credentials, failures, position
+    )
+    if not found and not wanted:
+        candidates = await _offers(known, space)
+        found = await _engage(candidates, rules, 1, credentials, failures, position)
+    if found:
+        return found[0]
+    said = "; ".join(failures[:3])
+    raise Unavailable(
+        f"no supplier outside the family offers the space for position {position}"
+        + (f" ({said})" if said else "; start one and name the network it is in")
+    )
+
+
+async def line_up(
+    family: Family,
+    count: int,
+    credentials: Credentials,
+    known: list[str],
+    unwanted: Collection[bytes] = (),
+) -> list[Member]:
+    """Up to `count` more reserves for the bench, by the rules of `hire`."""
+    space = max(member.space for member in family.voters)
+    there = [*family.voters, *family.bench]
+    near = [address for member in there for address in member.addresses]
+    rules = Wanted(space, {*(m.node for m in there), *unwanted}, near, _spread(family))
+    return await _engage(await _offers(known, space), rules, count, credentials, [])
+
+
+def _spread(family: Family) -> int:
+    return family.policy.spread
+
+
+async def _offers(known: list[str], space: int) -> list[str]:
+    async with joined(known[:16]) as dht:
+        return await find_suppliers(dht, CANDIDATES, space)
+
+
+async def _engage(
+    candidates: Sequence[str],
+    rules: Wanted,
+    count: int,
+    credentials: Credentials,
+    failures: list[str],
+    position: int | None = None,
+) -> list[Member]:
+    """Contracts with up to `count` of the candidates; why others made none goes to `failures`."""
+    engaged: list[Member] = []
+    near = list(rules.near)
+    async with trio.open_nursery() as nursery:
+        peers = [PeerSupplier(b"", (address,), credentials, nursery) for address in candidates]
+        kept: dict[str, int] = {}
+
+        async def ask(peer: PeerSupplier) -> None:
+            try:
+                await peer.ping()
+                kept[peer.addresses[0]] = 0 if position is None else await _kept(peer, position)
+            except PeerError as error:
+                failures.append(f"{peer.addresses[0]}: {error}")
+
+        try:
+            async with trio.open_nursery() as asking:
+                for peer in peers:
+                    asking.start_soon(ask, peer)
+            there = [peer for peer in peers if peer.addresses[0] in kept]
+            for peer in sorted(there, key=lambda peer: -kept[peer.addresses[0]]):
+                if peer.node in rules.taken or len(engaged) >= count:
+                    continue
+                if not apart(peer.addresses, near, rules.spread):
+                    failures.append(
+                        f"{peer.addresses[0]}: a neighbour of one that is there already"
+                    )
+                    continue
+                try:
+                    engaged.append(await contract(peer, rules.space))
+                    near += peer.addresses
+                except (PeerError, Malformed) as error:
+                    failures.append(f"{peer.addresses[0]}: {error}")
+        finally:
+            for peer in peers:
+                await peer.aclose()
+            nursery.cancel_scope.cancel()
+    return engaged
+
+
+async def _kept(peer: PeerSupplier, position: int) -> int:
+    """Fragments of the position that a candidate has kept since it had the position before."""
+    try:
+        with trio.move_on_after(LIST_DEADLINE):
+            return len(await list_all(peer, position, FRAGMENTS_MIN))
+    except Refused:
+        return 0
+    return 0

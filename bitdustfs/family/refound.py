@@ -1,0 +1,89 @@
+"""A family that lost its majority for good gets a successor: the owner's last resort for writing.
+
+A majority of the old family can no longer agree to anything, so the new one is signed without it: members
+that answer stay, reserves that stood in take the positions they have copies of, over the highest root that
+any of them holds. What only the lost ones held of newer roots is lost; and if they were merely cut off
+and another machine writes there, there are two histories, of which the refounded one wins.
+"""
+
+import logging
+
+import msgspec
+
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import majority
+from bitdustfs.core.policy import Refounding, refounding_word
+from bitdustfs.core.records import Ballot, Family, Group, family_hash, seal_record
+from bitdustfs.errors import PeerError, Unavailable, UsageError
+from bitdustfs.net.register import Known, RootRegister
+from bitdustfs.net.supplier import Connect
+from bitdustfs.net.wire import KinIs
+
+log = logging.getLogger(__name__)
+
+LEAP = 1 << 20  #: ballot generations that a refounded history is ahead of the one it leaves
+
+
+async def _stand(family: Family, connect: Connect) -> dict[bytes, KinIs]:
+    """Who of the family and its bench answers, and how they stand."""
+    answers: dict[bytes, KinIs] = {}
+    for member in (*family.voters, *family.bench):
+        try:
+            answers[member.node] = await connect(member).kin()
+        except PeerError as error:
+            log.info("%s does not answer: %s", member.node.hex()[:12], error)
+    return answers
+
+
+async def refound(
+    key: VaultKey, family: Family, connect: Connect, machine: bytes, own: Known | None = None
+) -> Family:
+    """Signs and founds the successor of `family`; returns it. Mount as usual afterwards.
+
+    `own`: the newest root that this machine knows to have been accepted, and its family. Raises UsageError when a majority of the family answers: then nothing of this is needed; Unavailable
+    when even with the stand-ins there is no majority.
+    """
+    register = RootRegister(key.vault_id, {m.node: connect(m) for m in family.voters})
+    register.witnesses = {m.node: connect(m) for m in family.bench}
+    view = await register.read()
+    if view.majority:
+        raise UsageError("a majority of the family answers: mount the vault as usual")
+    best = view.best
+    if own is not None and (best is None or own.root.order > best.root.order):
+        best = own
+    if best is None:
+        raise Unavailable("nobody who answers knows a root of this vault")
+    old, raw_old = best.family, best.raw_family
+    answers = await _stand(old, connect)
+    standing = {k.standing: node for node, k in answers.items() if k.standing is not None}
+    members, alive = [], 0
+    for position, member in enumerate(old.voters):
+        stand_in = None if member.node in answers else standing.get(position)
+        reserve = None if stand_in is None else old.member(stand_in)
+        members.append(reserve or member)
+        alive += member.node in answers or reserve is not None
+    needed = majority(len(members))
+    if alive < needed:
+        raise Unavailable(
+            f"{alive} of {len(members)} positions have a supplier or a stand-in that answers, and "
+            f"{needed} are needed for a new family; try again when more are back"
+        )
+    taken = {member.node for member in members}
+    group = Group(old.group.k, old.group.meta_k, tuple(members))
+    promised = view.promised.generation if view.promised else 0
+    ballot = Ballot(max(promised, best.root.ballot.generation) + LEAP, machine)
+    body = msgspec.structs.replace(
+        old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,),
+        bench=tuple(m for m in old.bench if m.node not in taken),
+        words={**old.words, **refounding_word(Refounding(ballot.generation, best.root.seq))},
+    )  # fmt: skip
+    raw = seal_record(key.signing, "family", body)
+    root = msgspec.structs.replace(
+        best.root, ballot=ballot, seq=best.root.seq + 1, family_epoch=body.epoch,
+        family_hash=family_hash(raw),
+    )  # fmt: skip
+    new = RootRegister(key.vault_id, {m.node: connect(m) for m in members})
+    await new.prepare(key.signing, ballot, True)
+    await new.accept(seal_record(key.signing, "root", root), raw)
+    await new.release(ballot)
+    return body

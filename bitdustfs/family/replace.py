@@ -1,0 +1,192 @@
+"""A family changes: a position goes to another supplier, or the policy is another one.
+
+The new supplier first gets everything that the position holds, and from then on also what is new. Then
+a root names the next family, and is accepted by majorities of both (one position a change, so that any
+two majorities of neighbouring families meet). Only then the old supplier is out.
+"""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import trio
+
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import (
+    Group,
+    Member,
+    claim_ballot,
+    family_hash,
+    open_family_untrusted,
+    seal_record,
+)
+from bitdustfs.core.spans import slice_length
+from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.rebuild.census import list_in_time, obtainable
+from bitdustfs.rebuild.fill import Fill
+from bitdustfs.units import LEAF_SPAN
+from bitdustfs.vault.vault import OpenVault
+
+log = logging.getLogger(__name__)
+
+CLAIMS_TRIED = 59  #: with one in twenty missing, 0.95 that one of them shows it
+CLAIM_DEADLINE = 5.0  #: seconds that a leaf may take
+ROUNDS = 3  #: times that what is still missing is tried before the change is given up
+Progress = Callable[[int, int], Awaitable[None]]
+
+
+def next_family(
+    key: VaultKey,
+    raw: bytes,
+    position: int | None = None,
+    member: Member | None = None,
+    policy: dict[str, int] | None = None,
+    bench: Sequence[Member] | None = None,
+) -> bytes:
+    """The successor of a signed family, signed: one position, some of the policy, or the bench changed."""
+    family = open_family_untrusted(raw, key.vault_id)
+    group = family.group
+    if position is not None and member is not None:
+        members = list(group.members)
+        members[position] = member
+        group = Group(group.k, group.meta_k, tuple(members))
+    reserves = family.bench if bench is None else bench
+    voters = {each.node for each in group.members}
+    body = msgspec.structs.replace(
+        family, epoch=family.epoch + 1, parent=family_hash(raw), groups=(group,),
+        words={**family.words, **(policy or {})},
+        bench=tuple(reserve for reserve in reserves if reserve.node not in voters),
+    )  # fmt: skip
+    return seal_record(key.signing, "family", body)
+
+
+async def set_policy(vault: OpenVault, key: VaultKey, policy: dict[str, int]) -> None:
+    """Publishes a family with another policy. Raises what publishing raises."""
+    await vault.publish(change=lambda raw: next_family(key, raw, policy=policy))
+
+
+async def set_bench(vault: OpenVault, key: VaultKey, bench: Sequence[Member]) -> None:
+    """Publishes a family with other reserves. Raises what publishing raises."""
+    await vault.publish(change=lambda raw: next_family(key, raw, bench=bench))
+
+
+async def replace_member(
+    vault: OpenVault,
+    key: VaultKey,
+    position: int,
+    member: Member,
+    progress: Progress,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Fill:
+    """Gives `position` to `member`, who made a contract already. Raises Unavailable, PeerError.
+
+    When it fails, the family is as it was, and what the new one got is used by the next attempt; so, too,
+    when it is not `wanted` any more: the supplier that was away is back.
+    """
+    if vault.uploader is None or vault.ballot is None:
+        raise Unavailable("this mount is read-only")
+    uploader, fetcher = vault.uploader, vault.fetcher
+    fired = vault.known.family.voters[position].node
+    supplier = fetcher.connect(member)
+    await supplier.prepare(claim_ballot(key.signing, vault.ballot), True)
+    fill = Fill(fetcher, supplier, position, vault.ballot, uploader.encode_one)
+    fill.pace.rate = fetcher.family.policy.bandwidth
+    fill.wanted = wanted
+    uploader.moved[0, position] = supplier  # what is new goes there at once
+    try:
+        missing = await _fill_all(vault, fill, supplier, position, progress)
+        if not wanted():
+            raise Unavailable(f"the supplier of position {position} is back: nothing is replaced")
+        if missing:
+            raise Unavailable(
+                f"{len(missing)} fragments of position {position} could not be made or placed; the "
+                "family stays as it was, try again later"
+            )
+
+        def change(raw: bytes) -> bytes:
+            there = open_family_untrusted(raw, key.vault_id).voters[position].node
+            if there != fired:  # what was pending from before came true
+                raise Unavailable(f"position {position} was given to another supplier meanwhile")
+            return next_family(key, raw, position, member)
+
+        await vault.publish(change=change)
+    finally:
+        proposed = vault.state.proposed()
+        if proposed is None or not proposed.family:  # else the change may still come true
+            uploader.settle_move(0, position, welcome=False)
+    log.info("position %d is with %s now", position, member.node.hex()[:12])
+    return fill
+
+
+async def _fill_all(
+    vault: OpenVault, fill: Fill, supplier: Supplier, position: int, progress: Progress
+) -> set[bytes]:
+    """Fills what is missing, and what came meanwhile; the blocks that are missing still.
+
+    What nobody could make is not among them: it is repaired when those who have it are back.
+    """
+    missing: set[bytes] = set()
+    distrusted = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_report, fill, progress)
+        for turn in range(ROUNDS + 1):
+            listed = set(await list_in_time(supplier, position))
+            if turn == 0:
+                distrusted = not await _has_what_it_lists(vault, supplier, position, listed)
+            missing = await _missing(vault, fill.placed if distrusted else listed)
+            if not missing or turn == ROUNDS:
+                break
+            await fill.run(_in_order(vault, missing))
+        nursery.cancel_scope.cancel()
+    if missing:
+        missing = await obtainable(vault.fetcher, vault.auditor.census, missing)
+    return missing
+
+
+async def _missing(vault: OpenVault, there: set[bytes]) -> set[bytes]:
+    """Blocks that a root needs, as far as anybody here knows, and that the new supplier does not have."""
+    census = await vault.auditor.recent(0)
+    assert vault.uploader is not None
+    known = {block for block, acked in vault.uploader.acknowledged().items() if acked}
+    listed = set(census.blocks()) - known
+    if vault.reclaimer is not None:
+        listed = {block for block in listed if vault.reclaimer.needs(block)}
+    return (known | listed) - there - vault.uploader.dead()
+
+
+async def _has_what_it_lists(
+    vault: OpenVault, supplier: Supplier, position: int, listed: set[bytes]
+) -> bool:
+    """Whether random leaves of what a newcomer says that it has already are there, and right."""
+    chosen = random.sample(sorted(listed), min(len(listed), CLAIMS_TRIED))
+    for block in chosen:
+        try:
+            header = await vault.fetcher.header(block)
+        except Unavailable:
+            continue  # nobody's block: it is not counted either
+        length = slice_length(header.length, header.k)
+        start = random.randrange(0, length, LEAF_SPAN)
+        stop = min(length, start + LEAF_SPAN)
+        with trio.move_on_after(CLAIM_DEADLINE):
+            try:
+                await vault.fetcher.prove_at(supplier, header, position, start, stop)
+                continue
+            except (PeerError, Malformed) as error:
+                log.warning("%s lists what it does not have: %s", supplier.node.hex()[:12], error)
+        return False
+    return True
+
+
+def _in_order(vault: OpenVault, blocks: set[bytes]) -> list[bytes]:
+    """The thinnest first, as the last look of the rebuilder found them; then oldest first."""
+    thin = [] if vault.rebuilder is None else vault.rebuilder.thin_first
+    first = [block for block in thin if block in blocks]
+    return first + sorted(blocks - set(first))
+
+
+async def _report(fill: Fill, progress: Progress) -> None:
+    while True:
+        await progress(fill.done, fill.total)
+        await trio.sleep(0.3)

@@ -1,0 +1,285 @@
+"""Who keeps the vault, while it is mounted: fires, hires, keeps the bench, renews contracts.
+
+One change of the family at a time. Whom to replace decides rebuild/plan.py.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from bitdustfs.cache.machine import remember_addresses
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Member, StandDown, Visit, seal_record
+from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Unavailable
+from bitdustfs.family.find import owner_credentials
+from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
+from bitdustfs.family.replace import Progress, replace_member, set_bench, set_policy
+from bitdustfs.rebuild.fill import Fill
+from bitdustfs.vault.vault import OpenVault
+
+log = logging.getLogger(__name__)
+
+POLICY_DEADLINE = 30.0  #: seconds that a change of the policy may take
+LAST_TEACHING = 5.0  #: seconds that the end of a mount gives to telling reserves of the family
+LOOK_EVERY = 10.0  #: seconds between looks for suppliers to be replaced, at most
+BENCH_FIRST, BENCH_SHORT = 5.0, 60.0  #: seconds between looks for reserves while some are lacking
+BENCH_EVERY = 600.0  #: seconds between them while none is
+RENEW_EVERY = 3600.0  #: seconds between looks at when contracts end
+VISITS_EVERY = 600.0  #: seconds between questions for what stand-ins have read
+VISITS_SHOWN = 30 * 86400  #: seconds for which that is shown
+RENEW_BEFORE = CONTRACT_SECONDS - 30 * 86400  #: seconds left of a contract at which it is renewed
+
+
+class Staffing:
+    """The changes of one mounted vault's family."""
+
+    def __init__(self, key: VaultKey, vault: OpenVault) -> None:
+        self._key, self._vault = key, vault
+        self._changing = trio.Lock()
+        self._taught: set[tuple[bytes, int]] = set()  # (reserve, family's epoch it was told of)
+        self._bench_due = self._renewal_due = self._visits_due = 0.0
+        self.visits: list[Visit] = []  #: what stand-ins have read, at all suppliers together
+        self._bench_pause = BENCH_FIRST
+
+    def _known(self) -> list[str]:
+        family = self._vault.known.family
+        return [a for m in family.everybody for a in m.addresses]
+
+    async def set_policy(self, policy: dict[str, int]) -> None:
+        """Another policy from here on. Raises what publishing raises, and Unavailable when that takes long."""
+        async with self._changing:
+            with trio.move_on_after(POLICY_DEADLINE):
+                await set_policy(self._vault, self._key, policy)
+                return
+        raise Unavailable(
+            "not enough suppliers take the new policy just now; it is not sure whether it holds: try again"
+        )
+
+    async def replace(self, position: int, address: str, progress: Progress) -> Fill:
+        """Gives a position to the supplier at `address`, or to one found through the DHT.
+
+        Raises Unavailable, PeerError, LocalError, Superseded.
+        """
+        async with self._changing:
+            return await self._replace(position, address, progress, lambda: True)
+
+    async def _replace(
+        self, position: int, address: str, progress: Progress, wanted: Callable[[], bool]
+    ) -> Fill:
+        vault = self._vault
+        family = vault.known.family
+        node = family.voters[position].node
+        member = None if address else self._stand_in(position)
+        if member is None:
+            credentials = owner_credentials(self._key)
+            unwanted = {*self._gone(), *vault.fetcher.stand_ins.values()}
+            online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
+            reserves = [a for m in online for a in m.addresses]
+            member = await hire(
+                family, position, credentials, self._known(), address, unwanted, reserves
+            )
+        fill = await replace_member(vault, self._key, position, member, progress, wanted)
+        remember_addresses(vault.known.family)
+        if vault.fetcher.health[node].reachable:
+            try:
+                await self._stand_down(family.voters[position], position)
+            except PeerError as error:
+                log.info("%s keeps what it had: %s", node.hex()[:12], error)
+        return fill
+
+    def _gone(self) -> set[bytes]:
+        """Those that left or were caught: never hired again by this machine."""
+        return {node for node, seen in self._vault.watch.histories.items() if seen.gone}
+
+    async def _stand_down(self, member: Member, position: int) -> None:
+        """Has a supplier delete what it keeps of a position that is another one's."""
+        family = self._vault.known.family
+        body = StandDown(family.vault, member.node, position, family.epoch)
+        record = seal_record(self._key.signing, "stand-down", body)
+        await self._vault.fetcher.session(member).stand_down(record)
+
+    def _stand_in(self, position: int) -> Member | None:
+        """The reserve that has a copy of a position already."""
+        node = self._vault.watch.stand_in(position)
+        return None if node is None else self._vault.known.family.member(node)
+
+    async def run(self) -> None:
+        """Looks after everything, until the mount may not write any more.
+
+        Looking for reserves and asking for contracts may take its time; replacing does not wait for that.
+        """
+        await (
+            self._vault.watch.looked.wait()
+        )  # a change of the family ends the warrants of stand-ins
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._repeat, (self._replace_due, self._teach, self._dismiss))
+            nursery.start_soon(self._repeat, (self._hear_visits, self._bench, self._renew))
+
+    async def _repeat(self, tasks: Sequence[Callable[[], Awaitable[object]]]) -> None:
+        while not self._vault.read_only:
+            for task in tasks:
+                await self._try(task)
+            with trio.move_on_after(min(LOOK_EVERY, max(0.5, self._vault.watch.patience / 5))):
+                await self._vault.moved.wait()  # perhaps with another policy
+
+    async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await task()
+        except (Unavailable, PeerError, LocalError, Superseded) as error:
+            log.warning("%s", error)
+
+    async def _replace_due(self) -> None:
+        await self.replace_due(_say_nothing)
+
+    async def replace_due(self, progress: Progress) -> bool:
+        """Replaces the supplier whose turn it is by the plan, if any; whether there was one.
+
+        It gives up when that supplier comes back meanwhile. Raises Unavailable.
+        """
+        vault = self._vault
+        if vault.rebuilder is None:
+            return False
+        async with self._changing:
+            position = (await vault.rebuilder.look()).replace
+            if position is None:
+                return False
+            node = vault.known.family.voters[position].node
+            try:
+                await self._replace(
+                    position, "", progress, lambda: vault.watch.state(node) != "online"
+                )
+            except BitdustError as error:
+                raise Unavailable(
+                    f"position {position} keeps its supplier for now: {error}"
+                ) from error
+        log.warning("position %d has another supplier", position)
+        return True
+
+    async def _teach(self) -> None:
+        """Reserves learn the family and the root, so that they know when they are called."""
+        vault = self._vault
+        for member in vault.known.family.bench:
+            epoch, row = vault.known.family.epoch, vault.state.published()
+            if row is None or (member.node, epoch) in self._taught:
+                continue
+            try:
+                await vault.fetcher.session(member).accept(row.root, row.family)
+                self._taught.add((member.node, epoch))
+            except PeerError as error:
+                log.info("reserve %s is not told: %s", member.node.hex()[:12], error)
+
+    async def settle(self) -> None:
+        """Before the mount ends: reserves should know what they may be called for."""
+        if not self._vault.read_only:
+            with trio.move_on_after(LAST_TEACHING):
+                await self._teach()
+
+    async def _dismiss(self) -> None:
+        """A member is back, or has been replaced: the copy that stood in for it goes."""
+        vault, family = self._vault, self._vault.known.family
+        for reserve in family.bench:
+            told = vault.watch.kin.get(reserve.node)
+            if told is None or told.standing is None or told.standing >= len(family.voters):
+                continue
+            if not await self._is_back(told.standing):
+                continue
+            await self._stand_down(reserve, told.standing)
+            vault.fetcher.stand_ins.pop(told.standing, None)
+            log.info("position %d is served: its copy is dropped", told.standing)
+
+    def _places(self, bench: Sequence[Member]) -> int:
+        """How many reserves the bench lacks, those who are away for too long not counted."""
+        family, watch = self._vault.known.family, self._vault.watch
+        there = sum(watch.state(member.node) not in ("absent", "gone") for member in bench)
+        wanted = family.policy.bench
+        return (len(family.voters) if wanted is None else wanted) - there
+
+    async def _is_back(self, position: int) -> bool:
+        """Whether a position's own supplier answers right now, stays, and has all it should have."""
+        vault = self._vault
+        member = vault.known.family.voters[position]
+        if vault.watch.state(member.node) != "online" or vault.rebuilder is None:
+            return False
+        try:
+            told = await vault.fetcher.session(member).kin()
+        except PeerError:
+            return False
+        return not told.leaving and await vault.rebuilder.is_complete(position)
+
+    async def _bench(self) -> None:
+        """As many reserves as positions, where the network has them."""
+        vault = self._vault
+        if trio.current_time() < self._bench_due:
+            return
+        wanted = self._places(vault.known.family.bench)
+        found = []
+        if wanted > 0:
+            credentials = owner_credentials(self._key)
+            family, known = vault.known.family, self._known()
+            found = await line_up(family, wanted, credentials, known, self._gone())
+        async with self._changing:
+            family = vault.known.family  # it may have changed while others were asked
+            lost = ("absent", "gone")
+            staying = [m for m in family.bench if vault.watch.state(m.node) not in lost]
+            new = [m for m in found if family.member(m.node) is None]
+            if new or len(staying) < len(family.bench):
+                await set_bench(vault, self._key, [*staying, *new])
+                log.info("%d reserves are on the bench", len(vault.known.family.bench))
+        self._bench_pause = BENCH_FIRST if new else min(2 * self._bench_pause, BENCH_SHORT)
+        complete = self._places(vault.known.family.bench) <= 0
+        self._bench_due = trio.current_time() + (BENCH_EVERY if complete else self._bench_pause)
+        await self._teach()
+
+    async def _hear_visits(self) -> None:
+        """What was read by stand-ins while the owner was away: suppliers keep that for him to see."""
+        if trio.current_time() < self._visits_due:
+            return
+        self._visits_due = trio.current_time() + VISITS_EVERY
+        told: list[Visit] = []
+
+        async def ask(member: Member) -> None:
+            try:
+                told.extend(await self._vault.fetcher.session(member).visits())
+            except PeerError as error:
+                log.info("%s tells of no visits: %s", member.node.hex()[:12], error)
+
+        family = self._vault.known.family
+        async with trio.open_nursery() as nursery:
+            for member in family.everybody:  # stand-ins are visited, too
+                nursery.start_soon(ask, member)
+        self.visits = together(told, int(time.time()) - VISITS_SHOWN)
+
+    async def _renew(self) -> None:
+        """Contracts are renewed long before they end: an owner may be away for months."""
+        vault = self._vault
+        if trio.current_time() < self._renewal_due:
+            return
+        self._renewal_due = trio.current_time() + RENEW_EVERY
+        now = int(time.time())
+        for member in vault.known.family.everybody:
+            supplier = vault.fetcher.session(member)
+            try:
+                if (await supplier.usage()).until - now < RENEW_BEFORE:
+                    await supplier.promise(member.space, now + CONTRACT_SECONDS)
+                    log.info("the contract with %s is renewed", member.node.hex()[:12])
+            except PeerError as error:
+                log.info("no contract is renewed with %s: %s", member.node.hex()[:12], error)
+
+
+def together(told: Sequence[Visit], since: int) -> list[Visit]:
+    """Visits at several suppliers as one for each stand-in and position; those that ended before not."""
+    total: dict[tuple[bytes, int], Visit] = {}
+    for visit in told:
+        seen = total.get((visit.stand_in, visit.position), visit)
+        size = visit.bytes if seen is visit else seen.bytes + visit.bytes
+        first, last = min(seen.since, visit.since), max(seen.until, visit.until)
+        total[visit.stand_in, visit.position] = Visit(
+            visit.stand_in, visit.position, size, first, last
+        )
+    return [visit for visit in total.values() if visit.until >= since]
+
+
+async def _say_nothing(done: int, total: int) -> None:
+    """Nobody watches."""

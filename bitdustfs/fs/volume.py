@@ -1,0 +1,400 @@
+"""A whole file system that never heard of pyfuse3: names and attributes over the tree.
+
+Every operation is one transaction function: read, check, collect; nothing awaits in between, so it
+is atomic. Permissions are the kernel's business (default_permissions); what depends on who calls
+comes as `Caller`. Times are (seconds, nanoseconds); sizes in bytes.
+"""
+
+import errno
+import logging
+import stat
+from typing import NamedTuple
+
+import trio
+
+from bitdustfs.blocks.space import Space
+from bitdustfs.core.block import InodeHint
+from bitdustfs.core.items import (
+    COOKIE_FIRST,
+    COUNTERS_KEY,
+    ENTRY,
+    INDEX_BITS,
+    INDEX_MAX,
+    ROOT_INODE,
+    Counters,
+    Entry,
+    Inode,
+    Time,
+    decode_entry,
+    decode_inode,
+    encode_item,
+    entry_key,
+    inode_key,
+    kind_range,
+    tail_u64,
+)
+from bitdustfs.errors import FsError
+from bitdustfs.fs.content import Content, load_counters, load_inode
+from bitdustfs.fs.names import RENAME_EXCHANGE, RENAME_NOREPLACE, Names, load_folder, now, touch
+from bitdustfs.fs.orphans import is_orphan, is_regular, orphans_of, purge_step
+from bitdustfs.tree.tree import Transaction, Tree
+from bitdustfs.units import SYMLINK_MAX
+
+log = logging.getLogger(__name__)
+
+PATH_DEPTH = 256  #: folders in a path that block directories tell
+LINK_MAX = 65_000
+
+
+class Caller(NamedTuple):
+    """Who asks: for ownership of what is created, and for clearing set-id bits."""
+
+    uid: int
+    gid: int
+    umask: int = 0
+
+
+class Found(NamedTuple):
+    """An inode and its attributes, with the true size."""
+
+    inode: int
+    attributes: Inode
+
+
+class Listed(NamedTuple):
+    """One name of a folder. `cookie` continues the listing after it."""
+
+    cookie: int
+    name: bytes
+    found: Found
+
+
+class Changes(NamedTuple):
+    """What setattr is to change; None leaves as it is."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    atime: Time | None = None
+    mtime: Time | None = None
+    ctime: Time | None = None
+
+
+class Volume:
+    """One vault as a file system. `name_key` hashes directory entries."""
+
+    def __init__(self, tree: Tree, content: Content, name_key: bytes, space: Space) -> None:
+        self.tree, self.content, self._space = tree, content, space
+        self.names = Names(name_key)
+        self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
+        self._where: dict[int, tuple[int, bytes]] = {}  # inode -> folder and name it was seen by
+        self._big: list[int] = []  # orphans that take more than a step to purge
+        self._big_due = trio.Event()
+
+    async def make_root(self, caller: Caller) -> None:
+        """The first folder of a new vault."""
+
+        def make(tx: Transaction) -> None:
+            time_ = now()
+            root = Inode(
+                1, stat.S_IFDIR | 0o755, caller.uid, caller.gid, 2, 0, 0, time_, time_, time_,
+                parent=ROOT_INODE, group=1, next_index=1,
+            )  # fmt: skip
+            tx.put(inode_key(ROOT_INODE), encode_item(root))
+            tx.put(COUNTERS_KEY, encode_item(Counters(1, 2, 1, 0)))
+
+        await self.tree.run(make)
+
+    # -- looking
+
+    def _found(self, inode: int, attributes: Inode) -> Found:
+        attributes.size = self.content.size_of(inode, attributes)
+        return Found(inode, attributes)
+
+    async def getattr(self, inode: int) -> Found:
+        return self._found(inode, await self.tree.run(load_inode, inode))
+
+    async def lookup(self, folder: int, name: bytes) -> Found | None:
+        """The inode behind a name, or None. Counts as a look-up the kernel must forget."""
+
+        def find(tx: Transaction) -> Found | None:
+            if name == b"..":
+                target = load_folder(tx, folder).parent
+            elif name == b".":
+                target = folder
+            else:
+                entry = self.names.entry(tx, folder, name)[1]
+                if entry is None:
+                    return None
+                target = entry.inode
+            return self._found(target, load_inode(tx, target))
+
+        found = await self.tree.run(find)
+        if found is not None:
+            self.hold(found.inode, folder, name)
+        return found
+
+    async def readdir(self, folder: int, after: int, limit: int) -> list[Listed]:
+        """Up to `limit` names after cookie `after` (0 to begin), "." and ".." first.
+
+        Stable while the folder changes: a cookie is a hash of the name.
+        """
+
+        def scan(tx: Transaction) -> list[Listed]:
+            attributes = load_folder(tx, folder)
+            names: list[Listed] = []
+            if after < 1:
+                names.append(Listed(1, b".", self._found(folder, attributes)))
+            if after < 2:
+                parent = attributes.parent
+                names.append(Listed(2, b"..", self._found(parent, load_inode(tx, parent))))
+            low = entry_key(folder, max(after + 1, COOKIE_FIRST))
+            for key, value in tx.scan(low, kind_range(folder, ENTRY)[1]):
+                if len(names) >= limit:
+                    break
+                entry = decode_entry(value)
+                found = self._found(entry.inode, load_inode(tx, entry.inode))
+                names.append(Listed(tail_u64(key), entry.name, found))
+            return names
+
+        return await self.tree.run(scan)
+
+    async def readlink(self, inode: int) -> bytes:
+        attributes = await self.tree.run(load_inode, inode)
+        if not stat.S_ISLNK(attributes.mode):
+            raise FsError(errno.EINVAL)
+        return attributes.inline or b""
+
+    # -- making
+
+    async def create(
+        self,
+        folder: int,
+        name: bytes,
+        mode: int,
+        caller: Caller,
+        *,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> Found:
+        """A new inode of the type in `mode` (file, folder, symlink with `target`, fifo, device)."""
+        if target is not None and not 0 < len(target) <= SYMLINK_MAX:
+            raise FsError(errno.ENAMETOOLONG)
+        await self._space.admit_names()
+
+        def make(tx: Transaction) -> Found:
+            parent = load_folder(tx, folder)
+            if parent.nlink == 0:
+                raise FsError(errno.ENOENT)
+            cookie, entry = self.names.entry(tx, folder, name)
+            if entry is not None:
+                raise FsError(errno.EEXIST)
+            counters = load_counters(tx)
+            if parent.next_index >= INDEX_MAX:
+                parent.group, parent.next_index = counters.next_group, 1
+                counters.next_group += 1
+            inode = parent.group << INDEX_BITS | parent.next_index
+            parent.next_index += 1
+            time_ = now()
+            gid, bits = caller.gid, mode & ~caller.umask if target is None else mode
+            is_folder = stat.S_ISDIR(mode)
+            if parent.mode & stat.S_ISGID:
+                gid = parent.gid
+                if is_folder:
+                    bits |= stat.S_ISGID
+            made = Inode(
+                1, bits, caller.uid, gid, 2 if is_folder else 1, 0, rdev, time_, time_, time_
+            )
+            if is_folder:
+                if parent.nlink >= LINK_MAX:
+                    raise FsError(errno.EMLINK)
+                made.parent, made.group, made.next_index = folder, counters.next_group, 1
+                counters.next_group += 1
+                parent.nlink += 1
+            elif target is not None:
+                made.inline, made.size = target, len(target)
+            elif stat.S_ISREG(mode):
+                made.inline = b""
+            counters.inodes += 1
+            touch(parent, time_)
+            tx.put(inode_key(folder), encode_item(parent))
+            tx.put(COUNTERS_KEY, encode_item(counters))
+            tx.put(inode_key(inode), encode_item(made))
+            tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, stat.S_IFMT(mode))))
+            return Found(inode, made)
+
+        found = await self.tree.run(make)
+        self.hold(found.inode, folder, name)
+        return found
+
+    async def link(self, inode: int, folder: int, name: bytes) -> Found:
+        """Another name for an inode that is not a folder."""
+        await self._space.admit_names()
+
+        def make(tx: Transaction) -> Found:
+            parent, attributes = load_folder(tx, folder), load_inode(tx, inode)
+            cookie, entry = self.names.entry(tx, folder, name)
+            if entry is not None:
+                raise FsError(errno.EEXIST)
+            if stat.S_ISDIR(attributes.mode):
+                raise FsError(errno.EPERM)
+            if attributes.nlink == 0 or parent.nlink == 0:
+                raise FsError(errno.ENOENT)
+            if attributes.nlink >= LINK_MAX:
+                raise FsError(errno.EMLINK)
+            attributes.nlink += 1
+            attributes.ctime = now()
+            touch(parent, attributes.ctime)
+            tx.put(inode_key(inode), encode_item(attributes))
+            tx.put(inode_key(folder), encode_item(parent))
+            kind = stat.S_IFMT(attributes.mode)
+            tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, kind)))
+            return self._found(inode, attributes)
+
+        found = await self.tree.run(make)
+        self.hold(inode, folder, name)
+        return found
+
+    # -- removing
+
+    async def unlink(self, folder: int, name: bytes) -> None:
+        await self._remove(folder, name, is_folder=False)
+
+    async def rmdir(self, folder: int, name: bytes) -> None:
+        await self._remove(folder, name, is_folder=True)
+
+    async def _remove(self, folder: int, name: bytes, is_folder: bool) -> None:
+        inode = await self.tree.run(self.names.remove, folder, name, is_folder)
+        await self._purge_if_free(inode)
+
+    async def rename(
+        self, old_folder: int, old_name: bytes, new_folder: int, new_name: bytes, flags: int
+    ) -> None:
+        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE."""
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
+            raise FsError(errno.EINVAL)
+        renamed = await self.tree.run(
+            self.names.rename, old_folder, old_name, new_folder, new_name, flags
+        )
+        if renamed is None:
+            return
+        if renamed.moved in self._where:
+            self._where[renamed.moved] = (new_folder, new_name)
+        if renamed.exchanged in self._where:
+            self._where[renamed.exchanged] = (old_folder, old_name)
+        if renamed.victim:
+            await self._purge_if_free(renamed.victim)
+
+    # -- attributes
+
+    async def setattr(self, inode: int, changes: Changes) -> Found:
+        """Changes attributes other than the size (see Content.truncate)."""
+
+        def change(tx: Transaction) -> Found:
+            attributes = load_inode(tx, inode)
+            if changes.mode is not None:
+                attributes.mode = stat.S_IFMT(attributes.mode) | stat.S_IMODE(changes.mode)
+            if changes.uid is not None or changes.gid is not None:
+                attributes.uid = attributes.uid if changes.uid is None else changes.uid
+                attributes.gid = attributes.gid if changes.gid is None else changes.gid
+                if changes.mode is None and stat.S_ISREG(attributes.mode):
+                    attributes.mode = clear_set_id(attributes.mode)
+            if changes.atime is not None:
+                attributes.atime = changes.atime
+            if changes.mtime is not None:
+                attributes.mtime = changes.mtime
+            attributes.ctime = now() if changes.ctime is None else changes.ctime
+            tx.put(inode_key(inode), encode_item(attributes))
+            return self._found(inode, attributes)
+
+        return await self.tree.run(change)
+
+    # -- life of inodes
+
+    def hold(self, inode: int, folder: int, name: bytes) -> None:
+        """The kernel learned of the inode once more, by this name."""
+        self._held[inode] = self._held.get(inode, 0) + 1
+        if name not in (b".", b".."):
+            self._where[inode] = (folder, name)
+
+    def describe(self, inode: int) -> InodeHint | None:
+        """Path and attributes of an inode for block directories, as far as they are in memory."""
+        raw = self.tree.glance(inode_key(inode))
+        if raw is None:
+            return None
+        made = decode_inode(raw)
+        size = self.content.size_of(inode, made)
+        mtime = made.mtime[0] * 1_000_000_000 + made.mtime[1]
+        return InodeHint(inode, self._path(inode), made.mode, size, mtime)
+
+    def _path(self, inode: int) -> bytes:
+        """The inode's path from the root, or b"" when it is not known."""
+        parts: list[bytes] = []
+        while inode != ROOT_INODE:
+            if inode not in self._where or len(parts) > PATH_DEPTH:
+                return b""
+            inode, name = self._where[inode]
+            parts.append(name)
+        return b"/".join(reversed(parts))
+
+    async def forget(self, inode: int, count: int) -> None:
+        """The kernel forgot `count` look-ups; an orphan nobody knows any more is purged."""
+        left = self._held.get(inode, 0) - count
+        if left > 0:
+            self._held[inode] = left
+            return
+        self._held.pop(inode, None)
+        self._where.pop(inode, None)
+        self.tree.forget(inode)
+        await self._purge_if_free(inode)
+
+    async def _purge_if_free(self, inode: int) -> None:
+        if inode in self._held or not await self.tree.run(is_orphan, inode):
+            return
+        if not await self._purge_some(inode):
+            self._big.append(inode)  # whoever unlinked it need not wait for that
+            self._big_due.set()
+
+    async def _purge_some(self, inode: int) -> bool:
+        """One bounded step of dropping an orphan's items, its record last; True when nothing is left."""
+        self.content.forget(inode)
+        if await self.tree.run(is_regular, inode):
+            if not await self.content.shrink(inode):
+                return False
+            self.content.forget(inode)
+        return await self.tree.run(purge_step, inode)
+
+    async def purge(self, inode: int) -> None:
+        """All of it, with turns for others in between."""
+        while not await self._purge_some(inode):
+            await trio.lowlevel.checkpoint()
+
+    async def purge_orphans(self) -> int:
+        """Purges what was unlinked but open when the last mount ended; how many."""
+        orphans = await self.tree.run(lambda tx: [tail_u64(k) for k in orphans_of(tx)])
+        left = [inode for inode in orphans if inode not in self._held]
+        for inode in left:
+            await self.purge(inode)
+        return len(left)
+
+    async def keep_purging(self) -> None:
+        """Until cancelled: what earlier mounts left, then big files as they are deleted."""
+        orphans = await self.purge_orphans()
+        if orphans:
+            log.info("%d files unlinked while open were purged", orphans)
+        while True:
+            while self._big:
+                await self.purge(self._big[-1])
+                self._big.pop()
+            self._big_due = trio.Event()
+            await self._big_due.wait()
+
+    async def totals(self) -> Counters:
+        """Counts of the whole vault."""
+        return await self.tree.run(load_counters)
+
+
+def clear_set_id(mode: int) -> int:
+    """The mode after chown or a write by somebody else (POSIX chown, write)."""
+    mode &= ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode

@@ -1,0 +1,132 @@
+"""Finding suppliers and families through the DHT; announcing them there."""
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+from kademlia.node import Node
+from nacl.signing import SigningKey
+
+from bitdustfs.core.keys import ReadCapability, VaultKey
+from bitdustfs.core.records import Family, Root, family_hash
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import Malformed
+from bitdustfs.net.addresses import dialable, is_private_host, split
+from bitdustfs.net.dht import datagram as dhtwire
+from bitdustfs.net.dht.node import Dht, Endpoint
+
+log = logging.getLogger(__name__)
+
+WALKS = 6  #: random look-ups that a search for suppliers makes at most
+ANNOUNCE_EVERY = 1800.0  #: seconds after which a record is stored again whatever happened
+
+
+def endpoint(address: str) -> Endpoint:
+    """The UDP endpoint of a node: same host and port as its TCP address."""
+    return split(address)
+
+
+def is_private(addresses: Iterable[str]) -> bool:
+    """Whether an address given by hand is loopback or private: then such contacts are wanted."""
+    return any(is_private_host(split(address)[0]) for address in addresses)
+
+
+@asynccontextmanager
+async def joined(addresses: list[str]) -> AsyncIterator[Dht]:
+    """A node that only asks, joined through `addresses`."""
+    dht = Dht(SigningKey(os.urandom(32)), serves=False, allow_private=is_private(addresses))
+    await dht.bind("0.0.0.0", 0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dht.run)
+        await dht.bootstrap([endpoint(a) for a in addresses])
+        yield dht
+        nursery.cancel_scope.cancel()
+
+
+async def node_record(
+    dht: Dht, node: bytes, contact: Node | None = None
+) -> dhtwire.NodeRecord | None:
+    """The newest record of a node, by its id; `contact`: where it was met."""
+    raw = await dht.find(node, contact)
+    if raw is None:
+        return None
+    try:
+        return dhtwire.open_node_record_untrusted(raw, node)
+    except Malformed:
+        return None
+
+
+async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
+    """Addresses of up to `count` nodes that offer at least `space` bytes, largest offers first."""
+    records: dict[bytes, tuple[int, str]] = {}
+
+    async def look(node: Node) -> None:
+        record = await node_record(dht, node.id, node)
+        if record is None or record.offer < space:
+            return
+        addresses = dialable(record.addresses, dht.allow_private)
+        if addresses:
+            records[node.id] = (record.offer, addresses[0])
+
+    seen: set[bytes] = set()
+    for _ in range(WALKS):
+        fresh = {n.id: n for n in await dht.nearest(os.urandom(20)) if n.id not in seen}
+        seen |= fresh.keys()
+        async with trio.open_nursery() as nursery:
+            for node in fresh.values():
+                nursery.start_soon(look, node)
+        if len(records) >= count or not fresh:
+            break
+    best = sorted(records.values(), key=lambda found: -found[0])
+    return [address for _, address in best[:count]]
+
+
+async def newest_hint(dht: Dht, capability: ReadCapability) -> dhtwire.FamilyHint | None:
+    """The newest genuine record of a vault at its three places, if any."""
+    hints: list[dhtwire.FamilyHint] = []
+    for copy in range(dhtwire.COPIES):
+        raw = await dht.find(dhtwire.vault_record_key(capability.record_public, copy))
+        if raw is not None:
+            try:
+                hints.append(dhtwire.open_vault_record_untrusted(raw, capability))
+            except Malformed as error:
+                log.warning("a record of this vault does not open: %s", error)
+    return max(hints, key=lambda hint: (hint.ballot, hint.root_seq), default=None)
+
+
+async def find_family_addresses(dht: Dht, capability: ReadCapability) -> list[str]:
+    """Addresses of the suppliers that a vault's record names; none when there is no record."""
+    newest = await newest_hint(dht, capability)
+    if newest is None:
+        return []
+    addresses: list[str] = []
+
+    async def look(node: bytes) -> None:
+        record = await node_record(dht, node)
+        if record is not None:
+            addresses.extend(dialable(record.addresses, dht.allow_private))
+
+    async with trio.open_nursery() as nursery:
+        for node in newest.nodes:
+            nursery.start_soon(look, node)
+    return addresses
+
+
+async def announce_vault(
+    dht: Dht, key: VaultKey, root: Root, family: Family, raw_family: bytes, suite: Suite
+) -> int:
+    """Stores the vault's record at its three places; how many copies were taken."""
+    nodes = tuple(m.id for m in (*family.voters, *family.bench)[: dhtwire.FAMILY_IDS_MAX])
+    hint = dhtwire.FamilyHint(family.epoch, family_hash(raw_family), root.ballot, root.seq, nodes)
+    seq = time.time_ns() // 1_000_000
+    record = dhtwire.sign_vault_record(key.record, key.capability(), seq, hint, suite)
+    public = key.record.verify_key.encode()
+    return sum(
+        [
+            await dht.store(dhtwire.vault_record_key(public, copy), record)
+            for copy in range(dhtwire.COPIES)
+        ]
+    )

@@ -1,0 +1,203 @@
+"""Opening a vault: which root to follow, whether this machine may write, what its own state is worth.
+
+Ask the voters; hold the best root against what this machine saw (promise 8) and against what it has
+not published yet (promise 10); only then claim the ballot, propose that root again under it, and
+bring the local state to it. Whenever something speaks against writing, the answer is a sentence,
+nothing is claimed, and what this machine recorded stays as it is.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+from bitdustfs.blocks.store import Store
+from bitdustfs.cache.state import Batch, Checkpoint, Published, State
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import majority
+from bitdustfs.core.records import Ballot, open_root_untrusted, root_records
+from bitdustfs.errors import Unavailable
+from bitdustfs.net.register import Known, RootRegister, View
+from bitdustfs.net.supplier import Connect
+from bitdustfs.vault.publish import load_journal, open_root_content_untrusted, repropose
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The root to follow; the ballot to write under, or None and, unless asked for, why not.
+
+    `found`: order of the newest root as the voters showed it, before anything was claimed.
+    """
+
+    known: Known
+    ballot: Ballot | None
+    message: str
+    found: tuple[Ballot, int]
+    complete: bool  #: whether every voter answered
+
+
+async def claim(
+    key: VaultKey,
+    connect: Connect,
+    register: RootRegister,
+    epoch: int,
+    machine: bytes,
+    state: State,
+    *,
+    read_only: bool,
+    take_over: bool,
+) -> Opening:
+    """The best root, claimed for writing where nothing speaks against it.
+
+    `epoch`: of the family that the register's voters are. Raises LeaseHeld, Superseded or Unavailable.
+    """
+    view = await _follow(register, connect, epoch)
+    known = _best(view)
+    found = known.root.order
+    message = _too_few(view) or _rollback(known, state) or _diverged(known, state)
+    if read_only or message:
+        return Opening(known, None, message, found, view.answers == view.voters)
+    generation = view.promised.generation + 1 if view.promised else 1
+    ballot = Ballot(generation, machine)
+    while True:
+        newest = _best(await register.prepare(key.signing, ballot, take_over))
+        if newest.root.order < known.root.order:
+            newest = known
+        if newest.family.epoch == known.family.epoch:
+            break
+        known = _best(await _follow(register, connect, known.family.epoch))  # it changed meanwhile
+    message = _rollback(newest, state) or _diverged(newest, state)
+    if message:
+        await register.release(ballot)
+        return Opening(newest, None, message, newest.root.order, view.answers == view.voters)
+    raw = repropose(key, newest.root, ballot)
+    await register.accept(raw, newest.raw_family)
+    register.former = {}
+    root = open_root_untrusted(raw, key.vault_id)
+    return Opening(
+        replace(newest, root=root, raw=raw, confirmed=True), ballot, "", newest.root.order,
+        view.answers == view.voters,
+    )  # fmt: skip
+
+
+async def _follow(register: RootRegister, connect: Connect, epoch: int) -> View:
+    """What the voters of the newest family hold; leaves these voters in the register."""
+    while True:
+        view = await register.read()
+        known = _best(view)
+        if known.family.epoch == epoch and (view.former is None or register.former):
+            return view
+        epoch = known.family.epoch
+        register.voters = {m.node: connect(m) for m in known.family.voters}
+        register.witnesses = {m.node: connect(m) for m in known.family.bench}
+        former = view.former.voters if view.former else ()
+        register.former = {m.node: connect(m) for m in former}
+
+
+def _best(view: View) -> Known:
+    if view.best is None:
+        raise Unavailable(
+            f"{view.answers} of {view.voters} suppliers answered and none knows a root of this vault"
+        )
+    return view.best
+
+
+def _too_few(view: View) -> str:
+    """Why a view without a majority is only good for looking; "" with one."""
+    if view.majority:
+        return ""
+    assert view.best is not None
+    minutes = max(0, int(time.time()) - view.best.root.time) // 60
+    return (
+        f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
+        f"needed to write; mounted read-only with the newest state that is known, published "
+        f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a family "
+        "of those that are left"
+    )
+
+
+def _rollback(known: Known, state: State) -> str:
+    """Why a root older than one this machine saw at a majority is not followed (promise 8)."""
+    seen = state.seen()
+    if seen is None or known.root.order >= seen:
+        return ""
+    return (
+        f"the suppliers show root {known.root.seq}, but this machine saw root {seen[1]} accepted: "
+        "some of them hide the newer one; mounted read-only with what this machine knows"
+    )
+
+
+def _diverged(known: Known, state: State) -> str:
+    """Why this machine's unpublished work does not fit the root that others published."""
+    published = state.published()
+    if published is None or _is_mine(known, state):
+        return ""
+    if _left_behind(known, published):
+        return (
+            "a new family was founded over a root older than one that this machine had published; mounted "
+            "read-only to keep what only this machine may still have: copy what you need, then move "
+            "this machine's state folder away and mount again"
+        )
+    if state.last_generation() == published.generation:
+        return ""
+    return (
+        "another machine published since, and this one holds work that it had not published; "
+        "mounted read-only to keep it: copy what you need, then move "
+        "this machine's state folder away and mount again"
+    )
+
+
+def _left_behind(known: Known, published: Published) -> bool:
+    """Whether a refounding of the family went on from before this machine's published root."""
+    own = root_records.peek_untrusted(published.root)
+    return any(
+        own.ballot.generation < generation and own.seq > seq
+        for generation, seq in known.family.policy.refoundings
+    )
+
+
+def _is_mine(known: Known, state: State) -> bool:
+    rows = (state.published(), state.proposed())
+    return any(row is not None and known.root.uid == _uid(row.root) for row in rows)
+
+
+async def settle(key: VaultKey, state: State, store: Store, opening: Opening) -> None:
+    """Brings this machine's state to the root found, unless its own is to be kept."""
+    store.recover_open()
+    known = opening.known
+    if _rollback(known, state) or _diverged(known, state):
+        return
+    if _is_mine(known, state):
+        if opening.ballot is not None:  # else nothing is claimed, and a proposal stays ours
+            _go_on(known, state)
+        return
+    content = open_root_content_untrusted(key, known.root)
+    changes = await load_journal(store, content)
+    base = Checkpoint(content.index, content.generation)
+    batch = None
+    generation = content.generation
+    if changes:
+        generation += 1
+        batch = Batch(generation, tuple(sorted(changes.items())))
+    size = sum(len(k) + len(v or b"") for k, v in changes.items())
+    published = Published(
+        known.raw, known.raw_family, generation, content.journal, size, base.generation
+    )
+    state.adopt(published, base, batch, known.confirmed)
+
+
+def _go_on(known: Known, state: State) -> None:
+    """The root is one of ours, under a new ballot: what follows it here is still to be published."""
+    published, proposed = state.published(), state.proposed()
+    mine = published
+    if published is None or known.root.uid != _uid(published.root):
+        mine = proposed  # it was accepted, and the machine stopped before it heard so
+    assert mine is not None
+    state.set_published(
+        Published(
+            known.raw, known.raw_family, mine.generation, mine.journal, mine.journal_bytes,
+            mine.based_on,
+        )
+    )  # fmt: skip
+
+
+def _uid(raw_root: bytes) -> bytes:
+    return root_records.peek_untrusted(raw_root).uid

@@ -1,0 +1,373 @@
+"""The last resort: a vault whose roots are lost, from its blocks alone.
+
+Every block's header is signed and says where its sealed directory is. If the newest index and all it
+names are still there, it and the journals after it make a root again, and nothing is lost but what was
+not published. If not, a tree is built from what data blocks' directories say: each file's extents in
+the order they were written, under the path it had then. Small files that lived in the lost tree, and
+the fact that a file was deleted, are not in there.
+"""
+
+import logging
+import os
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.core.block import ExtentEntry, InodeHint, decode_directory_untrusted
+from bitdustfs.core.erasure import Buffer
+from bitdustfs.core.items import (
+    COUNTERS_KEY,
+    INDEX_BITS,
+    ROOT_INODE,
+    Entry,
+    Inode,
+    encode_item,
+    entry_key,
+    inode_key,
+)
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.leaves import decode_index_untrusted
+from bitdustfs.core.placement import metadata_k
+from bitdustfs.core.records import (
+    FORMAT,
+    Ballot,
+    BlockHeader,
+    Family,
+    Features,
+    Group,
+    JournalRef,
+    Member,
+    Place,
+    RootContent,
+    open_header_untrusted,
+    seal_record,
+)
+from bitdustfs.core.sealing import Kind, Sealer, Suite
+from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, UsageError
+from bitdustfs.fs.content import add_live, load_counters, load_inode
+from bitdustfs.fs.extents import Mapped, put_extent
+from bitdustfs.fs.names import Names, now, split_time
+from bitdustfs.fs.volume import Caller
+from bitdustfs.net import wire
+from bitdustfs.net.register import RootRegister
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.tree.tree import Transaction
+from bitdustfs.vault.publish import sign_root
+from bitdustfs.vault.vault import OpenVault
+
+log = logging.getLogger(__name__)
+
+LOST = b"lost+found"
+STEP = 200  #: extents mapped in one transaction
+Say = Callable[[str], None]
+
+
+class Absent(Supplier):
+    """A position whose supplier is not known any more."""
+
+    def __init__(self, node: bytes) -> None:
+        self.node = node
+
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+        raise Unreachable("nobody knows who kept this position")
+
+
+class Written(NamedTuple):
+    """One extent as its block's directory tells it; sorts in the order of writing."""
+
+    seq: int
+    written: int
+    block: bytes
+    ordinal: int
+    entry: ExtentEntry
+
+    @property
+    def place(self) -> Place:
+        e = self.entry
+        return Place(self.block, e.ordinal, e.offset, e.length, e.hash)
+
+
+@dataclass
+class Found:
+    """What blocks say of themselves."""
+
+    family: Family
+    raw_family: bytes
+    suppliers: dict[bytes, Supplier]
+    headers: dict[bytes, BlockHeader] = field(default_factory=dict)
+    extents: list[Written] = field(default_factory=list)
+    hints: dict[int, tuple[tuple[int, int], InodeHint]] = field(default_factory=dict)
+    unreadable: int = 0
+
+    def connect(self, member: Member) -> Supplier:
+        """The session with a member of the family found."""
+        return self.suppliers[member.node]
+
+
+@dataclass
+class Recovered:
+    """What came of it. `index`: a whole index was found, so the tree is complete."""
+
+    index: bool
+    blocks: int
+    unreadable: int
+    files: int = 0
+    unnamed: int = 0
+
+
+async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, say: Say) -> Found:
+    """Lists all blocks, works out who keeps which position, and opens every directory."""
+    lists: dict[bytes, list[tuple[bytes, int]]] = {}
+    for supplier in suppliers:
+        try:
+            current = await supplier.current()
+            if current.root and not over_root:
+                raise UsageError(
+                    "the suppliers still know a root of this vault: mount it. If that root is of no "
+                    "use, say --over-root"
+                )
+            lists[supplier.node] = await _list(supplier)
+        except PeerError as error:
+            say(f"a supplier does not help: {error}")
+    holders: dict[bytes, list[tuple[Supplier, int]]] = defaultdict(list)
+    votes: dict[int, Counter[bytes]] = defaultdict(Counter)
+    by_node = {supplier.node: supplier for supplier in suppliers}
+    for node, fragments in lists.items():
+        for block, position in fragments:
+            holders[block].append((by_node[node], position))
+            votes[position][node] += 1
+    headers = {}
+    for block, keepers in holders.items():
+        header = await _header(key, block, keepers)
+        if header is not None:
+            headers[block] = header
+    if not headers:
+        raise Unavailable("no supplier that answers has a block of this vault")
+    family, raw = await _family(key, headers, votes, by_node)
+    sessions = {
+        member.node: by_node.get(member.node) or Absent(member.node) for member in family.voters
+    }
+    found = Found(family, raw, sessions, headers)
+    await _open_directories(key, found, say)
+    return found
+
+
+async def _list(supplier: Supplier) -> list[tuple[bytes, int]]:
+    fragments: list[tuple[bytes, int]] = []
+    after = b""
+    while True:
+        page = await supplier.list(after)
+        fragments += [(name[:16], name[16]) for name, _ in page.fragments]
+        if not page.more or not page.fragments or page.fragments[-1][0] <= after:
+            return fragments
+        after = page.fragments[-1][0]
+
+
+async def _header(
+    key: VaultKey, block: bytes, keepers: Sequence[tuple[Supplier, int]]
+) -> BlockHeader | None:
+    for supplier, position in keepers:
+        try:
+            head = await supplier.head(block, position)
+            header = open_header_untrusted(head.header, key.vault_id)
+        except (PeerError, Malformed) as error:
+            log.info("a header of block %s: %s", block.hex(), error)
+            continue
+        if header.block == block:
+            return header
+    return None
+
+
+async def _family(
+    key: VaultKey,
+    headers: Mapping[bytes, BlockHeader],
+    votes: Mapping[int, Counter[bytes]],
+    by_node: Mapping[bytes, Supplier],
+) -> tuple[Family, bytes]:
+    """The family that the fragments' positions tell of, as a new record of epoch 0."""
+    n = Counter(header.n for header in headers.values()).most_common(1)[0][0]
+    k = max(header.k for header in headers.values() if header.n == n)
+    spaces: dict[bytes, int] = {}
+    for node, supplier in by_node.items():
+        try:
+            spaces[node] = (await supplier.usage()).space
+        except PeerError as error:
+            log.info("%s tells no usage: %s", node.hex()[:12], error)
+    members = []
+    for position in range(n):
+        ranked = [node for node, _ in votes.get(position, Counter()).most_common()]
+        node = next((node for node in ranked if node in spaces), None)
+        if node is None:
+            members.append(Member(os.urandom(32), (), min(spaces.values(), default=0)))
+        else:
+            addresses = tuple(getattr(by_node[node], "addresses", ()))
+            members.append(Member(node, addresses, spaces[node]))
+    body = Family(
+        FORMAT, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
+        (Group(k, metadata_k(k), tuple(members)),),
+    )  # fmt: skip
+    return body, seal_record(key.signing, "family", body)
+
+
+async def _open_directories(key: VaultKey, found: Found, say: Say) -> None:
+    fetcher = Fetcher(found.family, found.connect)
+    own = key.capability()
+    for number, (block, header) in enumerate(sorted(found.headers.items())):
+        if number % 100 == 0:
+            say(f"directory {number} of {len(found.headers)}")
+        place = header.directory
+        try:
+            sealed = await fetcher.fetch(place)
+            sealer = Sealer(own.content_key, own.vault_id, block, header.key_epoch)
+            plain = sealer.open_untrusted(sealed, place.hash, place.ordinal, Kind.DIRECTORY)
+            directory = decode_directory_untrusted(plain)
+        except (Unavailable, Malformed) as error:
+            say(f"block {block.hex()} cannot be read: {error}")
+            found.unreadable += 1
+            continue
+        for entry in directory.extents:
+            found.extents.append(Written(entry.seq, entry.written, block, entry.ordinal, entry))
+        age = max((e.seq, e.written) for e in directory.extents)
+        for hint in directory.inodes:
+            if hint.inode not in found.hints or age > found.hints[hint.inode][0]:
+                found.hints[hint.inode] = (age, hint)
+    found.extents.sort(key=lambda w: w[:4])
+
+
+async def find_index(key: VaultKey, found: Found) -> RootContent | None:
+    """The newest index and the journals written after it, if every node of it can be read."""
+    indexes = [w for w in found.extents if w.entry.kind == Kind.INDEX]
+    journals = [w for w in found.extents if w.entry.kind == Kind.JOURNAL]
+    newest = indexes[-1] if indexes else None
+    if newest is not None and not await _is_whole(key, found, newest.place):
+        return None
+    after = [w for w in journals if newest is None or w > newest]
+    first = 2 if newest is None else newest.seq + 1  # each root from there on has its journals
+    if {w.seq for w in after} != set(range(first, first + len({w.seq for w in after}))):
+        return None
+    if newest is None and not after:
+        return None
+    refs = tuple(JournalRef(w.place, 0) for w in after)
+    return RootContent(newest.place if newest else None, refs, key.name_key, 1, 0)
+
+
+async def _is_whole(key: VaultKey, found: Found, index: Place) -> bool:
+    fetcher = Fetcher(found.family, found.connect)
+    own = key.capability()
+
+    async def read(place: Place, kind: Kind) -> bytes:
+        sealed = await fetcher.fetch(place)
+        sealer = Sealer(own.content_key, own.vault_id, place.block, 0)
+        return sealer.open_untrusted(sealed, place.hash, place.ordinal, kind)
+
+    try:
+        for chunk in decode_index_untrusted(await read(index, Kind.INDEX)).refs:
+            for leaf in decode_index_untrusted(await read(chunk.place, Kind.INDEX)).refs:
+                await read(leaf.place, Kind.LEAF)
+    except (Unavailable, Malformed) as error:
+        log.info("the newest index is not whole: %s", error)
+        return False
+    return True
+
+
+async def new_root(key: VaultKey, suite: Suite, found: Found, content: RootContent) -> None:
+    """Signs a root over `content`, above all that blocks tell of, and has a majority accept it."""
+    register = RootRegister(key.vault_id, found.suppliers)
+    view = await register.read()
+    generation = max(h.ballot.generation for h in found.headers.values())
+    if view.promised is not None:
+        generation = max(generation, view.promised.generation)
+    ballot = Ballot(generation + 1, os.urandom(16))
+    await register.prepare(key.signing, ballot, True)
+    seq = max(h.seq for h in found.headers.values()) + 1
+    root = sign_root(key, suite, ballot, seq, bytes(16), found.raw_family, content)
+    await register.accept(root, found.raw_family)
+    await register.release(ballot)
+
+
+async def build_tree(vault: OpenVault, found: Found) -> Recovered:
+    """Fills an empty, open vault with the files that data blocks tell of."""
+    outcome = Recovered(False, len(found.headers), found.unreadable)
+    caller = Caller(os.getuid(), os.getgid())
+    files: dict[int, list[Written]] = defaultdict(list)
+    for written in found.extents:
+        if written.entry.kind == Kind.DATA:
+            files[written.entry.inode].append(written)
+    await vault.volume.make_root(caller)
+    await vault.volume.tree.run(_reserve, max(files, default=0))
+    folders = {b"": ROOT_INODE}
+    names = vault.volume.names
+    for inode, extents in sorted(files.items()):
+        hint = found.hints[inode][1] if inode in found.hints else None
+        path = hint.path if hint is not None and hint.path else b""
+        if not path:
+            path = LOST + b"/inode-%d" % inode
+            outcome.unnamed += 1
+        parent, _, name = path.rpartition(b"/")
+        folder = await _folder(vault, folders, parent, caller)
+        await vault.volume.tree.run(_add_file, names, folder, name, inode, hint, caller)
+        for at in range(0, len(extents), STEP):
+            await vault.volume.tree.run(_add_extents, inode, extents[at : at + STEP])
+        if hint is not None:
+            await vault.content.truncate(inode, hint.size)
+        outcome.files += 1
+    return outcome
+
+
+def _reserve(tx: Transaction, highest: int) -> None:
+    """New inode numbers begin above all that blocks tell of."""
+    counters, root = load_counters(tx), load_inode(tx, ROOT_INODE)
+    root.group, root.next_index = (highest >> INDEX_BITS) + 1, 1
+    counters.next_group = root.group + 1
+    tx.put(inode_key(ROOT_INODE), encode_item(root))
+    tx.put(COUNTERS_KEY, encode_item(counters))
+
+
+async def _folder(vault: OpenVault, folders: dict[bytes, int], path: bytes, caller: Caller) -> int:
+    """The inode of a folder, made with all above it when it is not there."""
+    if path not in folders:
+        above, _, name = path.rpartition(b"/")
+        parent = await _folder(vault, folders, above, caller)
+        found = await vault.volume.create(parent, name, stat.S_IFDIR | 0o755, caller)
+        folders[path] = found.inode
+    return folders[path]
+
+
+def _add_file(
+    tx: Transaction,
+    names: Names,
+    folder: int,
+    name: bytes,
+    inode: int,
+    hint: InodeHint | None,
+    caller: Caller,
+) -> None:
+    """An empty file under the name it had, or another one where that is taken."""
+    time_ = now() if hint is None else split_time(hint.mtime)
+    mode = stat.S_IFREG | 0o600 if hint is None else hint.mode
+    made = Inode(1, mode, caller.uid, caller.gid, 1, 0, 0, time_, time_, now())
+    cookie, taken = names.entry(tx, folder, name)
+    if taken is not None:  # two files had this name one after the other
+        name = name[:200] + b".inode-%d" % inode
+        cookie, _ = names.entry(tx, folder, name)
+    tx.put(inode_key(inode), encode_item(made))
+    tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, stat.S_IFMT(mode))))
+    counters = load_counters(tx)
+    counters.inodes += 1
+    tx.put(COUNTERS_KEY, encode_item(counters))
+
+
+def _add_extents(tx: Transaction, inode: int, extents: Sequence[Written]) -> None:
+    """Maps some extents of a file, in the order in which they were written."""
+    made = load_inode(tx, inode)
+    live = 0
+    for written in extents:
+        entry = written.entry
+        live += put_extent(
+            tx, inode, made, Mapped(entry.file_offset, entry.plain_length, written.place, 0)
+        )
+    tx.put(inode_key(inode), encode_item(made))
+    add_live(tx, live)

@@ -1,0 +1,267 @@
+"""Verifies a vault: its tree, what this machine keeps, and what the suppliers keep.
+
+The tree is walked as it was at one instant, while the mount goes on. Three questions: does the tree
+agree with itself; is what this machine keeps what the tree names; could every block be rebuilt, and
+how many suppliers may each still lose?
+"""
+
+import random
+import stat
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from bitdustfs.core.hashing import digest
+from bitdustfs.core.items import (
+    ENTRY,
+    EXTENT,
+    INODE,
+    ORPHAN,
+    ROOT_INODE,
+    USE,
+    XATTR,
+    Counters,
+    Inode,
+    decode_counters,
+    decode_entry,
+    decode_extent,
+    decode_inode,
+    decode_use,
+    decode_xattr,
+    key_object,
+    tail_u64,
+)
+from bitdustfs.core.records import Place
+from bitdustfs.core.spans import slice_length
+from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.rebuild.census import Census, take_census
+from bitdustfs.tree.tree import Transaction, Tree
+from bitdustfs.units import LEAF_SPAN
+from bitdustfs.vault.vault import OpenVault
+
+PAGE = 2000  #: items looked at in one transaction
+FAULTS_SHOWN = 50
+Progress = Callable[[str, int, int], Awaitable[None]]
+
+
+@dataclass
+class Report:
+    """What was found. `faults` are sentences; nothing is wrong when there are none."""
+
+    items: int = 0
+    inodes: int = 0
+    blocks: int = 0
+    extents_checked: int = 0
+    leaves_checked: int = 0
+    margin: int | None = None  #: suppliers that the thinnest block at the suppliers may still lose
+    unsent: int = 0  #: blocks that are only on this machine as yet
+    faults: list[str] = field(default_factory=list)
+    more_faults: int = 0
+
+    def fault(self, sentence: str) -> None:
+        if len(self.faults) < FAULTS_SHOWN:
+            self.faults.append(sentence)
+        else:
+            self.more_faults += 1
+
+
+class _Walk:
+    """One pass over all items, in key order: everything of one inode comes together."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.modes: dict[int, tuple[int, int, int]] = {}  # inode -> (mode, nlink, parent)
+        self.names: Counter[int] = Counter()
+        self.folders: Counter[int] = Counter()  # folder -> folders in it
+        self.entries: list[tuple[int, int, int]] = []  # folder, inode, type bits
+        self.orphans: set[int] = set()
+        self.uses: dict[bytes, int] = {}
+        self.live: Counter[bytes] = Counter()
+        self.places: dict[bytes, dict[int, Place]] = {}  # block -> ordinal -> place
+        self.counters: Counters | None = None
+        self._inode = 0
+        self._attributes: Inode | None = None
+        self._reached = 0
+
+    def take(self, key: bytes, value: bytes) -> None:
+        """One item."""
+        self.report.items += 1
+        inode, kind = key_object(key), key[8]
+        if kind == INODE:
+            self._end()
+            self._inode, self._attributes = inode, decode_inode(value)
+            made = self._attributes
+            self.modes[inode] = (made.mode, made.nlink, made.parent)
+        elif kind == ENTRY:
+            entry = decode_entry(value)
+            self.entries.append((inode, entry.inode, stat.S_IFMT(entry.mode)))
+        elif kind == EXTENT:
+            self._extent(inode, tail_u64(key), value)
+        elif kind == XATTR:
+            for place in decode_xattr(value).extents:
+                self._place(place, 1)
+        elif kind == ORPHAN:
+            self.orphans.add(tail_u64(key))
+        elif kind == USE:
+            self.uses[key[-16:]] = decode_use(value).live
+        else:
+            self.counters = decode_counters(value)
+
+    def _place(self, place: Place, live: int) -> None:
+        self.live[place.block] += live
+        known = self.places.setdefault(place.block, {}).setdefault(place.ordinal, place)
+        if known != place:
+            self.report.fault(
+                f"two items disagree on extent {place.ordinal} of {place.block.hex()}"
+            )
+
+    def _extent(self, inode: int, offset: int, value: bytes) -> None:
+        extent = decode_extent(value)
+        if inode != self._inode or offset != self._reached:
+            self.report.fault(f"inode {inode}: its extents have a gap or overlap at {offset}")
+        self._reached = offset + extent.length
+        if extent.place is not None:
+            self._place(extent.place, extent.length)
+
+    def _end(self) -> None:
+        """The items of one inode are complete."""
+        made, self._attributes = self._attributes, None
+        if made is not None:
+            size = len(made.inline) if made.inline is not None else self._reached
+            if stat.S_ISREG(made.mode) and size != made.size:
+                self.report.fault(f"inode {self._inode}: {size} bytes are mapped of {made.size}")
+        self._reached = 0
+
+    def finish(self) -> None:
+        """What can only be said at the end."""
+        self._end()
+        fault = self.report.fault
+        for folder, inode, kind in self.entries:
+            self.names[inode] += 1
+            found = self.modes.get(inode)
+            if found is None:
+                fault(f"folder {folder} names inode {inode}, which is not there")
+            elif stat.S_IFMT(found[0]) != kind:
+                fault(f"folder {folder} names inode {inode} as something else than it is")
+            elif stat.S_ISDIR(kind):
+                self.folders[folder] += 1
+                if found[2] != folder:
+                    fault(f"folder {inode} lies in {folder} but says {found[2]}")
+        for inode, (mode, nlink, _) in self.modes.items():
+            names = self.names[inode] + (inode == ROOT_INODE)
+            is_folder = stat.S_ISDIR(mode)
+            wanted = (2 + self.folders[inode] if names else 0) if is_folder else names
+            if nlink != wanted:
+                fault(f"inode {inode} counts {nlink} names and has {wanted}")
+            if not names and inode not in self.orphans:
+                fault(f"inode {inode} has no name")
+        for block in {*self.uses, *self.live}:
+            if self.uses.get(block, 0) != self.live[block]:
+                fault(
+                    f"block {block.hex()}: {self.uses.get(block, 0)} bytes are counted as in use, "
+                    f"{self.live[block]} are"
+                )
+        counters = self.counters
+        if counters is not None and counters.inodes != len(self.modes):
+            fault(f"{counters.inodes} inodes are counted, {len(self.modes)} are there")
+        self.report.inodes, self.report.blocks = len(self.modes), len(self.places)
+
+
+async def walk(tree: Tree, report: Report, progress: Progress) -> _Walk:
+    """All items of the tree as it is at the call."""
+    shadow = tree.shadow()
+    found = _Walk(report)
+    low = b""
+    while page := await shadow.run(_page, low):
+        for key, value in page:
+            found.take(key, value)
+        low = page[-1][0] + b"\0"
+        await progress("items", report.items, 0)
+    found.finish()
+    return found
+
+
+async def verify(vault: OpenVault, local_only: bool, sample: float, progress: Progress) -> Report:
+    """The tree and this machine's blocks; unless `local_only`, a share `sample` of all fragments."""
+    report = Report()
+    found = await walk(vault.volume.tree, report, progress)
+    await _check_local(vault, found, report, progress)
+    if not local_only:
+        blocks = {*found.places, *(place.block for place in await vault.volume.tree.nodes())}
+        published = vault.state.published()
+        blocks |= {ref.place.block for ref in published.journal} if published else set()
+        await _check_suppliers(vault, blocks, report, sample, progress)
+    return report
+
+
+async def _check_local(vault: OpenVault, found: _Walk, report: Report, progress: Progress) -> None:
+    """Every extent that is in use and whose block this machine still has."""
+    for number, (block, places) in enumerate(found.places.items()):
+        await progress("local blocks", number, len(found.places))
+        row = vault.state.block(block)
+        if row is None or not row.local:
+            continue
+        for place in places.values():
+            sealed = await vault.store.read_sealed_local(place)
+            report.extents_checked += 1
+            if sealed is None or digest(sealed) != place.hash:
+                report.fault(
+                    f"this machine's copy of block {block.hex()} is damaged at {place.offset}"
+                )
+
+
+async def _check_suppliers(
+    vault: OpenVault, blocks: set[bytes], report: Report, sample: float, progress: Progress
+) -> None:
+    census = await take_census(vault.fetcher)
+    rng = random.Random()
+    for number, block in enumerate(sorted(blocks)):
+        await progress("blocks at suppliers", number, len(blocks))
+        row = vault.state.block(block)
+        if row is not None and not row.acked:
+            report.unsent += 1  # not uploaded yet
+            continue
+        try:
+            await _check_block(vault, block, census, report, rng, sample)
+        except Unavailable as error:
+            report.fault(f"block {block.hex()}: {error}")
+            report.margin = -1
+
+
+async def _check_block(
+    vault: OpenVault,
+    block: bytes,
+    census: Census,
+    report: Report,
+    rng: random.Random,
+    sample: float,
+) -> None:
+    header = await vault.fetcher.header(block)
+    holders = census.holders(block)
+    length = slice_length(header.length, header.k)
+    for position in sorted(holders):
+        for start in range(0, length, LEAF_SPAN):
+            if rng.random() >= sample:
+                continue
+            report.leaves_checked += 1
+            try:
+                await vault.fetcher.prove(header, position, start, min(length, start + LEAF_SPAN))
+            except (PeerError, Malformed) as error:
+                holders.discard(position)
+                report.fault(f"block {block.hex()}, position {position}: {error}")
+                break
+    margin = len(holders) - header.k
+    if margin < 0:
+        report.fault(
+            f"block {block.hex()}: {len(holders)} fragments are left, {header.k} are needed"
+        )
+    report.margin = margin if report.margin is None else min(report.margin, margin)
+
+
+def _page(tx: Transaction, low: bytes) -> list[tuple[bytes, bytes]]:
+    page = []
+    for item in tx.scan(low, b"\xff" * 9):
+        page.append(item)
+        if len(page) >= PAGE:
+            break
+    return page
