@@ -72,8 +72,8 @@ def load() -> Net:
     for frozen in suppliers:
         shelf = MemoryShelf()
         shelf.rows[net.key.vault_id] = frozen.row
-        for key, header, leaves, payload, header_hash in frozen.fragments:
-            shelf.kept[net.key.vault_id, key] = (header, leaves, bytearray(payload), header_hash)
+        for key, header, chunks, payload, header_hash in frozen.fragments:
+            shelf.kept[net.key.vault_id, key] = (header, chunks, bytearray(payload), header_hash)
         service = SupplierService(SigningKey(frozen.seed), shelf, 4 << 30)
         net.services.append(service)
         net.suppliers.append(MemorySupplier(service, net.key.vault_id))

@@ -1,7 +1,7 @@
 """Reads sealed extents from suppliers: one range from one of them when all is well, else k others.
 
 A healthy read asks the supplier of the slice for exactly the range. When that one fails, hangs or
-lies, k others are asked for the same range widened to whole leaves; each answer is checked against
+lies, k others are asked for the same range widened to whole chunks; each answer is checked against
 the signed header, so a liar is named and left out. Everything ends by a total deadline.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from bitdustfs.core.erasure import ErasureCode
-from bitdustfs.core.fragment import check_leaves_untrusted, check_range_untrusted
+from bitdustfs.core.fragment import check_chunks_untrusted, check_range_untrusted
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import BlockHeader, Family, Member, Place, open_header_untrusted
 from bitdustfs.core.spans import Piece, locate, slice_length, widen
@@ -85,7 +85,7 @@ class Fetcher:
         self.stand_ins: dict[int, bytes] = {}  #: position of group 0 -> reserve that has a copy
         self.move(family)
         self._headers: OrderedDict[bytes, tuple[BlockHeader, bytes]] = OrderedDict()
-        self._leaves: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._chunks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
 
     def move(self, family: Family) -> None:
         """From now on the suppliers are those of `family`. What is known of others stays."""
@@ -137,7 +137,7 @@ class Fetcher:
             sealed = b"".join(part for part in direct if part is not None)
             if digest(sealed) == place.hash:
                 return sealed
-        # somebody failed or lied: this time check every leaf
+        # somebody failed or lied: this time check every chunk
         proven = [await self._proven(header, piece) for piece in pieces]
         sealed = b"".join(proven)
         if digest(sealed) != place.hash:
@@ -174,23 +174,23 @@ class Fetcher:
         return None
 
     async def _proven(self, header: BlockHeader, piece: Piece) -> bytes:
-        """The piece from its own supplier if every leaf proves right, else from k others."""
+        """The piece from its own supplier if every chunk proves right, else from k others."""
         length = slice_length(header.length, header.k)
         start, stop = widen(piece.start, piece.stop, length)
         usable = self._supplier(header, piece.position)[1].usable
-        whole = await self.leaves_of(header, piece.position, start, stop) if usable else None
+        whole = await self.try_prove(header, piece.position, start, stop) if usable else None
         if whole is None:
             try:
                 whole = await self._degraded(header, piece.position, start, stop)
             except Unavailable:
                 if not usable:  # it may be back
-                    whole = await self.leaves_of(header, piece.position, start, stop)
+                    whole = await self.try_prove(header, piece.position, start, stop)
                 if whole is None:
                     raise
         return whole[piece.start - start : piece.stop - start]
 
     async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
-        """Whole leaves of one fragment, checked. Raises Malformed or PeerError (noted in its health)."""
+        """Whole chunks of one fragment, checked. Raises Malformed or PeerError (noted in its health)."""
         return await self.prove_at(
             self._supplier(header, position)[0], header, position, start, stop
         )
@@ -201,9 +201,9 @@ class Fetcher:
         """The same of one supplier, of the family or not."""
         health = self.health.setdefault(supplier.node, Health())
         try:
-            leaves = await self._leaf_hashes(header, position, supplier)
+            chunks = await self._chunk_hashes(header, position, supplier)
             data = await supplier.read(header.block, position, start, stop - start)
-            check_range_untrusted(leaves, start, slice_length(header.length, header.k), data)
+            check_range_untrusted(chunks, start, slice_length(header.length, header.k), data)
         except (PeerError, Malformed) as error:
             log.info("supplier %s: %s", supplier.node.hex()[:12], error)
             health.fault(error)
@@ -211,7 +211,7 @@ class Fetcher:
         health.ok()
         return data
 
-    async def leaves_of(
+    async def try_prove(
         self, header: BlockHeader, position: int, start: int, stop: int
     ) -> bytes | None:
         """As `prove`; None when it fails, or takes longer than another supplier would."""
@@ -223,33 +223,33 @@ class Fetcher:
         self._supplier(header, position)[1].slow()
         return None
 
-    async def _leaf_hashes(self, header: BlockHeader, position: int, supplier: Supplier) -> bytes:
+    async def _chunk_hashes(self, header: BlockHeader, position: int, supplier: Supplier) -> bytes:
         key = (header.block, position)
-        leaves = self._leaves.get(key)
-        if leaves is None:
-            leaves = (await supplier.head(header.block, position)).leaves
-            check_leaves_untrusted(header, position, leaves)
-            self._leaves[key] = leaves
-            if len(self._leaves) > HEADERS_KEPT:
-                self._leaves.popitem(last=False)
-        return leaves
+        chunks = self._chunks.get(key)
+        if chunks is None:
+            chunks = (await supplier.head(header.block, position)).chunks
+            check_chunks_untrusted(header, position, chunks)
+            self._chunks[key] = chunks
+            if len(self._chunks) > HEADERS_KEPT:
+                self._chunks.popitem(last=False)
+        return chunks
 
     async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
-        """The same leaves of fragment `position`, made from k others."""
+        """The same chunks of fragment `position`, made from k others."""
         got = await self.gather(header, (position,), start, stop)
         return bytes(ErasureCode(header.k, header.n).rebuild(got, [position])[0])
 
     async def gather(
         self, header: BlockHeader, without: Collection[int], start: int, stop: int
     ) -> dict[int, bytes]:
-        """Leaves [start, stop) of k fragments other than `without`, each proven; or Unavailable."""
+        """Chunks [start, stop) of k fragments other than `without`, each proven; or Unavailable."""
         others = sorted((p for p in range(header.n) if p not in without), key=self._order(header))
         got: dict[int, bytes] = {}
 
         async def worker(nursery: trio.Nursery) -> None:
             while others:
                 candidate = others.pop(0)
-                data = await self.leaves_of(header, candidate, start, stop)
+                data = await self.try_prove(header, candidate, start, stop)
                 if data is not None:
                     got[candidate] = data
                     if len(got) >= header.k:

@@ -404,7 +404,7 @@ class Uploader:
         reach("fragment-put")
         try:
             await supplier.put(
-                block, fragment.position, ballot, row.header, fragment.leaves, fragment.payload
+                block, fragment.position, ballot, row.header, fragment.chunks, fragment.payload
             )
         except PeerError as error:
             health.fault(error)

@@ -48,7 +48,7 @@ def run_verify(args: argparse.Namespace) -> int:
                 bar.total, bar.n = answer["total"] or None, answer["progress"]
                 bar.refresh()
     print(f"{report['inodes']} files and folders in {report['blocks']} blocks were looked at; "
-          f"{report['extents_checked']} pieces here and {report['leaves_checked']} at suppliers "
+          f"{report['extents_checked']} pieces here and {report['chunks_checked']} at suppliers "
           "were checked")  # fmt: skip
     if report["margin"] is not None and report["margin"] >= 0:
         print(f"every block at suppliers would survive the loss of {report['margin']} more of them")

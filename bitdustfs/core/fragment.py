@@ -1,7 +1,7 @@
 """Fragments: one position's share of a block, provable on its own.
 
-    fragment   = header (signed, the same in all n) + leaf hashes (32 bytes a 64 KiB leaf) + payload
-    frag_hash i = H("frag", vault, block, i u16, length u32, leaf hashes)
+    fragment   = header (signed, the same in all n) + chunk hashes (32 bytes a 64 KiB chunk) + payload
+    frag_hash i = H("frag", vault, block, i u16, length u32, chunk hashes)
 
 The header carries frag_hash for every position, so any fragment proves itself, and whoever has k of
 them can make the others and check them bit for bit, without the key.
@@ -15,33 +15,33 @@ from nacl.signing import SigningKey
 from bitdustfs.core.erasure import Buffer, ErasureCode
 from bitdustfs.core.hashing import HASH_SIZE, digest, tagged
 from bitdustfs.core.records import FORMAT, Ballot, BlockHeader, Features, Place, seal_record
-from bitdustfs.core.spans import leaf_count, slice_length
+from bitdustfs.core.spans import chunk_count, slice_length
 from bitdustfs.errors import Forged, Malformed
-from bitdustfs.units import LEAF_SPAN
+from bitdustfs.units import CHUNK_SIZE
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """One fragment's own part: its leaf hashes, concatenated, and its payload."""
+    """One fragment's own part: its chunk hashes, concatenated, and its payload."""
 
     position: int
-    leaves: bytes
+    chunks: bytes
     payload: Buffer
 
     def __len__(self) -> int:
         return len(self.payload)
 
 
-def leaf_hashes(payload: Buffer) -> bytes:
-    """The concatenated hashes of the payload's leaves."""
+def chunk_hashes(payload: Buffer) -> bytes:
+    """The concatenated hashes of the payload's chunks."""
     view = memoryview(payload)
-    return b"".join(digest(view[at : at + LEAF_SPAN]) for at in range(0, len(view), LEAF_SPAN))
+    return b"".join(digest(view[at : at + CHUNK_SIZE]) for at in range(0, len(view), CHUNK_SIZE))
 
 
-def fragment_hash(vault: bytes, block: bytes, position: int, length: int, leaves: bytes) -> bytes:
+def fragment_hash(vault: bytes, block: bytes, position: int, length: int, chunks: bytes) -> bytes:
     """What the header says of one fragment."""
     return tagged(
-        "frag", vault, block, position.to_bytes(2, "big"), length.to_bytes(4, "big"), leaves
+        "frag", vault, block, position.to_bytes(2, "big"), length.to_bytes(4, "big"), chunks
     )
 
 
@@ -55,7 +55,7 @@ def encode_block(content: Buffer, code: ErasureCode) -> list[Fragment]:
     view = memoryview(content)
     slices: list[Buffer] = [view[i * per_slice : (i + 1) * per_slice] for i in range(code.k)]
     payloads = [*slices, *code.parity(slices)]
-    return [Fragment(i, leaf_hashes(p), p) for i, p in enumerate(payloads)]
+    return [Fragment(i, chunk_hashes(p), p) for i, p in enumerate(payloads)]
 
 
 def sign_header(
@@ -73,7 +73,7 @@ def sign_header(
 ) -> bytes:
     """The signed header of a block whose n fragments are given."""
     vault = key.verify_key.encode()
-    hashes = tuple(fragment_hash(vault, block, f.position, len(f), f.leaves) for f in fragments)
+    hashes = tuple(fragment_hash(vault, block, f.position, len(f), f.chunks) for f in fragments)
     body = BlockHeader(
         FORMAT,
         Features(),
@@ -92,41 +92,41 @@ def sign_header(
     return seal_record(key, "block", body)
 
 
-def check_leaves_untrusted(header: BlockHeader, position: int, leaves: bytes) -> int:
-    """Raises Malformed or Forged unless these are the leaf hashes the header vouches for.
+def check_chunks_untrusted(header: BlockHeader, position: int, chunks: bytes) -> int:
+    """Raises Malformed or Forged unless these are the chunk hashes the header vouches for.
 
     Returns the fragment's length in bytes.
     """
     length = slice_length(header.length, header.k)
-    if not 0 <= position < header.n or len(leaves) != leaf_count(length) * HASH_SIZE:
-        raise Malformed("a fragment's position or leaf hashes do not fit its block")
+    if not 0 <= position < header.n or len(chunks) != chunk_count(length) * HASH_SIZE:
+        raise Malformed("a fragment's position or chunk hashes do not fit its block")
     expected = header.fragments[position]
-    if fragment_hash(header.vault, header.block, position, length, leaves) != expected:
-        raise Forged("a fragment's leaf hashes do not match its signed header")
+    if fragment_hash(header.vault, header.block, position, length, chunks) != expected:
+        raise Forged("a fragment's chunk hashes do not match its signed header")
     return length
 
 
-def check_range_untrusted(leaves: bytes, start: int, length: int, data: Buffer) -> None:
-    """Raises Forged unless `data`, at `start` (on a leaf boundary), matches the leaf hashes.
+def check_range_untrusted(chunks: bytes, start: int, length: int, data: Buffer) -> None:
+    """Raises Forged unless `data`, at `start` (on a chunk boundary), matches the chunk hashes.
 
-    `length` is the whole fragment's; `data` ends on a leaf boundary or at the fragment's end.
+    `length` is the whole fragment's; `data` ends on a chunk boundary or at the fragment's end.
     """
     view = memoryview(data)
     stop = start + len(view)
-    if start % LEAF_SPAN or (stop % LEAF_SPAN and stop != length) or stop > length:
-        raise Malformed("a fragment range is not made of whole leaves")
-    for at in range(start, stop, LEAF_SPAN):
-        index = at // LEAF_SPAN * HASH_SIZE
-        leaf = view[at - start : at - start + LEAF_SPAN]
-        if digest(leaf) != leaves[index : index + HASH_SIZE]:
-            raise Forged(f"leaf {at // LEAF_SPAN} of a fragment does not match its hash")
+    if start % CHUNK_SIZE or (stop % CHUNK_SIZE and stop != length) or stop > length:
+        raise Malformed("a fragment range is not made of whole chunks")
+    for at in range(start, stop, CHUNK_SIZE):
+        index = at // CHUNK_SIZE * HASH_SIZE
+        chunk = view[at - start : at - start + CHUNK_SIZE]
+        if digest(chunk) != chunks[index : index + HASH_SIZE]:
+            raise Forged(f"chunk {at // CHUNK_SIZE} of a fragment does not match its hash")
 
 
 def check_fragment_untrusted(
-    header: BlockHeader, position: int, leaves: bytes, payload: Buffer
+    header: BlockHeader, position: int, chunks: bytes, payload: Buffer
 ) -> None:
     """Raises Malformed or Forged unless the whole fragment is the one the header vouches for."""
-    length = check_leaves_untrusted(header, position, leaves)
+    length = check_chunks_untrusted(header, position, chunks)
     if len(payload) != length:
         raise Malformed("a fragment's payload has the wrong length")
-    check_range_untrusted(leaves, 0, length, payload)
+    check_range_untrusted(chunks, 0, length, payload)

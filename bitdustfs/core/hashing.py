@@ -8,7 +8,7 @@ HASH_SIZE = 32
 
 
 def digest(data: bytes | bytearray | memoryview) -> bytes:
-    """The 32-byte BLAKE3 of bulk bytes: sealed extents and fragment leaves."""
+    """The 32-byte BLAKE3 of bulk bytes: sealed extents and fragment chunks."""
     return blake3(data).digest()
 
 

@@ -1,6 +1,6 @@
 """Immutable leaves of sorted items, and the two index levels above them.
 
-    index -> chunks (about CHUNK_ENTRIES leaves each) -> leaves (LEAF_TARGET bytes each)
+    index -> branches (about BRANCH_ENTRIES leaves each) -> leaves (LEAF_TARGET bytes each)
 
 Each level refers to the one below by `Ref`: lowest key, place and hash. The lowest key of the first
 entry of a level is empty, so that every key belongs to exactly one leaf. Depth is fixed: a look-up
@@ -21,7 +21,7 @@ from bitdustfs.units import KIB, META_EXTENT_MAX
 
 LEAF_TARGET = 48 * KIB  #: bytes of items per leaf aimed at
 LEAF_SPLIT = 64 * KIB  #: a leaf above this is split
-CHUNK_ENTRIES = 256
+BRANCH_ENTRIES = 256
 
 ItemList = list[tuple[bytes, bytes]]
 ItemChanges = Sequence[tuple[bytes, bytes | None]]
@@ -48,7 +48,7 @@ class Ref(Record, frozen=True):
 
 
 class Index(Record, frozen=True):
-    """A chunk, or the index above the chunks."""
+    """A branch, or the index above the branches."""
 
     format: U8
     refs: Annotated[tuple[Ref, ...], msgspec.Meta(min_length=1)]
@@ -81,7 +81,7 @@ def decode_leaf_untrusted(plain: bytes) -> Leaf:
 
 
 def encode_index(refs: Sequence[Ref]) -> bytes:
-    """The plaintext of a chunk or index extent."""
+    """The plaintext of a branch or index extent."""
     return encode(Index(1, tuple(refs)))
 
 
@@ -126,8 +126,8 @@ def split_items(items: ItemList) -> Iterator[ItemList]:
 
 
 def split_refs(refs: list[Ref]) -> Iterator[list[Ref]]:
-    """Leaf references cut into chunks of about CHUNK_ENTRIES; a short tail joins the last."""
-    count = max(1, round(len(refs) / CHUNK_ENTRIES))
+    """Leaf references cut into branches of about BRANCH_ENTRIES; a short tail joins the last."""
+    count = max(1, round(len(refs) / BRANCH_ENTRIES))
     share = -(-len(refs) // count)
     for at in range(0, len(refs), share):
         yield refs[at : at + share]

@@ -1,4 +1,4 @@
-"""Arithmetic on byte ranges: extents of a file, slices of a block, leaves of a fragment.
+"""Arithmetic on byte ranges: extents of a file, slices of a block, chunks of a fragment.
 
 Pure integers, all in bytes; `start` is included, `stop` is not.
 """
@@ -6,7 +6,7 @@ Pure integers, all in bytes; `start` is included, `stop` is not.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bitdustfs.units import LEAF_SPAN, SLICE_ALIGN
+from bitdustfs.units import CHUNK_SIZE, SLICE_ALIGN
 
 
 class Piece(NamedTuple):
@@ -37,13 +37,13 @@ def locate(offset: int, length: int, per_slice: int) -> Iterator[Piece]:
 
 
 def widen(start: int, stop: int, length: int) -> tuple[int, int]:
-    """[start, stop) of a fragment of `length` bytes, widened to whole leaves (the last may be short)."""
-    return start // LEAF_SPAN * LEAF_SPAN, min(length, -(-stop // LEAF_SPAN) * LEAF_SPAN)
+    """[start, stop) of a fragment of `length` bytes, widened to whole chunks (the last may be short)."""
+    return start // CHUNK_SIZE * CHUNK_SIZE, min(length, -(-stop // CHUNK_SIZE) * CHUNK_SIZE)
 
 
-def leaf_count(length: int) -> int:
-    """Leaves of a fragment of `length` bytes."""
-    return -(-length // LEAF_SPAN)
+def chunk_count(length: int) -> int:
+    """Chunks of a fragment of `length` bytes."""
+    return -(-length // CHUNK_SIZE)
 
 
 def split_aligned(offset: int, length: int, unit: int) -> Iterator[tuple[int, int]]:

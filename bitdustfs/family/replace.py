@@ -26,13 +26,13 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import list_in_time, obtainable
 from bitdustfs.rebuild.fill import Fill
-from bitdustfs.units import LEAF_SPAN
+from bitdustfs.units import CHUNK_SIZE
 from bitdustfs.vault.vault import OpenVault
 
 log = logging.getLogger(__name__)
 
 CLAIMS_TRIED = 59  #: with one in twenty missing, 0.95 that one of them shows it
-CLAIM_DEADLINE = 5.0  #: seconds that a leaf may take
+CLAIM_DEADLINE = 5.0  #: seconds that a chunk may take
 ROUNDS = 3  #: times that what is still missing is tried before the change is given up
 Progress = Callable[[int, int], Awaitable[None]]
 
@@ -159,7 +159,7 @@ async def _missing(vault: OpenVault, there: set[bytes]) -> set[bytes]:
 async def _has_what_it_lists(
     vault: OpenVault, supplier: Supplier, position: int, listed: set[bytes]
 ) -> bool:
-    """Whether random leaves of what a newcomer says that it has already are there, and right."""
+    """Whether random chunks of what a newcomer says that it has already are there, and right."""
     chosen = random.sample(sorted(listed), min(len(listed), CLAIMS_TRIED))
     for block in chosen:
         try:
@@ -167,8 +167,8 @@ async def _has_what_it_lists(
         except Unavailable:
             continue  # nobody's block: it is not counted either
         length = slice_length(header.length, header.k)
-        start = random.randrange(0, length, LEAF_SPAN)
-        stop = min(length, start + LEAF_SPAN)
+        start = random.randrange(0, length, CHUNK_SIZE)
+        stop = min(length, start + CHUNK_SIZE)
         with trio.move_on_after(CLAIM_DEADLINE):
             try:
                 await vault.fetcher.prove_at(supplier, header, position, start, stop)

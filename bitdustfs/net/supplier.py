@@ -47,14 +47,14 @@ class Supplier(ABC):
         position: int,
         ballot: Ballot,
         header: bytes,
-        leaves: bytes,
+        chunks: bytes,
         payload: Buffer,
     ) -> None:
         """Returns once the fragment is synced at the supplier."""
-        await self.call(wire.Put(block, position, ballot, header, leaves), payload)
+        await self.call(wire.Put(block, position, ballot, header, chunks), payload)
 
     async def head(self, block: bytes, position: int) -> wire.HeadIs:
-        """Signed header and leaf hashes of a fragment."""
+        """Signed header and chunk hashes of a fragment."""
         return await self._ask(wire.HeadIs, wire.Head(block, position))
 
     async def read(self, block: bytes, position: int, offset: int, length: int) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 from bitdustfs.core.codec import U16, U32, U63, BlockId, Decoder, Hash, Public, Signature, encode
 from bitdustfs.core.hashing import HASH_SIZE
 from bitdustfs.core.records import Ballot, Visit
-from bitdustfs.core.spans import leaf_count
+from bitdustfs.core.spans import chunk_count
 from bitdustfs.core.warrants import WARRANT_MAX, WARRANTS_MAX
 from bitdustfs.errors import Malformed
 from bitdustfs.units import (
@@ -32,7 +32,7 @@ from bitdustfs.units import (
 
 VERSION = 1
 PREFIX = struct.Struct(">IIQ")
-LEAVES_MAX = leaf_count(FRAGMENT_MAX) * HASH_SIZE
+CHUNK_HASHES_MAX = chunk_count(FRAGMENT_MAX) * HASH_SIZE
 LIST_MAX = 1000
 VISITS_MAX = 64
 
@@ -40,7 +40,7 @@ Position = Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
 RootBytes = Annotated[bytes, msgspec.Meta(max_length=ROOT_MAX)]
 FamilyBytes = Annotated[bytes, msgspec.Meta(max_length=FAMILY_MAX)]
 HeaderBytes = Annotated[bytes, msgspec.Meta(max_length=HEADER_MAX)]
-LeafBytes = Annotated[bytes, msgspec.Meta(max_length=LEAVES_MAX)]
+ChunkHashes = Annotated[bytes, msgspec.Meta(max_length=CHUNK_HASHES_MAX)]
 RecordBytes = Annotated[bytes, msgspec.Meta(max_length=1024)]
 WarrantList = Annotated[
     tuple[Annotated[bytes, msgspec.Meta(max_length=WARRANT_MAX)], ...],
@@ -78,12 +78,12 @@ class Put(Message, frozen=True, tag=10):
     position: Position
     ballot: Ballot
     header: HeaderBytes
-    leaves: LeafBytes
+    chunks: ChunkHashes
     payload_limit = FRAGMENT_MAX
 
 
 class Head(Message, frozen=True, tag=11):
-    """Header and leaf hashes of a fragment. Answered by HeadIs."""
+    """Header and chunk hashes of a fragment. Answered by HeadIs."""
 
     block: BlockId
     position: Position
@@ -199,7 +199,7 @@ class Fault(Message, frozen=True, tag=41):
 
 class HeadIs(Message, frozen=True, tag=42):
     header: HeaderBytes
-    leaves: LeafBytes
+    chunks: ChunkHashes
 
 
 class Bytes(Message, frozen=True, tag=43):

@@ -1,6 +1,6 @@
-"""Audits: random leaves of random fragments, checked against what the owner signed.
+"""Audits: random chunks of random fragments, checked against what the owner signed.
 
-An audit looks like any other leaf read, so that a supplier cannot tell it from use. A mount begins
+An audit looks like any other chunk read, so that a supplier cannot tell it from use. A mount begins
 with quick ones and slows down: what rotted while nobody looked is found soon, and a long mount
 costs little. What a supplier acknowledged it must have, whether it lists it or not. One failure
 leads to a closer look: at the whole fragment, and at CLOSER more of the same supplier at once.
@@ -23,13 +23,13 @@ from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.rebuild.census import Census, take_census
 from bitdustfs.rebuild.watch import Watch
-from bitdustfs.units import LEAF_SPAN
+from bitdustfs.units import CHUNK_SIZE
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 30.0, 1.02  #: seconds between two audits of one mount
 CENSUS_EVERY = 900.0  #: seconds between questions for what suppliers keep
-DEADLINE = 5.0  #: seconds that one leaf may take
+DEADLINE = 5.0  #: seconds that one chunk may take
 CLOSER = 20  #: audits that follow a failed one at once
 LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
 SILENT_MAX = 8  #: audits in a row that a supplier may leave unanswered while it answers pings
@@ -117,14 +117,14 @@ class Auditor:
         return self._rng.choice(self._claims[position]), position
 
     async def audit(self, block: bytes, position: int) -> bool | None:
-        """Whether a random leaf of the fragment is right; None when the supplier is silent."""
+        """Whether a random chunk of the fragment is right; None when the supplier is silent."""
         try:
             header = await self._fetcher.header(block)
         except Unavailable as error:
             log.info("no audit of block %s: %s", block.hex(), error)
             return None
         length = slice_length(header.length, header.k)
-        verdict = await self._check(header, position, self._rng.randrange(0, length, LEAF_SPAN))
+        verdict = await self._check(header, position, self._rng.randrange(0, length, CHUNK_SIZE))
         if verdict is None:
             self._unanswered(header, position)
             return None
@@ -134,10 +134,10 @@ class Auditor:
         self._overtaken = set(range(header.n)) - {position}
         if verdict is False:
             verdicts = [
-                await self._check(header, position, start) for start in range(0, length, LEAF_SPAN)
+                await self._check(header, position, start) for start in range(0, length, CHUNK_SIZE)
             ]
             log.warning(
-                "position %d failed an audit of block %s: %d of %d leaves are wrong or gone",
+                "position %d failed an audit of block %s: %d of %d chunks are wrong or gone",
                 position, block.hex(), len(verdicts) - verdicts.count(True), len(verdicts),
             )  # fmt: skip
             self.damaged.setdefault(block, set()).add(position)
@@ -185,7 +185,7 @@ class Auditor:
             self.damaged.pop(block, None)
 
     async def _check(self, header: BlockHeader, position: int, start: int) -> bool | None:
-        stop = min(slice_length(header.length, header.k), start + LEAF_SPAN)
+        stop = min(slice_length(header.length, header.k), start + CHUNK_SIZE)
         with trio.move_on_after(DEADLINE):
             try:
                 await self._fetcher.prove(header, position, start, stop)

@@ -8,7 +8,7 @@ import trio
 
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.fragment import Fragment, leaf_hashes
+from bitdustfs.core.fragment import Fragment, chunk_hashes
 from bitdustfs.core.records import Ballot, BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
@@ -30,7 +30,7 @@ class Takes(Protocol):
         position: int,
         ballot: Ballot,
         header: bytes,
-        leaves: bytes,
+        chunks: bytes,
         payload: Buffer,
     ) -> None: ...
 
@@ -81,7 +81,7 @@ class Fill:
             await self.pace.take((header.k - 1) * size)
             fragment = (await remake(self._fetcher, header, [self._position]))[self._position]
         await self._supplier.put(
-            block, self._position, self._ballot, raw, fragment.leaves, fragment.payload
+            block, self._position, self._ballot, raw, fragment.chunks, fragment.payload
         )
         self.bytes += len(fragment)
         self.placed.add(block)
@@ -94,8 +94,8 @@ class Fill:
         payload = bytearray()
         for start in range(0, length, WINDOW):
             stop = min(length, start + WINDOW)
-            part = await self._fetcher.leaves_of(header, self._position, start, stop)
+            part = await self._fetcher.try_prove(header, self._position, start, stop)
             if part is None:
                 return None
             payload += part
-        return Fragment(self._position, leaf_hashes(payload), payload)
+        return Fragment(self._position, chunk_hashes(payload), payload)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.erasure import ErasureCode
-from bitdustfs.core.fragment import Fragment, check_leaves_untrusted, leaf_hashes
+from bitdustfs.core.fragment import Fragment, check_chunks_untrusted, chunk_hashes
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.units import MIB
@@ -28,7 +28,7 @@ async def remake(
         got = await fetcher.gather(header, positions, start, stop)
         for position, part in zip(positions, code.rebuild(got, list(positions)), strict=True):
             made[position] += part
-    fragments = {p: Fragment(p, leaf_hashes(payload), payload) for p, payload in made.items()}
+    fragments = {p: Fragment(p, chunk_hashes(payload), payload) for p, payload in made.items()}
     for position, fragment in fragments.items():
-        check_leaves_untrusted(header, position, fragment.leaves)
+        check_chunks_untrusted(header, position, fragment.chunks)
     return fragments

@@ -1,6 +1,6 @@
 """The shelf on disk.
 
-    shelf/<vault>/<block>.<position>   header length u32 | leaves length u32 | header | leaves | payload
+    shelf/<vault>/<block>.<position>   header length u32 | chunks length u32 | header | chunks | payload
     index/                             LMDB: fragment sizes, vault rows, tombstones, what is in the trash
 
 A fragment is written aside, synced, renamed, its folder synced, and indexed in a synced transaction;
@@ -123,16 +123,16 @@ class DiskShelf(Shelf):
         return self._files / vault.hex() / f"{key[:-1].hex()}.{key[-1]}"
 
     def store(
-        self, vault: bytes, key: bytes, header: bytes, leaves: bytes, payload: Buffer,
+        self, vault: bytes, key: bytes, header: bytes, chunks: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
         path = self._path(vault, key)
         aside = path.with_name(f"{path.name}.new{threading.get_ident()}")
         try:
             with open(aside, "wb", buffering=0, opener=_private) as file:
-                prefix = FILE_PREFIX.pack(len(header), len(leaves))
+                prefix = FILE_PREFIX.pack(len(header), len(chunks))
                 reach("shelf-write")
-                for part in (prefix + header + leaves, payload):
+                for part in (prefix + header + chunks, payload):
                     _write_all(file, part)
                 reach("shelf-sync")
                 os.fsync(file.fileno())
@@ -142,7 +142,7 @@ class DiskShelf(Shelf):
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise _refusal(error) from error
-        row = FragmentRow(len(header), len(leaves), len(payload), header_hash)
+        row = FragmentRow(len(header), len(chunks), len(payload), header_hash)
         with self._write() as txn:
             reach("shelf-index")
             vault_row = self._vault(txn, vault)
@@ -163,13 +163,13 @@ class DiskShelf(Shelf):
 
     def head(self, vault: bytes, key: bytes) -> tuple[bytes, bytes]:
         row = self._row(vault, key)
-        raw = self._pread(vault, key, FILE_PREFIX.size, row.header + row.leaves)
+        raw = self._pread(vault, key, FILE_PREFIX.size, row.header + row.chunks)
         return raw[: row.header], raw[row.header :]
 
     def read(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
         row = self._row(vault, key)
         check_range(offset, length, row.payload)
-        return self._pread(vault, key, FILE_PREFIX.size + row.header + row.leaves + offset, length)
+        return self._pread(vault, key, FILE_PREFIX.size + row.header + row.chunks + offset, length)
 
     def _pread(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
         try:

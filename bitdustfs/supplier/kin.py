@@ -24,11 +24,11 @@ class OwnShelf:
         position: int,
         ballot: Ballot,
         header: bytes,
-        leaves: bytes,
+        chunks: bytes,
         payload: Buffer,
     ) -> None:
         """Checked and kept; no ballot is asked for."""
-        request = wire.Put(block, position, ballot, header, leaves)
+        request = wire.Put(block, position, ballot, header, chunks)
         work = partial(self._service.keep, self._vault, request, payload)
         await trio.to_thread.run_sync(work)
 

@@ -234,7 +234,7 @@ class SupplierService(Housekeeping):
             self._owner(session)
             row = self._known(session.vault)
             _acceptor(row).check_writer(request.ballot)
-            size = len(request.header) + len(request.leaves) + length
+            size = len(request.header) + len(request.chunks) + length
             key = fragment_key(request.block, request.position)
             self._check_room(session.vault, row, key, size)
         except Refused as refusal:
@@ -262,10 +262,10 @@ class SupplierService(Housekeeping):
         if first is not None and first != header_hash:
             raise Refused("conflict", "another header was accepted for this block")
         key = fragment_key(request.block, request.position)
-        size = len(request.header) + len(request.leaves) + len(payload)
+        size = len(request.header) + len(request.chunks) + len(payload)
         self._check_room(vault, row, key, size)
-        check_fragment_untrusted(header, request.position, request.leaves, payload)
-        self.shelf.store(vault, key, request.header, request.leaves, payload, header_hash)
+        check_fragment_untrusted(header, request.position, request.chunks, payload)
+        self.shelf.store(vault, key, request.header, request.chunks, payload, header_hash)
 
     def _kill(self, vault: bytes, row: VaultRow, record: bytes) -> None:
         dead = block_dead_records.open_untrusted(record, vault)

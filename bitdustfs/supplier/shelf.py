@@ -37,13 +37,13 @@ class FragmentRow(Record, frozen=True):
     """One kept fragment: bytes of the parts of its file, and the hash of its header."""
 
     header: U32
-    leaves: U32
+    chunks: U32
     payload: U32
     header_hash: bytes
 
     @property
     def size(self) -> int:
-        return self.header + self.leaves + self.payload
+        return self.header + self.chunks + self.payload
 
 
 class TrashRow(Record, frozen=True):
@@ -102,14 +102,14 @@ class Shelf(ABC):
 
     @abstractmethod
     def store(
-        self, vault: bytes, key: bytes, header: bytes, leaves: bytes, payload: Buffer,
+        self, vault: bytes, key: bytes, header: bytes, chunks: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
         """Keeps a new fragment and counts it in its vault's row."""
 
     @abstractmethod
     def head(self, vault: bytes, key: bytes) -> tuple[bytes, bytes]:
-        """(header, leaves), or Refused not-found."""
+        """(header, chunks), or Refused not-found."""
 
     @abstractmethod
     def read(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
@@ -189,12 +189,12 @@ class MemoryShelf(Shelf):
         return None
 
     def store(
-        self, vault: bytes, key: bytes, header: bytes, leaves: bytes, payload: Buffer,
+        self, vault: bytes, key: bytes, header: bytes, chunks: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
         if (vault, key) not in self.kept:
-            self._count(vault, len(header) + len(leaves) + len(payload), 1)
-        self.kept[vault, key] = (header, leaves, bytearray(payload), header_hash)
+            self._count(vault, len(header) + len(chunks) + len(payload), 1)
+        self.kept[vault, key] = (header, chunks, bytearray(payload), header_hash)
 
     def _count(self, vault: bytes, size: int, fragments: int) -> None:
         self.rows[vault] = counted(self.rows[vault], size, fragments)

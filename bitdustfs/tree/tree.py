@@ -235,8 +235,8 @@ class Tree:
         if self.base is None:
             return None
         index = self._index(self.base, pinned)
-        chunk = self._index(index.refs[index.find(key)].place, pinned)
-        return self._leaf(chunk.refs[chunk.find(key)].place, pinned).find(key)
+        branch = self._index(index.refs[index.find(key)].place, pinned)
+        return self._leaf(branch.refs[branch.find(key)].place, pinned).find(key)
 
     def base_items(
         self, low: bytes, high: bytes, reverse: bool, pinned: dict[bytes, Leaf | Index]
@@ -245,9 +245,9 @@ class Tree:
         if self.base is None:
             return
         index = self._index(self.base, pinned)
-        for chunk_ref in _covering(index, low, high, reverse):
-            chunk = self._index(chunk_ref.place, pinned)
-            for leaf_ref in _covering(chunk, low, high, reverse):
+        for branch_ref in _covering(index, low, high, reverse):
+            branch = self._index(branch_ref.place, pinned)
+            for leaf_ref in _covering(branch, low, high, reverse):
                 leaf = self._leaf(leaf_ref.place, pinned)
                 numbers = range(bisect_left(leaf.keys, low), bisect_left(leaf.keys, high))
                 for number in reversed(numbers) if reverse else numbers:
@@ -302,46 +302,46 @@ class Tree:
         """Rewrites the leaves that the frozen overlay touches, and the index above; its place."""
         assert self.frozen is not None
         changes: list[tuple[bytes, bytes | None]] = list(self.frozen.items())
-        chunks: list[Ref] = []
+        branches: list[Ref] = []
         if self.base is None:
             refs = await self._write_leaves(merge_items([], changes), b"")
-            chunks = await self._write_chunks(refs)
+            branches = await self._write_branches(refs)
         else:
             index = await self._load_index(self.base)
-            for chunk_ref, part in _partition(index, changes):
-                if not part and not await self._moves(chunk_ref):
-                    chunks.append(chunk_ref)
+            for branch_ref, part in _partition(index, changes):
+                if not part and not await self._moves(branch_ref):
+                    branches.append(branch_ref)
                     continue
-                chunk = await self._load_index(chunk_ref.place)
-                chunks += await self._rewrite_chunk(chunk, part)
-        if not chunks:
+                branch = await self._load_index(branch_ref.place)
+                branches += await self._rewrite_branch(branch, part)
+        if not branches:
             return None
-        chunks[0] = Ref(b"", chunks[0].place)
-        [place] = await self._store.append(True, [Piece(Kind.INDEX, encode_index(chunks))])
+        branches[0] = Ref(b"", branches[0].place)
+        [place] = await self._store.append(True, [Piece(Kind.INDEX, encode_index(branches))])
         return place
 
-    async def _moves(self, chunk_ref: Ref) -> bool:
-        """Whether a chunk without changes is rewritten to empty a thin block."""
-        if not self.moving or chunk_ref.place.block in self.moving:
+    async def _moves(self, branch_ref: Ref) -> bool:
+        """Whether a branch without changes is rewritten to empty a thin block."""
+        if not self.moving or branch_ref.place.block in self.moving:
             return bool(self.moving)
-        chunk = await self._load_index(chunk_ref.place)
-        return any(ref.place.block in self.moving for ref in chunk.refs)
+        branch = await self._load_index(branch_ref.place)
+        return any(ref.place.block in self.moving for ref in branch.refs)
 
     async def nodes(self) -> list[Place]:
-        """Places of the index, its chunks and all leaves as of the last checkpoint."""
+        """Places of the index, its branches and all leaves as of the last checkpoint."""
         if self.base is None:
             return []
         places = [self.base]
-        for chunk_ref in (await self._load_index(self.base)).refs:
-            places.append(chunk_ref.place)
-            places += [ref.place for ref in (await self._load_index(chunk_ref.place)).refs]
+        for branch_ref in (await self._load_index(self.base)).refs:
+            places.append(branch_ref.place)
+            places += [ref.place for ref in (await self._load_index(branch_ref.place)).refs]
         return places
 
-    async def _rewrite_chunk(
-        self, chunk: Index, changes: list[tuple[bytes, bytes | None]]
+    async def _rewrite_branch(
+        self, branch: Index, changes: list[tuple[bytes, bytes | None]]
     ) -> list[Ref]:
         refs: list[Ref] = []
-        for leaf_ref, part in _partition(chunk, changes):
+        for leaf_ref, part in _partition(branch, changes):
             if not part and leaf_ref.place.block not in self.moving:
                 refs.append(leaf_ref)
                 continue
@@ -349,7 +349,7 @@ class Tree:
             assert isinstance(leaf, Leaf)
             items = merge_items(zip(leaf.keys, leaf.values, strict=True), part)
             refs += await self._write_leaves(items, leaf_ref.low)
-        return await self._write_chunks(refs)
+        return await self._write_branches(refs)
 
     async def _write_leaves(self, items: list[tuple[bytes, bytes]], low: bytes) -> list[Ref]:
         leaves = await trio.to_thread.run_sync(
@@ -360,7 +360,7 @@ class Tree:
         refs = [Ref(key, place) for (key, _), place in zip(leaves, places, strict=True)]
         return [Ref(low, refs[0].place), *refs[1:]] if refs else []
 
-    async def _write_chunks(self, refs: list[Ref]) -> list[Ref]:
+    async def _write_branches(self, refs: list[Ref]) -> list[Ref]:
         if not refs:
             return []
         parts = list(split_refs(refs))

@@ -264,8 +264,8 @@ async def _is_whole(key: VaultKey, found: Found, index: Place) -> bool:
         return sealer.open_untrusted(sealed, place.hash, place.ordinal, kind)
 
     try:
-        for chunk in decode_index_untrusted(await read(index, Kind.INDEX)).refs:
-            for leaf in decode_index_untrusted(await read(chunk.place, Kind.INDEX)).refs:
+        for branch in decode_index_untrusted(await read(index, Kind.INDEX)).refs:
+            for leaf in decode_index_untrusted(await read(branch.place, Kind.INDEX)).refs:
                 await read(leaf.place, Kind.LEAF)
     except (Unavailable, Malformed) as error:
         log.info("the newest index is not whole: %s", error)

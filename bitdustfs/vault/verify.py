@@ -36,7 +36,7 @@ from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.census import Census, take_census
 from bitdustfs.tree.tree import Transaction, Tree
-from bitdustfs.units import LEAF_SPAN
+from bitdustfs.units import CHUNK_SIZE
 from bitdustfs.vault.vault import OpenVault
 
 PAGE = 2000  #: items looked at in one transaction
@@ -52,7 +52,7 @@ class Report:
     inodes: int = 0
     blocks: int = 0
     extents_checked: int = 0
-    leaves_checked: int = 0
+    chunks_checked: int = 0
     margin: int | None = None  #: suppliers that the thinnest block at the suppliers may still lose
     unsent: int = 0  #: blocks that are only on this machine as yet
     faults: list[str] = field(default_factory=list)
@@ -240,12 +240,12 @@ async def _check_block(
     holders = census.holders(block)
     length = slice_length(header.length, header.k)
     for position in sorted(holders):
-        for start in range(0, length, LEAF_SPAN):
+        for start in range(0, length, CHUNK_SIZE):
             if rng.random() >= sample:
                 continue
-            report.leaves_checked += 1
+            report.chunks_checked += 1
             try:
-                await vault.fetcher.prove(header, position, start, min(length, start + LEAF_SPAN))
+                await vault.fetcher.prove(header, position, start, min(length, start + CHUNK_SIZE))
             except (PeerError, Malformed) as error:
                 holders.discard(position)
                 report.fault(f"block {block.hex()}, position {position}: {error}")

@@ -18,9 +18,9 @@ from bitdustfs.core.fragment import (
     sign_header,
 )
 from bitdustfs.core.records import Ballot, Place, open_header_untrusted
-from bitdustfs.core.spans import leaf_count, locate, slice_length, widen
+from bitdustfs.core.spans import chunk_count, locate, slice_length, widen
 from bitdustfs.errors import Forged, Malformed
-from bitdustfs.units import LEAF_SPAN
+from bitdustfs.units import CHUNK_SIZE
 
 CODES = [(1, 1), (1, 2), (2, 3), (2, 4), (4, 7), (2, 7), (6, 10), (10, 18)]
 KEY = SigningKey(b"s" * 32)
@@ -59,11 +59,11 @@ def test_every_choice_of_k_fragments_rebuilds_the_block():
         assert b"".join(slices)[: header.length] == content
 
 
-@pytest.mark.parametrize("length", [1, 63, 64, 4 * LEAF_SPAN, 4 * LEAF_SPAN + 1, 1_000_003])
+@pytest.mark.parametrize("length", [1, 63, 64, 4 * CHUNK_SIZE, 4 * CHUNK_SIZE + 1, 1_000_003])
 def test_every_fragment_proves_itself(length):
     _, fragments, header = block_of(length)
     for fragment in fragments:
-        check_fragment_untrusted(header, fragment.position, fragment.leaves, fragment.payload)
+        check_fragment_untrusted(header, fragment.position, fragment.chunks, fragment.payload)
 
 
 def test_a_changed_fragment_names_its_holder():
@@ -72,9 +72,9 @@ def test_a_changed_fragment_names_its_holder():
         payload = bytearray(fragment.payload)
         payload[len(payload) // 2] ^= 1
         with pytest.raises(Forged):
-            check_fragment_untrusted(header, fragment.position, fragment.leaves, payload)
+            check_fragment_untrusted(header, fragment.position, fragment.chunks, payload)
     with pytest.raises(Malformed):  # another position's honest fragment is a lie here
-        check_fragment_untrusted(header, 0, fragments[1].leaves, fragments[1].payload)
+        check_fragment_untrusted(header, 0, fragments[1].chunks, fragments[1].payload)
 
 
 def test_a_changed_leaf_is_named_in_a_range():
@@ -82,10 +82,10 @@ def test_a_changed_leaf_is_named_in_a_range():
     fragment = fragments[2]
     start, stop = widen(70_000, 70_010, len(fragment))
     data = bytearray(fragment.payload[start:stop])
-    check_range_untrusted(fragment.leaves, start, len(fragment), data)
+    check_range_untrusted(fragment.chunks, start, len(fragment), data)
     data[-1] ^= 1
     with pytest.raises(Forged):
-        check_range_untrusted(fragment.leaves, start, len(fragment), data)
+        check_range_untrusted(fragment.chunks, start, len(fragment), data)
 
 
 def test_a_header_of_another_key_is_refused():
@@ -119,8 +119,8 @@ def test_widened_ranges_are_whole_leaves(length, data):
     stop = data.draw(st.integers(start + 1, length))
     low, high = widen(start, stop, length)
     assert low <= start and stop <= high <= length
-    assert low % LEAF_SPAN == 0 and (high % LEAF_SPAN == 0 or high == length)
-    assert leaf_count(length) * LEAF_SPAN >= length
+    assert low % CHUNK_SIZE == 0 and (high % CHUNK_SIZE == 0 or high == length)
+    assert chunk_count(length) * CHUNK_SIZE >= length
 
 
 def test_encoding_leaves_no_block_waiting_for_the_garbage_collector():
@@ -148,5 +148,5 @@ def test_a_fragment_takes_the_bytes_that_the_documents_say():
         directory=Place(block, 112, 14_700_000, 15_000, bytes(32)), ballot=Ballot(3, b"m" * 16), seq=7,
     )  # fmt: skip
     first = fragments[0]
-    assert (len(first), len(first.leaves), len(header)) == (3_702_848, 1_824, 459)
-    assert 8 + len(header) + len(first.leaves) + len(first) == 3_705_139
+    assert (len(first), len(first.chunks), len(header)) == (3_702_848, 1_824, 459)
+    assert 8 + len(header) + len(first.chunks) + len(first) == 3_705_139

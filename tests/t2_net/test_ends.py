@@ -58,7 +58,7 @@ def test_an_ended_contract_makes_way_for_others_and_only_then_is_forgotten(shelf
         await first.prepare(claim_ballot(KEY.signing, Ballot(1, b"m" * 16)), False)
         header, fragments = make_block(os.urandom(12 * MIB))
         await first.put(
-            b"b" * 16, 0, Ballot(1, b"m" * 16), header, fragments[0].leaves, fragments[0].payload
+            b"b" * 16, 0, Ballot(1, b"m" * 16), header, fragments[0].chunks, fragments[0].payload
         )
         second = MemorySupplier(service, other.vault_id)
         with pytest.raises(Refused, match="no-space"):

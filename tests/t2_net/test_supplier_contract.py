@@ -56,7 +56,7 @@ async def refused(code, call, *arguments):
 
 
 async def put(supplier, header, fragment, block=BLOCK, ballot=BALLOT):
-    await supplier.put(block, fragment.position, ballot, header, fragment.leaves, fragment.payload)
+    await supplier.put(block, fragment.position, ballot, header, fragment.chunks, fragment.payload)
 
 
 def family_of(supplier, epoch=0, key=KEY):
@@ -84,7 +84,7 @@ async def test_a_fragment_comes_back_as_it_was_put(supplier):
         await put(supplier, header, fragment)
         await put(supplier, header, fragment)  # again is no error
         head = await supplier.head(BLOCK, fragment.position)
-        assert (head.header, head.leaves) == (header, fragment.leaves)
+        assert (head.header, head.chunks) == (header, fragment.chunks)
         at = len(fragment) - 1000
         data = await supplier.read(BLOCK, fragment.position, at, 1000)
         assert data == bytes(fragment.payload[at:])
@@ -154,7 +154,7 @@ async def test_only_genuine_fragments_are_kept(supplier):
     stranger, foreign = make_block(b"y" * 1000, key=VaultKey(b"w" * 32))
     payload = bytearray(fragments[0].payload)
     payload[5] ^= 1
-    await refused("forged", supplier.put, BLOCK, 0, BALLOT, header, fragments[0].leaves, payload)
+    await refused("forged", supplier.put, BLOCK, 0, BALLOT, header, fragments[0].chunks, payload)
     await refused("forged", put, supplier, stranger, foreign[0])
     await refused("malformed", put, supplier, b"nonsense", fragments[0])
     await refused("malformed", put, supplier, header, fragments[0], b"c" * 16)

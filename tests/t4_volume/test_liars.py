@@ -153,7 +153,7 @@ async def test_a_rotten_sector_is_repaired_and_nobody_is_called_a_liar(net, tmp_
         header = await vault.fetcher.header(key[:16])
         with pytest.raises(Malformed):
             await vault.fetcher.prove(header, position, 65536, 131072)
-        for _ in range(3000):  # one of 57 leaves: missed by all of them once in 10^23
+        for _ in range(3000):  # one of 57 chunks: missed by all of them once in 10^23
             if await vault.auditor.audit(key[:16], position) is False:
                 break
         assert position in vault.auditor.damaged[key[:16]]

@@ -91,7 +91,7 @@ async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tm
     root = open_root_untrusted(row.root, net.key.vault_id)
     known = Known(root, row.root, open_family_untrusted(row.family, net.key.vault_id), row.family)
     family = await refound(net.key, net.family, connect, b"m" * 16, known)
-    assert family.refoundings[-1][1] == root.seq
+    assert family.policy.refoundings[-1][1] == root.seq
     async with net.mount(tmp_path / "one", family=family) as vault:
         assert not vault.read_only
         assert await read_file(vault, b"new") == CONTENT[::-1]

@@ -56,7 +56,7 @@ async def test_a_sound_vault_has_no_faults_at_any_time(net, tmp_path):
         await vault.uploader.try_all()
         assert await faults(vault) == []
         report = await verify(vault, False, 1.0, silent)
-        assert report.margin == 3 and report.leaves_checked > 100 and report.extents_checked > 20
+        assert report.margin == 3 and report.chunks_checked > 100 and report.extents_checked > 20
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         assert await faults(vault) == []
 
@@ -74,10 +74,10 @@ async def test_damage_here_and_there_is_named(net, tmp_path):
         [fault] = await faults(vault, local_only=True)
         assert "this machine's copy of block" in fault
         kept = net.services[2].shelf.kept
-        for name, (header, leaves, payload, digest) in list(kept.items()):
+        for name, (header, chunks, payload, digest) in list(kept.items()):
             rotten = bytearray(payload)
             rotten[len(payload) // 2] ^= 1
-            kept[name] = (header, leaves, rotten, digest)
+            kept[name] = (header, chunks, rotten, digest)
         damaged = [f for f in await faults(vault) if "position 2" in f]
         assert len(damaged) == 2
         net.services[4].shelf.kept.clear()
