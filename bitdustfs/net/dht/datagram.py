@@ -1,11 +1,13 @@
 """Datagrams and records of the DHT, without I/O (docs/protocol.md).
 
-    datagram = msgpack [body, signature]     signed by the sender's node key; at most DATAGRAM_MAX bytes
-    body     = [version, sender's public key, serves, request id, token, message]
+    datagram = msgpack [body, signature]     signed by the sender's node key
+    body     = [version, sender's public key, serves, question id, token, message]
 
-A record is signed by whom it is about and carries a seq: of all answers the newest genuine one wins,
-so nobody needs to be believed. A node record lies at the node's id; a vault record at three places
-made from the vault's record key, sealed for those who know the vault.
+A datagram has at most DATAGRAM_MAX bytes. A response carries the id of its question.
+
+A record is signed by whom it is about and carries a seq: of all that are shown the newest genuine
+one wins, so nobody needs to be believed. A node record lies at the node's id. A vault record lies
+at three places made from the vault's record key, sealed for those who know the vault.
 """
 
 from typing import Annotated
@@ -23,11 +25,12 @@ from bitdustfs.units import DATAGRAM_MAX, DHT_RECORD_MAX
 
 VERSION = 1
 COPIES = 3  #: places of a vault record
-CONTACTS_MAX = 16  #: contacts in one answer
+CONTACTS_MAX = 16  #: contacts in one response
 FAMILY_IDS_MAX = 16
 
-RecordBytes = Annotated[bytes, msgspec.Meta(max_length=DHT_RECORD_MAX)]
+DhtRecordBytes = Annotated[bytes, msgspec.Meta(max_length=DHT_RECORD_MAX)]
 Address = Annotated[str, msgspec.Meta(max_length=64)]
+Endpoint = tuple[str, int]  #: IPv4 address and UDP port
 
 
 class Contact(Record, frozen=True):
@@ -37,59 +40,73 @@ class Contact(Record, frozen=True):
     host: Address
     port: Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.host, self.port
 
-class Ask(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+
+class DhtMessage(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Base of all messages."""
 
 
-class Ping(Ask, frozen=True, tag=1):
-    """Answered by Pong, with a token for the asker's address."""
+class DhtPing(DhtMessage, frozen=True, tag=1):
+    """Answered by DhtPong, with a token for the asker's address."""
 
 
-class FindNode(Ask, frozen=True, tag=2):
+class FindNode(DhtMessage, frozen=True, tag=2):
+    """Who is near this id? Answered by ContactsAre."""
+
     target: NodeId
 
 
-class FindValue(Ask, frozen=True, tag=3):
+class FindValue(DhtMessage, frozen=True, tag=3):
+    """The record at this key? Answered by RecordIs, or by ContactsAre where it is not kept."""
+
     key: NodeId
 
 
-class Store(Ask, frozen=True, tag=4):
+class StoreRecord(DhtMessage, frozen=True, tag=4):
+    """Keep this record. Answered by Stored; a false record is not answered."""
+
     key: NodeId
-    record: RecordBytes
+    record: DhtRecordBytes
 
 
-class Pong(Ask, frozen=True, tag=10):
+class DhtPong(DhtMessage, frozen=True, tag=10):
     """`token` proves, when it is sent back, that its bearer receives at its address."""
 
     token: Annotated[bytes, msgspec.Meta(max_length=16)]
 
 
-class Nodes(Ask, frozen=True, tag=11):
+class ContactsAre(DhtMessage, frozen=True, tag=11):
+    """The contacts nearest to what was asked for, nearest first."""
+
     contacts: Annotated[tuple[Contact, ...], msgspec.Meta(max_length=CONTACTS_MAX)]
 
 
-class Value(Ask, frozen=True, tag=12):
-    record: RecordBytes
+class RecordIs(DhtMessage, frozen=True, tag=12):
+    """The record kept at the key."""
+
+    record: DhtRecordBytes
 
 
-class Stored(Ask, frozen=True, tag=13):
+class Stored(DhtMessage, frozen=True, tag=13):
     """The record is kept, or a newer one is."""
 
 
-Request = Ping | FindNode | FindValue | Store
-Answer = Pong | Nodes | Value | Stored
+Question = DhtPing | FindNode | FindValue | StoreRecord
+Response = DhtPong | ContactsAre | RecordIs | Stored
 
 
 class Body(Record, frozen=True):
-    """What a datagram says. `serves`: the sender takes requests and may be kept as a contact."""
+    """What a datagram says. `serves`: the sender takes questions and may be kept as a contact."""
 
     version: U8
     sender: Public
     serves: bool
     id: Uid
     token: Annotated[bytes, msgspec.Meta(max_length=16)]
-    message: Request | Answer
+    message: Question | Response
 
 
 class NodeRecord(Record, frozen=True):

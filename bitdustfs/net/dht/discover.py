@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import trio
-from kademlia.node import Node
 from nacl.signing import SigningKey
 
-from bitdustfs.core.keys import ReadCapability, VaultKey
+from bitdustfs.core.keys import NODE_ID_SIZE, ReadCapability, VaultKey
 from bitdustfs.core.records import Family, Root, family_hash
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Malformed
 from bitdustfs.net.addresses import dialable, is_private_host, split
-from bitdustfs.net.dht import datagram as dhtwire
-from bitdustfs.net.dht.node import Dht, Endpoint
+from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.datagram import Contact, Endpoint
+from bitdustfs.net.dht.node import Dht
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +47,14 @@ async def joined(addresses: list[str]) -> AsyncIterator[Dht]:
 
 
 async def node_record(
-    dht: Dht, node: bytes, contact: Node | None = None
-) -> dhtwire.NodeRecord | None:
+    dht: Dht, node: bytes, contact: Contact | None = None
+) -> datagram.NodeRecord | None:
     """The newest record of a node, by its id; `contact`: where it was met."""
     raw = await dht.find(node, contact)
     if raw is None:
         return None
     try:
-        return dhtwire.open_node_record_untrusted(raw, node)
+        return datagram.open_node_record_untrusted(raw, node)
     except Malformed:
         return None
 
@@ -63,35 +63,36 @@ async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
     """Addresses of up to `count` nodes that offer at least `space` bytes, largest offers first."""
     records: dict[bytes, tuple[int, str]] = {}
 
-    async def look(node: Node) -> None:
-        record = await node_record(dht, node.id, node)
+    async def look(contact: Contact) -> None:
+        record = await node_record(dht, contact.id, contact)
         if record is None or record.offer < space:
             return
         addresses = dialable(record.addresses, dht.allow_private)
         if addresses:
-            records[node.id] = (record.offer, addresses[0])
+            records[contact.id] = (record.offer, addresses[0])
 
     seen: set[bytes] = set()
     for _ in range(WALKS):
-        fresh = {n.id: n for n in await dht.nearest(os.urandom(20)) if n.id not in seen}
+        near = await dht.nearest(os.urandom(NODE_ID_SIZE))
+        fresh = {contact.id: contact for contact in near if contact.id not in seen}
         seen |= fresh.keys()
         async with trio.open_nursery() as nursery:
-            for node in fresh.values():
-                nursery.start_soon(look, node)
+            for contact in fresh.values():
+                nursery.start_soon(look, contact)
         if len(records) >= count or not fresh:
             break
     best = sorted(records.values(), key=lambda found: -found[0])
     return [address for _, address in best[:count]]
 
 
-async def newest_hint(dht: Dht, capability: ReadCapability) -> dhtwire.FamilyHint | None:
+async def newest_hint(dht: Dht, capability: ReadCapability) -> datagram.FamilyHint | None:
     """The newest genuine record of a vault at its three places, if any."""
-    hints: list[dhtwire.FamilyHint] = []
-    for copy in range(dhtwire.COPIES):
-        raw = await dht.find(dhtwire.vault_record_key(capability.record_public, copy))
+    hints: list[datagram.FamilyHint] = []
+    for copy in range(datagram.COPIES):
+        raw = await dht.find(datagram.vault_record_key(capability.record_public, copy))
         if raw is not None:
             try:
-                hints.append(dhtwire.open_vault_record_untrusted(raw, capability))
+                hints.append(datagram.open_vault_record_untrusted(raw, capability))
             except Malformed as error:
                 log.warning("a record of this vault does not open: %s", error)
     return max(hints, key=lambda hint: (hint.ballot, hint.root_seq), default=None)
@@ -119,14 +120,14 @@ async def announce_vault(
     dht: Dht, key: VaultKey, root: Root, family: Family, raw_family: bytes, suite: Suite
 ) -> int:
     """Stores the vault's record at its three places; how many copies were taken."""
-    nodes = tuple(m.id for m in (*family.voters, *family.bench)[: dhtwire.FAMILY_IDS_MAX])
-    hint = dhtwire.FamilyHint(family.epoch, family_hash(raw_family), root.ballot, root.seq, nodes)
+    nodes = tuple(m.id for m in (*family.voters, *family.bench)[: datagram.FAMILY_IDS_MAX])
+    hint = datagram.FamilyHint(family.epoch, family_hash(raw_family), root.ballot, root.seq, nodes)
     seq = time.time_ns() // 1_000_000
-    record = dhtwire.sign_vault_record(key.record, key.capability(), seq, hint, suite)
+    record = datagram.sign_vault_record(key.record, key.capability(), seq, hint, suite)
     public = key.record.verify_key.encode()
     return sum(
         [
-            await dht.store(dhtwire.vault_record_key(public, copy), record)
-            for copy in range(dhtwire.COPIES)
+            await dht.store(datagram.vault_record_key(public, copy), record)
+            for copy in range(datagram.COPIES)
         ]
     )
