@@ -161,13 +161,18 @@ class Kin(Message, frozen=True, tag=28):
 
 
 class Attest(Message, frozen=True, tag=29):
-    """A member asks: do your own pings to the holder of this position fail past patience? AttestedIs."""
+    """A member asks.
+
+    Do your own pings to the holder of this position fail past patience? AttestedIs.
+    """
 
     position: Position
 
 
 class Warrants(Message, frozen=True, tag=30):
-    """Warrants known to the asker; those that hold are kept. Answered by WarrantsAre: all that are."""
+    """Warrants known to the asker; those that hold are kept. Answered by WarrantsAre: all that
+    are.
+    """
 
     records: WarrantList
 
@@ -223,7 +228,9 @@ class ContractIs(Message, frozen=True, tag=45):
 
 
 class UsageIs(Message, frozen=True, tag=46):
-    """Bytes promised to this vault, used by it, in its trash; fragments kept; end of the contract."""
+    """Bytes promised to this vault, used by it, in its trash; fragments kept; end of the
+    contract.
+    """
 
     space: U63
     used: U63
@@ -243,7 +250,8 @@ class CurrentIs(Message, frozen=True, tag=47):
 class KinIs(Message, frozen=True, tag=48):
     """Epoch of the family known here; (ballot, seq) of the root; which position it stands in for.
 
-    `complete`: it has all of that position that can be had. `leaving`: its signed leaving, or nothing.
+    `complete`: it has all of that position that can be had. `leaving`: its signed leaving, or
+    nothing.
     """
 
     epoch: U63
@@ -287,6 +295,14 @@ class Frame(NamedTuple):
     payload: bytes
 
 
+#: (head, bytes of its payload): why it is refused, or None
+Refuse = Callable[[AnyMessage, int], Fault | None]
+
+
+def _refuse_nothing(message: AnyMessage, length: int) -> Fault | None:
+    return None
+
+
 def encode_frame(request_id: int, message: AnyMessage, payload_length: int = 0) -> bytes:
     """Prefix and head of a frame; the payload's bytes follow it."""
     head = encode(message)
@@ -294,23 +310,24 @@ def encode_frame(request_id: int, message: AnyMessage, payload_length: int = 0) 
 
 
 class FrameDecoder:
-    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed.
+    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed."""
 
-    `refuse` is shown each head and the length of its payload before the payload is taken: where it answers
-    a Fault, that stands in the frame instead of the message, and the payload is passed over.
-    """
-
-    def __init__(
-        self,
-        from_server: bool,
-        refuse: Callable[[AnyMessage, int], "Fault | None"] = lambda message, length: None,
-    ) -> None:
+    def __init__(self, from_server: bool) -> None:
         self._decoder = _from_server if from_server else _from_client
-        self.refuse = refuse
+        self._refuse: Refuse = _refuse_nothing
         self._buffer = bytearray()
         self._start = 0
         self._pending: tuple[int, AnyMessage, int] | None = None
         self._skip = 0  # bytes of a refused payload still to come
+
+    def screen(self, refuse: Refuse) -> None:
+        """From now on `refuse` is shown each head and the length of its payload, before that is
+        taken.
+
+        Where it answers a Fault, that stands in the frame instead of the message, and the payload
+        is passed over without being held in memory.
+        """
+        self._refuse = refuse
 
     def feed(self, data: bytes) -> None:
         """Adds received bytes; b"" is ignored."""
@@ -351,7 +368,7 @@ class FrameDecoder:
         if payload_length > message.payload_limit:
             raise Malformed(f"{type(message).__name__} with {payload_length} bytes of payload")
         self._start = at + head_length
-        refusal = self.refuse(message, payload_length)
+        refusal = self._refuse(message, payload_length)
         if refusal is None:
             return request_id, message, payload_length
         there = min(payload_length, len(self._buffer) - self._start)

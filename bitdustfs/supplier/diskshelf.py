@@ -1,10 +1,19 @@
 """The shelf on disk.
 
-    shelf/<vault>/<block>.<position>   header length u32 | chunks length u32 | header | chunks | payload
-    index/                             LMDB: fragment sizes, vault rows, tombstones, what is in the trash
+    shelf/<vault>/<block>.<position>   header length u32 | chunks length u32 | header | chunks |
+    payload index/                             LMDB tables:
+        vaults        vault                      VaultRow
+        fragments     vault, block, position     FragmentRow
+        trash         vault, block, position     TrashRow; the file stays where it is
+        tombstones    vault, block               block-dead record
 
-A fragment is written aside, synced, renamed, its folder synced, and indexed in a synced transaction;
-only then is it acknowledged. After a crash a file without an index row is simply put again.
+A fragment is written aside, synced, renamed, its folder synced, and indexed in a synced
+transaction; only then is it acknowledged. After a crash a file without an index row is simply put
+again.
+
+Vault rows and the index of the trash are held in memory as well, read once at the start. Memory
+follows LMDB: it changes after a transaction is durable, and when one fails what it concerned is
+read again, since a failed commit leaves open which of its pages reached the disk.
 """
 
 import errno
@@ -12,8 +21,9 @@ import logging
 import os
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,19 +34,19 @@ from bitdustfs.core.codec import encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
-from bitdustfs.supplier.shelf import (
+from bitdustfs.supplier.shelf import Shelf, check_range
+from bitdustfs.supplier.shelfrows import (
+    VAULT_SIZE,
     FragmentRow,
-    Shelf,
     TrashRow,
     VaultRow,
-    check_range,
     counted,
     decode_fragment_row,
     decode_trash_row,
     decode_vault_row,
     encode_vault_row,
-    killed,
 )
+from bitdustfs.supplier.trash import NAME_SIZE, Trash, Trashed
 from bitdustfs.units import GIB
 
 log = logging.getLogger(__name__)
@@ -58,7 +68,14 @@ class DiskShelf(Shelf):
         self._index = self._env.open_db(b"fragments")
         self._tombstones = self._env.open_db(b"tombstones")
         self._trash = self._env.open_db(b"trash")
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # over transactions, and what is in memory of them
+        self._vaults: dict[bytes, VaultRow] = {}
+        self._damaged: dict[bytes, str] = {}  # vault -> what is wrong with its row
+        self._used = 0  # bytes, over all vaults
+        with self._env.begin() as txn:
+            for vault, raw in txn.cursor(self._rows):
+                self._hold(vault, raw)
+            self.trash = Trash(_trashed(txn.cursor(self._trash)))
         for stray in self._files.glob("*/*.new*"):
             stray.unlink()
 
@@ -67,46 +84,109 @@ class DiskShelf(Shelf):
             self._env.sync(True)
             self._env.close()
 
-    @contextmanager
-    def _write(self) -> Iterator[lmdb.Transaction]:
-        """A transaction that is durable when the block is left. One at a time."""
+    # -- memory and LMDB
+
+    def _hold(self, vault: bytes, raw: bytes | None) -> None:
+        """What memory has of a vault becomes what LMDB has."""
+        row: VaultRow | None = None
+        self._damaged.pop(vault, None)
         try:
-            with self._lock, self._env.begin(write=True) as txn:
-                yield txn
-        except OSError as error:
-            raise _refusal(error) from error
-        except lmdb.DiskError as error:
-            raise Refused("no-space", str(error)) from error
-        except lmdb.Error as error:
-            raise Refused("failed", str(error)) from error
+            row = None if raw is None else decode_vault_row(raw)
+        except Malformed as error:  # it must not stop the others
+            log.error("the row of vault %s is damaged: %s", vault.hex()[:12], error)
+            self._damaged[vault] = str(error)
+        self._remember(vault, row)
+
+    def _remember(self, vault: bytes, row: VaultRow | None) -> None:
+        before = self._vaults.pop(vault, None)
+        self._used -= before.used if before else 0
+        if row is not None:
+            self._vaults[vault] = row
+            self._used += row.used
+
+    @contextmanager
+    def _write(self, vault: bytes = b"") -> Iterator[tuple[lmdb.Transaction, "_Effects"]]:
+        """A transaction that is durable when the block is left. One at a time.
+
+        `vault`: the one whose row may change by it. The row in `_Effects` is written at the end of
+        the block.
+        """
+        with self._lock:
+            change = _Effects(self.vault(vault))
+            try:
+                with self._env.begin(write=True) as txn:
+                    yield txn, change
+                    if change.changed:
+                        self._put_row(txn, vault, change.row)
+            except (OSError, lmdb.Error) as error:
+                self._read_again(vault, change)
+                raise _refusal(error) from error
+            if change.changed:
+                self._remember(vault, change.row)
+            self.trash.remove(change.untrashed)
+            self.trash.add(change.trashed)
+
+    def _put_row(self, txn: lmdb.Transaction, vault: bytes, row: VaultRow | None) -> None:
+        if row is None:
+            txn.delete(vault, db=self._rows)
+        else:
+            txn.put(vault, encode_vault_row(row), db=self._rows)
+
+    def _read_again(self, vault: bytes, change: "_Effects") -> None:
+        """After a failed transaction: memory follows what LMDB holds, whatever that is."""
+        concerned = [*change.trashed, *change.untrashed]
+        try:
+            with self._env.begin() as txn:
+                raws = [(i.name, txn.get(i.name, db=self._trash)) for i in concerned]
+                if vault:
+                    self._hold(vault, txn.get(vault, db=self._rows))
+        except lmdb.Error:  # nothing can be read: what memory has is the best there is
+            log.exception("the index cannot be read after a change failed")
+            return
+        self.trash.remove(concerned)
+        self.trash.add(set(_trashed((name, raw) for name, raw in raws if raw is not None)))
+
+    # -- vaults
 
     def vault(self, vault: bytes) -> VaultRow | None:
-        with self._env.begin() as txn:
-            return self._vault(txn, vault)
-
-    def _vault(self, txn: lmdb.Transaction, vault: bytes) -> VaultRow | None:
-        raw = txn.get(vault, db=self._rows)
-        return None if raw is None else decode_vault_row(raw)
+        if vault in self._damaged:
+            raise Malformed(self._damaged[vault])
+        return self._vaults.get(vault)
 
     def set_vault(self, vault: bytes, row: VaultRow) -> None:
-        with self._write() as txn:
-            now = self._vault(txn, vault)
-            if now is not None:  # use is counted by store and kill alone
-                row = counted(row, now.used - row.used, now.fragments - row.fragments)
-            reach("shelf-register")
-            txn.put(vault, encode_vault_row(row), db=self._rows)
         folder = self._files / vault.hex()
         if not folder.exists():
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700, exist_ok=True)
             fsync_folder(self._files)
+        with self._write(vault) as (_, change):
+            reach("shelf-register")
+            change.replace(row)
 
-    def all_rows(self) -> Iterator[tuple[bytes, VaultRow]]:
-        with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:
-            for vault, raw in cursor:
-                try:
-                    yield bytes(vault), decode_vault_row(raw)
-                except Malformed as error:  # it must not stop the others
-                    log.error("the row of vault %s is damaged: %s", vault.hex()[:12], error)
+    def all_rows(self) -> list[tuple[bytes, VaultRow]]:
+        return list(self._vaults.items())
+
+    def used_total(self) -> int:
+        return self._used
+
+    def forget(self, vault: bytes) -> None:
+        names: list[bytes] = []
+        with self._write(vault) as (txn, change):
+            with txn.cursor(self._trash) as cursor:
+                change.untrash(_trashed(_prefixed(cursor, vault)))
+            for table in (self._index, self._trash, self._tombstones):
+                with txn.cursor(table) as cursor:
+                    for name, _ in _prefixed(cursor, vault, delete=True):
+                        names.append(name)
+            change.forget()
+        for name in names:
+            if len(name) == NAME_SIZE:  # else it is a tombstone
+                self._path(vault, name[VAULT_SIZE:]).unlink(missing_ok=True)
+        # a stray file in it, of a put that was never finished, keeps the folder: until the next
+        # start
+        with suppress(OSError):
+            (self._files / vault.hex()).rmdir()
+
+    # -- fragments
 
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
         with self._env.begin(db=self._index) as txn:
@@ -115,9 +195,9 @@ class DiskShelf(Shelf):
 
     def header_hash(self, vault: bytes, block: bytes) -> bytes | None:
         with self._env.begin(db=self._index) as txn, txn.cursor() as cursor:
-            if not cursor.set_range(vault + block) or not cursor.key().startswith(vault + block):
-                return None
-            return decode_fragment_row(cursor.value()).header_hash
+            for _, raw in _prefixed(cursor, vault + block):
+                return decode_fragment_row(raw).header_hash
+        return None
 
     def _path(self, vault: bytes, key: bytes) -> Path:
         return self._files / vault.hex() / f"{key[:-1].hex()}.{key[-1]}"
@@ -126,6 +206,8 @@ class DiskShelf(Shelf):
         self, vault: bytes, key: bytes, header: bytes, chunks: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
+        if self.vault(vault) is None:
+            raise Refused("unknown-vault")
         path = self._path(vault, key)
         aside = path.with_name(f"{path.name}.new{threading.get_ident()}")
         try:
@@ -143,13 +225,12 @@ class DiskShelf(Shelf):
             aside.unlink(missing_ok=True)
             raise _refusal(error) from error
         row = FragmentRow(len(header), len(chunks), len(payload), header_hash)
-        with self._write() as txn:
+        with self._write(vault) as (txn, change):
             reach("shelf-index")
-            vault_row = self._vault(txn, vault)
-            if vault_row is None:
+            if change.row is None:
                 raise Refused("unknown-vault")
             if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
-                txn.put(vault, encode_vault_row(counted(vault_row, row.size, 1)), db=self._rows)
+                change.count(row.size, 1)
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
         row = self.fragment(vault, key)
@@ -188,76 +269,46 @@ class DiskShelf(Shelf):
 
     def keys(self, vault: bytes, after: bytes, limit: int) -> list[tuple[bytes, int]]:
         found: list[tuple[bytes, int]] = []
-        start = vault + after + (b"\0" if after else b"")
+        start = after + (b"\0" if after else b"")
         with self._env.begin(db=self._index) as txn, txn.cursor() as cursor:
-            more = cursor.set_range(start)
-            while more and cursor.key().startswith(vault) and len(found) < limit:
-                row = decode_fragment_row(cursor.value())
-                found.append((bytes(cursor.key()[32:]), row.size))
-                more = cursor.next()
+            for name, raw in islice(_prefixed(cursor, vault, start), limit):
+                found.append((name[VAULT_SIZE:], decode_fragment_row(raw).size))
         return found
 
-    def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
-        with self._write() as txn:
-            txn.put(vault + block, record, db=self._tombstones)
-            row = self._vault(txn, vault)
-            with txn.cursor(self._index) as cursor:
-                found = cursor.set_range(vault + block)
-                while found and bytes(cursor.key()).startswith(vault + block):
-                    fragment = decode_fragment_row(cursor.value())
-                    trashed = encode(TrashRow(fragment, now))
-                    txn.put(bytes(cursor.key()), trashed, db=self._trash)
-                    if row is not None:
-                        row = counted(row, -fragment.size, -1)
-                    found = cursor.delete()
-            if row is not None:
-                txn.put(vault, encode_vault_row(row), db=self._rows)
-            reach("shelf-kill")
-
     def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
-        with self._write() as txn:
-            row = self._vault(txn, vault)
+        with self._write(vault) as (txn, change):
             for key in keys:
                 raw = txn.pop(vault + key, db=self._index)
-                if raw is not None and row is not None:
-                    row = counted(row, -decode_fragment_row(raw).size, -1)
-            if row is not None:
-                txn.put(vault, encode_vault_row(row), db=self._rows)
+                if raw is not None:
+                    change.count(-decode_fragment_row(raw).size, -1)
         for key in keys:
             self._path(vault, key).unlink(missing_ok=True)
 
-    def forget(self, vault: bytes) -> None:
-        names = [key for key, _ in self.keys(vault, b"", 1 << 40)]
-        names += [name[32:] for name, _ in self.trash() if name.startswith(vault)]
-        with self._write() as txn:
-            for table in (self._index, self._trash, self._tombstones):
-                with txn.cursor(table) as cursor:
-                    found = cursor.set_range(vault)
-                    while found and bytes(cursor.key()).startswith(vault):
-                        found = cursor.delete()
-            txn.delete(vault, db=self._rows)
-        for key in names:
-            self._path(vault, key).unlink(missing_ok=True)
-        with suppress(
-            OSError
-        ):  # a stray file in it, of a put that was never finished: at the next start
-            (self._files / vault.hex()).rmdir()
+    # -- the trash
 
-    def vaults(self) -> list[bytes]:
-        with self._env.begin(db=self._rows) as txn, txn.cursor() as cursor:
-            return [bytes(key) for key in cursor.iternext(keys=True, values=False)]
+    def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
+        with self._write(vault) as (txn, change):
+            txn.put(vault + block, record, db=self._tombstones)
+            with txn.cursor(self._index) as cursor:
+                for name, raw in _prefixed(cursor, vault + block, delete=True):
+                    row = decode_fragment_row(raw)
+                    old = txn.replace(name, encode(TrashRow(row, now)), db=self._trash)
+                    if old is not None:
+                        change.untrash(_trashed([(name, bytes(old))]))
+                    change.trashed.append(Trashed(now, name, row.size))
+                    change.count(-row.size, -1)
+            reach("shelf-kill")
 
-    def trash(self) -> list[tuple[bytes, TrashRow]]:
-        with self._env.begin(db=self._trash) as txn, txn.cursor() as cursor:
-            rows = [(bytes(key), decode_trash_row(raw)) for key, raw in cursor]
-        return sorted(rows, key=killed)
-
-    def discard(self, names: Sequence[bytes]) -> None:
-        with self._write() as txn:
-            for name in names:
-                txn.delete(name, db=self._trash)
-        for name in names:
-            self._path(name[:32], name[32:]).unlink(missing_ok=True)
+    def discard(self, items: Sequence[Trashed]) -> int:
+        freed = 0
+        with self._write() as (txn, change):
+            for item in items:
+                if txn.delete(item.name, db=self._trash):
+                    freed += item.size
+            change.untrash(items)
+        for item in items:
+            self._path(item.vault, item.key).unlink(missing_ok=True)
+        return freed
 
     def tombstone(self, vault: bytes, block: bytes) -> bytes | None:
         with self._env.begin(db=self._tombstones) as txn:
@@ -265,8 +316,68 @@ class DiskShelf(Shelf):
         return None if raw is None else bytes(raw)
 
 
-def _refusal(error: OSError) -> Refused:
+class _Effects:
+    """What one transaction means for what is held in memory."""
+
+    def __init__(self, row: VaultRow | None) -> None:
+        self.row, self.changed = row, False
+        self.trashed: list[Trashed] = []
+        self.untrashed: list[Trashed] = []
+
+    def replace(self, row: VaultRow) -> None:
+        """The row becomes this one, but for its use, which only `count` changes."""
+        now = self.row
+        if now is not None:
+            row = counted(row, now.used - row.used, now.fragments - row.fragments)
+        self.row, self.changed = row, True
+
+    def count(self, size: int, fragments: int) -> None:
+        """Use of the vault changes; of one without a row nothing is counted."""
+        if self.row is not None:
+            self.row, self.changed = counted(self.row, size, fragments), True
+
+    def untrash(self, items: Iterable[Trashed]) -> None:
+        """These are in the trash no more."""
+        self.untrashed.extend(items)
+
+    def forget(self) -> None:
+        """The row goes."""
+        self.row, self.changed = None, True
+
+
+def _prefixed(
+    cursor: lmdb.Cursor, prefix: bytes, start: bytes = b"", delete: bool = False
+) -> Iterator[tuple[bytes, bytes]]:
+    """The entries of a table under a prefix, from prefix + `start` on; deletes what it has
+    shown.
+    """
+    more = cursor.set_range(prefix + start)
+    while more and bytes(cursor.key()).startswith(prefix):
+        key, value = cursor.item()
+        yield bytes(key), bytes(value)
+        more = cursor.delete() if delete else cursor.next()
+
+
+def _trashed(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Trashed]:
+    """Rows of the trash as its index has them. A damaged one is left out.
+
+    It must not stop the others.
+    """
+    for name, raw in rows:
+        try:
+            row = decode_trash_row(raw)
+            if len(name) != NAME_SIZE:
+                raise Malformed("a name of the trash of a wrong length")
+        except Malformed as error:
+            log.error("%s in the trash is damaged: %s", name.hex(), error)
+            continue
+        yield Trashed(row.killed, name, row.fragment.size)
+
+
+def _refusal(error: OSError | lmdb.Error) -> Refused:
     """What a customer is told when this supplier's disk refuses."""
+    if isinstance(error, lmdb.Error):
+        return Refused("no-space" if isinstance(error, lmdb.DiskError) else "failed", str(error))
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return Refused("no-space" if full else "failed", error.strerror or "")
 

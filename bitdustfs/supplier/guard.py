@@ -1,49 +1,64 @@
 """A supplier's part while the owner is away: watches its kin, stands in where the bench is called.
 
-Every member and every reserve pings the others of its families and follows the newest root they hold. A
-reserve whose turn it is asks for attestations, shows them to the others as a warrant, gathers what the
-position had, and keeps it in its own shelf. It needs no key, and changes nobody else. When the member is
-back before the copy is complete, or an earlier reserve of the bench stands in as well, the copy is given up.
+Theory of operation. Every member and every reserve of a family asks all others, six times a
+patience, how they stand. It follows the newest root and family that any of them holds. Members do
+no more than that, and sign what their own pings saw when they are asked to attest. A reserve goes
+through these states, one vault at a time:
 
-What one vault makes a supplier do, however strange, neither stops nor delays it for the others: each has a
-task of its own, and gathering another one.
+    state      what holds                           leaves it when                          for
+    watching   row.standing is -1                   a position is served by nobody (its     called
+                                                    member leaves or is away past the
+                                                    patience, no stand-in stays), and it
+                                                    is this reserve's turn on the bench
+    called     asks the others to attest            its warrant holds here
+    warranted
+                                                    too few attest: until the next round    watching
+    warranted  row.standing is the position; the    at once
+    gathering
+               others know the warrant and let it
+               read, within a budget
+    gathering  copies and remakes fragments into    nothing that can be had is missing      complete
+               its own shelf; answers kin with      the member is back, or an earlier       given up
+               complete = no                        reserve has it all
+    complete   answers complete = yes; looks        an earlier reserve of the bench has     given up
+               again every 20 rounds                it all, too
+    given up   deletes its copies                   at once                                 watching
+
+The owner ends it, too. It makes the reserve the position's member: the copies are its own then. Or
+it sends a signed stand-down: the copies are given up, as they are when a new family has no such
+position.
+
+A supplier needs no key for this, and changes nobody else. Of what a reserve says of itself little
+is believed: one that says that it stands in and shows no warrant is believed for five rounds, since
+showing takes time. One that is believed and misses a ping keeps its place until it is away past the
+patience.
+
+What one vault makes a supplier do, however strange, neither stops nor delays it for the others:
+each has a task of its own, and gathering another one.
+
+Here are the rounds. What a reserve does about them is in standin.py, the copying in gather.py.
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 import trio
 
-from bitdustfs.blocks.fetch import Fetcher
-from bitdustfs.core.records import Ballot, Family, Member, root_records
-from bitdustfs.core.warrants import (
-    EVIDENCE_MAX,
-    attestations_needed,
-    check_attestation_untrusted,
-    encode_warrant,
-)
+from bitdustfs.core.records import Family, Member, root_records
 from bitdustfs.errors import Malformed, PeerError, Unavailable
-from bitdustfs.net.supplier import Supplier
-from bitdustfs.rebuild.census import obtainable, take_census
-from bitdustfs.rebuild.fill import Fill
-from bitdustfs.supplier.kin import OwnShelf, Round
+from bitdustfs.supplier.kin import MemberConnect, Round
 from bitdustfs.supplier.service import SupplierService
-from bitdustfs.supplier.shelf import VaultRow
+from bitdustfs.supplier.shelfrows import VaultRow
+from bitdustfs.supplier.standin import StandIn
 
 log = logging.getLogger(__name__)
 
 ROUND_MIN, ROUND_MAX, ROUNDS_A_PATIENCE = 1.0, 600.0, 6  #: seconds between rounds: patience / 6
 AFTER_FAILURE = 60.0  #: seconds until a vault whose round failed has its turn again
-LOOK_ROUNDS = 20  #: rounds between looks whether a complete copy is complete still
 CLAIM_ROUNDS = 5  #: rounds for which somebody may say that it stands in, and show no warrant
 VAULTS_EVERY = 5.0  #: seconds between looks for vaults that came, or families that changed
 PING_DEADLINE = 5.0
-NOBODY = Ballot(0, bytes(16))  # copies into the own shelf need no ballot
-
-#: (vault, member): a session in the member role
-MemberConnect = Callable[[bytes, Member], Supplier]
 
 
 class Guard:
@@ -52,40 +67,39 @@ class Guard:
     def __init__(self, service: SupplierService, connect: MemberConnect) -> None:
         self._service, self._connect = service, connect
         self._kin = service.kinship
+        self._stand_in = StandIn(service, connect)
         self._rounds: dict[bytes, Round] = {}
-        self._calm: dict[bytes, int] = {}  # rounds since this supplier stands in
         self._claimed: dict[tuple[bytes, bytes], int] = {}  # rounds of a claim without a warrant
         self._due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, when to ask again
         self._busy: set[bytes] = set()  # vaults whose round is under way
         self._filling: set[bytes] = set()
+
+    # -- turns
 
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 wake = trio.current_time() + VAULTS_EVERY
-                for vault in await trio.to_thread.run_sync(self._service.shelf.vaults):
-                    wake = min(wake, self._next_turn(vault, nursery))
+                for vault, row in self._service.shelf.all_rows():
+                    wake = min(wake, self._next_turn(vault, row.family, nursery))
                 await trio.sleep(max(ROUND_MIN, wake - trio.current_time()))
 
-    def _next_turn(self, vault: bytes, nursery: trio.Nursery) -> float:
+    def _next_turn(self, vault: bytes, family: bytes, nursery: trio.Nursery) -> float:
         """Starts a round of a vault if one is due; when to look again."""
         now = trio.current_time()
         if vault in self._busy:
             return now
-        row = self._service.shelf.vault(vault)
-        family = b"" if row is None else row.family
         known, at = self._due.get(vault, (b"", 0.0))
-        asked = self._kin.leaving or vault in self._kin.hurried
+        asked = self._kin.take_hurry(vault) or self._kin.leaving
         if not asked and known == family and at > now:
             return at
-        self._kin.hurried.discard(vault)
         self._busy.add(vault)
         nursery.start_soon(self._turn, vault, family)
         return now
 
     async def _turn(self, vault: bytes, family: bytes) -> None:
-        """One round, and what is to be gathered after it. Never raises: others have their turns, too."""
+        """One round, and what is to be gathered after it. Never raises: others have their turns."""
         pause = AFTER_FAILURE
         try:
             pause = await self.round(vault)
@@ -104,25 +118,41 @@ class Guard:
             self._filling.discard(vault)
 
     async def round(self, vault: bytes) -> float:
-        """Asks everybody once, and decides; seconds until the next round is due. Then `fill` is due."""
+        """Asks everybody once, and decides; seconds until the next one is due. Then `fill` is
+        due.
+        """
         row = self._service.shelf.vault(vault)
         family = None if row is None else self._kin.family(vault, row)
         if family is None or family.member(self._kin.own) is None:
-            if family is not None and row is not None:  # others may know a newer family
+            if family is not None:  # others may know a newer one
                 await self._follow(vault, await self._ask_all(vault, family))
             self._rounds.pop(vault, None)
             return VAULTS_EVERY
         seen = self._rounds[vault] = await self._ask_all(vault, family)
         await self._follow(vault, seen)
-        await trio.to_thread.run_sync(self._service.note_visits, vault)
+        await trio.to_thread.run_sync(self._service.standing.note_visits, vault)
         try:
             if self._kin.leaving:
                 await self._hurry(vault, seen)
             elif family.position(self._kin.own) is None:
-                await self._stand_in(vault, seen)
+                await self._stand_in.step(vault, seen)
         except (PeerError, Unavailable, Malformed) as error:
             log.info("standing in for vault %s waits: %s", vault.hex()[:12], error)
         return min(ROUND_MAX, max(ROUND_MIN, family.policy.patience / ROUNDS_A_PATIENCE))
+
+    async def fill(self, vault: bytes) -> None:
+        """Gathers all that the position it stands in for should have and this shelf lacks, if
+        any.
+        """
+        seen = self._rounds.get(vault)
+        if seen is None:
+            return
+        try:
+            await self._stand_in.fill(vault, seen)
+        except (PeerError, Unavailable, Malformed) as error:
+            log.info("gathering for vault %s waits: %s", vault.hex()[:12], error)
+
+    # -- a round
 
     async def _ask_all(self, vault: bytes, family: Family) -> Round:
         seen = Round(family)
@@ -167,6 +197,7 @@ class Guard:
                 self._claimed[vault, node] = self._claimed.get((vault, node), 0) + 1
             if self._claimed.get((vault, node), 0) <= CLAIM_ROUNDS:
                 seen.standing[node] = position
+        seen.unproven.update(m.node for m in seen.family.bench if (vault, m.node) in self._claimed)
 
     async def _follow(self, vault: bytes, seen: Round) -> None:
         """Learns the newest root and family, if somebody has a newer one."""
@@ -179,16 +210,18 @@ class Guard:
                 continue
             try:
                 current = await self._connect(vault, member).current()
-                learn = partial(self._service.learn, vault, current.root, current.family)
+                learn = partial(self._service.voter.learn, vault, current.root, current.family)
                 await trio.to_thread.run_sync(learn)
                 return
             except (PeerError, Malformed) as error:
                 log.info("%s shows no newer root: %s", node.hex()[:12], error)
 
+    # -- leaving
+
     async def _hurry(self, vault: bytes, seen: Round) -> None:
         """Whoever could take over should look now, not in the time that patience allows."""
         row = self._service.shelf.vault(vault)
-        if row is None or not self._misses(vault, row, seen):
+        if row is None or not self._misses(row, seen):
             return
         for node in seen.answers:
             member = seen.family.member(node)
@@ -196,207 +229,30 @@ class Guard:
                 with suppress(PeerError):
                     await self._connect(vault, member).hurry()
 
-    # -- standing in
-
-    async def _stand_in(self, vault: bytes, seen: Round) -> None:
-        row = self._service.shelf.vault(vault)
-        if row is None:
-            return
-        if row.standing < 0:
-            position = self._called_for(vault, seen)
-            if position is None or not await self._obtain_warrant(vault, seen, position):
-                return
-            log.warning("standing in for position %d of vault %s", position, vault.hex()[:12])
-            await trio.to_thread.run_sync(self._service.stand, vault, position)
-        else:
-            position = row.standing
-            if self._superfluous(vault, seen, position):
-                log.warning("position %d is served: its copy here is given up", position)
-                await trio.to_thread.run_sync(self._service.drop_copies, vault, position)
-                return
-            self._calm[vault] = self._calm.get(vault, 0) + 1
-            if self._gathers(vault):
-                await self._renew_warrant(vault, seen, position)
-
-    def _superfluous(self, vault: bytes, seen: Round, position: int) -> bool:
-        """Whether the member is back before the copy is complete, or others have it as well."""
-        if position >= len(seen.family.voters):
-            return True
-        member = seen.family.voters[position]
-        back = member.node in seen.answers and not seen.answers[member.node].leaving
-        if back and vault not in self._kin.complete:
-            return True
-        order = [reserve.node for reserve in seen.family.bench]
-        earlier = order[: order.index(self._kin.own)]
-        return any(
-            node in earlier and self._has_all(vault, seen, node) for node in seen.staying(position)
-        )
-
-    def _has_all(self, vault: bytes, seen: Round, node: bytes) -> bool:
-        """Whether a stand-in answers, has all that can be had, and showed a warrant."""
-        answer = seen.answers.get(node)
-        return answer is not None and answer.complete and (vault, node) not in self._claimed
-
-    def _gathers(self, vault: bytes) -> bool:
-        """Whether this supplier stands in and something may be missing here."""
-        row = self._service.shelf.vault(vault)
-        if row is None or row.standing < 0 or vault not in self._rounds:
-            return False
-        return vault not in self._kin.complete or self._calm.get(vault, 0) % LOOK_ROUNDS == 0
-
-    def _called_for(self, vault: bytes, seen: Round) -> int | None:
-        """The position that this reserve should take: the free ones of the bench serve in its order."""
-        family = seen.family
-        open_positions = [
-            p for p, member in enumerate(family.voters)
-            if not seen.staying(p) and self._needs_cover(vault, seen, member)
-        ]  # fmt: skip
-        free = [
-            m.node for m in family.bench
-            if m.node == self._kin.own
-            or (m.node in seen.answers and m.node not in seen.standing
-                and not seen.answers[m.node].leaving)
-        ]  # fmt: skip
-        turns = dict(zip(free, open_positions, strict=False))
-        return turns.get(self._kin.own)
-
-    def _needs_cover(self, vault: bytes, seen: Round, member: Member) -> bool:
-        answer = seen.answers.get(member.node)
-        leaves = answer is not None and bool(answer.leaving)
-        return leaves or self._kin.absent(vault, seen.family, member.node)
-
-    async def _obtain_warrant(self, vault: bytes, seen: Round, position: int) -> bool:
-        """Gathers evidence, and shows the warrant to everybody; whether it is enough."""
-        family, member = seen.family, seen.family.voters[position]
-        answer = seen.answers.get(member.node)
-        if answer is not None and answer.leaving:
-            warrant = encode_warrant(position, self._kin.own, [answer.leaving], leaving=True)
-            await self._show(vault, seen, (warrant,))
-            return self._warranted(vault, position)
-        await self._show(vault, seen, ())  # what others know: stand-ins among those who attest
-        said: list[bytes] = []
-
-        async def ask(peer: Member) -> None:
-            try:
-                record = await self._connect(vault, peer).attest(position)
-                if check_attestation_untrusted(family, position, record) == peer.node:
-                    said.append(record)
-            except (PeerError, Malformed) as error:
-                log.debug("%s does not attest: %s", peer.node.hex()[:12], error)
-
-        async with trio.open_nursery() as nursery:
-            for peer in family.everybody:
-                if peer.node in seen.answers and peer.node != member.node:
-                    nursery.start_soon(ask, peer)
-        # stand-ins' words count only where their warrants are known: as many as fit, then
-        if len(said) < attestations_needed(len(family.voters)):
-            return False
-        said = said[:EVIDENCE_MAX]
-        await self._show(vault, seen, (encode_warrant(position, self._kin.own, said),))
-        return self._warranted(vault, position)
-
-    async def _renew_warrant(self, vault: bytes, seen: Round, position: int) -> bool:
-        """The warrant again where others lack it (they were away, or the family is a newer one)."""
-        if not self._warranted(vault, position):
-            return await self._obtain_warrant(vault, seen, position)
-        await self._show(vault, seen, ())
-        return True
-
-    def _warranted(self, vault: bytes, position: int) -> bool:
-        row = self._service.shelf.vault(vault)
-        return row is not None and self._kin.own in self._kin.stand_ins(vault, row).get(
-            position, []
-        )
-
-    async def _show(self, vault: bytes, seen: Round, records: tuple[bytes, ...]) -> None:
-        """Exchanges warrants with everybody who answers."""
-        known = await self._merge(vault, records)
-
-        async def show(member: Member) -> None:
-            try:
-                theirs = await self._connect(vault, member).warrants(known)
-            except PeerError as error:
-                log.info("%s hears no warrant: %s", member.node.hex()[:12], error)
-                return
-            await self._merge(vault, theirs)
-
-        async with trio.open_nursery() as nursery:
-            for member in seen.family.everybody:
-                if member.node in seen.answers:
-                    nursery.start_soon(show, member)
-
-    async def _merge(self, vault: bytes, records: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return await trio.to_thread.run_sync(self._service.merge_warrants, vault, records)
-
-    async def fill(self, vault: bytes) -> None:
-        """Gathers all that the position it stands in for should have and this shelf lacks, if any."""
-        row = self._service.shelf.vault(vault)
-        if row is None or not self._gathers(vault) or not self._warranted(vault, row.standing):
-            return
-        try:
-            await self._fill(vault, self._rounds[vault], row.standing)
-        except (PeerError, Unavailable, Malformed) as error:
-            log.info("gathering for vault %s waits: %s", vault.hex()[:12], error)
-
-    async def _fill(self, vault: bytes, seen: Round, position: int) -> None:
-        fetcher = Fetcher(seen.family, partial(self._connect, vault))
-        for place, node in seen.copies().items():
-            fetcher.add_stand_in(place, node)
-        for node in set(fetcher.suppliers) - set(seen.answers):
-            fetcher.health[node].slow()  # it was asked a moment ago
-        census = await take_census(fetcher)
-        have = await trio.to_thread.run_sync(self._kept, vault, position)
-        missing = sorted(set(census.blocks()) - have)
-        if missing:
-            fill = Fill(fetcher, OwnShelf(self._service, vault), position, NOBODY, _nothing_here)
-            fill.pace.rate = seen.family.policy.bandwidth
-            fill.wanted = partial(self._stands, vault, position)
-            await fill.run(missing)
-            gathered = fill.done - len(fill.failed)
-            log.info("position %d: %d of %d fragments gathered", position, gathered, fill.done)
-            if fill.done < fill.total or await obtainable(fetcher, census, fill.failed):
-                return
-        if len(census.lists) >= seen.family.group.k:
-            self._kin.complete.add(vault)
-
-    def _stands(self, vault: bytes, position: int) -> bool:
-        row = self._service.shelf.vault(vault)
-        return row is not None and row.standing == position
-
-    def _kept(self, vault: bytes, position: int) -> set[bytes]:
-        keys = self._service.shelf.keys(vault, b"", 1 << 40)
-        return {key[:16] for key, _ in keys if key[16] == position}
-
-    # -- leaving
-
     def depending(self) -> list[bytes]:
-        """Vaults that would miss this supplier: it has a position, or a copy, and nobody else has all of it."""
+        """Vaults that would miss this supplier.
+
+        It has a position, or a copy of one, and nobody else has all of it.
+        """
         found = []
-        for vault in self._service.shelf.vaults():
-            row = self._service.shelf.vault(vault)
-            family = None if row is None else self._kin.family(vault, row)
-            if row is None or family is None or family.member(self._kin.own) is None:
+        for vault, row in self._service.shelf.all_rows():
+            family = self._kin.family(vault, row)
+            if family is None or family.member(self._kin.own) is None:
                 continue
             needed = family.position(self._kin.own) is not None or row.standing >= 0
             seen = self._rounds.get(vault)
-            if needed and (seen is None or self._misses(vault, row, seen)):
+            if needed and (seen is None or self._misses(row, seen)):
                 found.append(vault)
         return found
 
-    def _misses(self, vault: bytes, row: VaultRow, seen: Round) -> bool:
-        """Whether nobody else has all that this supplier has of its position, or the one it stands in for."""
+    def _misses(self, row: VaultRow, seen: Round) -> bool:
+        """Whether nobody else has all that this supplier has of its position, or stands in for."""
         position = seen.family.position(self._kin.own)
         if position is None:
             if row.standing < 0:
                 return False
             position = row.standing
-            member = seen.family.voters[position].node
-            if member in seen.answers and not seen.answers[member].leaving:
+            if seen.there(seen.family.voters[position].node):
                 return False
         others = [node for node in seen.staying(position) if node != self._kin.own]
-        return not any(self._has_all(vault, seen, node) for node in others)
-
-
-async def _nothing_here(block: bytes, position: int) -> None:
-    """A supplier has no blocks to make fragments of."""
-    return
+        return not any(seen.has_all(node) for node in others)

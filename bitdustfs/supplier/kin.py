@@ -1,22 +1,26 @@
-"""What a guard works with: its own shelf, and what one round of questions to its kin told."""
+"""What a guard works with: sessions with its kin, its own shelf, and what one round told."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot, Family
+from bitdustfs.core.records import Ballot, Family, Member
 from bitdustfs.net import wire
-from bitdustfs.supplier.service import SupplierService
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.supplier.keeper import Keeper
+
+#: (vault, member): a session in the member role
+MemberConnect = Callable[[bytes, Member], Supplier]
 
 
 class OwnShelf:
     """Takes what Fill places, into this supplier's own shelf."""
 
-    def __init__(self, service: SupplierService, vault: bytes) -> None:
-        self._service, self._vault = service, vault
-        self.node = service.node.verify_key.encode()
+    def __init__(self, keeper: Keeper, vault: bytes) -> None:
+        self._keeper, self._vault = keeper, vault
 
     async def put(
         self,
@@ -29,27 +33,44 @@ class OwnShelf:
     ) -> None:
         """Checked and kept; no ballot is asked for."""
         request = wire.Put(block, position, ballot, header, chunks)
-        work = partial(self._service.keep, self._vault, request, payload)
+        work = partial(self._keeper.keep, self._vault, request, payload)
         await trio.to_thread.run_sync(work)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Round:
-    """What one round of pings saw of one family.
+    """What one round of questions saw of one family.
 
-    `standing`: reserve -> the position that it stands in for, as far as that is believed; also of those
-    that did not answer this time, and are not away for long.
+    `answers`: of those that answered. `standing`: reserve -> the position that it stands in for, as
+    far as that is believed; also of those that did not answer this time, and are not away for long.
+    `unproven`: reserves that say so, and have shown no warrant yet.
     """
 
     family: Family
     answers: dict[bytes, wire.KinIs] = field(default_factory=dict)
     standing: dict[bytes, int] = field(default_factory=dict)
+    unproven: set[bytes] = field(default_factory=set)
+
+    def leaving(self, node: bytes) -> bool:
+        """Whether a node answers, and says that it leaves."""
+        return node in self.answers and bool(self.answers[node].leaving)
+
+    def there(self, node: bytes) -> bool:
+        """Whether a node answers, and means to stay."""
+        return node in self.answers and not self.answers[node].leaving
 
     def copies(self) -> dict[int, bytes]:
         """Position -> a reserve that answers and has a copy of it, or a part."""
         return {p: node for node, p in self.standing.items() if node in self.answers}
 
     def staying(self, position: int) -> list[bytes]:
-        """The reserves that stand in for a position, and do not leave; in the order of the bench."""
+        """The reserves that stand in for a position, and do not leave; in the order of the
+        bench.
+        """
         nodes = [m.node for m in self.family.bench if self.standing.get(m.node) == position]
-        return [n for n in nodes if n not in self.answers or not self.answers[n].leaving]
+        return [node for node in nodes if not self.leaving(node)]
+
+    def has_all(self, node: bytes) -> bool:
+        """Whether a stand-in answers, has all that can be had, and showed a warrant."""
+        answer = self.answers.get(node)
+        return answer is not None and answer.complete and node not in self.unproven

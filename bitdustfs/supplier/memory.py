@@ -11,7 +11,8 @@ from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import DeadlineExceeded, Refused, Unreachable
 from bitdustfs.net import wire
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.supplier.service import Role, Session, SupplierService
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.session import Role, Session
 
 DEADLINE = 10.0  #: seconds that a hanging supplier holds a caller
 

@@ -15,7 +15,8 @@ from bitdustfs.core.keys import verify
 from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.net.tls import TlsStream
-from bitdustfs.supplier.service import Session, SupplierService
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.session import Session
 from bitdustfs.units import MIB
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class SupplierServer:
         self._service, self._context = service, context
         self._key = service.node.verify_key.encode()
         self._connections = 0
-        self._payloads = 0  # bytes, see PAYLOADS_MAX
+        self._memory = _Memory(PAYLOADS_MAX)
         self._workers = trio.CapacityLimiter(8)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
@@ -55,7 +56,7 @@ class SupplierServer:
             peer = transport.socket.getpeername()[:2]  # fails where the client has gone already
             stream = TlsStream(transport, self._context, server_side=True)
             try:
-                await self._talk(stream, peer)
+                await self._talk(stream)
             finally:
                 await stream.aclose()
         except (Malformed, ProtocolViolation) as error:
@@ -74,23 +75,21 @@ class SupplierServer:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(transport)
 
-    async def _talk(self, stream: TlsStream, peer: tuple[str, int]) -> None:
-        decoder = wire.FrameDecoder(from_server=False)
-        taken = _Taken()
+    async def _talk(self, stream: TlsStream) -> None:
+        taken = _Taken(self._memory)
         try:
-            await self._requests(stream, decoder, taken)
+            await self._requests(stream, taken)
         finally:
-            self._payloads -= taken.bytes
+            taken.give_back_all()
 
-    async def _requests(
-        self, stream: TlsStream, decoder: wire.FrameDecoder, taken: "_Taken"
-    ) -> None:
+    async def _requests(self, stream: TlsStream, taken: "_Taken") -> None:
+        decoder = wire.FrameDecoder(from_server=False)
         with trio.move_on_after(OPENING_DEADLINE) as opening:
             client_key = await stream.handshake()
             session = await self._open(stream, decoder, client_key)
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
-        decoder.refuse = partial(self._refuse, session, taken)
+        decoder.screen(partial(self._refuse, session, taken))
         send, receive = trio.open_memory_channel[tuple[int, wire.Reply, bytes]](REQUESTS_MAX)
         limiter = trio.Semaphore(REQUESTS_MAX)
         async with trio.open_nursery() as nursery:
@@ -146,11 +145,8 @@ class SupplierServer:
         if not length or not isinstance(message, wire.Put):
             return None
         refusal = self._service.refuse_head(session, message, length)
-        if refusal is None and self._payloads + length > PAYLOADS_MAX:
-            refusal = wire.Fault("busy", "too much is on its way at once")
-        if refusal is None:
-            self._payloads += length
-            taken.bytes += length
+        if refusal is None and not taken.take(length):
+            return wire.Fault("busy", "too much is on its way at once")
         return refusal
 
     async def _answer(
@@ -175,8 +171,7 @@ class SupplierServer:
                 reply, payload = wire.Fault("failed", "see the supplier's log"), b""
             await send.send((frame.id, reply, payload))
         finally:
-            self._payloads -= len(frame.payload)
-            taken.bytes -= len(frame.payload)
+            taken.give_back(len(frame.payload))
             limiter.release()
 
     async def _write(
@@ -192,10 +187,41 @@ class SupplierServer:
                 raise ProtocolViolation("the client does not take its replies")
 
 
-class _Taken:
-    """Bytes of payloads that one connection has in memory, or on their way there."""
+class _Memory:
+    """Bytes of payloads of all connections that are in memory, or on their way there."""
 
-    bytes = 0
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for `size` bytes more, which are taken then."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
+class _Taken:
+    """One connection's part of the memory."""
+
+    def __init__(self, memory: _Memory) -> None:
+        self._memory, self._bytes = memory, 0
+
+    def take(self, size: int) -> bool:
+        taken = self._memory.take(size)
+        self._bytes += size if taken else 0
+        return taken
+
+    def give_back(self, size: int) -> None:
+        self._memory.give_back(size)
+        self._bytes -= size
+
+    def give_back_all(self) -> None:
+        """The connection ends: also what it did not send in the end."""
+        self.give_back(self._bytes)
 
 
 async def _next_frame(

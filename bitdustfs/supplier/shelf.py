@@ -1,100 +1,57 @@
-"""Where a supplier keeps fragments: the interface, its rows, and the kind in memory."""
+"""Where a supplier keeps fragments: the interface, and the kind in memory.
 
+A fragment is kept, then possibly in the trash (its owner deleted the block: it can be read still,
+and is in nobody's quota), then gone. `drop` takes the way past the trash. A block that was killed
+has a tombstone for as long as the vault is remembered.
+"""
+
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-import msgspec
+from sortedcontainers import SortedDict
 
-from bitdustfs.core.codec import U32, U63, Decoder, encode
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot, Record, Visit
-from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import Refused
-from bitdustfs.units import FAMILY_MAX, KIB, ROOT_MAX
-
-KEY_SIZE = 17  # block id + position byte
-
-
-class VaultRow(Record, frozen=True):
-    """What a supplier remembers of one vault: its contract, its use, its register."""
-
-    space: U63
-    until: int
-    used: U63 = 0
-    fragments: U63 = 0
-    promised: Ballot | None = None
-    root: bytes = b""
-    family: bytes = b""
-    standing: int = -1  #: position that it stands in for
-    #: that hold in `family`: who was let in while the owner was away
-    warrants: tuple[bytes, ...] = ()
-    visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
-    released: bool = False  #: the writer unmounted: no lease is to be waited for
-    former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
-
-
-class FragmentRow(Record, frozen=True):
-    """One kept fragment: bytes of the parts of its file, and the hash of its header."""
-
-    header: U32
-    chunks: U32
-    payload: U32
-    header_hash: bytes
-
-    @property
-    def size(self) -> int:
-        return self.header + self.chunks + self.payload
-
-
-class TrashRow(Record, frozen=True):
-    """A fragment of a block that its owner deleted, and when (Unix seconds)."""
-
-    fragment: FragmentRow
-    killed: U63
-
-
-decode_trash_row = Decoder(TrashRow, "trash row", KIB).decode_untrusted
-ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_BYTES_MAX + 16 * KIB
-decode_vault_row = Decoder(VaultRow, "vault row", ROW_MAX).decode_untrusted
-decode_fragment_row = Decoder(FragmentRow, "fragment row", KIB).decode_untrusted
-
-
-def encode_vault_row(row: VaultRow) -> bytes:
-    """The row's bytes. Raises Refused for one that could not be read again."""
-    raw = encode(row)
-    if len(raw) > ROW_MAX:
-        raise Refused("malformed", "more is to be remembered of this vault than is allowed")
-    return raw
-
-
-def fragment_key(block: bytes, position: int) -> bytes:
-    """How fragments of a vault are ordered: by block id, then position."""
-    return block + bytes([position])
+from bitdustfs.supplier.shelfrows import FragmentRow, VaultRow, counted, encode_vault_row
+from bitdustfs.supplier.trash import Trash, Trashed
 
 
 class Shelf(ABC):
-    """Fragments and rows of many vaults. Thread-safe; every change is durable when it returns."""
+    """Fragments and rows of many vaults. Thread-safe; every change is durable when it returns.
+
+    Whatever fails raises Refused and has changed nothing that is counted: the call may be made
+    again. Rows are held decoded, and the trash is indexed: no call but `forget` takes longer
+    because more is kept.
+    """
+
+    trash: Trash  #: what is in the trash, by vault and by age
 
     @abstractmethod
-    def vault(self, vault: bytes) -> VaultRow | None: ...
+    def vault(self, vault: bytes) -> VaultRow | None:
+        """The vault's row. Raises Malformed when it is damaged on disk."""
 
     @abstractmethod
-    def set_vault(self, vault: bytes, row: VaultRow) -> None: ...
+    def set_vault(self, vault: bytes, row: VaultRow) -> None:
+        """Keeps the row. What it says of use counts for a new vault only: the shelf counts
+        itself.
+        """
 
     @abstractmethod
-    def all_rows(self) -> Iterator[tuple[bytes, VaultRow]]:
+    def all_rows(self) -> list[tuple[bytes, VaultRow]]:
         """All vaults that have a row that can be read."""
 
     @abstractmethod
     def forget(self, vault: bytes) -> None:
         """Deletes all that is kept of a vault, and its row."""
 
+    @abstractmethod
     def used_total(self) -> int:
         """Bytes of fragments kept for all vaults together, the trash not counted."""
-        return sum(row.used for _, row in self.all_rows())
 
     @abstractmethod
-    def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None: ...
+    def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
+        """The row of a fragment that is kept; None also for one in the trash."""
 
     @abstractmethod
     def header_hash(self, vault: bytes, block: bytes) -> bytes | None:
@@ -105,15 +62,17 @@ class Shelf(ABC):
         self, vault: bytes, key: bytes, header: bytes, chunks: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
-        """Keeps a new fragment and counts it in its vault's row."""
+        """Keeps a new fragment and counts it in its vault's row. The same one again counts
+        nothing.
+        """
 
     @abstractmethod
     def head(self, vault: bytes, key: bytes) -> tuple[bytes, bytes]:
-        """(header, chunks), or Refused not-found."""
+        """(header, chunks), also out of the trash; or Refused not-found."""
 
     @abstractmethod
     def read(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
-        """A range of the payload, or Refused not-found / malformed."""
+        """A range of the payload, also out of the trash; or Refused not-found / malformed."""
 
     @abstractmethod
     def keys(self, vault: bytes, after: bytes, limit: int) -> list[tuple[bytes, int]]:
@@ -121,7 +80,7 @@ class Shelf(ABC):
 
     @abstractmethod
     def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
-        """Moves all fragments of a block to the trash, and keeps the record as a tombstone for ever.
+        """Moves all fragments of a block to the trash, and keeps the record as a tombstone.
 
         What is in the trash can still be read (by mounts of older roots), and is in nobody's quota.
         """
@@ -131,135 +90,156 @@ class Shelf(ABC):
         """Deletes these fragments for good, without a tombstone: others keep the blocks."""
 
     @abstractmethod
-    def vaults(self) -> list[bytes]:
-        """All vaults that have a row."""
+    def discard(self, items: Sequence[Trashed]) -> int:
+        """Deletes these from the trash for good; bytes freed.
+
+        Items not there any more free nothing.
+        """
 
     @abstractmethod
-    def trash(self) -> list[tuple[bytes, TrashRow]]:
-        """(vault + key, row) of all that is in the trash, oldest first."""
-
-    @abstractmethod
-    def discard(self, names: Sequence[bytes]) -> None:
-        """Deletes these (vault + key) from the trash for good."""
-
-    @abstractmethod
-    def tombstone(self, vault: bytes, block: bytes) -> bytes | None: ...
+    def tombstone(self, vault: bytes, block: bytes) -> bytes | None:
+        """The record by which the owner deleted the block."""
 
     def close(self) -> None:
         """Nothing may use the shelf afterwards."""
 
 
+#: header, chunks, payload, hash of the header
+Kept = tuple[bytes, bytes, bytearray, bytes]
+Name = tuple[bytes, bytes]  #: vault, fragment key
+LAST = b"\xff" * 18  #: after every key
+
+
 class MemoryShelf(Shelf):
-    """For tests and for whole families in one process."""
+    """For tests and for whole families in one process. `rows` and `kept` are what is really
+    there.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[bytes, VaultRow] = {}
-        self.kept: dict[tuple[bytes, bytes], tuple[bytes, bytes, bytearray, bytes]] = {}
-        self.tombstones: dict[tuple[bytes, bytes], bytes] = {}
-        self.killed: dict[tuple[bytes, bytes], tuple[bytes, bytes, bytearray, bytes]] = {}
-        self.killed_at: dict[bytes, TrashRow] = {}
+        self.kept: SortedDict = SortedDict()  #: Name -> Kept
+        self.trash = Trash()
+        self._killed: SortedDict = SortedDict()  # Name -> (Kept, Trashed)
+        self._tombstones: SortedDict = SortedDict()  # (vault, block) -> record
+        self._lock = threading.RLock()
 
     def vault(self, vault: bytes) -> VaultRow | None:
         return self.rows.get(vault)
 
     def set_vault(self, vault: bytes, row: VaultRow) -> None:
         encode_vault_row(row)
-        self.rows[vault] = row
+        with self._lock:
+            now = self.rows.get(vault)
+            if now is not None:
+                row = counted(row, now.used - row.used, now.fragments - row.fragments)
+            self.rows[vault] = row
 
-    def all_rows(self) -> Iterator[tuple[bytes, VaultRow]]:
-        return iter(list(self.rows.items()))
+    def all_rows(self) -> list[tuple[bytes, VaultRow]]:
+        return list(self.rows.items())
+
+    def used_total(self) -> int:
+        return sum(row.used for _, row in self.all_rows())
 
     def forget(self, vault: bytes) -> None:
-        for kept in (self.kept, self.killed):
-            for owner, key in [name for name in kept if name[0] == vault]:
-                del kept[owner, key]
-        self.killed_at = {n: row for n, row in self.killed_at.items() if not n.startswith(vault)}
-        self.rows.pop(vault, None)
+        with self._lock:
+            self.trash.remove([self._killed[name][1] for name in _within(self._killed, vault)])
+            for table in (self.kept, self._killed, self._tombstones):
+                for name in _within(table, vault):
+                    del table[name]
+            self.rows.pop(vault, None)
 
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
         kept = self.kept.get((vault, key))
-        if kept is None:
-            return None
-        return FragmentRow(len(kept[0]), len(kept[1]), len(kept[2]), kept[3])
+        return None if kept is None else _row(kept)
 
     def header_hash(self, vault: bytes, block: bytes) -> bytes | None:
-        for (owner, key), kept in self.kept.items():
-            if owner == vault and key.startswith(block):
-                return kept[3]
+        with self._lock:
+            for name in self.kept.irange((vault, block), (vault, block + b"\xff")):
+                found: bytes = self.kept[name][3]
+                return found
         return None
 
     def store(
         self, vault: bytes, key: bytes, header: bytes, chunks: bytes, payload: Buffer,
         header_hash: bytes,
     ) -> None:  # fmt: skip
-        if (vault, key) not in self.kept:
-            self._count(vault, len(header) + len(chunks) + len(payload), 1)
-        self.kept[vault, key] = (header, chunks, bytearray(payload), header_hash)
+        kept = (header, chunks, bytearray(payload), header_hash)
+        with self._lock:
+            if vault not in self.rows:
+                raise Refused("unknown-vault")
+            if (vault, key) not in self.kept:
+                self._count(vault, _row(kept).size, 1)
+            self.kept[vault, key] = kept
 
     def _count(self, vault: bytes, size: int, fragments: int) -> None:
-        self.rows[vault] = counted(self.rows[vault], size, fragments)
+        if vault in self.rows:
+            self.rows[vault] = counted(self.rows[vault], size, fragments)
 
-    def _kept(self, vault: bytes, key: bytes) -> tuple[bytes, bytes, bytearray, bytes]:
-        found = self.kept.get((vault, key)) or self.killed.get((vault, key))
-        if found is None:
+    def _readable(self, vault: bytes, key: bytes) -> Kept:
+        kept: Kept | None = self.kept.get((vault, key))
+        if kept is None:
+            kept, _ = self._killed.get((vault, key), (None, None))
+        if kept is None:
             raise Refused("not-found", key.hex())
-        return found
+        return kept
 
     def head(self, vault: bytes, key: bytes) -> tuple[bytes, bytes]:
-        return self._kept(vault, key)[:2]
+        return self._readable(vault, key)[:2]
 
     def read(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
-        payload = self._kept(vault, key)[2]
+        payload = self._readable(vault, key)[2]
         check_range(offset, length, len(payload))
         return bytes(payload[offset : offset + length])
 
     def keys(self, vault: bytes, after: bytes, limit: int) -> list[tuple[bytes, int]]:
-        mine = sorted(key for owner, key in self.kept if owner == vault and key > after)
-        return [(key, self._size(vault, key)) for key in mine[:limit]]
-
-    def _size(self, vault: bytes, key: bytes) -> int:
-        row = self.fragment(vault, key)
-        return row.size if row else 0
+        found: list[tuple[bytes, int]] = []
+        with self._lock:
+            for name in self.kept.irange((vault, after), (vault, LAST), inclusive=(False, True)):
+                if len(found) >= limit:
+                    break
+                found.append((name[1], _row(self.kept[name]).size))
+        return found
 
     def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
-        self.tombstones[vault, block] = record
-        for key in [k for owner, k in self.kept if owner == vault and k.startswith(block)]:
-            row = self.fragment(vault, key)
-            assert row is not None
-            self._count(vault, -row.size, -1)
-            self.killed[vault, key] = self.kept.pop((vault, key))
-            self.killed_at[vault + key] = TrashRow(row, now)
+        with self._lock:
+            self._tombstones[vault, block] = record
+            for name in list(self.kept.irange((vault, block), (vault, block + b"\xff"))):
+                kept = self.kept.pop(name)
+                item = Trashed(now, vault + name[1], _row(kept).size)
+                self._count(vault, -item.size, -1)
+                if name in self._killed:
+                    self.trash.remove([self._killed[name][1]])
+                self._killed[name] = (kept, item)
+                self.trash.add([item])
 
     def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
-        for key in keys:
-            row = self.fragment(vault, key)
-            if row is not None:
-                self._count(vault, -row.size, -1)
-                del self.kept[vault, key]
+        with self._lock:
+            for key in keys:
+                kept = self.kept.pop((vault, key), None)
+                if kept is not None:
+                    self._count(vault, -_row(kept).size, -1)
 
-    def vaults(self) -> list[bytes]:
-        return list(self.rows)
-
-    def trash(self) -> list[tuple[bytes, TrashRow]]:
-        return sorted(self.killed_at.items(), key=killed)
-
-    def discard(self, names: Sequence[bytes]) -> None:
-        for name in names:
-            self.killed_at.pop(name, None)
-            self.killed.pop((name[:32], name[32:]), None)
+    def discard(self, items: Sequence[Trashed]) -> int:
+        freed = 0
+        with self._lock:
+            for item in items:
+                if self._killed.pop((item.vault, item.key), None) is not None:
+                    freed += item.size
+            self.trash.remove(items)
+        return freed
 
     def tombstone(self, vault: bytes, block: bytes) -> bytes | None:
-        return self.tombstones.get((vault, block))
+        record: bytes | None = self._tombstones.get((vault, block))
+        return record
 
 
-def killed(item: tuple[bytes, TrashRow]) -> int:
-    """When something in the trash was deleted: its order there."""
-    return item[1].killed
+def _row(kept: Kept) -> FragmentRow:
+    return FragmentRow(len(kept[0]), len(kept[1]), len(kept[2]), kept[3])
 
 
-def counted(row: VaultRow, size: int, fragments: int) -> VaultRow:
-    """The vault row after `size` bytes in `fragments` fragments came (or, negative, went)."""
-    return msgspec.structs.replace(row, used=row.used + size, fragments=row.fragments + fragments)
+def _within(table: SortedDict, vault: bytes) -> Iterable[Name]:
+    """The names of one vault in a table of the shelf in memory."""
+    return list(table.irange((vault, b""), (vault, LAST)))
 
 
 def check_range(offset: int, length: int, size: int) -> None:

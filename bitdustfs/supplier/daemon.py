@@ -1,0 +1,289 @@
+"""What `bitdust supplier run` does: one supplier as a process, until it is stopped or has left.
+
+It listens, is found through the DHT, watches its kin, tidies up, and answers its control socket.
+Serving alone must go on: if that fails, the process ends. All else goes on after a failure, some
+seconds later.
+"""
+
+import logging
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.cache.folder import OwnedFolder, write_durably
+from bitdustfs.core.keys import node_id
+from bitdustfs.core.records import Member
+from bitdustfs.errors import LocalError, UsageError
+from bitdustfs.net.addresses import acceptable, dialable, split
+from bitdustfs.net.control import Command, Commands, Completed, Progress, Say, Statement
+from bitdustfs.net.control import serve as serve_control
+from bitdustfs.net.dht.datagram import Endpoint, sign_node_record
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoint, is_private
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.tls import make_context
+from bitdustfs.supplier.diskshelf import DiskShelf
+from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.kin import MemberConnect
+from bitdustfs.supplier.server import SupplierServer
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.units import format_size
+
+log = logging.getLogger(__name__)
+
+FIRST_TICK = 0.2  #: seconds between attempts to join
+LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
+AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
+TIDY_EVERY = 600.0  #: seconds between looks into the trash
+ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
+
+
+class Leave(Command, frozen=True, kw_only=True, tag="leave"):
+    """Hand over what is kept here. Answered by Completed once nobody depends on this supplier."""
+
+
+SUPPLIER_COMMANDS: Commands[Leave] = Commands(Leave)
+
+
+@dataclass(frozen=True)
+class Offering:
+    """What whoever runs a supplier decides. Addresses are HOST:PORT, and checked."""
+
+    folder: Path  #: of shelf, index, key and control socket
+    space: int  #: bytes to donate
+    listen: str
+    found_at: str  #: where others reach it: `listen`, or what a router forwards from
+    bootstrap: tuple[str, ...]
+    trash_seconds: float
+
+
+def run(settings: Offering) -> None:
+    """Serves until SIGTERM, SIGINT, or until it has left. Raises UsageError, LocalError."""
+    key = node_key(settings.folder)
+    identity = {"id": key.verify_key.encode().hex()}
+    folder = OwnedFolder(settings.folder / "store", "shelf", identity)
+    try:
+        shelf = DiskShelf(folder)
+        try:
+            space = check_space(settings.space, folder.path, shelf)
+            service = SupplierService(key, shelf, space, trash_seconds=settings.trash_seconds)
+            trio.run(Daemon(service, settings).run)
+        finally:
+            shelf.close()
+    finally:
+        folder.close()
+
+
+def check_space(space: int, path: Path, shelf: DiskShelf) -> int:
+    """The bytes that can be donated of those that were meant.
+
+    Raises UsageError where the disk has less and nothing is kept yet.
+    """
+    there = shutil.disk_usage(path).free + shelf.used_total()
+    if space <= there:
+        return space
+    if not shelf.all_rows():
+        raise UsageError(
+            f"--space {format_size(space)} is more than {path} has room for: {format_size(there)}"
+        )
+    # what it keeps is served all the same
+    log.warning("there is room for %s only, less than was meant", format_size(there))
+    return there
+
+
+def node_key(folder: Path) -> SigningKey:
+    """The node's own key, made at first use. Raises LocalError when it is damaged."""
+    path = folder / "node.key"
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(path, os.urandom(32).hex().encode())
+    try:
+        return SigningKey(bytes.fromhex(path.read_text()))
+    except ValueError:
+        raise LocalError(f"{path} is damaged; a supplier without its key is another one") from None
+
+
+def check_served(address: str) -> str:
+    """An address that others can dial: IPv4, port from 1024 on. Raises UsageError."""
+    host, port = split(address)
+    if not acceptable(host, port, allow_private=True) or ":" in host:
+        raise UsageError(
+            f"others could not reach {address}: write the IPv4 address of this machine and a port "
+            "from 1024 on (behind a router: --listen here, --announce where it forwards from)"
+        )
+    return address
+
+
+class Contacts:
+    """DHT contacts that outlive the process, so that a restart needs no bootstrap."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> list[str]:
+        try:
+            return self._path.read_text().split()
+        except OSError:
+            return []
+
+    def save(self, endpoints: list[Endpoint]) -> None:
+        lines = "\n".join(f"{host}:{port}" for host, port in endpoints)
+        write_durably(self._path, lines.encode())
+
+
+class Daemon:
+    """The tasks of one supplier's process."""
+
+    def __init__(self, service: SupplierService, settings: Offering) -> None:
+        self._service, self._settings = service, settings
+        self._contacts = Contacts(settings.folder / "contacts")
+
+    async def run(self) -> None:
+        """Until a signal comes, or nobody depends on a supplier that leaves."""
+        service, address = self._service, self._settings.listen
+        host, _, port = address.rpartition(":")
+        private = is_private([address])
+        context = make_context(service.node.encode(), server_side=True)
+        try:
+            listeners = await trio.open_tcp_listeners(int(port), host=host.strip("[]"))
+        except OSError as error:
+            raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
+        dht = Dht(service.node, serves=True, allow_private=private)
+        await dht.bind(host.strip("[]"), int(port))
+        offer = format_size(service.housekeeping.offer())
+        log.info("supplier at %s offers %s", address, offer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(SupplierServer(service, context).serve, listeners)
+            await nursery.start(dht.run)
+            nursery.start_soon(steadily, "emptying the trash", self._tidy)
+            nursery.start_soon(steadily, "republishing", partial(_republish, dht))
+            nursery.start_soon(steadily, "announcing this node", partial(self._announce, dht))
+            guard = Guard(service, kin_connector(service.node, nursery, private))
+            nursery.start_soon(steadily, "watching the others", guard.run)
+            leaving = _Departure(service, guard, nursery.cancel_scope)
+            nursery.start_soon(leaving.end_when_free)
+            control = self._settings.folder / "control"
+            nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, leaving.answer)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for number in signals:
+                    log.info("stopped by signal %d", number)
+                    nursery.cancel_scope.cancel()
+                    break
+
+    async def _announce(self, dht: Dht) -> None:
+        """Joins the DHT and keeps this node's record there, newer whenever the offer changes."""
+        service, address = self._service, self._settings.found_at
+        bootstrap = self._settings.bootstrap
+        own = node_id(service.node.verify_key.encode())
+        said, said_at = -1, 0.0
+        while True:
+            if not dht.contacts():
+                known = [a for a in {*bootstrap, *self._contacts.load()} if a != address]
+                await dht.bootstrap([endpoint(a) for a in known])
+            offer = service.housekeeping.offer()
+            if offer != said or trio.current_time() - said_at > ANNOUNCE_EVERY:
+                seq = time.time_ns() // 1_000_000
+                record = sign_node_record(service.node, seq, (address,), offer)
+                if await dht.store(own, record) or not bootstrap:
+                    said, said_at = offer, trio.current_time()
+                self._contacts.save(dht.contacts())
+            await trio.sleep(ANNOUNCE_TICK if said >= 0 else FIRST_TICK)
+
+    async def _tidy(self) -> None:
+        housekeeping = self._service.housekeeping
+        while True:
+            freed = await trio.to_thread.run_sync(housekeeping.tidy)
+            if freed:
+                log.info("%s of the trash are gone", format_size(freed))
+            await trio.to_thread.run_sync(housekeeping.make_room)
+            await trio.sleep(TIDY_EVERY)
+
+
+async def _republish(dht: Dht) -> None:
+    while True:
+        await trio.sleep(ANNOUNCE_EVERY * random.uniform(0.5, 1.5))
+        await dht.republish()
+
+
+class _Departure:
+    """What `bitdust supplier leave` sets going, at the control socket."""
+
+    def __init__(self, service: SupplierService, guard: Guard, running: trio.CancelScope) -> None:
+        self._service, self._guard, self._running = service, guard, running
+        self._begun = trio.Event()
+
+    async def answer(self, command: Leave, say: Say) -> Statement:
+        """Tells how far it is, until nobody depends on this supplier any more."""
+        self._service.leave()
+        self._begun.set()
+        counts: dict[bytes, int] = {}  # vault -> fragments that were here when it began
+        for vault in await self._depending():
+            row = self._service.shelf.vault(vault)
+            counts[vault] = 0 if row is None else row.fragments
+        total = sum(counts.values())
+        while depending := await self._depending():
+            left = sum(
+                max(0, counts.get(vault, 0) - self._service.keeper.handed(vault))
+                for vault in depending
+            )
+            await say(Progress(done=total - left, total=total))
+            await trio.sleep(LEAVE_TICK)
+        return Completed()
+
+    async def end_when_free(self) -> None:
+        """Also when whoever said that it leaves does not wait for it."""
+        await self._begun.wait()
+        while True:
+            depending = await self._depending()
+            await trio.sleep(2 * LEAVE_TICK)  # whoever waits is told first
+            if not depending:
+                self._running.cancel()
+
+    async def _depending(self) -> list[bytes]:
+        return await trio.to_thread.run_sync(self._guard.depending)
+
+
+async def steadily(what: str, task: Callable[[], Awaitable[None]]) -> None:
+    """Runs a task without which the supplier still serves.
+
+    A full disk, or a bug in it, ends nothing.
+    """
+    while True:
+        try:
+            await task()
+            return
+        except Exception:
+            log.exception("%s failed; it goes on in %d s", what, AFTER_FAILURE)
+            await trio.sleep(AFTER_FAILURE)
+
+
+def kin_connector(
+    node: SigningKey, nursery: trio.Nursery, allow_private: bool = True
+) -> MemberConnect:
+    """Sessions with the other suppliers of families that this node belongs to, one each.
+
+    Where they are, a stranger says who owns the vault: see net/addresses.py.
+    """
+    own = node.verify_key.encode()
+    context = make_context(node.encode(), server_side=False)
+    sessions: dict[tuple[bytes, bytes], PeerSupplier] = {}
+
+    def connect(vault: bytes, member: Member) -> PeerSupplier:
+        addresses = dialable(member.addresses, allow_private)
+        known = sessions.get((vault, member.node))
+        if known is None or known.addresses != addresses:
+            credentials = Credentials(vault, "member", node, own, context)
+            known = PeerSupplier(member.node, addresses, credentials, nursery)
+            sessions[vault, member.node] = known
+        return known
+
+    return connect

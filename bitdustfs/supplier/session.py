@@ -1,0 +1,22 @@
+"""Who asks: a client that proved its role for a vault."""
+
+from typing import Literal, NamedTuple
+
+from bitdustfs.errors import Refused
+
+#: former: a supplier of a family before, which may only hear that it is out
+Role = Literal["owner", "reader", "member", "former"]
+
+
+class Session(NamedTuple):
+    """A client that proved `role` for `vault`."""
+
+    vault: bytes
+    role: Role
+    node: bytes = b""  #: key of the member that asks
+
+
+def check_owner(session: Session) -> None:
+    """Raises Refused unless the owner asks."""
+    if session.role != "owner":
+        raise Refused("unauthorised", "only the owner may do this")

@@ -1,0 +1,78 @@
+"""What a supplier remembers, as it is stored: a row a vault, a fragment, a fragment in the trash.
+
+The fields in their order are the format (docs/format.md). What is done with rows is elsewhere.
+"""
+
+import msgspec
+
+from bitdustfs.core.codec import U32, U63, Decoder, encode
+from bitdustfs.core.records import Ballot, Record, Visit
+from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
+from bitdustfs.errors import Refused
+from bitdustfs.units import FAMILY_MAX, KIB, ROOT_MAX
+
+VAULT_SIZE = 32  #: bytes of a vault's id
+KEY_SIZE = 17  #: bytes of a fragment's key: block id, then a byte for the position
+ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_BYTES_MAX + 16 * KIB  #: bytes of a vault row
+
+
+class VaultRow(Record, frozen=True):
+    """What a supplier remembers of one vault: its contract, its use, its register."""
+
+    space: U63  #: bytes promised
+    until: int  #: Unix seconds at which the contract ends
+    used: U63 = 0  #: bytes of its fragments, those in the trash not counted
+    fragments: U63 = 0
+    promised: Ballot | None = None
+    root: bytes = b""
+    family: bytes = b""
+    standing: int = -1  #: position that it stands in for
+    #: that hold in `family`: who was let in while the owner was away
+    warrants: tuple[bytes, ...] = ()
+    visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
+    released: bool = False  #: the writer unmounted: no lease is to be waited for
+    former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
+
+
+class FragmentRow(Record, frozen=True):
+    """One kept fragment: bytes of the parts of its file, and the hash of its header."""
+
+    header: U32
+    chunks: U32
+    payload: U32
+    header_hash: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that count in the quota."""
+        return self.header + self.chunks + self.payload
+
+
+class TrashRow(Record, frozen=True):
+    """A fragment of a block that its owner deleted, and when (Unix seconds)."""
+
+    fragment: FragmentRow
+    killed: U63
+
+
+decode_vault_row = Decoder(VaultRow, "vault row", ROW_MAX).decode_untrusted
+decode_fragment_row = Decoder(FragmentRow, "fragment row", KIB).decode_untrusted
+decode_trash_row = Decoder(TrashRow, "trash row", KIB).decode_untrusted
+
+
+def encode_vault_row(row: VaultRow) -> bytes:
+    """The row's bytes. Raises Refused for one that could not be read again."""
+    raw = encode(row)
+    if len(raw) > ROW_MAX:
+        raise Refused("malformed", "more is to be remembered of this vault than is allowed")
+    return raw
+
+
+def fragment_key(block: bytes, position: int) -> bytes:
+    """How fragments of a vault are ordered: by block id, then position."""
+    return block + bytes([position])
+
+
+def counted(row: VaultRow, size: int, fragments: int) -> VaultRow:
+    """The vault row after `size` bytes in `fragments` fragments came (or, negative, went)."""
+    return msgspec.structs.replace(row, used=row.used + size, fragments=row.fragments + fragments)

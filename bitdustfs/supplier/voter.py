@@ -1,0 +1,127 @@
+"""A supplier's vote in the root register of each vault.
+
+What it promised and accepted, and the lease.
+
+The rules are those of core/acceptor.py. This module keeps the state in the vault's row, synced
+before anybody is answered, and does what follows from a new family.
+
+The lease is a courtesy between machines of one owner: a writer that renews is not replaced without
+being asked. It is kept in memory. After a restart every writer has one lease's time to show itself,
+but for one that released the vault: that stands in the row.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from bitdustfs.core.acceptor import Acceptor
+from bitdustfs.core.records import (
+    Ballot,
+    BallotClaim,
+    ballot_records,
+    family_hash,
+    family_records,
+    open_family_untrusted,
+    open_root_untrusted,
+    root_records,
+)
+from bitdustfs.errors import Refused
+from bitdustfs.net import wire
+from bitdustfs.supplier.shelfrows import VaultRow
+from bitdustfs.supplier.vaultrows import VaultRows
+
+LEASE = 60.0  #: seconds after which a writer that no longer renews may be replaced without asking
+FORMER_MAX = 64  #: nodes of families before that are remembered
+
+
+class Voter:
+    """One supplier as a voter of all its vaults. `own`: its node key. Thread-safe."""
+
+    def __init__(self, own: bytes, rows: VaultRows, clock: Callable[[], float]) -> None:
+        self._own, self._rows, self._clock = own, rows, clock
+        self._started = clock()
+        self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
+
+    def prepare(self, vault: bytes, claim: bytes, take_over: bool) -> wire.CurrentIs:
+        """Promises the ballot of a signed claim. Raises Refused, Malformed, Forged."""
+        body: BallotClaim = ballot_records.open_untrusted(claim, vault)
+        if body.vault != vault:
+            raise Refused("malformed", "the claim is of another vault")
+        with self._rows.changing(vault) as row:
+            live = not take_over and self._lease_live(vault, row)
+            state = acceptor(row).prepare(body.ballot, live)
+            kept = msgspec.structs.replace(row, promised=state.promised, released=False)
+            self._rows.write(vault, kept)
+            self._renewed[vault] = self._clock()
+        return wire.CurrentIs(state.promised, row.root, row.family)
+
+    def accept(self, vault: bytes, root: bytes, family: bytes) -> None:
+        """A root from its writer. Raises Refused, Malformed, Forged."""
+        self.learn(vault, root, family)
+        self._renewed[vault] = self._clock()
+
+    def learn(self, vault: bytes, root: bytes, family: bytes) -> None:
+        """A root that another supplier of the family holds: as if from its writer, but late.
+
+        Raises Refused when it is not newer, Malformed or Forged.
+        """
+        opened = open_root_untrusted(root, vault)
+        named = open_family_untrusted(family, vault)
+        if family_hash(family) != opened.family_hash or named.epoch != opened.family_epoch:
+            raise Refused("malformed", "the root names another family")
+        with self._rows.changing(vault) as row:
+            state = acceptor(row).accept(opened, root, family, named.epoch)
+            kept = msgspec.structs.replace(
+                row, promised=state.promised, root=state.root or b"", family=state.family or b""
+            )
+            self._rows.write(vault, self._moved(vault, row, kept))
+
+    def _moved(self, vault: bytes, row: VaultRow, kept: VaultRow) -> VaultRow:
+        """What a new family changes in the row besides."""
+        if kept.family == row.family:
+            return kept
+        # what let others in was said in the old family
+        kept = msgspec.structs.replace(kept, warrants=(), former=_former(row, kept.family, vault))
+        named = open_family_untrusted(kept.family, vault)
+        if named.position(self._own) == row.standing:  # the position is its own from now on
+            kept = msgspec.structs.replace(kept, standing=-1)
+        return kept
+
+    def renew(self, vault: bytes, ballot: Ballot) -> None:
+        """The holder of the ballot is alive. Raises Refused."""
+        acceptor(self._rows.known(vault)).check_writer(ballot)
+        self._renewed[vault] = self._clock()
+
+    def release(self, vault: bytes, ballot: Ballot) -> None:
+        """The holder of the ballot has unmounted: known also after a restart. Raises Refused."""
+        with self._rows.changing(vault) as row:
+            acceptor(row).check_writer(ballot)
+            self._rows.write(vault, msgspec.structs.replace(row, released=True))
+
+    def owner_here(self, vault: bytes) -> bool:
+        """Whether a writer has shown itself since this process runs, within its lease."""
+        return vault in self._renewed and self._lease_live(vault, self._rows.known(vault))
+
+    def _lease_live(self, vault: bytes, row: VaultRow) -> bool:
+        since = self._clock() - self._renewed.get(vault, self._started)
+        return not row.released and since < LEASE
+
+
+def acceptor(row: VaultRow) -> Acceptor:
+    """The register's state out of a vault row. The bytes were verified before they were stored."""
+    if not row.root:
+        return Acceptor(row.promised)
+    root = root_records.peek_untrusted(row.root)
+    family = family_records.peek_untrusted(row.family)
+    return Acceptor(row.promised, root.order, row.root, row.family, family.epoch)
+
+
+def _former(row: VaultRow, family: bytes, vault: bytes) -> tuple[bytes, ...]:
+    """Nodes of this family's predecessors that are not of it, the last ones."""
+    there = open_family_untrusted(family, vault)
+    nodes = list(row.former)
+    if row.family:
+        before = open_family_untrusted(row.family, vault)
+        nodes += [member.node for member in before.everybody]
+    out = dict.fromkeys(node for node in nodes if there.member(node) is None)
+    return tuple(out)[-FORMER_MAX:]
