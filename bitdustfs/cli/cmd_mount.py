@@ -6,20 +6,21 @@ and, as far as suppliers can be reached, in everything published.
 """
 
 import argparse
-import logging
 import os
 import sys
-import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from bitdustfs import config
 from bitdustfs.cli.cmd_key import load_key
-from bitdustfs.errors import BitdustError, UsageError
-from bitdustfs.mount.process import MountOptions, run_mount
+from bitdustfs.errors import UsageError
+from bitdustfs.mount.background import mount_in_background
+from bitdustfs.mount.mountpoint import is_dead
+from bitdustfs.mount.options import MountOptions
+from bitdustfs.mount.process import run_mount
 from bitdustfs.net.addresses import check_address
-from bitdustfs.net.control import dead_mount
 from bitdustfs.units import parse_size
 
 OPTIONS = """mount options (-o, comma-separated):
@@ -34,9 +35,33 @@ OPTIONS = """mount options (-o, comma-separated):
   foreground             stay in the terminal"""
 
 #: what mount(8) and fstab add and what means nothing to us
-IGNORED = {"rw", "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "nofail",
-           "_netdev", "nodev", "nosuid", "exec", "suid", "dev", "atime", "relatime", "norelatime",
-           "strictatime", "diratime", "nodiratime", "lazytime", "nolazytime", "async"}  # fmt: skip
+IGNORED = {
+    "rw",
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "nofail",
+    "_netdev",
+    "nodev",
+    "nosuid",
+    "exec",
+    "suid",
+    "dev",
+    "atime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "diratime",
+    "nodiratime",
+    "lazytime",
+    "nolazytime",
+    "async",
+}
 #: what the kernel does for us
 KERNEL = {"noexec", "noatime", "sync", "dirsync"}
 
@@ -62,42 +87,49 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
     if len(args.what) > 2:
         raise UsageError("name at most a vault's key file and a mountpoint")
     mountpoint = Path(os.path.realpath(args.what[-1]))
-    if dead_mount(mountpoint):
+    if is_dead(mountpoint):
         raise UsageError(
             f"a dead mount is at {mountpoint}: its process ended; clear it away with "
             f"bitdust unmount {mountpoint}, then mount again"
         )
-    options = MountOptions(mountpoint, foreground=args.foreground)
     key = args.what[0] if len(args.what) == 2 else "none"
-    if key not in ("none", "bitdust"):
-        options.key_path = Path(key)
+    key_path = config.default_key_path() if key in ("none", "bitdust") else Path(key)
+    options = MountOptions(mountpoint, key_path, foreground=args.foreground)
     for word in ",".join(args.options).split(","):
-        name, _, value = word.partition("=")
-        if name == "key":
-            options.key_path = Path(value)
-        elif name == "bootstrap":
-            options.bootstrap.append(check_address(value))
-        elif name == "cache":
-            options.cache = parse_size(value)
-        elif name == "durability" and value in ("local", "published"):
-            options.published = value == "published"
-        elif word == "ro":
-            options.read_only = True
-        elif word == "take-over":
-            options.take_over = True
-        elif word == "allow_other":
-            options.allow_other = True
-        elif word == "foreground":
-            options.foreground = True
-        elif word in KERNEL:
-            options.kernel.add(word)
-        elif word and word not in IGNORED and not word.startswith(("x-", "comment=")):
-            raise UsageError(f"mount option {word!r} is not known; see mount.bitdust --help")
+        options = with_word(options, word)
     if not mountpoint.is_dir():
         raise UsageError(f"{mountpoint} is not a folder; make it first")
     if os.path.ismount(mountpoint):
         raise UsageError(f"something is mounted at {mountpoint} already")
     return options
+
+
+def with_word(options: MountOptions, word: str) -> MountOptions:
+    """The same with one word of -o. Raises UsageError, or ValueError with a sentence."""
+    name, _, value = word.partition("=")
+    match name:
+        case "key":
+            return replace(options, key_path=Path(value))
+        case "bootstrap":
+            return replace(options, bootstrap=(*options.bootstrap, check_address(value)))
+        case "cache":
+            return replace(options, cache=parse_size(value))
+        case "durability" if value in ("local", "published"):
+            return replace(options, published=value == "published")
+    match word:
+        case "ro":
+            return replace(options, read_only=True)
+        case "take-over":
+            return replace(options, take_over=True)
+        case "allow_other":
+            return replace(options, allow_other=True)
+        case "foreground":
+            return replace(options, foreground=True)
+    if word in KERNEL:
+        return replace(options, kernel=options.kernel | {word})
+    if not word or word in IGNORED or word.startswith(("x-", "comment=")):
+        return options
+    raise UsageError(f"mount option {word!r} is not known; see mount.bitdust --help")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,78 +140,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if options.foreground:
         trio.run(run_mount, options, key, _warn)
-        return 0
-    return _in_background(options, key)
+    else:
+        _warn(mount_in_background(options, key))
+    return 0
 
 
 def _warn(message: str) -> None:
     """The mount works, but not as was asked for."""
     if message:
         print(f"warning: {message}", file=sys.stderr)
-
-
-def _in_background(options, key) -> int:  # type: ignore[no-untyped-def]
-    """Forks before anything is opened; the parent waits for "ok" and a warning, or the error."""
-    read_end, write_end = os.pipe()
-    if os.fork():
-        os.close(write_end)
-        with os.fdopen(read_end) as pipe:
-            answer = pipe.read()
-        verdict, _, message = answer.partition("\n")
-        if verdict == "ok":
-            _warn(message)
-            return 0
-        raise BitdustError(answer.strip() or "the mount process died; see its log")
-    os.close(read_end)
-    os.setsid()
-    code = 1
-    try:
-        report = os.fdopen(write_end, "w")
-        try:
-            _detach(key.vault_id)
-        except (OSError, BitdustError) as error:
-            report.write(f"the log cannot be written: {error}\n")
-            report.close()
-            raise
-
-        def ready(message: str) -> None:
-            report.write(f"ok\n{message}")
-            report.close()
-
-        code = _child(options, key, ready, report)
-    finally:
-        os._exit(code)
-
-
-def _child(options, key, ready, report) -> int:  # type: ignore[no-untyped-def]
-    try:
-        trio.run(run_mount, options, key, ready)
-        return 0
-    except BaseException as error:
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        if isinstance(cause, BitdustError):
-            logging.error("%s", cause)
-        else:
-            traceback.print_exc()
-        if not report.closed:
-            report.write(f"{cause or type(cause).__name__}\n")
-            report.close()
-        return 1
-
-
-def _detach(vault: bytes) -> None:
-    """Standard streams to the vault's log file; the folder we were started in is let go."""
-    logs = config.home() / "logs"
-    logs.mkdir(mode=0o700, exist_ok=True)
-    log = os.open(logs / f"{vault.hex()[:16]}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(null, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(null)
-    os.close(log)
-    os.chdir("/")

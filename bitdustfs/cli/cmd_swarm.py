@@ -67,7 +67,7 @@ def address_of(home: Path) -> str:
 
 
 def running(home: Path) -> int:
-    """The pid of the supplier in `home`, or 0. A pid that another program got meanwhile is not it."""
+    """The pid of the supplier in `home`, or 0, also when another program got that pid."""
     try:
         pid = int((home / "pid").read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -6,12 +6,11 @@ code 0: nothing is wrong; 3: something is, and it is said what.
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
-
+from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
-from bitdustfs.net.control import ask
+from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.statements import VerifyOutcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,28 +35,26 @@ def parse_share(text: str) -> float:
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    report: dict[str, Any] = {}
-    with tqdm(desc="verifying", leave=False, disable=None) as bar:
-        for answer in ask(
-            args.mountpoint, "verify", local=args.local, sample=parse_share(args.sample)
-        ):
-            if "report" in answer:
-                report = answer["report"]
-            else:
-                bar.set_description(answer["what"], refresh=False)
-                bar.total, bar.n = answer["total"] or None, answer["progress"]
-                bar.refresh()
-    print(f"{report['inodes']} files and folders in {report['blocks']} blocks were looked at; "
-          f"{report['extents_checked']} pieces here and {report['chunks_checked']} at suppliers "
-          "were checked")  # fmt: skip
-    if report["margin"] is not None and report["margin"] >= 0:
-        print(f"every block at suppliers would survive the loss of {report['margin']} more of them")
-    if report["unsent"]:
-        print(f"{report['unsent']} blocks are only on this machine as yet")
-    for sentence in report["faults"]:
+    with progress_bar("verifying") as show:
+        mount = MountClient(args.mountpoint)
+        outcome = mount.verify(args.local, parse_share(args.sample), show)
+    _print_outcome(outcome)
+    return 3 if outcome.faults else 0
+
+
+def _print_outcome(outcome: VerifyOutcome) -> None:
+    print(
+        f"{outcome.inodes} files and folders in {outcome.blocks} blocks were looked at; "
+        f"{outcome.extents_checked} pieces here and {outcome.chunks_checked} at suppliers "
+        "were checked"
+    )
+    if outcome.margin is not None and outcome.margin >= 0:
+        print(f"every block at suppliers would survive the loss of {outcome.margin} more of them")
+    if outcome.unsent:
+        print(f"{outcome.unsent} blocks are only on this machine as yet")
+    for sentence in outcome.faults:
         print(f"fault: {sentence}")
-    if report["more_faults"]:
-        print(f"and {report['more_faults']} more faults")
-    if not report["faults"]:
+    if outcome.more_faults:
+        print(f"and {outcome.more_faults} more faults")
+    if not outcome.faults:
         print("nothing is wrong")
-    return 3 if report["faults"] else 0

@@ -1,4 +1,4 @@
-"""The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and exit codes.
+"""The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and codes.
 
 Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found. For
 mount.bitdust those of mount(8): 1 wrong use, 32 the mount failed.
@@ -8,44 +8,115 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
-from bitdustfs import __version__
-from bitdustfs.cli import cmd_key as key
-from bitdustfs.cli import cmd_mount as mount
-from bitdustfs.cli import cmd_status as status
-from bitdustfs.cli import cmd_supplier as supplier
-from bitdustfs.cli import cmd_swarm as swarm
-from bitdustfs.cli import cmd_vault as vault
-from bitdustfs.cli import cmd_verify as verify
+import bitdustfs
+from bitdustfs.cli import (
+    cmd_key,
+    cmd_mount,
+    cmd_rebuild,
+    cmd_status,
+    cmd_supplier,
+    cmd_swarm,
+    cmd_sync,
+    cmd_unmount,
+    cmd_vault,
+    cmd_verify,
+)
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 
+
+class Verb(NamedTuple):
+    """One word after `bitdust`. What `add_arguments` sets as `run` carries it out."""
+
+    name: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    text: str
+    description: str | None  #: what --help says
+
+
 VERBS = (
-    ("vault", vault, "make a vault, change its policy, recover or refound it"),
-    ("key", key, "show, write down, restore or protect the key"),
-    ("mount", mount, "mount a vault at a folder (as mount.bitdust)"),
-    ("verify", verify, "is everything there, here and at the suppliers?"),
-    ("supplier", supplier, "keep fragments for others"),
-    ("swarm", swarm, "a network of local suppliers, to try things out"),
+    Verb(
+        "vault",
+        cmd_vault.add_arguments,
+        "make a vault, change its policy, recover or refound it",
+        cmd_vault.__doc__,
+    ),
+    Verb(
+        "key",
+        cmd_key.add_arguments,
+        "show, write down, restore or protect the key",
+        cmd_key.__doc__,
+    ),
+    Verb(
+        "mount",
+        cmd_mount.add_arguments,
+        "mount a vault at a folder (as mount.bitdust)",
+        cmd_mount.__doc__,
+    ),
+    Verb(
+        "status",
+        cmd_status.add_status,
+        "how safe a mount's content is, and who keeps it",
+        "How safe a mount's content is, and who keeps it.",
+    ),
+    Verb(
+        "suppliers",
+        cmd_status.add_suppliers,
+        "who keeps a vault, and how well",
+        "Who keeps a vault, and how well.",
+    ),
+    Verb(
+        "rebuild",
+        cmd_rebuild.add_arguments,
+        "make what suppliers lack again, now, and replace those to be replaced",
+        cmd_rebuild.__doc__,
+    ),
+    Verb(
+        "sync",
+        cmd_sync.add_arguments,
+        "publish everything written so far; returns when that is done",
+        cmd_sync.__doc__,
+    ),
+    Verb(
+        "unmount",
+        cmd_unmount.add_arguments,
+        "publish, then unmount; returns when all is safe",
+        cmd_unmount.__doc__,
+    ),
+    Verb(
+        "verify",
+        cmd_verify.add_arguments,
+        "is everything there, here and at the suppliers?",
+        cmd_verify.__doc__,
+    ),
+    Verb("supplier", cmd_supplier.add_arguments, "keep fragments for others", cmd_supplier.__doc__),
+    Verb(
+        "swarm",
+        cmd_swarm.add_arguments,
+        "a network of local suppliers, to try things out",
+        cmd_swarm.__doc__,
+    ),
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`bitdust VERB ...`; the exit code."""
-    parser = argparse.ArgumentParser(prog="bitdust", description=__import__("bitdustfs").__doc__)
-    parser.add_argument("--version", action="version", version=f"bitdustfs {__version__}")
+    parser = argparse.ArgumentParser(prog="bitdust", description=bitdustfs.__doc__)
+    parser.add_argument("--version", action="version", version=f"bitdustfs {bitdustfs.__version__}")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module, text in VERBS:
-        module.add_arguments(verbs.add_parser(name, help=text, description=module.__doc__))
-    status.add_commands(verbs)
+    for verb in VERBS:
+        made = verbs.add_parser(verb.name, help=verb.text, description=verb.description)
+        verb.add_arguments(made)
     args = parser.parse_args(arguments)
     return run(args.run, args, failed=1)
 
 
 def mount_main(arguments: list[str] | None = None) -> int:
     """`mount.bitdust [VAULT] MOUNTPOINT [-o OPTS]`, also as mount(8) calls it."""
-    parser = argparse.ArgumentParser(prog="mount.bitdust", description=mount.__doc__)
-    mount.add_arguments(parser, helper=True)
+    parser = argparse.ArgumentParser(prog="mount.bitdust", description=cmd_mount.__doc__)
+    cmd_mount.add_arguments(parser, helper=True)
     args = parser.parse_args(arguments)
     return run(args.run, args, failed=32, usage=1)
 

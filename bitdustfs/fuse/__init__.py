@@ -1,1 +1,6 @@
-"""pyfuse3 requests to volume calls and back. Translates; decides nothing."""
+"""pyfuse3 requests <-> calls of the file system. Translates; decides nothing.
+
+Here: the handlers (operations), and the one table of errors to errno (errno_table).
+
+Not here: what a call does (fs), and the life of a mount (mount).
+"""

@@ -17,10 +17,9 @@ import pyfuse3
 from bitdustfs.core.items import Inode, Time
 from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fs.names import now, split_time
-from bitdustfs.fs.volume import Caller, Changes, Found
-from bitdustfs.fs.xattrs import Xattrs
+from bitdustfs.fs.volume import Caller, Changes, Seen
 from bitdustfs.fuse.errno_table import errno_of
-from bitdustfs.vault.vault import OpenVault
+from bitdustfs.vault.vaults import ReadVault, WritableVault
 
 log = logging.getLogger(__name__)
 
@@ -63,26 +62,24 @@ def writes(handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     async def run(self: "Operations", *args: Any) -> Any:
-        if self.vault.read_only:
+        if self._vault.read_only:
             raise pyfuse3.FUSEError(errno.EROFS)
         return await handler(self, *args)
 
     return run  # type: ignore[return-value]
 
 
-class Operations(pyfuse3.Operations):  # type: ignore[misc]
-    """One mount. `durable` is what fsync waits for."""
+class Operations(pyfuse3.Operations):
+    """One mount that is looked at. What would change something, the kernel refuses (option ro)."""
 
     supports_dot_lookup = True
     enable_writeback_cache = True
     enable_acl = False
 
-    def __init__(self, vault: OpenVault, durable: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, vault: ReadVault) -> None:
         super().__init__()
-        self.vault, self._volume, self._content = vault, vault.volume, vault.content
-        self._durable = durable
-        self._xattrs = Xattrs(vault)
-        self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
+        self._vault, self._volume, self._content = vault, vault.volume, vault.content
+        self._xattrs = vault.xattrs
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
 
@@ -133,7 +130,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     @guarded
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
         totals = await self._volume.totals()
-        space, dirty = self.vault.space, self._content.tally.dirty
+        space, dirty = self._vault.space, self._content.dirty
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK
         data.f_blocks = space.capacity // BLOCK
@@ -143,6 +140,51 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         data.f_ffree = data.f_favail = (1 << 40) - totals.inodes
         data.f_namemax = 255
         return data
+
+    # -- attributes
+
+    @guarded
+    async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
+        return await self._xattrs.get(inode, name)
+
+    @guarded
+    async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
+        return await self._xattrs.list(inode)
+
+    # -- open files
+
+    def _open(self, inode: int, flags: int) -> pyfuse3.FileInfo:
+        handle, self._next_handle = self._next_handle, self._next_handle + 1
+        self._handles[handle] = inode
+        return pyfuse3.FileInfo(fh=handle, keep_cache=True)
+
+    @guarded
+    async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        if flags & (os.O_WRONLY | os.O_RDWR) and self._vault.read_only:
+            raise FsError(errno.EROFS)
+        return self._open(inode, flags)
+
+    @guarded
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        return await self._content.read(self._handles[fh], off, size)
+
+    @guarded
+    async def flush(self, fh: int) -> None:
+        raise FsError(errno.ENOSYS)  # the kernel wrote everything before asking
+
+    @guarded
+    async def release(self, fh: int) -> None:
+        self._handles.pop(fh, None)
+
+
+class WritableOperations(Operations):
+    """One mount that is also written. `durable` is what fsync waits for."""
+
+    def __init__(self, vault: WritableVault, durable: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(vault)
+        self._durable = durable
+        self._writable, self._writable_xattrs = vault.content, vault.xattrs
+        self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
 
     # -- making and removing
 
@@ -192,7 +234,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
     @writes
     async def setattr(self, inode: int, attr: Any, fields: Any, fh: int | None, ctx: Any) -> Any:
         if fields.update_size:
-            await self._content.truncate(inode, attr.st_size)
+            await self._writable.truncate(inode, attr.st_size)
         modified = split_time(attr.st_mtime_ns) if fields.update_mtime else None
         if fields.update_size and modified is None:
             modified = now()
@@ -207,40 +249,36 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return entry_of(await self._volume.setattr(inode, changes))
 
     @guarded
-    async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
-        return await self._xattrs.get(inode, name)
-
-    @guarded
-    async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
-        return await self._xattrs.list(inode)
-
-    @guarded
     @writes
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
-        await self._xattrs.set(inode, name, value)
+        await self._writable_xattrs.set(inode, name, value)
 
     @guarded
     @writes
     async def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
-        await self._xattrs.remove(inode, name)
+        await self._writable_xattrs.remove(inode, name)
 
     # -- open files
 
     def _open(self, inode: int, flags: int) -> pyfuse3.FileInfo:
-        handle, self._next_handle = self._next_handle, self._next_handle + 1
-        self._handles[handle] = inode
+        info = super()._open(inode, flags)
         if flags & (os.O_SYNC | os.O_DSYNC):
-            self._synchronous.add(handle)
-        return pyfuse3.FileInfo(fh=handle, keep_cache=True)
+            self._synchronous.add(info.fh)
+        return info
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & (os.O_WRONLY | os.O_RDWR) and self.vault.read_only:
+        if flags & (os.O_WRONLY | os.O_RDWR) and self._vault.read_only:
             raise FsError(errno.EROFS)
         if flags & os.O_TRUNC:  # no setattr follows
-            await self._content.truncate(inode, 0)
+            await self._writable.truncate(inode, 0)
             await self._volume.setattr(inode, Changes(mtime=now()))
         return self._open(inode, flags)
+
+    @guarded
+    async def release(self, fh: int) -> None:
+        self._handles.pop(fh, None)
+        self._synchronous.discard(fh)
 
     @guarded
     @writes
@@ -250,25 +288,12 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         return self._open(made.inode, flags), entry_of(made)
 
     @guarded
-    async def read(self, fh: int, off: int, size: int) -> bytes:
-        return await self._content.read(self._handles[fh], off, size)
-
-    @guarded
     @writes
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        await self._content.write(self._handles[fh], off, buf)
+        await self._writable.write(self._handles[fh], off, buf)
         if fh in self._synchronous:
             await self._durable()
         return len(buf)
-
-    @guarded
-    async def flush(self, fh: int) -> None:
-        raise FsError(errno.ENOSYS)  # the kernel wrote everything before asking
-
-    @guarded
-    async def release(self, fh: int) -> None:
-        self._handles.pop(fh, None)
-        self._synchronous.discard(fh)
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -284,7 +309,7 @@ def caller_of(ctx: Any) -> Caller:
     return Caller(ctx.uid, ctx.gid)
 
 
-def entry_of(found: Found) -> pyfuse3.EntryAttributes:
+def entry_of(found: Seen) -> pyfuse3.EntryAttributes:
     """What the kernel is told of an inode."""
     attributes: Inode = found.attributes
     entry = pyfuse3.EntryAttributes()

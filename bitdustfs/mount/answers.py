@@ -1,266 +1,239 @@
-"""What a running mount answers to `bitdust status|sync|suppliers|verify|...`."""
+"""What a running mount does when it is asked: one class a command that takes time.
 
-import dataclasses
-import logging
-from typing import Any
+`MountAnswers` only finds who does it. What can be asked is in commands.py, what is said in
+statements.py.
+"""
 
+from typing import assert_never
+
+import msgspec
 import trio
 
-from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Member
-from bitdustfs.errors import BitdustError
+from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.family.staffing import Staffing
-from bitdustfs.net import control
-from bitdustfs.vault.vault import OpenVault
+from bitdustfs.mount.attachment import Attachment
+from bitdustfs.mount.commands import (
+    AskStatus,
+    AskSuppliers,
+    MountCommand,
+    Rebuild,
+    Replace,
+    SetPolicy,
+    Sync,
+    Unmounted,
+    Verify,
+    WaitEnd,
+)
+from bitdustfs.mount.ending import Farewell
+from bitdustfs.mount.statements import RebuildOutcome, Replaced, VerifyOutcome
+from bitdustfs.mount.status import Describer, WritableDescriber
+from bitdustfs.net.control import Completed, Progress, Say, Statement
+from bitdustfs.vault.vaults import ReadVault, WritableVault
 from bitdustfs.vault.verify import verify
 
-log = logging.getLogger(__name__)
+SLOW = 90.0  #: seconds without any progress, with enough suppliers, after which sync gives up
+SYNC_TICK = 0.3  #: seconds between looks at how far sync is
+VERIFY_TICK = 0.2  #: seconds between words about how far verify is
+ERRORS_SHOWN = 3  #: suppliers' errors that one sentence quotes
 
-SLOW = 90.0  #: seconds without any progress, with enough suppliers, after which it does
-STALL = 30.0  #: seconds without any progress, with too few suppliers, after which sync gives up
 
+class MountAnswers:
+    """The answers of a mount that is only looked at."""
 
-class Answers:
-    """The answers of one mount."""
-
-    def __init__(self, key: VaultKey, vault: OpenVault, staffing: Staffing) -> None:
-        self._key, self._vault, self._staffing = key, vault, staffing
-
-    async def answer(self, request: control.Request, say: control.Say) -> dict[str, Any]:
-        """One request. Raises BitdustError."""
-        match request.get("verb"):
-            case "status":
-                return await self._status()
-            case "sync":
-                return await self._sync(say, float(request.get("patience", STALL)))
-            case "suppliers":
-                return {"suppliers": self._suppliers()}
-            case "replace":
-                return await self._replace(request, say)
-            case "rebuild":
-                return await self._rebuild(say)
-            case "set":
-                policy = {str(k): int(v) for k, v in dict(request.get("policy", {})).items()}
-                await self._staffing.set_policy(policy)
-                return {"ok": True}
-            case "verify":
-                return await self._verify(request, say)
-            case verb:
-                return {"error": f"{verb!r} is not known to this mount"}
-
-    async def _sync(self, say: control.Say, patience: float) -> dict[str, Any]:
-        vault = self._vault
-        if vault.publisher is None:  # it was opened read-only: there is nothing to publish
-            return {"ok": True}
-        failure = "it was interrupted"
-        async with trio.open_nursery() as nursery:
-            stalled = trio.Event()
-            nursery.start_soon(self._progress, say, nursery.cancel_scope, stalled, patience)
-            try:
-                await vault.publish()
-                failure = ""
-            except BitdustError as error:
-                failure = str(error)
-            nursery.cancel_scope.cancel()
-        if stalled.is_set():
-            failure = self._why_nothing_moves()
-        return {"error": failure} if failure else {"ok": True}
-
-    async def _progress(
-        self, say: control.Say, scope: trio.CancelScope, stalled: trio.Event, patience: float
+    def __init__(
+        self,
+        vault: ReadVault,
+        describer: Describer,
+        attachment: Attachment,
+        farewell: Farewell,
     ) -> None:
-        """Says how far it is; ends the attempt when nothing moves because too few suppliers are there."""
-        uploader = self._vault.uploader
-        assert uploader is not None
-        left, since = -1, trio.current_time()
+        self._vault, self._describer = vault, describer
+        self._attachment, self._farewell = attachment, farewell
+        self._verifying = Verifying(vault)
+
+    async def answer(self, command: MountCommand, say: Say) -> Statement:
+        """The last statement to one command. Raises BitdustError."""
+        match command:
+            case AskStatus():
+                return await self._describer.status()
+            case AskSuppliers():
+                return self._describer.suppliers()
+            case Sync():
+                return Completed()  # it was opened read-only: there is nothing to publish
+            case Verify(local=local, sample=sample):
+                return await self._verifying.run(local, sample, say)
+            case WaitEnd():
+                return await self._farewell.listen(say)
+            case Unmounted():
+                self._attachment.let_go()
+                return Completed()
+            case Rebuild() | Replace() | SetPolicy():
+                raise Unavailable(self._vault.message or "this mount is read-only")
+            case _:
+                assert_never(command)
+
+
+class WritableMountAnswers(MountAnswers):
+    """The answers of a mount that is also written."""
+
+    def __init__(
+        self,
+        vault: WritableVault,
+        describer: WritableDescriber,
+        staffing: Staffing,
+        attachment: Attachment,
+        farewell: Farewell,
+    ) -> None:
+        super().__init__(vault, describer, attachment, farewell)
+        self._staffing = staffing
+        self._syncing = Syncing(vault)
+        self._rebuilding = Rebuilding(vault, staffing, describer)
+        self._replacing = Replacing(vault, staffing)
+
+    async def answer(self, command: MountCommand, say: Say) -> Statement:
+        """As for all, and what changes something."""
+        match command:
+            case Sync(patience=patience):
+                await self._syncing.run(patience, say)
+                return Completed()
+            case Rebuild():
+                return await self._rebuilding.run(say)
+            case Replace(position=position, address=address):
+                return await self._replacing.run(position, address, say)
+            case SetPolicy(words=words):
+                await self._staffing.set_policy(words)
+                return Completed()
+            case _:
+                return await super().answer(command, say)
+
+
+class Counted:
+    """Passes on how far something is: (done, total) from whoever works, to whoever asked."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    async def __call__(self, done: int, total: int) -> None:
+        await self._say(Progress(done=done, total=total))
+
+
+class Syncing:
+    """Publishes, says how far it is, and gives up when nothing moves."""
+
+    def __init__(self, vault: WritableVault) -> None:
+        self._vault = vault
+
+    async def run(self, patience: float, say: Say) -> None:
+        """Returns when all that was written before the call is published.
+
+        Raises Unavailable when nothing moved for `patience` seconds while too few suppliers
+        answered (for SLOW while enough did), and what publishing raises.
+        """
+        failure: BitdustError | None = None
+        attempt = trio.CancelScope()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, attempt, patience, say)
+            with attempt:
+                try:
+                    await self._vault.publish()
+                except BitdustError as error:
+                    failure = error
+            nursery.cancel_scope.cancel()
+        if attempt.cancelled_caught:
+            raise Unavailable(self._why_nothing_moves())
+        if failure is not None:
+            raise failure
+
+    async def _watch(self, attempt: trio.CancelScope, patience: float, say: Say) -> None:
+        """Says how far it is; cancels the attempt when nothing moves."""
+        left, since, most = -1, trio.current_time(), 0
         while True:
-            await trio.sleep(0.3)
-            await say({"progress": len(uploader.waiting())})
-            if uploader.owed_positions() != left:
-                left, since = uploader.owed_positions(), trio.current_time()
+            await trio.sleep(SYNC_TICK)
+            blocks, positions = self._left()
+            most = max(most, blocks)
+            await say(Progress(done=most - blocks, total=most))
+            if positions != left:
+                left, since = positions, trio.current_time()
             enough = not self._vault.too_few()  # then they may be slow, or refuse
             if trio.current_time() - since > (max(SLOW, patience) if enough else patience):
-                stalled.set()
-                scope.cancel()
+                attempt.cancel()
+
+    def _left(self) -> tuple[int, int]:
+        """Blocks that wait for acknowledgements, and positions that some block is owed to."""
+        ledger = self._vault.ledger
+        return len(ledger.waiting()), ledger.owed_positions
 
     def _why_nothing_moves(self) -> str:
-        health = self._vault.fetcher.health.values()
-        said = sorted({seen.last_error for seen in health if seen.last_error})
+        said = self._vault.circle.last_errors()
         return self._vault.too_few() or (
             "suppliers answer and take nothing, so that what is new stays on this machine: "
-            + "; ".join(said[:3])
+            + "; ".join(said[:ERRORS_SHOWN])
         )
 
-    def _may_lose(self) -> int:
-        """How many more suppliers may go before some block cannot be rebuilt."""
-        return self._thinnest()[0]
 
-    def _thinnest(self) -> tuple[int, str]:
-        """The same, and the id of the block that is lost first; "" when all are alike."""
-        vault = self._vault
-        if vault.rebuilder is not None:
-            latest = vault.rebuilder.replanned()
-            return latest.margin, latest.thinnest.hex() if latest.thinnest else ""
-        voters = vault.known.family.voters
-        online = sum(vault.fetcher.health[m.node].reachable for m in voters)
-        return online - vault.known.family.group.k, ""
+class Replacing:
+    """Gives a position to another supplier because its owner says so."""
 
-    def _suppliers(self) -> list[dict[str, Any]]:
-        vault = self._vault
-        rows = []
-        for position, member in enumerate(vault.known.family.voters):
-            seen = vault.watch.history(member.node)
-            rows.append(
-                {
-                    "position": position,
-                    "node": member.node.hex(),
-                    "address": address_of(member),
-                    "state": vault.watch.state(member.node),
-                    "uptime": seen.answered / seen.rounds if seen.rounds else None,
-                    "gone": seen.gone,
-                    "latency": seen.latency,
-                    "away": vault.watch.away(member.node),
-                    "stored": vault.space.used(member),
-                    "audits": seen.audits,
-                    "audits_failed": seen.audits_failed,
-                }
-            )
-        return rows
+    def __init__(self, vault: WritableVault, staffing: Staffing) -> None:
+        self._vault, self._staffing = vault, staffing
 
-    async def _replace(self, request: control.Request, say: control.Say) -> dict[str, Any]:
-        position = int(request.get("position", -1))
+    async def run(self, position: int, address: str, say: Say) -> Replaced:
+        """Raises UsageError for a position that is not there, and what Staffing.replace raises."""
         if not 0 <= position < self._vault.known.family.group.n:
-            return {"error": f"there is no position {position} in this family"}
+            raise UsageError(f"there is no position {position} in this family")
+        done = await self._staffing.replace(position, address, Counted(say))
+        return Replaced(bytes=done.bytes)
 
-        async def progress(done: int, total: int) -> None:
-            await say({"progress": done, "total": total})
 
-        done = await self._staffing.replace(position, str(request.get("address", "")), progress)
-        return {"ok": True, "bytes": done.bytes}
+class Rebuilding:
+    """Makes everything that is missing now, and replaces whoever is due."""
 
-    def _reserve(self, member: Member) -> dict[str, Any]:
-        told = self._vault.watch.kin.get(member.node)
-        return {
-            "node": member.node.hex(),
-            "address": address_of(member),
-            "state": self._vault.watch.state(member.node),
-            "ready": told is not None and told.epoch == self._vault.known.family.epoch,
-            "stands_in_for": None if told is None else told.standing,
-        }
+    def __init__(self, vault: WritableVault, staffing: Staffing, describer: Describer) -> None:
+        self._vault, self._staffing, self._describer = vault, staffing, describer
 
-    async def _rebuild(self, say: control.Say) -> dict[str, Any]:
-        """Makes everything that is missing now, and replaces whoever is due."""
-        vault = self._vault
-        if vault.rebuilder is None or vault.uploader is None or vault.read_only:
-            return {"error": vault.message or "this mount is read-only: nothing can be rebuilt"}
-
-        async def progress(done: int, total: int) -> None:
-            await say({"progress": done, "total": total})
-
+    async def run(self, say: Say) -> RebuildOutcome:
+        """Raises Unavailable where nothing can be rebuilt."""
+        vault, progress = self._vault, Counted(say)
+        if vault.read_only:
+            raise Unavailable(vault.message or "this mount is read-only: nothing can be rebuilt")
         placed = await vault.rebuilder.step(0.0, progress)
-        await vault.uploader.try_all()
-        replaced, failure = 0, ""
+        await vault.courier.try_all()
+        replaced, failure = await self._replace_all_due(progress)
+        latest = await vault.rebuilder.look(0.0)
+        return RebuildOutcome(
+            placed=placed,
+            replaced=replaced,
+            waiting=len(latest.waiting),
+            failure=failure,
+            margin=await self._describer.may_lose(),
+        )
+
+    async def _replace_all_due(self, progress: Counted) -> tuple[int, str]:
+        """How many suppliers were replaced, and why the next one was not."""
+        replaced = 0
         try:
             while await self._staffing.replace_due(progress):
                 replaced += 1
         except BitdustError as error:
-            failure = str(error)
-        latest = await vault.rebuilder.look(0.0)
-        return {
-            "ok": True,
-            "placed": placed,
-            "replaced": replaced,
-            "waiting": len(latest.waiting),
-            "failure": failure,
-            "margin": self._may_lose(),
-        }
+            return replaced, str(error)
+        return replaced, ""
 
-    async def _verify(self, request: control.Request, say: control.Say) -> dict[str, Any]:
+
+class Verifying:
+    """Checks tree, local copies and fragments."""
+
+    def __init__(self, vault: ReadVault) -> None:
+        self._vault = vault
+
+    async def run(self, local: bool, sample: float, say: Say) -> VerifyOutcome:
+        """Says how far it is now and then: looking at one item takes no time."""
         said = 0.0
 
         async def progress(what: str, done: int, total: int) -> None:
             nonlocal said
-            if trio.current_time() - said > 0.2:
+            if trio.current_time() - said > VERIFY_TICK:
                 said = trio.current_time()
-                await say({"progress": done, "total": total, "what": what})
+                await say(Progress(done=done, total=total, what=what))
 
-        sample = min(1.0, max(0.0, float(request.get("sample", 1.0))))
-        report = await verify(self._vault, bool(request.get("local")), sample, progress)
-        return {"ok": not report.faults, "report": dataclasses.asdict(report)}
-
-    async def _status(self) -> dict[str, Any]:
-        vault = self._vault
-        totals = await vault.volume.totals()
-        publisher = vault.publisher
-        state = "read-only" if vault.read_only else "published"
-        if publisher is not None and not vault.read_only and publisher.due:
-            state = "local"
-        suppliers = []
-        may_lose, thinnest = self._thinnest()
-        full = vault.space.full()
-        warnings = list(vault.troubles)
-        for position, member in enumerate(vault.known.family.voters):
-            health, seen = vault.fetcher.health[member.node], vault.watch.history(member.node)
-            suppliers.append(
-                {
-                    "node": member.node.hex(),
-                    "address": address_of(member),
-                    "state": vault.watch.state(member.node),
-                    "damaged": health.damaged,
-                    "audits": seen.audits,
-                    "audits_failed": seen.audits_failed,
-                    "last_error": health.last_error,
-                }
-            )
-            if seen.gone:
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {address_of(member)} is to be replaced: "
-                    f"it {seen.gone}"
-                )
-            elif health.damaged:
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {address_of(member)} returned damaged "
-                    f"data {health.damaged} times"
-                )
-            elif member in full:
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {address_of(member)} has much less room "
-                    "left than the others"
-                )
-            elif lacking := vault.auditor.damaged_at(position):
-                warnings.append(
-                    f"supplier {member.node.hex()[:16]} at {address_of(member)} lacks {lacking} fragments "
-                    f"that it should have; {seen.audits_failed} of {seen.audits} audits failed so far"
-                )
-        return {
-            "vault": self._key.vault_id.hex(),
-            "state": state,
-            "message": vault.message,
-            "inodes": totals.inodes,
-            "live": totals.live,
-            "dirty": vault.content.tally.dirty,
-            "may_lose": may_lose,
-            "thinnest": thinnest,
-            "rebuilding": [vault.rebuilder.done, vault.rebuilder.total]
-            if vault.rebuilder
-            else [0, 0],
-            "bench": [self._reserve(member) for member in vault.known.family.bench],
-            "visits": [
-                {
-                    "node": visit.stand_in.hex(),
-                    "position": visit.position,
-                    "bytes": visit.bytes,
-                    "until": visit.until,
-                }
-                for visit in self._staffing.visits
-            ],
-            "local_blocks": len(vault.uploader.waiting()) if vault.uploader else 0,
-            "owed_blocks": len(vault.uploader.owed) if vault.uploader else 0,
-            "suppliers": suppliers,
-            "warnings": warnings,
-        }
-
-
-def address_of(member: Member) -> str:
-    """Where a member was last reached; after a recovery it may not be known."""
-    return next(iter(member.addresses), "an unknown address")
+        report = await verify(self._vault, local, sample, progress)
+        return msgspec.convert(report, VerifyOutcome, from_attributes=True)

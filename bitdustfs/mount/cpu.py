@@ -18,7 +18,7 @@ def suite() -> Suite:
 
 
 def keep_large_buffers() -> None:
-    """Stops malloc from giving megabyte buffers back on every free: sealing is several times faster.
+    """Stops malloc from giving megabyte buffers back on every free: sealing is then far faster.
 
     glibc only; elsewhere nothing happens.
     """

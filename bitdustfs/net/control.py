@@ -1,109 +1,235 @@
-"""How commands talk to a running mount: JSON lines over a Unix socket in this machine's home.
+"""How a command talks to a process that runs on the same machine: JSON lines over a Unix socket.
 
-One request a connection: {"verb": ..., and what the verb takes}. Answers are lines; those with "progress"
-come while it goes on, the last one has "ok" or "error".
+One command a connection. The client sends one line, a `Command`. The process answers with lines,
+each a `Statement`: any number of `Progress` while it works, then exactly one last statement. The
+last one is what the command asks for, or a `Failure`. Then the connection ends. A connection that
+ends without a last statement means that the process died or was stopped: the command may or may not
+have been carried out.
+
+A command names itself by its field "verb", a statement by its field "kind". A statement also
+carries the version of its definition. What commands there are, and what answers them, is not
+defined here: a mount's are in mount/commands.py and mount/statements.py. The socket belongs to its
+owner alone (mode 0600), and both ends check what they read all the same: what does not parse is
+`Malformed`.
 """
 
-import errno
-import hashlib
-import json
 import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar, Union
 
+import msgspec
 import trio
 
-from bitdustfs import config
-from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.errors import BitdustError, Malformed, UsageError
+from bitdustfs.units import KIB, MIB
 
 log = logging.getLogger(__name__)
-LINE_MAX = 64 * 1024
 
-Say = Callable[[dict[str, Any]], Awaitable[None]]
-Request = dict[str, Any]
-Handler = Callable[[Request, Say], Awaitable[dict[str, Any]]]
-
-
-def socket_path(mountpoint: Path) -> Path:
-    """Where the mount at `mountpoint` listens. Short: Unix socket paths end at 107 bytes."""
-    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=6).hexdigest()
-    folder = config.home() / "run"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{name}.sock"
+COMMAND_MAX = 64 * KIB  #: bytes of one command's line
+STATEMENT_MAX = 4 * MIB  #: bytes of one statement's line
+LAST_WORD = 1.0  #: seconds that the last statement may take when the process is ending
+CLIENTS_WAITING = 8  #: connections that the kernel queues
 
 
-async def serve(path: Path, handle: Handler) -> None:
-    """Answers requests until cancelled."""
+class Command(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True
+):
+    """What a client wants. Each subclass sets its tag: the verb."""
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What a process says. Each subclass sets its tag, and another version when a field changes.
+
+    A reader ignores fields that it does not know, so a field that is added changes no version.
+    """
+
+    version: int = 1
+
+
+class Progress(Statement, frozen=True, kw_only=True, tag="progress"):
+    """How far it is. `total` 0: nobody knows as yet. `what`: what is counted; may be empty."""
+
+    done: int
+    total: int
+    what: str = ""
+
+
+class Failure(Statement, frozen=True, kw_only=True, tag="failure"):
+    """The last statement when the command failed. `error` is a sentence for the user."""
+
+    error: str
+
+
+class Completed(Statement, frozen=True, kw_only=True, tag="done"):
+    """The last statement when there is nothing to tell but that it worked."""
+
+
+C = TypeVar("C", bound=Command)
+S = TypeVar("S", bound=Statement)
+Say = Callable[[Progress], Awaitable[None]]
+Answerer = Callable[[C, Say], Awaitable[Statement]]
+
+
+class Commands(Generic[C]):
+    """What one kind of process understands. `kinds`: a struct, or a union of structs."""
+
+    def __init__(self, kinds: object) -> None:
+        self._decoder = msgspec.json.Decoder(kinds)
+
+    def decode_untrusted(self, line: bytes) -> C:
+        """One line's command. Raises Malformed."""
+        if len(line) > COMMAND_MAX:
+            raise Malformed(f"a command of {len(line)} bytes exceeds {COMMAND_MAX}")
+        try:
+            command: C = self._decoder.decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Malformed(f"this is no command that is known here: {error}") from None
+        return command
+
+
+# -- the process's side
+
+
+async def serve(
+    path: Path,
+    commands: Commands[C],
+    handle: Answerer[C],
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listens at `path` and has `handle` answer, until cancelled. Started once it listens.
+
+    What `handle` raises becomes a Failure. A bug in it ends neither the process nor the listening.
+    """
     path.unlink(missing_ok=True)
     listening = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+
+    async def converse(stream: trio.SocketStream) -> None:
+        async with stream:
+            await _converse(stream, commands, handle)
+
     try:
-        await listening.bind(os.path.relpath(path))  # shorter, often: such paths end at 107 bytes
+        await listening.bind(_short(path))
         path.chmod(0o600)
-        listening.listen(8)
-
-        async def one(stream: trio.SocketStream) -> None:
-            async def say(line: dict[str, Any]) -> None:
-                await stream.send_all(json.dumps(line).encode() + b"\n")
-
-            try:
-                request = json.loads(await stream.receive_some(LINE_MAX))
-                try:
-                    answer = await handle(dict(request), say)
-                except BitdustError as error:
-                    answer = {"error": str(error)}
-                except trio.BrokenResourceError:
-                    log.info("whoever asked for %s did not wait for the answer", request)
-                    return
-                except Exception as error:  # a bug there must not end the mount
-                    log.exception("a request failed by our own fault")
-                    answer = {"error": f"a bug of bitdustfs, see its log: {error!r}"}
-                await say(answer)
-            except (ValueError, trio.BrokenResourceError) as error:
-                log.info("a control request ended early: %s", error)
-            finally:
-                await stream.aclose()
-
-        await trio.serve_listeners(one, [trio.SocketListener(listening)])
+        listening.listen(CLIENTS_WAITING)
+        await trio.serve_listeners(
+            converse, [trio.SocketListener(listening)], task_status=task_status
+        )
     finally:
         path.unlink(missing_ok=True)
 
 
-def dead_mount(path: Path) -> bool:
-    """Whether a mount is there whose process has ended."""
+async def _converse(stream: trio.SocketStream, commands: Commands[C], handle: Answerer[C]) -> None:
+    async def say(statement: Statement) -> None:
+        await stream.send_all(msgspec.json.encode(statement) + b"\n")
+
     try:
-        os.stat(path)
-        os.listdir(path)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
+        answer = await _answer(stream, commands, handle, say)
+        with trio.move_on_after(LAST_WORD, shield=True):  # also when the process ends meanwhile
+            await say(answer)
+    except trio.BrokenResourceError:
+        log.info("whoever gave a command did not wait for the answer")
 
 
-def ask(mountpoint: Path, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-    """The answers of the mount at `mountpoint`. Raises UsageError when none runs there."""
-    absolute = Path(os.path.realpath(mountpoint))
-    if dead_mount(absolute):
-        raise UsageError(
-            f"the mount at {absolute} is dead: its process ended; clear it away with "
-            f"bitdust unmount {absolute}, then mount again: what was fsynced is kept"
-        )
-    nobody = f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
-    yield from ask_at(socket_path(absolute), nobody, verb, **arguments)
+async def _answer(
+    stream: trio.SocketStream, commands: Commands[C], handle: Answerer[C], say: Say
+) -> Statement:
+    """The last statement. Raises BrokenResourceError when the client is gone."""
+    try:
+        return await handle(commands.decode_untrusted(await _line(stream)), say)
+    except Exception as error:
+        cause = _only(error)
+        if isinstance(cause, BitdustError):
+            return Failure(error=_encodable(str(cause)))
+        if isinstance(cause, trio.BrokenResourceError):
+            raise cause from None
+        log.exception("a command failed by our own fault")
+        return Failure(error=_encodable(f"a bug of bitdustfs, see its log: {cause!r}"))
 
 
-def ask_at(path: Path, nobody: str, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-    """The answers of whoever listens at a socket. Raises UsageError(`nobody`) when nobody does."""
+async def _line(stream: trio.SocketStream) -> bytes:
+    """What the client sends, up to the end of its first line, or a little more than allowed."""
+    data = bytearray()
+    while len(data) <= COMMAND_MAX and b"\n" not in data:
+        more = await stream.receive_some(COMMAND_MAX)
+        if not more:
+            break
+        data += more
+    return bytes(data.partition(b"\n")[0])
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one error in nested groups of one, or the group as it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _encodable(text: str) -> str:
+    """Names of files need not be UTF-8; JSON is."""
+    return text.encode(errors="replace").decode()
+
+
+# -- the client's side
+
+
+def ask(
+    path: Path, nobody: str, command: Command, expected: type[S], watch: Callable[[Progress], None]
+) -> S:
+    """Gives a command to the process that listens at `path`; its last statement.
+
+    `watch` hears of the progress. Raises UsageError(`nobody`) when nobody listens, BitdustError
+    with the process's own sentence when the command failed, and with another one when it answered
+    nothing.
+    """
+    for statement in converse(path, nobody, command, expected):
+        if not isinstance(statement, Progress):
+            return statement
+        watch(statement)
+    raise BitdustError("the process that was asked ended before it answered; its log may say why")
+
+
+def converse(
+    path: Path, nobody: str, command: Command, expected: type[S]
+) -> Iterator[Progress | S]:
+    """The statements as they come: as `ask`, for who does something else meanwhile.
+
+    It ends without one of the type `expected` when the process ended.
+    """
+    decoder = msgspec.json.Decoder[Progress | Failure | S](
+        Union[Progress, Failure, expected]  # noqa: UP007
+    )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(os.path.relpath(path))  # shorter, often: such paths end at 107 bytes
+            connection.connect(_short(path))
         except OSError:
             raise UsageError(nobody) from None
-        connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
-        with connection.makefile("r") as lines:
-            for line in lines:
-                answer = json.loads(line)
-                if "error" in answer:
-                    raise BitdustError(answer["error"])
-                yield answer
+        connection.sendall(msgspec.json.encode(command) + b"\n")
+        with connection.makefile("rb") as lines:
+            while line := lines.readline(STATEMENT_MAX + 1):
+                if len(line) <= STATEMENT_MAX and not line.endswith(b"\n"):
+                    return  # the process ended in the middle of it
+                yield _heard(line, decoder)
+
+
+def _heard(line: bytes, decoder: msgspec.json.Decoder[Progress | Failure | S]) -> Progress | S:
+    """A statement that is no failure. Raises Malformed, and BitdustError for a Failure."""
+    if len(line) > STATEMENT_MAX:
+        raise Malformed(f"the process that was asked says more than {STATEMENT_MAX} bytes at once")
+    try:
+        statement = decoder.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Malformed(
+            f"what the process that was asked says does not parse ({error}); "
+            "does it run another version of bitdustfs?"
+        ) from None
+    if isinstance(statement, Failure):
+        raise BitdustError(statement.error)
+    return statement
+
+
+def _short(path: Path) -> str:
+    """`path` from here, which is often shorter: a Unix socket's path ends at 107 bytes."""
+    return os.path.relpath(path)

@@ -1,4 +1,6 @@
-"""Words that a user may get wrong: one sentence on standard error, an exit code, never a traceback."""
+"""Words that a user may get wrong: one sentence on standard error, an exit code, never a
+traceback.
+"""
 
 import os
 import subprocess
@@ -10,17 +12,20 @@ import pytest
 
 import bitdustfs
 from bitdustfs.cli.cmd_verify import parse_share
-from bitdustfs.cli.policy import parse_policy
+from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 
 LIMIT = 60
+
+LISTEN = "127.0.0.1:4000"
 
 
 def bitdust(home, *words, stdin="", function="main"):
     program = f"import sys; from bitdustfs.cli.main import {function}; sys.exit({function}())"
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, words)],
-        env={**os.environ, "BITDUST_HOME": str(home)}, timeout=LIMIT, capture_output=True, text=True,
+        env={**os.environ, "BITDUST_HOME": str(home)}, timeout=LIMIT,
+        capture_output=True, text=True,
         input=stdin, check=False,
     )  # fmt: skip
 
@@ -32,7 +37,10 @@ BAD = [
     (["vault", "create", "--bootstrap", "nowhere"], "write HOST:PORT"),
     (["vault", "create", "--bootstrap", "127.0.0.1:9"], "nobody answers at 127.0.0.1:9"),
     (["vault", "create", "--bootstrap", "127.0.0.1:9", "--policy", "margin=9"], "at most 3"),
-    (["vault", "create", "--bootstrap", "127.0.0.1:9", "--policy", "patience=9999999d"], "too much"),
+    (
+            ["vault", "create", "--bootstrap", "127.0.0.1:9", "--policy", "patience=9999999d"],
+            "too much",
+        ),
     (["vault", "create"], "--bootstrap"),
     (["vault", "create", "--key", "/dev/null/key", "--bootstrap", "127.0.0.1:9"], "/dev/null"),
     (["vault", "refound"], "nobody to give it"),
@@ -51,13 +59,19 @@ BAD = [
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "[::1]:4000"], "IPv4"),
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "localhost:4000"], "IPv4"),
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "127.0.0.1:80"], "1024"),
-    (["supplier", "run", "--dir", "s", "--space", "4000T", "--listen", "127.0.0.1:4000"], "room for"),
+    (
+            ["supplier", "run", "--dir", "s", "--space", "4000T", "--listen", LISTEN],
+            "room for",
+        ),
     (
         ["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "127.0.0.1:4000",
          "--trash-days", "-5"],
         "--trash-days",
     ),
-    (["supplier", "run", "--dir", "/dev/null/s", "--space", "1G", "--listen", "127.0.0.1:4000"], "/dev/null"),
+    (
+            ["supplier", "run", "--dir", "/dev/null/s", "--space", "1G", "--listen", LISTEN],
+            "/dev/null",
+        ),
     (["swarm", "/dev/null/swarm"], "/dev/null"),
 ]  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""Suppliers that come and go all the time: for one real minute nothing is rebuilt and nobody is fired."""
+"""Suppliers that come and go all the time.
+
+For one real minute nothing is rebuilt and nobody is fired.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Real suppliers while the owner's machine is off: the bench stands in; the owner's return; leaving well."""
+"""Real suppliers while the owner's machine is off: the bench stands in; the owner's return.
+
+Leaving well.
+"""
 
 import json
 import random

@@ -7,17 +7,16 @@ from bitdustfs.units import parse_size
 MOST = {"patience": 10 * 365 * 86400, "margin": 63, "bandwidth": 1 << 50}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HELP = (
-    "patience=72h: how long a supplier may be away before it is replaced; margin=1: fragments beyond the "
-    "K that are needed, below which nobody is waited for; bandwidth=10M: bytes a second that rebuilding "
-    "may move (0: no bound); spread=network: no two suppliers of one /24 (or one host: spread=host; "
-    "spread=none: wherever they are)"
+    "patience=72h: how long a supplier may be away before it is replaced; margin=1: fragments "
+    "beyond the K that are needed, below which nobody is waited for; bandwidth=10M: bytes a second "
+    "that rebuilding may move (0: no bound); spread=network: no two suppliers of one /24 (or one "
+    "host: spread=host; spread=none: wherever they are)"
 )
 
 
 def parse_policy(words: list[str]) -> dict[str, int]:
-    """{"patience": seconds, "margin": fragments, "bandwidth": bytes/s, "spread": Spread} of those named.
-
-    Raises UsageError.
+    """Those that are named, of {"patience": seconds, "margin": fragments, "bandwidth": bytes/s,
+    "spread": Spread}. Raises UsageError.
     """
     policy: dict[str, int] = {}
     for word in words:
@@ -36,8 +35,8 @@ def parse_policy(words: list[str]) -> dict[str, int]:
                     raise ValueError(name)
         except (ValueError, KeyError):
             raise UsageError(
-                f"{word!r} is no policy; write for example patience=48h, margin=1, bandwidth=10M or "
-                "spread=host"
+                f"{word!r} is no policy; write for example patience=48h, margin=1, bandwidth=10M "
+                "or spread=host"
             ) from None
         if policy[name] < 0 or (name == "patience" and not policy[name]):
             raise UsageError(f"{word!r} is too small")

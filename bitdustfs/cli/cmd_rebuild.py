@@ -1,0 +1,32 @@
+"""`bitdust rebuild`: make what suppliers lack again, now, and replace those to be replaced."""
+
+import argparse
+from pathlib import Path
+
+from bitdustfs.cli.progress import progress_bar
+from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.statements import RebuildOutcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mountpoint", type=Path)
+    parser.set_defaults(run=run_rebuild)
+
+
+def run_rebuild(args: argparse.Namespace) -> int:
+    """Exit code 0: every supplier has what it should have; 3: something still waits."""
+    with progress_bar("rebuilding", "block") as show:
+        outcome = MountClient(args.mountpoint).rebuild(show)
+    _print_outcome(outcome)
+    return 3 if outcome.waiting or outcome.failure else 0
+
+
+def _print_outcome(outcome: RebuildOutcome) -> None:
+    print(
+        f"{outcome.placed} fragments were made again, {outcome.replaced} suppliers replaced; "
+        f"you can lose {max(0, outcome.margin)} more suppliers right now"
+    )
+    if outcome.waiting:
+        print(f"{outcome.waiting} blocks wait until more of their suppliers are back")
+    if outcome.failure:
+        print(outcome.failure)

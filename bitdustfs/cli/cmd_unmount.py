@@ -1,0 +1,29 @@
+"""`bitdust unmount`: publish, then unmount; returns when all is safe."""
+
+import argparse
+from pathlib import Path
+
+from bitdustfs.cli.progress import progress_bar
+from bitdustfs.errors import BitdustError
+from bitdustfs.mount.unmount import unmount
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mountpoint", type=Path)
+    parser.set_defaults(run=run_unmount)
+
+
+def run_unmount(args: argparse.Namespace) -> int:
+    """Unmounts in any case; exit code 1: not everything is published, and kept here."""
+    mountpoint: Path = args.mountpoint
+    with progress_bar("publishing", "block") as show:
+        done = unmount(mountpoint, show)
+    if done.was_dead:
+        print(
+            f"{mountpoint} was a dead mount: it is cleared away; mount it again to publish the rest"
+        )
+        return 0
+    if done.trouble:
+        raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
+    print(f"{mountpoint} is unmounted and published")
+    return 0

@@ -1,0 +1,22 @@
+"""A progress bar on the terminal for whatever says how far it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from bitdustfs.net.control import Progress
+
+
+@contextmanager
+def progress_bar(what: str, unit: str = "it") -> Iterator[Callable[[Progress], None]]:
+    """What is called inside with each Progress moves the bar; none is shown without a terminal."""
+    with tqdm(unit=unit, desc=what, leave=False, disable=None) as bar:
+
+        def show(progress: Progress) -> None:
+            if progress.what:
+                bar.set_description(progress.what, refresh=False)
+            bar.total, bar.n = progress.total or None, progress.done
+            bar.refresh()
+
+        yield show

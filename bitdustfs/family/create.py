@@ -1,0 +1,182 @@
+"""A vault is founded: suppliers are found, each signs a contract, the first root is accepted.
+
+The caller makes the key and keeps it. When this fails half-way, some suppliers have promised space
+to a vault that has no root; such a promise ends by itself at its date.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+
+import trio
+
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import metadata_k, promise_each
+from bitdustfs.core.policy import read_policy
+from bitdustfs.core.records import (
+    FORMAT,
+    Ballot,
+    Family,
+    Features,
+    Group,
+    Member,
+    Root,
+    open_family_untrusted,
+    open_root_untrusted,
+    seal_record,
+)
+from bitdustfs.core.roots import first_root
+from bitdustfs.core.sealing import Suite
+from bitdustfs.core.spread import apart
+from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
+from bitdustfs.family.find import owner_credentials
+from bitdustfs.family.hire import contract
+from bitdustfs.net.dht.discover import announce_vault, find_suppliers, joined
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.register import RootRegister
+from bitdustfs.units import MIB, format_size
+
+SMALLEST = 16 * MIB  #: bytes of the smallest vault
+SEARCHES = 4  #: searches for suppliers while too few are found
+CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the vault is to be like. Any `k` of its `n` suppliers rebuild all."""
+
+    k: int
+    n: int
+    size: int  #: bytes
+    words: dict[str, int] = field(default_factory=dict)  #: of the policy (core/policy.py)
+    suppliers: tuple[str, ...] = ()  #: addresses that are wanted; more are found by `bootstrap`
+    bootstrap: tuple[str, ...] = ()  #: addresses of any nodes of the network
+
+    def check(self) -> None:
+        """Raises UsageError for what no vault can be."""
+        if self.size < SMALLEST:
+            raise UsageError(f"a vault has {format_size(SMALLEST)} at least")
+        if self.words.get("margin", 0) > self.n - self.k:
+            raise UsageError(f"with {self.k}/{self.n} the margin is at most {self.n - self.k}")
+
+    @property
+    def promise(self) -> int:
+        """Bytes that each supplier has to promise."""
+        return promise_each(self.size, self.k)
+
+
+@dataclass(frozen=True)
+class _Founded:
+    """The first root and its family, with the family's signed bytes."""
+
+    root: Root
+    family: Family
+    raw_family: bytes
+
+
+async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Family:
+    """Founds the vault of a new key; its family.
+
+    Raises UsageError, and Unavailable when too few suppliers are found or one makes no contract.
+    """
+    order.check()
+    named = order.suppliers[: order.n]
+    async with joined([*(order.bootstrap or order.suppliers[:1])]) as dht:
+        addresses = [*named, *await _find_the_rest(dht, order, named)]
+        founded = await _found(key, order, addresses, suite)
+        await announce_vault(dht, key, founded.root, founded.family, founded.raw_family, suite)
+    return founded.family
+
+
+async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> list[str]:
+    """Addresses of as many suppliers as were not named, apart from each other by the policy."""
+    missing = order.n - len(named)
+    if not missing:
+        return []
+    if not dht.contacts():
+        raise Unavailable(f"nobody answers at {', '.join(order.bootstrap)}")
+    offers = [a for a in await _search(dht, missing, order.promise) if a not in named]
+    fit = apart(offers, named, read_policy(order.words).spread)
+    if len(fit) < missing:
+        raise Unavailable(_too_few(order, len(named) + len(fit), len(offers) - len(fit)))
+    return [*fit][:missing]
+
+
+async def _search(dht: Dht, count: int, space: int) -> list[str]:
+    """Addresses of suppliers, at least `count` where there are so many.
+
+    It asks more than once: answers get lost on a busy network.
+    """
+    found: list[str] = []
+    for _ in range(SEARCHES):
+        more = await find_suppliers(dht, CHOICE * count, space)
+        found += [address for address in more if address not in found]
+        if len(found) >= count:
+            break
+    return found
+
+
+def _too_few(order: Order, there: int, near: int) -> str:
+    """`there` were found that are apart, and `near` that are neighbours of those."""
+    k, n = order.k, order.n
+    otherwise = f", or take {near} of networks that are there already: --policy spread=none"
+    return (
+        f"{k}/{n} needs {n} suppliers that offer {format_size(order.promise)} each; {there} were "
+        f"found. Ask for less --space, or another --ecc{otherwise if near else ''}"
+    )
+
+
+async def _found(key: VaultKey, order: Order, addresses: list[str], suite: Suite) -> _Founded:
+    credentials = owner_credentials(key)
+    async with trio.open_nursery() as nursery:
+        suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
+        try:
+            members = await _contracts(suppliers, order.promise)
+            family = _sign_family(key, order, members)
+            return await _accept_first_root(key, family, suppliers, suite)
+        finally:
+            for supplier in suppliers:
+                await supplier.aclose()
+            nursery.cancel_scope.cancel()
+
+
+async def _contracts(suppliers: list[PeerSupplier], space: int) -> tuple[Member, ...]:
+    members: list[Member] = []
+    for supplier in suppliers:
+        try:
+            members.append(await contract(supplier, space))
+        except (PeerError, Malformed) as error:
+            address = supplier.addresses[0]
+            raise Unavailable(f"the supplier at {address} made no contract: {error}") from error
+    if len({member.node for member in members}) != len(members):
+        raise UsageError("two of the addresses lead to the same supplier")
+    return tuple(members)
+
+
+def _sign_family(key: VaultKey, order: Order, members: tuple[Member, ...]) -> bytes:
+    """The signed family of epoch 0."""
+    body = Family(
+        FORMAT, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
+        (Group(order.k, metadata_k(order.k), members),), words=order.words,
+    )  # fmt: skip
+    return seal_record(key.signing, "family", body)
+
+
+async def _accept_first_root(
+    key: VaultKey, family: bytes, suppliers: list[PeerSupplier], suite: Suite
+) -> _Founded:
+    """Has a majority accept the root of an empty vault, and gives the lease back."""
+    sessions = {supplier.node: supplier for supplier in suppliers}
+    opened = open_family_untrusted(family, key.vault_id)
+    register = RootRegister(key.vault_id, lambda member: sessions[member.node], opened)
+    ballot = Ballot(1, os.urandom(16))
+    await register.prepare(key.signing, ballot, False)
+    root = first_root(key, suite, ballot, family, int(time.time()))
+    await register.accept(root, family)
+    await register.release(ballot)
+    return _Founded(
+        open_root_untrusted(root, key.vault_id),
+        opened,
+        family,
+    )

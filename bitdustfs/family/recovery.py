@@ -1,0 +1,112 @@
+"""What is left to an owner who cannot mount: found the family anew, or the tree from blocks alone.
+
+Both start from a key and addresses, on a machine where the vault is not mounted. What they do with
+the answers is decided in family/refound.py and vault/recover.py; here they get their sessions, this
+machine's state, and an end.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Family, RootContent
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import PeerError
+from bitdustfs.family.find import connector, find_family, owner_credentials
+from bitdustfs.family.own_root import own_root
+from bitdustfs.family.refound import refound
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.vault.assemble import open_state_folder, open_vault
+from bitdustfs.vault.recover import Recovered, Remains, Tell, build_tree, find_index, look, new_root
+from bitdustfs.vault.settings import Settings
+from bitdustfs.vault.vaults import WritableVault
+
+
+async def refound_vault(
+    key: VaultKey, addresses: Sequence[str], home: Path, machine: bytes, suite: Suite
+) -> Family:
+    """Founds a family of those that are left over the highest root; that family.
+
+    Raises what `find_family` and `refound` raise, and StateLocked while the vault is mounted here.
+    """
+    credentials = owner_credentials(key)
+    async with trio.open_nursery() as nursery:
+        known = await find_family(key, [*addresses], credentials, nursery)
+        connect = connector(credentials, nursery)
+        own = own_root(key, home, machine, suite)
+        family = await refound(key, known.family, connect, machine, own)
+        nursery.cancel_scope.cancel()
+    return family
+
+
+class Recovery:
+    """Recovers one vault on one machine. `say` hears of what goes wrong on the way.
+
+    `over_root`: also where suppliers know a root, because that is of no use.
+    """
+
+    def __init__(
+        self,
+        key: VaultKey,
+        home: Path,
+        machine: bytes,
+        suite: Suite,
+        over_root: bool,
+        say: Tell,
+    ) -> None:
+        self._key, self._home, self._machine, self._suite = key, home, machine, suite
+        self._over_root, self._say = over_root, say
+
+    async def run(self, addresses: Sequence[str]) -> Recovered:
+        """From the blocks of the suppliers at `addresses` to a root that can be mounted.
+
+        Raises UsageError while suppliers know a root, Unavailable when nobody helps.
+        """
+        credentials = owner_credentials(self._key)
+        async with trio.open_nursery() as nursery:
+            peers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
+            try:
+                return await self._recover([p for p in peers if await self._answers(p)])
+            finally:
+                for peer in peers:
+                    await peer.aclose()
+                nursery.cancel_scope.cancel()
+
+    async def _answers(self, peer: PeerSupplier) -> bool:
+        try:
+            await peer.ping()
+        except PeerError as error:
+            self._say(f"{peer.addresses[0]}: {error}")
+            return False
+        return True
+
+    async def _recover(self, suppliers: Sequence[PeerSupplier]) -> Recovered:
+        found = await look(self._key, suppliers, self._over_root, self._say)
+        content = await find_index(self._key, found)
+        if content is not None:
+            await new_root(self._key, self._suite, found, content)
+            return Recovered(True, len(found.headers), found.unreadable)
+        empty = RootContent(None, (), self._key.name_key, 0, 0)
+        await new_root(self._key, self._suite, found, empty)
+        return await self._fill(found)
+
+    async def _fill(self, found: Remains) -> Recovered:
+        """Mounts the empty vault aside, without FUSE, and puts the files in that blocks tell of."""
+        scratch = self._home / "recovering"
+        shutil.rmtree(scratch, ignore_errors=True)
+        folder = open_state_folder(scratch, self._key.vault_id, self._machine)
+        settings = Settings(take_over=True, reclaims=False)
+        try:
+            async with open_vault(
+                folder, self._key, self._suite, found.family, found.connect, settings
+            ) as vault:
+                assert isinstance(vault, WritableVault)  # its only root was made just now
+                outcome = await build_tree(vault, found)
+                await vault.publish()
+            return outcome
+        finally:
+            folder.close()
+            shutil.rmtree(scratch, ignore_errors=True)

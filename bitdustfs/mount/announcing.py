@@ -1,0 +1,41 @@
+"""A mount and the DHT: it hears the witness there, and keeps the vault's record fresh."""
+
+import trio
+
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import open_root_untrusted
+from bitdustfs.core.sealing import Suite
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.vault.vaults import ReadVault
+
+ADDRESSES_MAX = 16  #: addresses that the DHT is joined by
+
+
+class Announcing:
+    """One mount's record in the DHT: addresses by hand may be forgotten once it is there."""
+
+    def __init__(self, key: VaultKey, vault: ReadVault, addresses: list[str], suite: Suite) -> None:
+        self._key, self._vault, self._addresses, self._suite = key, vault, addresses, suite
+
+    async def run(self) -> None:
+        """First hears what the record bears witness of: a newer root than the suppliers showed.
+
+        Then announces while the mount may write, anew whenever the family changes.
+        """
+        vault = self._vault
+        members = [a for m in vault.known.family.voters for a in m.addresses]
+        async with joined([*self._addresses, *members][:ADDRESSES_MAX]) as dht:
+            hint = await newest_hint(dht, self._key.capability())
+            if hint is not None:
+                vault.heed_witness(hint.ballot, hint.root_seq)
+            vault.witness_asked()
+            while not vault.read_only:
+                await self._announce(dht)
+                with trio.move_on_after(ANNOUNCE_EVERY):
+                    await vault.wait_moved()
+
+    async def _announce(self, dht: Dht) -> None:
+        root = open_root_untrusted(self._vault.state_root(), self._key.vault_id)
+        known = self._vault.known
+        await announce_vault(dht, self._key, root, known.family, known.raw_family, self._suite)

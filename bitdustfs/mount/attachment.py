@@ -1,0 +1,78 @@
+"""The vault as the kernel shows it at a mountpoint: attached, served, let go."""
+
+import logging
+import signal
+
+import pyfuse3
+import trio
+
+from bitdustfs.errors import LocalError
+from bitdustfs.fuse.operations import Operations
+from bitdustfs.mount.mountpoint import attached_marker, flush_and_take_away
+from bitdustfs.mount.options import MountOptions
+
+log = logging.getLogger(__name__)
+
+HANDLERS_MAX = 20  #: requests served at once; libfuse keeps a buffer of 1 MiB for each
+
+
+class Attachment:
+    """One FUSE session. The order of calls: attach, serve, close (also when serve failed)."""
+
+    def __init__(
+        self, options: MountOptions, vault: bytes, operations: Operations, read_only: bool
+    ) -> None:
+        self._mountpoint = options.mountpoint
+        self._fuse_options = fuse_options(options, read_only)
+        self._operations = operations
+        self._marker = attached_marker(vault)
+        self._serving = False
+
+    def attach(self) -> None:
+        """From here on requests wait to be served. Raises LocalError."""
+        try:
+            pyfuse3.init(self._operations, str(self._mountpoint), self._fuse_options)
+        except RuntimeError as error:
+            raise LocalError(f"FUSE cannot mount at {self._mountpoint}: {error}") from error
+
+    async def serve(self) -> None:
+        """Answers the kernel until the mountpoint is taken away, or `let_go`."""
+        self._marker.write_text(str(self._mountpoint))
+        self._serving = True
+        try:
+            await pyfuse3.main(max_tasks=HANDLERS_MAX)
+        finally:
+            self._serving = False
+            self._marker.unlink(missing_ok=True)
+
+    def let_go(self) -> None:
+        """Somebody took the mountpoint away: ends `serve` where the kernel does not."""
+        if self._serving:
+            pyfuse3.terminate()
+
+    async def end_on_signals(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Takes the mountpoint away at SIGTERM and SIGINT. Runs until cancelled."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                log.info("signal %d: unmounting", number)
+                await flush_and_take_away(self._mountpoint)
+                self.let_go()
+
+    def close(self) -> None:
+        """Ends the session; what is still attached is detached."""
+        self._marker.unlink(missing_ok=True)
+        pyfuse3.close(unmount=True)
+
+
+def fuse_options(options: MountOptions, read_only: bool) -> set[str]:
+    """What libfuse and the kernel are told."""
+    words = {*pyfuse3.default_options, *options.kernel}
+    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}
+    if options.allow_other:
+        words.add("allow_other")
+    if read_only:
+        words.add("ro")
+    return words

@@ -1,0 +1,124 @@
+"""A process of its own for a mount: forked, detached from its terminal, heard through a pipe.
+
+The parent returns once the mount works, so that a command's exit code tells whether the folder is
+there. The child says it in one message, "ok" and a warning on the next line, or the error as a
+sentence, and then closes the pipe. A pipe that ends empty means that the child died.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, TextIO
+
+import trio
+
+from bitdustfs import config
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.errors import BitdustError
+from bitdustfs.mount.options import MountOptions
+from bitdustfs.mount.process import Ready, run_mount
+
+log = logging.getLogger(__name__)
+
+OK = "ok"
+
+
+def mount_in_background(options: MountOptions, key: VaultKey) -> str:
+    """Mounts in another process; its warning, or "". Raises BitdustError when it did not work."""
+    return run_in_background(
+        f"{key.vault_id.hex()[:16]}.log", lambda ready: trio.run(run_mount, options, key, ready)
+    )
+
+
+def run_in_background(log_name: str, work: Callable[[Ready], None]) -> str:
+    """Runs `work` in another process; returns what it calls its argument with.
+
+    It must be called before anything is opened or any thread runs: it forks. Raises BitdustError
+    with the sentence of what `work` raised before it was ready.
+    """
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        os.close(read_end)
+        _be_child(StartReport(os.fdopen(write_end, "w")), log_name, work)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        answer = pipe.read()
+    verdict, _, message = answer.partition("\n")
+    if verdict != OK:
+        raise BitdustError(answer.strip() or "the mount process died; see its log")
+    return message
+
+
+class StartReport:
+    """The child's end of the pipe: one message."""
+
+    def __init__(self, pipe: TextIO) -> None:
+        self._pipe = pipe
+
+    def ready(self, warning: str) -> None:
+        """It works."""
+        self._say(f"{OK}\n{warning}")
+
+    def failed(self, sentence: str) -> None:
+        """It does not. After `ready` nobody listens any more."""
+        if not self._pipe.closed:
+            self._say(f"{sentence}\n")
+
+    def _say(self, message: str) -> None:
+        self._pipe.write(message)
+        self._pipe.close()
+
+
+def _be_child(report: StartReport, log_name: str, work: Callable[[Ready], None]) -> NoReturn:
+    """Never returns: the parent's stack, with its `finally`s, is not ours."""
+    code = 1
+    try:
+        os.setsid()
+        if _detached(report, log_name):
+            code = _run(report, work)
+    finally:
+        os._exit(code)
+
+
+def _detached(report: StartReport, log_name: str) -> bool:
+    try:
+        _detach(log_name)
+    except (OSError, BitdustError) as error:
+        report.failed(f"the log cannot be written: {error}")
+        return False
+    return True
+
+
+def _run(report: StartReport, work: Callable[[Ready], None]) -> int:
+    """The exit code."""
+    try:
+        work(report.ready)
+        return 0
+    except BaseException as error:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if isinstance(cause, BitdustError):
+            log.error("%s", cause)
+        else:
+            traceback.print_exc()
+        report.failed(str(cause) or type(cause).__name__)
+        return 1
+
+
+def _detach(log_name: str) -> None:
+    """Standard streams to a log file; the folder we were started in is let go. Raises OSError."""
+    logs = config.home() / "logs"
+    logs.mkdir(mode=0o700, exist_ok=True)
+    log_file = os.open(logs / log_name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(null, 0)
+    os.dup2(log_file, 1)
+    os.dup2(log_file, 2)
+    os.close(null)
+    os.close(log_file)
+    os.chdir("/")

@@ -1,0 +1,77 @@
+"""A running mount as a command sees it: one method a command. Each blocks until it is answered."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bitdustfs.errors import UsageError
+from bitdustfs.mount import commands
+from bitdustfs.mount.commands import STALL, MountCommand
+from bitdustfs.mount.mountpoint import is_dead, socket_path
+from bitdustfs.mount.statements import (
+    Ended,
+    RebuildOutcome,
+    Replaced,
+    Status,
+    Suppliers,
+    VerifyOutcome,
+)
+from bitdustfs.net.control import Completed, Progress, S, ask, converse
+
+Onlooker = Callable[[Progress], None]
+
+
+class MountClient:
+    """The mount at a mountpoint, reached through the socket in this machine's home.
+
+    Raises UsageError when a dead mount is there. Every method raises UsageError when no mount runs
+    there, and BitdustError with the mount's own sentence when the command failed.
+    """
+
+    def __init__(self, mountpoint: Path) -> None:
+        absolute = Path(os.path.realpath(mountpoint))
+        if is_dead(absolute):
+            raise UsageError(
+                f"the mount at {absolute} is dead: its process ended; clear it away with "
+                f"bitdust unmount {absolute}, then mount again: what was fsynced is kept"
+            )
+        self._socket = socket_path(absolute)
+        self._nobody = f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
+
+    def _ask(self, command: MountCommand, expected: type[S], watch: Onlooker) -> S:
+        return ask(self._socket, self._nobody, command, expected, watch)
+
+    def status(self) -> Status:
+        return self._ask(commands.AskStatus(), Status, ignore)
+
+    def suppliers(self) -> Suppliers:
+        return self._ask(commands.AskSuppliers(), Suppliers, ignore)
+
+    def sync(self, watch: Onlooker, patience: float = STALL) -> None:
+        """Returns when all that was written before is published. `patience`: see commands.Sync."""
+        self._ask(commands.Sync(patience=patience), Completed, watch)
+
+    def rebuild(self, watch: Onlooker) -> RebuildOutcome:
+        return self._ask(commands.Rebuild(), RebuildOutcome, watch)
+
+    def replace(self, position: int, address: str, watch: Onlooker) -> Replaced:
+        """Returns once the new supplier has everything and the old one is out."""
+        return self._ask(commands.Replace(position=position, address=address), Replaced, watch)
+
+    def set_policy(self, words: dict[str, int]) -> None:
+        self._ask(commands.SetPolicy(words=words), Completed, ignore)
+
+    def verify(self, local: bool, sample: float, watch: Onlooker) -> VerifyOutcome:
+        return self._ask(commands.Verify(local=local, sample=sample), VerifyOutcome, watch)
+
+    def wait_for_end(self) -> Iterator[Progress | Ended]:
+        """First a Progress: from then on the mount waits for us to hear of its end. Then Ended."""
+        return converse(self._socket, self._nobody, commands.WaitEnd(), Ended)
+
+    def unmounted(self) -> None:
+        """Tells the mount that its mountpoint was taken away."""
+        self._ask(commands.Unmounted(), Completed, ignore)
+
+
+def ignore(progress: Progress) -> None:
+    """Nobody watches."""

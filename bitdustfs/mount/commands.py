@@ -1,0 +1,79 @@
+"""What a mount can be asked: one struct a command. What it answers is in statements.py.
+
+How they travel says net/control.py.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from bitdustfs.net.control import Command, Commands
+
+STALL = 30.0  #: seconds without any progress, with too few suppliers, after which sync gives up
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class AskStatus(Command, frozen=True, kw_only=True, tag="status"):
+    """Answered by Status."""
+
+
+class AskSuppliers(Command, frozen=True, kw_only=True, tag="suppliers"):
+    """Answered by Suppliers."""
+
+
+class Sync(Command, frozen=True, kw_only=True, tag="sync"):
+    """Publish all that was written before. Answered by Completed.
+
+    `patience`: seconds without progress, with too few suppliers, after which it fails.
+    """
+
+    patience: Seconds = STALL
+
+
+class Replace(Command, frozen=True, kw_only=True, tag="replace"):
+    """Give a position to another supplier. Answered by Replaced.
+
+    `address`: of the new supplier; "" has one found in the network.
+    """
+
+    position: int
+    address: str = ""
+
+
+class Rebuild(Command, frozen=True, kw_only=True, tag="rebuild"):
+    """Make now what is missing, and replace whoever is due. Answered by RebuildOutcome."""
+
+
+class SetPolicy(Command, frozen=True, kw_only=True, tag="set"):
+    """Change some words of the family's policy (core/policy.py). Answered by Completed."""
+
+    words: dict[str, int]
+
+
+class Verify(Command, frozen=True, kw_only=True, tag="verify"):
+    """Check tree, local copies and fragments. Answered by VerifyOutcome.
+
+    `local`: only what is on this machine. `sample`: share of the fragments' chunks that is fetched.
+    """
+
+    local: bool = False
+    sample: Share = 1.0
+
+
+class WaitEnd(Command, frozen=True, kw_only=True, tag="wait-end"):
+    """Say when the mount has ended. Answered by a Progress at once, and by Ended at the end."""
+
+
+class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
+    """The mountpoint was taken away: end, also where the kernel is silent. Answered by
+    Completed.
+    """
+
+
+MountCommand = (
+    AskStatus | AskSuppliers | Sync | Replace | Rebuild | SetPolicy | Verify | WaitEnd | Unmounted
+)
+
+MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

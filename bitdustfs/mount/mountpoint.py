@@ -1,0 +1,89 @@
+"""A mountpoint as the machine sees it, from inside the mount's process and from outside."""
+
+import ctypes
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import trio
+
+from bitdustfs import config
+from bitdustfs.errors import LocalError
+
+log = logging.getLogger(__name__)
+
+FLUSH_DEADLINE = 60.0  #: seconds that the kernel has to hand over what it holds for a mount
+
+
+def socket_path(mountpoint: Path) -> Path:
+    """Where the mount at `mountpoint`, an absolute path without links, listens for commands.
+
+    Short: a Unix socket's path ends at 107 bytes.
+    """
+    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=6).hexdigest()
+    return _run_folder() / f"{name}.sock"
+
+
+def attached_marker(vault: bytes) -> Path:
+    """The file that is there while a mount of this vault is attached, not merely uploading."""
+    return _run_folder() / f"{vault.hex()[:16]}.attached"
+
+
+def _run_folder() -> Path:
+    folder = config.home() / "run"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def is_dead(path: Path) -> bool:
+    """Whether a mount is there whose process has ended."""
+    try:
+        os.stat(path)
+        os.listdir(path)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
+def take_away(mountpoint: Path, lazily: bool = False) -> None:
+    """Unmounts from outside. `lazily`: in use or not. Raises LocalError."""
+    tool = shutil.which("fusermount3")
+    if tool:
+        command = [tool, "-u", *(["-z"] if lazily else [])]
+    else:
+        command = ["umount", *(["-l"] if lazily else [])]
+    done = subprocess.run([*command, str(mountpoint)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LocalError(f"{mountpoint} cannot be unmounted: {done.stderr.strip()}")
+
+
+async def flush_and_take_away(mountpoint: Path) -> None:
+    """From inside: has the kernel hand over what programs wrote, then unmounts, in use or not.
+
+    FUSE requests must be answered meanwhile.
+    """
+    with trio.move_on_after(FLUSH_DEADLINE):
+        await trio.to_thread.run_sync(_sync_filesystem, mountpoint, abandon_on_cancel=True)
+    for lazily in (False, True):
+        try:
+            await trio.to_thread.run_sync(take_away, mountpoint, lazily, abandon_on_cancel=True)
+            return
+        except LocalError as error:
+            failure = error
+    log.warning("the mount could not be taken away: %s", failure)
+
+
+def _sync_filesystem(path: Path) -> None:
+    """syncfs(2): returns when the kernel handed over all that it held for this mount."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            log.warning(
+                "the kernel could not hand everything over: %s", os.strerror(ctypes.get_errno())
+            )
+    finally:
+        os.close(fd)

@@ -1,0 +1,22 @@
+"""What a mount may be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitdustfs.blocks.evict import CACHE_LIMIT
+
+
+@dataclass(frozen=True)
+class MountOptions:
+    """One mount's options; README says what each is for."""
+
+    mountpoint: Path  #: absolute, without links
+    key_path: Path
+    bootstrap: tuple[str, ...] = ()  #: addresses to ask besides those remembered here
+    read_only: bool = False
+    take_over: bool = False
+    allow_other: bool = False
+    published: bool = False  #: fsync waits for suppliers
+    foreground: bool = False
+    cache: int = CACHE_LIMIT  #: bytes of disk for what suppliers hold already
+    kernel: frozenset[str] = frozenset()  #: mount options that the kernel carries out

@@ -1,0 +1,119 @@
+"""What a mount says of itself and of what it did: one struct a statement, each defined here only.
+
+`bitdust status --json` and `suppliers --json` print these, so programs rely on the fields' names. A
+field may be added; one that is renamed, dropped or means something else needs another `version` of
+its statement (net/control.py). Sizes are bytes, times Unix seconds, periods seconds; nodes, vaults
+and blocks are hexadecimal.
+"""
+
+import msgspec
+
+from bitdustfs.net.control import Statement
+
+
+class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One position of the family and its supplier, as this mount sees them."""
+
+    position: int
+    node: str
+    address: str  #: where it was last reached, or that nobody knows
+    state: str  #: online, suspect, absent or gone (rebuild/watch.py)
+    uptime: float | None  #: share of all pings that it answered; null before the first
+    gone: str  #: why it is to be replaced whatever it answers: the rest of a sentence; or ""
+    latency: float  #: seconds, smoothed
+    away: float  #: seconds since the first of the pings that it missed in a row
+    stored: int  #: bytes that it keeps of this vault, as far as it has told
+    full: bool  #: it has much less room left than the others
+    audits: int
+    audits_failed: int
+    lacks: int  #: fragments that it was found without and that were not made again since
+    damaged: int  #: answers with damaged data since the mount began
+    last_error: str  #: of the last request that failed, or ""
+
+
+class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One reserve on the bench."""
+
+    node: str
+    address: str
+    state: str
+    ready: bool  #: it knows the family as it is now
+    stands_in_for: int | None  #: the position that it has a copy of; null: of none
+
+
+class VisitLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stand-in read for one position while the owner was away."""
+
+    node: str
+    position: int
+    bytes: int
+    until: int  #: when it last read
+
+
+class RebuildingLine(msgspec.Struct, frozen=True, array_like=True):
+    """How far the present round of rebuilding is; in JSON the array [done, total]."""
+
+    done: int = 0
+    total: int = 0
+
+
+class Status(Statement, frozen=True, kw_only=True, tag="status"):
+    """How safe a mount's content is, and who keeps it."""
+
+    vault: str
+    state: str  #: published, local (something is not published yet) or read-only
+    message: str  #: why it is read-only, if it was not asked for; else ""
+    inodes: int
+    live: int  #: bytes of content
+    dirty: int  #: bytes of content that are only in memory
+    may_lose: int  #: suppliers that may go now without loss; below 0 not all can be read now
+    thinnest: str  #: the block that would be lost first; "" when all are alike
+    rebuilding: RebuildingLine
+    bench: list[ReserveLine]
+    visits: list[VisitLine]
+    local_blocks: int  #: blocks that are only on this machine as yet
+    owed_blocks: int  #: blocks that some supplier has not acknowledged yet
+    suppliers: list[SupplierLine]
+    warnings: list[str]  #: sentences
+
+
+class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
+    """Who keeps the vault; `suppliers --json` prints the list alone."""
+
+    suppliers: list[SupplierLine]
+
+
+class Replaced(Statement, frozen=True, kw_only=True, tag="replaced"):
+    """A position has another supplier. `bytes` were sent to it."""
+
+    bytes: int
+
+
+class RebuildOutcome(Statement, frozen=True, kw_only=True, tag="rebuilt"):
+    """What one round of rebuilding did, and what it could not do."""
+
+    placed: int  #: fragments
+    replaced: int  #: suppliers
+    waiting: int  #: blocks that wait until more of their suppliers are back
+    failure: str  #: why no further supplier was replaced, or ""
+    margin: int  #: as Status.may_lose
+
+
+class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
+    """What was looked at. Nothing is wrong when there are no `faults`."""
+
+    items: int
+    inodes: int
+    blocks: int
+    extents_checked: int
+    chunks_checked: int
+    margin: int | None  #: suppliers that the thinnest block may lose; null: none was looked at
+    unsent: int  #: blocks that are only on this machine as yet
+    faults: list[str]  #: sentences, not more than some dozens
+    more_faults: int
+
+
+class Ended(Statement, frozen=True, kw_only=True, tag="ended"):
+    """The mount has ended. `message`: what could not be published and why, or ""."""
+
+    message: str

@@ -1,0 +1,179 @@
+"""What a mount is asked and what it says: keys that programs rely on, garbage, warnings, the
+end.
+"""
+
+import json
+import os
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitdustfs.errors import BitdustError, Malformed
+from bitdustfs.mount.background import run_in_background
+from bitdustfs.mount.commands import MOUNT_COMMANDS, SetPolicy, Sync, Verify, WaitEnd
+from bitdustfs.mount.ending import Farewell
+from bitdustfs.mount.statements import (
+    Ended,
+    RebuildingLine,
+    ReserveLine,
+    Status,
+    SupplierLine,
+    VisitLine,
+)
+from bitdustfs.mount.supplier_warnings import warning_of
+
+VERBS = ["status", "suppliers", "sync", "replace", "rebuild", "set", "verify", "wait-end"]
+SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+VALUE = SCALAR | st.lists(SCALAR, max_size=3) | st.dictionaries(st.text(), SCALAR, max_size=3)
+FIELDS = ["patience", "position", "address", "words", "local", "sample", "other"]
+NEARLY = st.builds(
+    lambda verb, fields: {"verb": verb, **fields},
+    st.sampled_from(VERBS),
+    st.dictionaries(st.sampled_from(FIELDS), VALUE, max_size=2),
+)
+
+
+@given(st.binary(max_size=300) | NEARLY.map(lambda value: json.dumps(value).encode()))
+def test_garbage_is_malformed_or_a_command_within_its_bounds(line):
+    try:
+        command = MOUNT_COMMANDS.decode_untrusted(line)
+    except Malformed:
+        return
+    match command:
+        case Sync(patience=patience):
+            assert patience >= 0
+        case Verify(sample=sample):
+            assert 0 <= sample <= 1
+        case SetPolicy(words=words):
+            assert all(isinstance(n, str) and isinstance(v, int) for n, v in words.items())
+
+
+def test_every_verb_is_known():
+    for verb in [*VERBS, "unmounted"]:
+        more = {"replace": {"position": 1}, "set": {"words": {"margin": 1}}}.get(verb, {})
+        line = json.dumps({"verb": verb, **more}).encode()
+        assert msgspec.to_builtins(MOUNT_COMMANDS.decode_untrusted(line))["verb"] == verb
+
+
+def line(**changes):
+    plain = SupplierLine(
+        position=2, node="ab" * 32, address="192.0.2.1:4000", state="online", uptime=None, gone="",
+        latency=0.01, away=0.0, stored=7, full=False, audits=5, audits_failed=1, lacks=0, damaged=0,
+        last_error="",
+    )  # fmt: skip
+    return msgspec.structs.replace(plain, **changes)
+
+
+def test_the_keys_that_programs_rely_on_stay():
+    status = Status(
+        vault="cd" * 32, state="local", message="", inodes=1, live=2, dirty=3, may_lose=3,
+        thinnest="", rebuilding=RebuildingLine(1, 4), local_blocks=0, owed_blocks=0, warnings=[],
+        bench=[ReserveLine(node="", address="", state="online", ready=True, stands_in_for=None)],
+        visits=[VisitLine(node="", position=1, bytes=5, until=6)], suppliers=[line()],
+    )  # fmt: skip
+    said = json.loads(msgspec.json.encode(status))
+    assert msgspec.json.decode(json.dumps(said), type=Status) == status
+    assert set(said) == {
+        "kind", "version", "vault", "state", "message", "inodes", "live", "dirty", "may_lose",
+        "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks", "suppliers",
+        "warnings",
+    }  # fmt: skip
+    assert said["version"] == 1 and said["rebuilding"] == [1, 4]
+    assert set(said["bench"][0]) == {"node", "address", "state", "ready", "stands_in_for"}
+    assert set(said["visits"][0]) == {"node", "position", "bytes", "until"}
+    assert set(said["suppliers"][0]) == {
+        "position", "node", "address", "state", "uptime", "gone", "latency", "away", "stored",
+        "audits", "audits_failed", "full", "lacks", "damaged", "last_error",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"lacks": 3}, "lacks 3 fragments that it should have; 1 of 5 audits failed so far"),
+        ({"lacks": 3, "full": True}, "has much less room left than the others"),
+        ({"full": True, "damaged": 2}, "returned damaged data 2 times"),
+        (
+            {"damaged": 2, "gone": "said that it leaves"},
+            "is to be replaced: it said that it leaves",
+        ),
+    ],
+)
+def test_the_gravest_thing_is_said_of_a_supplier(changes, said):
+    name = "supplier abababababababab at 192.0.2.1:4000 "
+    assert warning_of(line(**changes)) == (name + said if said else "")
+
+
+def test_everybody_who_waits_for_the_end_hears_of_it():
+    async def main():
+        farewell, told = Farewell(), []
+
+        async def say(progress):
+            waiting.append(progress)
+
+        async def listen():
+            told.append(await farewell.listen(say))
+
+        waiting = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(listen)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(waiting) == 3
+            await farewell.tell("some of it is left")
+            assert told == 3 * [Ended(message="some of it is left")]
+
+    trio.run(main)
+
+
+def test_a_verb_that_waits_takes_no_words():
+    with pytest.raises(Malformed):
+        MOUNT_COMMANDS.decode_untrusted(b'{"verb":"wait-end","patience":1}')
+    assert MOUNT_COMMANDS.decode_untrusted(b'{"verb":"wait-end"}') == WaitEnd()
+
+
+def refuse(ready):
+    raise ExceptionGroup("", [BitdustError("nothing can be mounted today")])
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (refuse, "nothing can be mounted today"),
+        (lambda ready: {}["a bug"], "a bug"),
+        (lambda ready: os._exit(9), "the mount process died"),
+    ],
+    ids=["refusal", "bug", "death"],
+)
+def test_what_fails_in_the_background_is_told_in_front(work, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    with pytest.raises(BitdustError, match=said):
+        run_in_background("a.log", work)
+
+
+def test_the_background_says_when_it_is_ready_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path / "home"))
+    begun, done = os.pipe()
+
+    def work(ready):
+        ready("but only to look at")
+        os.write(1, b"this goes to the log")
+        os.write(done, f"{os.getcwd()} {os.getsid(0) == os.getpid()}".encode())
+
+    assert run_in_background("a.log", work) == "but only to look at"
+    os.close(done)
+    assert os.read(begun, 1000) == b"/ True"
+    os.close(begun)
+    assert "this goes to the log" in (tmp_path / "home" / "logs" / "a.log").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    (tmp_path / "logs").write_text("in the way")
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    with pytest.raises(BitdustError, match="the log cannot be written"):
+        run_in_background("a.log", lambda ready: None)
