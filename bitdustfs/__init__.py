@@ -1,3 +1,5 @@
-"""bitdustfs: a folder whose content lives, encrypted and in fragments, on other people's machines."""
+"""bitdustfs: a folder whose content lives, encrypted and in fragments, on other people's
+machines.
+"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,6 @@
-"""The error tree. Each class says whose fault it is; each message is a sentence that says what to do.
+"""The error tree. Each class says whose fault it is.
+
+Each message is a sentence that says what to do.
 
 `fuse/errno_table.py` maps these to errno, `cli/main.py` to exit codes; nothing else decides either.
 """
@@ -54,7 +56,10 @@ class NoSpace(FsError):
 
 
 class Malformed(BitdustError):
-    """Bytes from a peer or a disk do not parse, or break a bound. The only error of `..._untrusted`."""
+    """Bytes from a peer or a disk do not parse, or break a bound.
+
+    The only error of `..._untrusted`.
+    """
 
 
 class Forged(Malformed):
@@ -62,7 +67,9 @@ class Forged(Malformed):
 
 
 class Unavailable(BitdustError):
-    """Fewer honest holders answered in time than are needed. Nothing is lost by that; retry later."""
+    """Fewer honest holders answered in time than are needed. Nothing is lost by that; retry
+    later.
+    """
 
 
 class PeerError(BitdustError):

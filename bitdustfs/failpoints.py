@@ -26,7 +26,7 @@ SHELF_WRITES = (
 ACTIONS = {"kill": 0, "enospc": errno.ENOSPC, "eio": errno.EIO}
 
 
-class Plan:
+class FaultPlan:
     """What is to happen at each point: (action, first visit, whether also at all later ones)."""
 
     def __init__(self, text: str) -> None:
@@ -55,10 +55,10 @@ class Plan:
             raise OSError(code, os.strerror(code))
 
 
-def planned(environment: Mapping[str, str]) -> Plan | None:
+def planned(environment: Mapping[str, str]) -> FaultPlan | None:
     """The plan in the environment, if any."""
     text = environment.get("BITDUST_FAILPOINTS", "")
-    return Plan(text) if text else None
+    return FaultPlan(text) if text else None
 
 
 plan = planned(os.environ)

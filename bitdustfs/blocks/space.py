@@ -1,9 +1,9 @@
 """How much a vault holds and may still take: what `df` shows, and who is refused in time.
 
 Two bounds, both in bytes of plaintext. The *quota*: live + dirty stays within what the contracts
-hold less a reserve. The *placeable*: what suppliers still have free, k times the fullest one's, less
-what waits on this machine; it is smaller than the quota while deleted data is not yet given back.
-Data beyond either is refused with ENOSPC before it is taken (promise 4); deletes always pass.
+hold less a reserve. The *placeable*: what suppliers still have free, k times the fullest one's,
+less what waits on this machine; it is smaller than the quota while deleted data is not yet given
+back. Data beyond either is refused with ENOSPC before it is taken (promise 4); deletes always pass.
 """
 
 import logging
@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.core.placement import acknowledgements_needed, capacity, slop
-from bitdustfs.core.records import Family, Member
-from bitdustfs.errors import NoSpace, PeerError
+from bitdustfs.core.records import Member
+from bitdustfs.errors import NoSpace
+from bitdustfs.net.ask import ask_all
 
 log = logging.getLogger(__name__)
 
@@ -24,46 +26,43 @@ USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
 
 
 class Space:
-    """The space of one vault. `pending` bytes wait here for suppliers; the uploader keeps it true."""
+    """The space of one vault. What waits here for suppliers is the block table's `pending`."""
 
-    def __init__(self, fetcher: Fetcher) -> None:
-        self._fetcher = fetcher
+    def __init__(self, circle: Circle, table: BlockTable) -> None:
+        self._circle, self._table = circle, table
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
-        self.pending = 0
-        self._giving = trio.Lock()
+        self._wanted = trio.Event()  # a writer waits for deleted data's space
+        self._given = trio.Event()  # an attempt to give it back is over
         self._gave = -GIVE_BACK_EVERY
-        self.give_back: Callable[[], Awaitable[None]] = self.refresh
-
-    @property
-    def _family(self) -> Family:
-        return self._fetcher.family
 
     @property
     def capacity(self) -> int:
         """Bytes of content that the contracts hold."""
-        return capacity(self._family)
+        return capacity(self._circle.family)
 
     @property
     def reserve(self) -> int:
         """Bytes of it that are kept free."""
-        return sum(slop(g.k, min(m.space for m in g.members)) for g in self._family.groups)
+        group = self._circle.family.group
+        return slop(group.k, min(member.space for member in group.members))
 
     def _room(self, member: Member) -> int:
         told = self._free.get(member.node, member.space)
         return max(0, min(told, member.space) - self._placed.get(member.node, 0))
 
-    def placeable(self) -> int:
-        """Bytes that suppliers can still take.
+    def _usual_room(self) -> int:
+        """Bytes that as many suppliers have free as a root needs acknowledgements.
 
-        Blocks need `acknowledgements_needed` of a group, so what the others say does not count: one
-        that is full, or lies, stops nobody (promise 9).
+        What the others say does not count: one that is full, or lies, stops nobody (promise 9).
         """
-        room = 0
-        for group in self._family.groups:
-            rooms = sorted((self._room(m) for m in group.members), reverse=True)
-            room += group.k * rooms[acknowledgements_needed(group.k, group.n) - 1]
-        return room - self.pending
+        group = self._circle.family.group
+        rooms = sorted((self._room(member) for member in group.members), reverse=True)
+        return rooms[acknowledgements_needed(group.k, group.n) - 1]
+
+    def placeable(self) -> int:
+        """Bytes that suppliers can still take."""
+        return self._circle.family.group.k * self._usual_room() - self._table.pending
 
     def used(self, member: Member) -> int:
         """Bytes that a supplier keeps of this vault, as far as it has told."""
@@ -71,17 +70,15 @@ class Space:
 
     def full(self) -> list[Member]:
         """Suppliers that have much less left than the group needs of each."""
-        short = []
-        for group in self._family.groups:
-            rooms = sorted((self._room(m) for m in group.members), reverse=True)
-            usual = rooms[acknowledgements_needed(group.k, group.n) - 1]
-            short += [m for m in group.members if self._room(m) < usual // 2]
-        return short
+        usual = self._usual_room()
+        return [m for m in self._circle.family.voters if self._room(m) < usual // 2]
 
     def left(self, live: int, dirty: int) -> int:
         """Bytes of file content that may still be written."""
         placeable = self.placeable() - self.reserve // 2  # the other half is for metadata
         return max(0, min(self.capacity - live, placeable) - dirty)
+
+    # -- admitting
 
     async def admit(self, live: int, dirty: int, more: int) -> None:
         """Returns when `more` bytes of content are sure to find a place; else raises NoSpace.
@@ -91,24 +88,36 @@ class Space:
         if more <= self.left(live, dirty):
             return
         if more <= self.capacity - live - dirty:
-            await self._give_back()
+            await self._wait_given()
         if more > self.left(live, dirty):
             raise NoSpace
 
     async def admit_names(self) -> None:
         """As `admit`, for new names: they must not eat what deletes and compaction need."""
         if self.placeable() < self.reserve // 4:
-            await self._give_back()
+            await self._wait_given()
             if self.placeable() < self.reserve // 4:
                 raise NoSpace
 
-    async def _give_back(self) -> None:
-        """Lets the vault give back what it can, once for all who wait."""
-        async with self._giving:
-            if trio.current_time() - self._gave > GIVE_BACK_EVERY:
-                with trio.move_on_after(GIVE_BACK_DEADLINE):
-                    await self.give_back()
-                self._gave = trio.current_time()
+    async def _wait_given(self) -> None:
+        """Has the vault give back what it can; one attempt serves all who wait."""
+        if trio.current_time() - self._gave > GIVE_BACK_EVERY:
+            self._wanted.set()
+            with trio.move_on_after(GIVE_BACK_DEADLINE):
+                await self._given.wait()
+
+    async def give_back_for_writers(self, give_back: Callable[[], Awaitable[None]]) -> None:
+        """Until cancelled: calls `give_back` when a writer waits, not too often."""
+        while True:
+            await self._wanted.wait()
+            with trio.move_on_after(GIVE_BACK_DEADLINE):
+                await give_back()
+            self._gave = trio.current_time()
+            self._wanted = trio.Event()
+            self._given.set()
+            self._given = trio.Event()
+
+    # -- what suppliers tell
 
     def placed(self, node: bytes, length: int) -> None:
         """A supplier acknowledged a fragment of `length` bytes."""
@@ -119,16 +128,11 @@ class Space:
 
         async def ask(node: bytes) -> None:
             before = self._placed.get(node, 0)
-            try:
-                usage = await self._fetcher.suppliers[node].usage()
-            except PeerError as error:
-                log.debug("%s tells no usage: %s", node.hex()[:12], error)
-                return
+            usage = await self._circle.supplier(node).usage()
             self._free[node] = usage.space - usage.used
             self._placed[node] = self._placed.get(node, 0) - before
 
-        with trio.move_on_after(USAGE_DEADLINE):
-            async with trio.open_nursery() as nursery:
-                for group in self._family.groups:
-                    for member in group.members:
-                        nursery.start_soon(ask, member.node)
+        nodes = [member.node for member in self._circle.family.voters]
+        answers = await ask_all(nodes, ask, deadline=USAGE_DEADLINE)
+        for node, error in answers.failed.items():
+            log.debug("%s tells no usage: %s", node.hex()[:12], error)

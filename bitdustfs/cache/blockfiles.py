@@ -37,6 +37,8 @@ class BlockFiles:
         self._fetched_sizes: OrderedDict[bytes, int] = OrderedDict()
         for file in sorted(self._fetched.iterdir(), key=lambda f: f.stat().st_mtime):
             self._fetched_sizes[bytes.fromhex(file.name)] = file.stat().st_blocks * 512
+        self._own_total = sum(self._own_sizes.values())
+        self._fetched_total = sum(self._fetched_sizes.values())
 
     def close(self) -> None:
         with self._lock:
@@ -99,17 +101,19 @@ class BlockFiles:
             os.close(fd)
         with self._lock:
             self._fetched_sizes[block] = self._fetched_sizes.pop(block, 0) + len(data)
-            total = sum(self._fetched_sizes.values())
+            self._fetched_total += len(data)
             victims = []
-            while total > limit and self._fetched_sizes:
+            while self._fetched_total > limit and self._fetched_sizes:
                 victim, size = self._fetched_sizes.popitem(last=False)
-                total -= size
+                self._fetched_total -= size
                 victims.append(victim)
         for victim in victims:
             self._remove(self._fetched / victim.hex())
 
     def load(self, block: bytes, length: int, padded: int) -> bytearray:
-        """A whole closed block, zeros up to `padded` bytes. Raises LocalError when gone or short."""
+        """A whole closed block, zeros up to `padded` bytes. Raises LocalError when gone or
+        short.
+        """
         content = bytearray(padded)
         try:
             with open(self._path(block), "rb", buffering=0) as file:
@@ -123,24 +127,29 @@ class BlockFiles:
     def remove(self, block: bytes) -> None:
         """Deletes the block's own file, if any. The caller has committed why it may."""
         with self._lock:
-            self._own_sizes.pop(block, None)
+            self._own_total -= self._own_sizes.pop(block, 0)
         self._remove(self._path(block))
 
     def grew(self, block: bytes, length: int) -> None:
         """A block of this machine has `length` bytes now."""
         with self._lock:
+            self._own_total += length - self._own_sizes.get(block, 0)
             self._own_sizes[block] = length
 
-    def own(self) -> tuple[int, list[bytes]]:
-        """(bytes of all own blocks, their ids, least recently used first)."""
+    def own(self) -> list[bytes]:
+        """The ids of all own blocks, least recently used first."""
         with self._lock:
-            return sum(self._own_sizes.values()), list(self._own_sizes)
+            return list(self._own_sizes)
+
+    @property
+    def own_total(self) -> int:
+        """Bytes of all own blocks."""
+        return self._own_total
 
     @property
     def fetched_total(self) -> int:
         """Bytes of fetched extents kept."""
-        with self._lock:
-            return sum(self._fetched_sizes.values())
+        return self._fetched_total
 
     def _path(self, block: bytes) -> Path:
         return self._own / block.hex()

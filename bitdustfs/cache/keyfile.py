@@ -4,8 +4,8 @@
     <64 hex digits>                    <hex of salt (16) | ops u32 | memory u64 | secretbox>
     <8 hex digits: checksum>           <8 hex digits: checksum>
 
-Passphrases go through Argon2id (RFC 9106) with bounded parameters, so that a hostile key file cannot
-make opening it take all memory. Words are BIP-39's English list: 24 words for 32 bytes.
+Passphrases go through Argon2id (RFC 9106) with bounded parameters, so that a hostile key file
+cannot make opening it take all memory. Words are BIP-39's English list: 24 words for 32 bytes.
 """
 
 import os
@@ -44,7 +44,9 @@ def save(path: Path, key: VaultKey, passphrase: str | None = None) -> None:
 
 
 def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
-    """The key in a file. `ask` is called for a passphrase when it needs one. Raises KeyFileError."""
+    """The key in a file. `ask` is called for a passphrase when it needs one. Raises
+    KeyFileError.
+    """
     try:
         mode = path.stat().st_mode
         lines = path.read_bytes()[: 4 * KIB].decode("ascii").split("\n")

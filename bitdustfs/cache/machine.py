@@ -1,4 +1,7 @@
-"""Small files of this machine, beside its vaults: which machine it is, where suppliers were last reached."""
+"""Small files of this machine, beside its vaults.
+
+Which machine it is, where suppliers were last reached.
+"""
 
 import os
 

@@ -6,7 +6,8 @@ Paxos-like (Lamport, "Paxos made simple", 2001), one register, values ordered by
     accept(r)     r.ballot >= promised and (ballot, seq) above the stored one: store, promise
                   the same bytes again succeed; anything lower is refused
 
-The lease is a courtesy between machines of one owner, not a safety argument: safety rests on ballots.
+The lease is a courtesy between machines of one owner, not a safety argument: safety rests on
+ballots.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,9 @@ from bitdustfs.errors import Refused
 
 @dataclass(frozen=True)
 class Acceptor:
-    """What one voter remembers, synced to disk before it answers. `root`, `family`: signed bytes."""
+    """What one voter remembers, synced to disk before it answers. `root`, `family`: signed
+    bytes.
+    """
 
     promised: Ballot | None = None
     accepted: tuple[Ballot, int] | None = None

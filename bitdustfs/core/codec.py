@@ -1,4 +1,7 @@
-"""msgpack by typed msgspec structs: one encoder (deterministic), decoders that raise Malformed only."""
+"""msgpack by typed msgspec structs.
+
+One encoder (deterministic), decoders that raise Malformed only.
+"""
 
 from typing import Annotated, Generic, TypeVar
 

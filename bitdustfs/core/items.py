@@ -46,7 +46,10 @@ class Item(msgspec.Struct, array_like=True):
 
 
 class Inode(Item):
-    """Attributes of one file, folder or other object. `parent`, `group`, `next_index`: folders only."""
+    """Attributes of one file, folder or other object. `parent`, `group`, `next_index`.
+
+    Folders only.
+    """
 
     version: U8
     mode: U32

@@ -25,7 +25,10 @@ NODE_ID_SIZE = 20
 
 
 def derive(secret: bytes, purpose: bytes, salt: bytes = b"") -> bytes:
-    """32 bytes for one purpose (at most 16 ASCII bytes) from a 32-byte secret; RFC 7693 keyed BLAKE2b."""
+    """32 bytes for one purpose (at most 16 ASCII bytes) from a 32-byte secret.
+
+    RFC 7693 keyed BLAKE2b.
+    """
     return blake2b(key=secret, person=purpose, salt=salt, digest_size=32).digest()
 
 
@@ -54,7 +57,9 @@ def node_id(public: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class ReadCapability:
-    """Enough to find, open and check a vault's content of key epochs up to `epoch`; cannot write."""
+    """Enough to find, open and check a vault's content of key epochs up to `epoch`; cannot
+    write.
+    """
 
     vault_id: bytes
     record_public: bytes

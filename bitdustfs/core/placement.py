@@ -15,7 +15,9 @@ def majority(n: int) -> int:
 
 
 def acknowledgements_needed(k: int, n: int) -> int:
-    """Of the n suppliers of a block, how many must hold it before a root may name it (promise 3)."""
+    """Of the n suppliers of a block, how many must hold it before a root may name it (promise
+    3).
+    """
     return min(n, max(majority(n), k + 1))
 
 

@@ -1,8 +1,9 @@
 """A vault's policy: what its owner wants of its family, typed, with its defaults in one place.
 
-In the signed family the policy is a map of words to whole numbers (docs/format.md), so that programs of
-several ages read each other's: a word that is not known here is kept and not heeded. In code it is a
-`Policy`. Refoundings travel in the same map, as `refounded:G` = S; in code they are a field.
+In the signed family the policy is a map of words to whole numbers (docs/format.md), so that
+programs of several ages read each other's: a word that is not known here is kept and not heeded. In
+code it is a `Policy`. Refoundings travel in the same map, as `refounded:G` = S; in code they are a
+field.
 """
 
 from collections.abc import Mapping

@@ -122,7 +122,10 @@ class RootContent(Record, frozen=True):
 
 
 class Root(Record, frozen=True):
-    """Names tree and journal. `uid` survives a re-proposal under another ballot; `parent` is lineage."""
+    """Names tree and journal. `uid` survives a re-proposal under another ballot.
+
+    `parent` is lineage.
+    """
 
     format: U8
     features: Features
@@ -211,7 +214,9 @@ class Family(Record, frozen=True):
 
 
 class BlockHeader(Record, frozen=True):
-    """Signed by the vault; the same in all n fragments; lets anyone check and remake any of them."""
+    """Signed by the vault; the same in all n fragments; lets anyone check and remake any of
+    them.
+    """
 
     format: U8
     features: Features
@@ -238,7 +243,9 @@ class Contract(Record, frozen=True):
 
 
 class BlockDead(Record, frozen=True):
-    """Signed by the vault: the block is dropped since the root (ballot, seq). A tombstone for ever."""
+    """Signed by the vault: the block is dropped since the root (ballot, seq). A tombstone for
+    ever.
+    """
 
     vault: Public
     block: BlockId
@@ -247,7 +254,10 @@ class BlockDead(Record, frozen=True):
 
 
 class Attestation(Record, frozen=True):
-    """Signed by a member or a stand-in: its own pings to `member` fail for longer than the patience."""
+    """Signed by a member or a stand-in.
+
+    Its own pings to `member` fail for longer than the patience.
+    """
 
     vault: Public
     family_epoch: U63
@@ -288,7 +298,9 @@ class Visit(Record, frozen=True):
 
 
 class StandDown(Record, frozen=True):
-    """Signed by the vault: what `supplier` keeps of a position is superfluous since a family epoch."""
+    """Signed by the vault: what `supplier` keeps of a position is superfluous since a family
+    epoch.
+    """
 
     vault: Public
     supplier: Public

@@ -73,7 +73,8 @@ def overhead(suite: Suite) -> int:
 
 
 class Sealer:
-    """Seals and opens the extents of one block (or of one record, whose id takes the block's place).
+    """Seals and opens the extents of one block (or of one record, whose id takes the block's
+    place).
 
     Thread-safe: holds nothing that changes.
     """
@@ -167,7 +168,9 @@ def compress(plain: bytes) -> bytes:
 
 
 def decompress_untrusted(packed: bytes, limit: int = META_EXTENT_MAX) -> bytes:
-    """The content of a zstd frame that says its size and stays within `limit` bytes; or Malformed."""
+    """The content of a zstd frame that says its size and stays within `limit` bytes; or
+    Malformed.
+    """
     try:
         size = zstandard.frame_content_size(packed)
         if not 0 <= size <= limit:

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from bitdustfs.units import CHUNK_SIZE, SLICE_ALIGN
 
 
-class Piece(NamedTuple):
-    """A part of a block range that lies in one slice: `position`, and the range inside the slice."""
+class SliceRange(NamedTuple):
+    """A part of a block range that lies in one slice: `position`, and the range inside the
+    slice.
+    """
 
     position: int
     start: int
@@ -26,18 +28,22 @@ def slice_length(block_length: int, k: int) -> int:
     return -(-per_slice // SLICE_ALIGN) * SLICE_ALIGN
 
 
-def locate(offset: int, length: int, per_slice: int) -> Iterator[Piece]:
-    """The slices that hold [offset, offset + length) of a block, in order. One, or two at a seam."""
+def locate(offset: int, length: int, per_slice: int) -> Iterator[SliceRange]:
+    """The slices that hold [offset, offset + length) of a block, in order. One, or two at a
+    seam.
+    """
     end = offset + length
     while offset < end:
         position, start = divmod(offset, per_slice)
         stop = min(per_slice, start + end - offset)
-        yield Piece(position, start, stop)
+        yield SliceRange(position, start, stop)
         offset += stop - start
 
 
 def widen(start: int, stop: int, length: int) -> tuple[int, int]:
-    """[start, stop) of a fragment of `length` bytes, widened to whole chunks (the last may be short)."""
+    """[start, stop) of a fragment of `length` bytes, widened to whole chunks (the last may be
+    short).
+    """
     return start // CHUNK_SIZE * CHUNK_SIZE, min(length, -(-stop // CHUNK_SIZE) * CHUNK_SIZE)
 
 

@@ -1,8 +1,10 @@
-"""How far apart the suppliers of a family are: what goes down together should not be hired together.
+"""How far apart the suppliers of a family are.
 
-By default no two suppliers found in the network share a /24 (IPv4) or a /48 (IPv6); on private networks,
-whose prefixes say little, no two share a host. Loopback is everybody's own and never counts. Addresses
-that the owner names himself are taken as they are.
+What goes down together should not be hired together.
+
+By default no two suppliers found in the network share a /24 (IPv4) or a /48 (IPv6); on private
+networks, whose prefixes say little, no two share a host. Loopback is everybody's own and never
+counts. Addresses that the owner names himself are taken as they are.
 """
 
 import ipaddress
@@ -36,7 +38,9 @@ def neighbourhood(address: str, spread: int = Spread.NETWORK) -> str:
 
 
 def apart(addresses: Iterable[str], taken: Collection[str], spread: int) -> list[str]:
-    """Those addresses, in their order, that are no neighbours of `taken` addresses or of each other."""
+    """Those addresses, in their order, that are no neighbours of `taken` addresses or of each
+    other.
+    """
     seen = {neighbourhood(address, spread) for address in taken}
     chosen = []
     for address in addresses:

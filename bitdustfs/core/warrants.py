@@ -1,10 +1,12 @@
-"""Who may stand in for whom while the owner is away: evidence that proves itself (design: without the owner).
+"""Who may stand in for whom while the owner is away: evidence that proves itself (design.
 
-A reserve of the owner-signed bench may take a copy of a position once f + 1 suppliers say that their own
-pings to its member failed for longer than the patience, f = (n - 1) / 3 rounded down; or once that
-member itself says that it leaves. Members say so, and stand-ins for other positions, whose own warrants
-come before: a list of warrants is read in order, each by what the ones before it prove. Warrants let
-copies be made. They move no position, and give no vote.
+Without the owner).
+
+A reserve of the owner-signed bench may take a copy of a position once f + 1 suppliers say that
+their own pings to its member failed for longer than the patience, f = (n - 1) / 3 rounded down; or
+once that member itself says that it leaves. Members say so, and stand-ins for other positions,
+whose own warrants come before: a list of warrants is read in order, each by what the ones before it
+prove. Warrants let copies be made. They move no position, and give no vote.
 """
 
 from collections.abc import Iterable

@@ -71,7 +71,8 @@ async def _ask_members(
             asking.start_soon(ask, address)
     if best is None:
         raise Unavailable(
-            f"none of {len(addresses)} addresses leads to this vault (without any of its suppliers it "
+            f"none of {len(addresses)} addresses leads to this vault (without any of its "
+            "suppliers it "
             "cannot be mounted): " + "; ".join(failures[:4])
         )
     return best

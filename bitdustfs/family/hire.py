@@ -22,7 +22,9 @@ CANDIDATES = 16  #: suppliers looked at for one position
 
 
 class Wanted(NamedTuple):
-    """Bytes to be promised, by none of the nodes `taken`, and by no neighbour of the addresses `near`."""
+    """Bytes to be promised, by none of the nodes `taken`, and by no neighbour of the addresses
+    `near`.
+    """
 
     space: int
     taken: set[bytes]
@@ -31,7 +33,10 @@ class Wanted(NamedTuple):
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
-    """The supplier's contract, as a member of a family. Raises PeerError, or Malformed for less than asked."""
+    """The supplier's contract, as a member of a family.
+
+    Raises PeerError, or Malformed for less than asked.
+    """
     until = int(time.time()) + CONTRACT_SECONDS
     record = await supplier.promise(space, until)
     promised = contract_records.open_untrusted(record, supplier.node)
@@ -49,11 +54,13 @@ async def hire(
     unwanted: Collection[bytes] = (),
     reserves: Sequence[str] = (),
 ) -> Member:
-    """A new member for a position: at the address `wanted`; else a reserve; else found through the DHT.
+    """A new member for a position: at the address `wanted`; else a reserve.
 
-    Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the other
-    members (core/spread.py). Who had the position before and still keeps its fragments comes first.
-    Raises Unavailable.
+    Else found through the DHT.
+
+    Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the
+    other members (core/spread.py). Who had the position before and still keeps its fragments comes
+    first. Raises Unavailable.
     """
     space = max(member.space for member in family.voters)
     taken = {*(member.node for member in family.voters), *unwanted}

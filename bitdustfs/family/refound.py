@@ -1,9 +1,10 @@
 """A family that lost its majority for good gets a successor: the owner's last resort for writing.
 
-A majority of the old family can no longer agree to anything, so the new one is signed without it: members
-that answer stay, reserves that stood in take the positions they have copies of, over the highest root that
-any of them holds. What only the lost ones held of newer roots is lost; and if they were merely cut off
-and another machine writes there, there are two histories, of which the refounded one wins.
+A majority of the old family can no longer agree to anything, so the new one is signed without it:
+members that answer stay, reserves that stood in take the positions they have copies of, over the
+highest root that any of them holds. What only the lost ones held of newer roots is lost; and if
+they were merely cut off and another machine writes there, there are two histories, of which the
+refounded one wins.
 """
 
 import logging
@@ -14,7 +15,8 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
 from bitdustfs.core.policy import Refounding, refounding_word
 from bitdustfs.core.records import Ballot, Family, Group, family_hash, seal_record
-from bitdustfs.errors import PeerError, Unavailable, UsageError
+from bitdustfs.errors import Unavailable, UsageError
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.register import Known, RootRegister
 from bitdustfs.net.supplier import Connect
 from bitdustfs.net.wire import KinIs
@@ -26,13 +28,10 @@ LEAP = 1 << 20  #: ballot generations that a refounded history is ahead of the o
 
 async def _stand(family: Family, connect: Connect) -> dict[bytes, KinIs]:
     """Who of the family and its bench answers, and how they stand."""
-    answers: dict[bytes, KinIs] = {}
-    for member in (*family.voters, *family.bench):
-        try:
-            answers[member.node] = await connect(member).kin()
-        except PeerError as error:
-            log.info("%s does not answer: %s", member.node.hex()[:12], error)
-    return answers
+    answers = await ask_all(family.everybody, lambda member: connect(member).kin())
+    for member, error in answers.failed.items():
+        log.info("%s does not answer: %s", member.node.hex()[:12], error)
+    return {member.node: told for member, told in answers.given.items()}
 
 
 async def refound(
@@ -40,11 +39,11 @@ async def refound(
 ) -> Family:
     """Signs and founds the successor of `family`; returns it. Mount as usual afterwards.
 
-    `own`: the newest root that this machine knows to have been accepted, and its family. Raises UsageError when a majority of the family answers: then nothing of this is needed; Unavailable
+    `own`: the newest root that this machine knows to have been accepted, and its family. Raises
+    UsageError when a majority of the family answers: then nothing of this is needed; Unavailable
     when even with the stand-ins there is no majority.
     """
-    register = RootRegister(key.vault_id, {m.node: connect(m) for m in family.voters})
-    register.witnesses = {m.node: connect(m) for m in family.bench}
+    register = RootRegister(key.vault_id, connect, family)
     view = await register.read()
     if view.majority:
         raise UsageError("a majority of the family answers: mount the vault as usual")
@@ -82,7 +81,7 @@ async def refound(
         best.root, ballot=ballot, seq=best.root.seq + 1, family_epoch=body.epoch,
         family_hash=family_hash(raw),
     )  # fmt: skip
-    new = RootRegister(key.vault_id, {m.node: connect(m) for m in members})
+    new = RootRegister(key.vault_id, connect, body)
     await new.prepare(key.signing, ballot, True)
     await new.accept(seal_record(key.signing, "root", root), raw)
     await new.release(ballot)

@@ -1,17 +1,18 @@
 """A family changes: a position goes to another supplier, or the policy is another one.
 
-The new supplier first gets everything that the position holds, and from then on also what is new. Then
-a root names the next family, and is accepted by majorities of both (one position a change, so that any
-two majorities of neighbouring families meet). Only then the old supplier is out.
+The new supplier first gets everything that the position holds, and from then on also what is new.
+Then a root names the next family, and is accepted by majorities of both (one position a change, so
+that any two majorities of neighbouring families meet). Only then the old supplier is out.
 """
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
 
+from bitdustfs.cache.rows import CLOSED, DEAD
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
     Group,
@@ -26,15 +27,15 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import list_in_time, obtainable
 from bitdustfs.rebuild.fill import Fill
+from bitdustfs.rebuild.rebuilder import OnProgress
 from bitdustfs.units import CHUNK_SIZE
-from bitdustfs.vault.vault import OpenVault
+from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
 CLAIMS_TRIED = 59  #: with one in twenty missing, 0.95 that one of them shows it
 CLAIM_DEADLINE = 5.0  #: seconds that a chunk may take
 ROUNDS = 3  #: times that what is still missing is tried before the change is given up
-Progress = Callable[[int, int], Awaitable[None]]
 
 
 def next_family(
@@ -45,7 +46,10 @@ def next_family(
     policy: dict[str, int] | None = None,
     bench: Sequence[Member] | None = None,
 ) -> bytes:
-    """The successor of a signed family, signed: one position, some of the policy, or the bench changed."""
+    """The successor of a signed family, signed.
+
+    One position, some of the policy, or the bench changed.
+    """
     family = open_family_untrusted(raw, key.vault_id)
     group = family.group
     if position is not None and member is not None:
@@ -62,39 +66,35 @@ def next_family(
     return seal_record(key.signing, "family", body)
 
 
-async def set_policy(vault: OpenVault, key: VaultKey, policy: dict[str, int]) -> None:
+async def set_policy(vault: WritableVault, key: VaultKey, policy: dict[str, int]) -> None:
     """Publishes a family with another policy. Raises what publishing raises."""
     await vault.publish(change=lambda raw: next_family(key, raw, policy=policy))
 
 
-async def set_bench(vault: OpenVault, key: VaultKey, bench: Sequence[Member]) -> None:
+async def set_bench(vault: WritableVault, key: VaultKey, bench: Sequence[Member]) -> None:
     """Publishes a family with other reserves. Raises what publishing raises."""
     await vault.publish(change=lambda raw: next_family(key, raw, bench=bench))
 
 
 async def replace_member(
-    vault: OpenVault,
+    vault: WritableVault,
     key: VaultKey,
     position: int,
     member: Member,
-    progress: Progress,
+    progress: OnProgress,
     wanted: Callable[[], bool] = lambda: True,
 ) -> Fill:
     """Gives `position` to `member`, who made a contract already. Raises Unavailable, PeerError.
 
-    When it fails, the family is as it was, and what the new one got is used by the next attempt; so, too,
-    when it is not `wanted` any more: the supplier that was away is back.
+    When it fails, the family is as it was, and what the new one got is used by the next attempt;
+    so, too, when it is not `wanted` any more: the supplier that was away is back.
     """
-    if vault.uploader is None or vault.ballot is None:
-        raise Unavailable("this mount is read-only")
-    uploader, fetcher = vault.uploader, vault.fetcher
+    ballot, fetcher = vault.pen.require(), vault.fetcher
     fired = vault.known.family.voters[position].node
-    supplier = fetcher.connect(member)
-    await supplier.prepare(claim_ballot(key.signing, vault.ballot), True)
-    fill = Fill(fetcher, supplier, position, vault.ballot, uploader.encode_one)
-    fill.pace.rate = fetcher.family.policy.bandwidth
-    fill.wanted = wanted
-    uploader.moved[0, position] = supplier  # what is new goes there at once
+    supplier = vault.circle.connect(member)
+    await supplier.prepare(claim_ballot(key.signing, ballot), True)
+    fill = Fill(fetcher, supplier, position, ballot, vault.courier.encode_one, wanted)
+    vault.ledger.welcome(position, supplier)  # what is new goes there at once
     try:
         missing = await _fill_all(vault, fill, supplier, position, progress)
         if not wanted():
@@ -115,13 +115,13 @@ async def replace_member(
     finally:
         proposed = vault.state.proposed()
         if proposed is None or not proposed.family:  # else the change may still come true
-            uploader.settle_move(0, position, welcome=False)
+            await vault.ledger.settle(position, joined=False)
     log.info("position %d is with %s now", position, member.node.hex()[:12])
     return fill
 
 
 async def _fill_all(
-    vault: OpenVault, fill: Fill, supplier: Supplier, position: int, progress: Progress
+    vault: WritableVault, fill: Fill, supplier: Supplier, position: int, progress: OnProgress
 ) -> set[bytes]:
     """Fills what is missing, and what came meanwhile; the blocks that are missing still.
 
@@ -145,19 +145,24 @@ async def _fill_all(
     return missing
 
 
-async def _missing(vault: OpenVault, there: set[bytes]) -> set[bytes]:
-    """Blocks that a root needs, as far as anybody here knows, and that the new supplier does not have."""
+async def _missing(vault: WritableVault, there: set[bytes]) -> set[bytes]:
+    """Blocks that a root needs, as far as anybody here knows, and that the new supplier does not
+    have.
+    """
     census = await vault.auditor.recent(0)
-    assert vault.uploader is not None
-    known = {block for block, acked in vault.uploader.acknowledged().items() if acked}
-    listed = set(census.blocks()) - known
-    if vault.reclaimer is not None:
-        listed = {block for block in listed if vault.reclaimer.needs(block)}
-    return (known | listed) - there - vault.uploader.dead()
+    needs, rows = vault.reclaimer.needs(), vault.state.blocks.snapshot()
+
+    def lacking() -> set[bytes]:
+        known = {b for b, row in rows.items() if row.state == CLOSED and row.acked}
+        dead = {b for b, row in rows.items() if row.state == DEAD}
+        listed = {block for block in census.blocks() - known if needs(block)}
+        return (known | listed) - there - dead
+
+    return await trio.to_thread.run_sync(lacking)
 
 
 async def _has_what_it_lists(
-    vault: OpenVault, supplier: Supplier, position: int, listed: set[bytes]
+    vault: WritableVault, supplier: Supplier, position: int, listed: set[bytes]
 ) -> bool:
     """Whether random chunks of what a newcomer says that it has already are there, and right."""
     chosen = random.sample(sorted(listed), min(len(listed), CLAIMS_TRIED))
@@ -179,14 +184,13 @@ async def _has_what_it_lists(
     return True
 
 
-def _in_order(vault: OpenVault, blocks: set[bytes]) -> list[bytes]:
+def _in_order(vault: WritableVault, blocks: set[bytes]) -> list[bytes]:
     """The thinnest first, as the last look of the rebuilder found them; then oldest first."""
-    thin = [] if vault.rebuilder is None else vault.rebuilder.thin_first
-    first = [block for block in thin if block in blocks]
+    first = [block for block in vault.rebuilder.thin_first if block in blocks]
     return first + sorted(blocks - set(first))
 
 
-async def _report(fill: Fill, progress: Progress) -> None:
+async def _report(fill: Fill, progress: OnProgress) -> None:
     while True:
         await progress(fill.done, fill.total)
         await trio.sleep(0.3)

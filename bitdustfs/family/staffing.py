@@ -15,9 +15,11 @@ from bitdustfs.core.records import Member, StandDown, Visit, seal_record
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Unavailable
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
-from bitdustfs.family.replace import Progress, replace_member, set_bench, set_policy
+from bitdustfs.family.replace import replace_member, set_bench, set_policy
+from bitdustfs.net.ask import ask_all
 from bitdustfs.rebuild.fill import Fill
-from bitdustfs.vault.vault import OpenVault
+from bitdustfs.rebuild.rebuilder import OnProgress
+from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ RENEW_BEFORE = CONTRACT_SECONDS - 30 * 86400  #: seconds left of a contract at w
 class Staffing:
     """The changes of one mounted vault's family."""
 
-    def __init__(self, key: VaultKey, vault: OpenVault) -> None:
+    def __init__(self, key: VaultKey, vault: WritableVault) -> None:
         self._key, self._vault = key, vault
         self._changing = trio.Lock()
         self._taught: set[tuple[bytes, int]] = set()  # (reserve, family's epoch it was told of)
@@ -48,16 +50,20 @@ class Staffing:
         return [a for m in family.everybody for a in m.addresses]
 
     async def set_policy(self, policy: dict[str, int]) -> None:
-        """Another policy from here on. Raises what publishing raises, and Unavailable when that takes long."""
+        """Another policy from here on.
+
+        Raises what publishing raises, and Unavailable when that takes long.
+        """
         async with self._changing:
             with trio.move_on_after(POLICY_DEADLINE):
                 await set_policy(self._vault, self._key, policy)
                 return
         raise Unavailable(
-            "not enough suppliers take the new policy just now; it is not sure whether it holds: try again"
+            "not enough suppliers take the new policy just now; it is not sure whether it holds: "
+            "try again"
         )
 
-    async def replace(self, position: int, address: str, progress: Progress) -> Fill:
+    async def replace(self, position: int, address: str, progress: OnProgress) -> Fill:
         """Gives a position to the supplier at `address`, or to one found through the DHT.
 
         Raises Unavailable, PeerError, LocalError, Superseded.
@@ -66,7 +72,7 @@ class Staffing:
             return await self._replace(position, address, progress, lambda: True)
 
     async def _replace(
-        self, position: int, address: str, progress: Progress, wanted: Callable[[], bool]
+        self, position: int, address: str, progress: OnProgress, wanted: Callable[[], bool]
     ) -> Fill:
         vault = self._vault
         family = vault.known.family
@@ -74,7 +80,7 @@ class Staffing:
         member = None if address else self._stand_in(position)
         if member is None:
             credentials = owner_credentials(self._key)
-            unwanted = {*self._gone(), *vault.fetcher.stand_ins.values()}
+            unwanted = {*self._gone(), *vault.circle.stand_ins.values()}
             online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
             reserves = [a for m in online for a in m.addresses]
             member = await hire(
@@ -82,7 +88,7 @@ class Staffing:
             )
         fill = await replace_member(vault, self._key, position, member, progress, wanted)
         remember_addresses(vault.known.family)
-        if vault.fetcher.health[node].reachable:
+        if vault.circle.health(node).reachable:
             try:
                 await self._stand_down(family.voters[position], position)
             except PeerError as error:
@@ -98,7 +104,7 @@ class Staffing:
         family = self._vault.known.family
         body = StandDown(family.vault, member.node, position, family.epoch)
         record = seal_record(self._key.signing, "stand-down", body)
-        await self._vault.fetcher.session(member).stand_down(record)
+        await self._vault.circle.session(member).stand_down(record)
 
     def _stand_in(self, position: int) -> Member | None:
         """The reserve that has a copy of a position already."""
@@ -108,7 +114,8 @@ class Staffing:
     async def run(self) -> None:
         """Looks after everything, until the mount may not write any more.
 
-        Looking for reserves and asking for contracts may take its time; replacing does not wait for that.
+        Looking for reserves and asking for contracts may take its time; replacing does not wait for
+        that.
         """
         await (
             self._vault.watch.looked.wait()
@@ -122,7 +129,7 @@ class Staffing:
             for task in tasks:
                 await self._try(task)
             with trio.move_on_after(min(LOOK_EVERY, max(0.5, self._vault.watch.patience / 5))):
-                await self._vault.moved.wait()  # perhaps with another policy
+                await self._vault.wait_moved()  # perhaps with another policy
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -133,14 +140,12 @@ class Staffing:
     async def _replace_due(self) -> None:
         await self.replace_due(_say_nothing)
 
-    async def replace_due(self, progress: Progress) -> bool:
+    async def replace_due(self, progress: OnProgress) -> bool:
         """Replaces the supplier whose turn it is by the plan, if any; whether there was one.
 
         It gives up when that supplier comes back meanwhile. Raises Unavailable.
         """
         vault = self._vault
-        if vault.rebuilder is None:
-            return False
         async with self._changing:
             position = (await vault.rebuilder.look()).replace
             if position is None:
@@ -165,7 +170,7 @@ class Staffing:
             if row is None or (member.node, epoch) in self._taught:
                 continue
             try:
-                await vault.fetcher.session(member).accept(row.root, row.family)
+                await vault.circle.session(member).accept(row.root, row.family)
                 self._taught.add((member.node, epoch))
             except PeerError as error:
                 log.info("reserve %s is not told: %s", member.node.hex()[:12], error)
@@ -180,13 +185,13 @@ class Staffing:
         """A member is back, or has been replaced: the copy that stood in for it goes."""
         vault, family = self._vault, self._vault.known.family
         for reserve in family.bench:
-            told = vault.watch.kin.get(reserve.node)
+            told = vault.watch.told(reserve.node)
             if told is None or told.standing is None or told.standing >= len(family.voters):
                 continue
             if not await self._is_back(told.standing):
                 continue
             await self._stand_down(reserve, told.standing)
-            vault.fetcher.stand_ins.pop(told.standing, None)
+            vault.circle.drop_stand_in(told.standing)
             log.info("position %d is served: its copy is dropped", told.standing)
 
     def _places(self, bench: Sequence[Member]) -> int:
@@ -197,13 +202,15 @@ class Staffing:
         return (len(family.voters) if wanted is None else wanted) - there
 
     async def _is_back(self, position: int) -> bool:
-        """Whether a position's own supplier answers right now, stays, and has all it should have."""
+        """Whether a position's own supplier answers right now, stays, and has all it should
+        have.
+        """
         vault = self._vault
         member = vault.known.family.voters[position]
-        if vault.watch.state(member.node) != "online" or vault.rebuilder is None:
+        if vault.watch.state(member.node) != "online":
             return False
         try:
-            told = await vault.fetcher.session(member).kin()
+            told = await vault.circle.session(member).kin()
         except PeerError:
             return False
         return not told.leaving and await vault.rebuilder.is_complete(position)
@@ -233,22 +240,19 @@ class Staffing:
         await self._teach()
 
     async def _hear_visits(self) -> None:
-        """What was read by stand-ins while the owner was away: suppliers keep that for him to see."""
+        """What was read by stand-ins while the owner was away: suppliers keep that for him to
+        see.
+        """
         if trio.current_time() < self._visits_due:
             return
         self._visits_due = trio.current_time() + VISITS_EVERY
-        told: list[Visit] = []
-
-        async def ask(member: Member) -> None:
-            try:
-                told.extend(await self._vault.fetcher.session(member).visits())
-            except PeerError as error:
-                log.info("%s tells of no visits: %s", member.node.hex()[:12], error)
-
-        family = self._vault.known.family
-        async with trio.open_nursery() as nursery:
-            for member in family.everybody:  # stand-ins are visited, too
-                nursery.start_soon(ask, member)
+        answers = await ask_all(
+            self._vault.known.family.everybody,  # stand-ins are visited, too
+            lambda member: self._vault.circle.session(member).visits(),
+        )
+        for member, error in answers.failed.items():
+            log.info("%s tells of no visits: %s", member.node.hex()[:12], error)
+        told = [visit for visits in answers.given.values() for visit in visits]
         self.visits = together(told, int(time.time()) - VISITS_SHOWN)
 
     async def _renew(self) -> None:
@@ -259,7 +263,7 @@ class Staffing:
         self._renewal_due = trio.current_time() + RENEW_EVERY
         now = int(time.time())
         for member in vault.known.family.everybody:
-            supplier = vault.fetcher.session(member)
+            supplier = vault.circle.session(member)
             try:
                 if (await supplier.usage()).until - now < RENEW_BEFORE:
                     await supplier.promise(member.space, now + CONTRACT_SECONDS)
@@ -269,7 +273,10 @@ class Staffing:
 
 
 def together(told: Sequence[Visit], since: int) -> list[Visit]:
-    """Visits at several suppliers as one for each stand-in and position; those that ended before not."""
+    """Visits at several suppliers as one for each stand-in and position.
+
+    Those that ended before not.
+    """
     total: dict[tuple[bytes, int], Visit] = {}
     for visit in told:
         seen = total.get((visit.stand_in, visit.position), visit)

@@ -1,7 +1,8 @@
-"""File content: reads, writes and truncates through dirty windows; sealing them into the tree.
+"""File content: reads, writes and truncates through dirty windows.
 
 A file of up to INLINE_MAX bytes lives in its inode item (`inline`); while it is dirty its whole
-content is in its window. Larger files are tiled by extent items.
+content is in its window. Larger files are tiled by extent items. Windows become extents in
+flush.py.
 
 Atomicity: a window changes together with the items it stands for, in one transaction function,
 after its last read. See docs/concurrency.md.
@@ -12,90 +13,44 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.space import Space
-from bitdustfs.blocks.store import Piece, Store
-from bitdustfs.core.items import (
-    COUNTERS_KEY,
-    Counters,
-    Inode,
-    decode_counters,
-    decode_inode,
-    encode_item,
-    inode_key,
-)
+from bitdustfs.blocks.throttle import Throttle
+from bitdustfs.core.items import Inode, encode_item, inode_key
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import FsError
-from bitdustfs.fs.extents import Mapped, put_extent, resize, to_read
-from bitdustfs.fs.window import Sealing, Tally, Window
-from bitdustfs.tree.tree import Transaction, Tree
-from bitdustfs.units import EXTENT_MAX, FILE_MAX, INLINE_MAX, MIB
+from bitdustfs.fs.attributes import add_live, load_counters, load_inode
+from bitdustfs.fs.extents import RESIZE_STEP, Mapped, resize, to_read
+from bitdustfs.fs.flush import Flusher
+from bitdustfs.fs.window import Windows
+from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.tree import Tree
+from bitdustfs.units import FILE_MAX, MIB
 
 DIRTY_SOFT = 4 * MIB  #: dirty bytes at which full segments are sealed in the background
 DIRTY_HARD = 24 * MIB  #: dirty bytes at which writers wait
-RESIZE_STEP = 2000  #: extent items that one step of a truncate drops at most
-SEAL_STEP = 4 * MIB  #: bytes sealed in one turn, so that readers and writers get theirs
-
-
-Taken = tuple[int, Window, list[Sealing]]
 
 
 class Content:
-    """The content of all files of one vault on this machine."""
+    """The content of all files of one vault on this machine, to be read and cut."""
 
-    def __init__(self, tree: Tree, store: Store, space: Space) -> None:
-        self._tree, self._store, self._space = tree, store, space
-        self.windows: dict[int, Window] = {}
-        self.tally = Tally()
-        self.sealing = trio.Lock()  #: held from appending extents until items refer to them
-        self.on_dirty: Callable[[], None] = lambda: None
-        self.on_write: Callable[[], None] = lambda: None
-        self.wait_for_room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    def __init__(self, tree: Tree, reader: ExtentReader, windows: Windows) -> None:
+        self._tree, self._reader, self._windows = tree, reader, windows
+
+    @property
+    def dirty(self) -> int:
+        """Bytes in memory that are in no extent yet."""
+        return self._windows.tally.dirty
 
     def size_of(self, inode: int, attributes: Inode) -> int:
-        """The true size: a window knows better than the item."""
-        window = self.windows.get(inode)
-        return attributes.size if window is None else window.size
-
-    def _window(self, inode: int, attributes: Inode) -> Window:
-        window = self.windows.get(inode)
-        if window is None:
-            window = self.windows[inode] = Window(attributes.size, self.tally)
-            if attributes.inline is not None:
-                window.inline = True
-                window.write(0, attributes.inline)
-        return window
-
-    async def write(self, inode: int, offset: int, data: bytes) -> None:
-        """Takes `data` into the window; waits while too much is dirty. Raises FsError, NoSpace."""
-        if offset + len(data) > FILE_MAX:
-            raise FsError(errno.EFBIG)
-        if (
-            self.tally.dirty >= DIRTY_HARD
-        ):  # first: a disk that is full must refuse, not pile up here
-            await self.wait_for_room()
-            await self.seal(full_only=False)
-        totals = await self._tree.run(load_counters)
-        await self._space.admit(totals.live, self.tally.dirty, len(data))
-
-        def put(tx: Transaction) -> None:
-            attributes = load_inode(tx, inode)
-            self._window(inode, attributes).write(offset, data)  # after the last read
-
-        window = self.windows.get(inode)
-        if window is not None:
-            window.write(offset, data)
-        else:
-            await self._tree.run(put)
-        self.on_dirty()
-        self.on_write()
-        if self.tally.dirty >= DIRTY_SOFT and not self.sealing.locked():
-            await self.seal(full_only=True)
+        """The true size of a file."""
+        return self._windows.size_of(inode, attributes)
 
     async def read(self, inode: int, offset: int, length: int) -> bytes:
         """Up to `length` bytes; short only at the end of the file."""
         while True:
-            window = self.windows.get(inode)
+            window = self._windows.get(inode)
             if window is not None and window.covers(offset, min(length, window.size - offset)):
                 buffer = bytearray(max(0, min(length, window.size - offset)))
                 window.overlay(offset, buffer)
@@ -107,7 +62,7 @@ class Content:
             buffer = bytearray(max(0, min(length, size - offset)))
             await self._fill(buffer, offset, parts)
             if self._tree.version(inode) == seen:  # no extent moved while we waited
-                window = self.windows.get(inode)
+                window = self._windows.get(inode)
                 if window is not None:
                     window.overlay(offset, buffer)
                     del buffer[max(0, window.size - offset) :]
@@ -118,7 +73,7 @@ class Content:
     ) -> tuple[int, bytes | None, list[Mapped]]:
         attributes = load_inode(tx, inode)
         size = self.size_of(inode, attributes)
-        window = self.windows.get(inode)
+        window = self._windows.get(inode)
         if attributes.inline is not None and window is None:
             return size, attributes.inline, []
         if attributes.inline is not None:
@@ -128,7 +83,7 @@ class Content:
 
     async def _fill(self, buffer: bytearray, base: int, parts: list[Mapped]) -> None:
         async def one(part: Mapped, place: Place) -> None:
-            plain = await self._store.read_extent(place, Kind.DATA)
+            plain = await self._reader.read_extent(place, Kind.DATA)
             data = plain[part.skip : part.skip + part.length]
             buffer[part.offset - base : part.offset - base + len(data)] = data
 
@@ -146,7 +101,6 @@ class Content:
             raise FsError(errno.EFBIG)
         while not await self._tree.run(self._truncate_step, inode, size):
             await trio.lowlevel.checkpoint()  # others have their turns, and commits are made
-        self.on_dirty()
 
     async def shrink(self, inode: int) -> bool:
         """One bounded step of truncating to nothing; True when it is done, or the inode is gone."""
@@ -158,162 +112,78 @@ class Content:
     def _truncate_step(self, tx: Transaction, inode: int, size: int) -> bool:
         attributes = load_inode(tx, inode)
         if attributes.inline is not None:
-            window = self._window(inode, attributes)
+            window = self._windows.open(inode, attributes)
         else:
             add_live(tx, resize(tx, inode, attributes, size, RESIZE_STEP))
             tx.put(inode_key(inode), encode_item(attributes))
-            maybe = self.windows.get(inode)
+            maybe = self._windows.get(inode)
             if maybe is None:
                 return attributes.size == size
             window = maybe
         window.truncate(size)  # after the last read
         return attributes.inline is not None or attributes.size == size
 
-    # -- sealing
-
-    async def seal(self, full_only: bool) -> None:
-        """Seals what is dirty now (or only its full segments) and maps it in the tree.
-
-        Raises DiskFull or LocalError; then everything not sealed is dirty still.
-        """
-        async with self.sealing:
-            group: list[Taken] = []
-            chosen = list(self.windows.items())
-            try:
-                await self._seal(chosen, group, full_only)
-            except BaseException:
-                for _, window, taken in reversed(group):
-                    window.put_back(taken)
-                raise
-            for inode, window in chosen:
-                await self._settle(inode, window)
-
-    async def _seal(
-        self, chosen: list[tuple[int, Window]], group: list[Taken], full_only: bool
-    ) -> None:
-        """`group` holds what was taken from windows and is not in the tree yet."""
-        size = 0
-        for inode, window in chosen:
-            if full_only and (window.inline or window.dirty < EXTENT_MAX):
-                continue
-            if window.inline and window.size <= INLINE_MAX:
-                await self._tree.run(self._store_inline, inode, window)
-                continue
-            goal = window.dirty  # a busy writer must not keep us here
-            while goal > 0:
-                taken = window.take(full_only and not window.inline, SEAL_STEP - size)
-                if not taken:
-                    break
-                took = sum(len(piece.data) for piece in taken)
-                goal, size = goal - took, size + took
-                group.append((inode, window, taken))
-                if size >= SEAL_STEP:
-                    await self._seal_group(group)
-                    size = 0
-        await self._seal_group(group)
-
-    async def _seal_group(self, group: list[Taken]) -> None:
-        """One append for pieces of many files, then their mapping; what is mapped leaves `group`."""
-        flat = [
-            Piece(Kind.DATA, piece.data, inode, piece.offset)
-            for inode, _, taken in group
-            for piece in taken
-        ]
-        if not flat:
-            return
-        places = iter(await self._store.append(False, flat))
-        while group:
-            inode, window, taken = group[0]
-            mine = [next(places) for _ in taken]
-            await self._tree.run(self._map, inode, window, taken, mine)
-            group.pop(0)
-
-    async def _settle(self, inode: int, window: Window) -> None:
-        """Ends a window that has nothing left to say."""
-        if self.windows.get(inode) is not window or not window.empty:
-            return
-        if window.inline and window.size > INLINE_MAX:
-            await self._tree.run(self._leave_inline, inode, window)
-        if window.empty and not window.inline:
-            del self.windows[inode]
-
-    def _store_inline(self, tx: Transaction, inode: int, window: Window) -> None:
-        value = tx.get(inode_key(inode))
-        if value is not None:
-            attributes = decode_inode(value)
-            content = bytearray(window.size)
-            window.overlay(0, content)
-            attributes.inline, attributes.size = bytes(content), window.size
-            tx.put(inode_key(inode), encode_item(attributes))
-        window.close()  # after the last read
-        self.windows.pop(inode, None)
-
-    def _leave_inline(self, tx: Transaction, inode: int, window: Window) -> None:
-        """The file outgrew its item, and nothing is left to seal: holes up to its size."""
-        value = tx.get(inode_key(inode))
-        if value is not None:
-            attributes = decode_inode(value)
-            if attributes.inline is not None:
-                attributes.inline, attributes.size = None, 0
-            if window.empty and attributes.size < window.size:
-                resize(tx, inode, attributes, window.size, RESIZE_STEP)
-            tx.put(inode_key(inode), encode_item(attributes))
-        window.inline = False
-
-    def _map(
-        self,
-        tx: Transaction,
-        inode: int,
-        window: Window,
-        taken: list[Sealing],
-        places: list[Place],
-    ) -> None:
-        value = tx.get(inode_key(inode))
-        if value is not None:  # else it was purged meanwhile
-            attributes = decode_inode(value)
-            if attributes.inline is not None:
-                attributes.inline, attributes.size = None, 0
-            change = 0
-            for piece, place in zip(taken, places, strict=True):
-                if piece.valid:
-                    extent = Mapped(piece.offset, piece.valid, place, 0)
-                    change += put_extent(tx, inode, attributes, extent)
-            if not window.segments and attributes.size < window.size:
-                resize(tx, inode, attributes, window.size, RESIZE_STEP)
-            add_live(tx, change)
-            tx.put(inode_key(inode), encode_item(attributes))
-            self._tree.bump(inode)
-        window.inline = False
-        window.done(taken)  # after the last read
-
     def is_dirty(self, inode: int) -> bool:
         """Whether a crash now would lose bytes of this inode."""
-        return inode in self.windows or self._tree.uncommitted(inode)
+        return self._windows.get(inode) is not None or self._tree.uncommitted(inode)
 
     def forget(self, inode: int) -> None:
         """The inode is purged: its dirty bytes go too."""
-        window = self.windows.pop(inode, None)
+        self._windows.forget(inode)
+
+
+class WritableContent(Content):
+    """The same, to be written as well.
+
+    `wait_for_room` slows writers down while far more waits on this machine than its cache holds;
+    `on_dirty` is told that there is something to commit.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        reader: ExtentReader,
+        windows: Windows,
+        flusher: Flusher,
+        space: Space,
+        throttle: Throttle,
+        wait_for_room: Callable[[], Awaitable[None]],
+        on_dirty: Callable[[], None],
+    ) -> None:
+        super().__init__(tree, reader, windows)
+        self._flusher, self._space, self._throttle = flusher, space, throttle
+        self._wait_for_room, self._on_dirty = wait_for_room, on_dirty
+
+    async def write(self, inode: int, offset: int, data: bytes) -> None:
+        """Takes `data` into the window; waits while too much is dirty.
+
+        Raises FsError (NoSpace where the vault is full), DiskFull or LocalError where this
+        machine's disk refuses what was written before.
+        """
+        if offset + len(data) > FILE_MAX:
+            raise FsError(errno.EFBIG)
+        tally = self._windows.tally
+        if tally.dirty >= DIRTY_HARD:  # first: a disk that is full must refuse, not pile up here
+            await self._wait_for_room()
+            await self._flusher.seal(full_only=False)
+        totals = await self._tree.run(load_counters)
+        await self._space.admit(totals.live, tally.dirty, len(data))
+
+        def put(tx: Transaction) -> None:
+            attributes = load_inode(tx, inode)
+            self._windows.open(inode, attributes).write(offset, data)  # after the last read
+
+        window = self._windows.get(inode)
         if window is not None:
-            window.truncate(0)
-            window.close()
+            window.write(offset, data)
+        else:
+            await self._tree.run(put)
+        self._on_dirty()
+        self._throttle.wrote()
+        if tally.dirty >= DIRTY_SOFT and not self._flusher.busy:
+            await self._flusher.seal(full_only=True)
 
-
-def load_inode(tx: Transaction, inode: int) -> Inode:
-    """The inode's attributes; ESTALE when it is gone."""
-    value = tx.get(inode_key(inode))
-    if value is None:
-        raise FsError(errno.ESTALE)
-    return decode_inode(value)
-
-
-def load_counters(tx: Transaction) -> Counters:
-    value = tx.get(COUNTERS_KEY)
-    return Counters(1, 1, 0, 0) if value is None else decode_counters(value)
-
-
-def add_live(tx: Transaction, change: int) -> None:
-    """Counts bytes of file content that came or went."""
-    if change:
-        counters = load_counters(tx)
-        counters.live = max(0, counters.live + change)
-        tx.put(COUNTERS_KEY, encode_item(counters))
+    async def truncate(self, inode: int, size: int) -> None:
+        """As for all; and it is to be committed."""
+        await super().truncate(inode, size)
+        self._on_dirty()

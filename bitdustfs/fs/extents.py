@@ -18,8 +18,10 @@ from bitdustfs.core.items import (
 )
 from bitdustfs.core.records import Place
 from bitdustfs.errors import Unavailable
-from bitdustfs.tree.tree import Transaction
+from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.usage import count
+
+RESIZE_STEP = 2000  #: extent items that one step of a truncate drops at most
 
 
 class Mapped(NamedTuple):
@@ -91,7 +93,9 @@ def _clear(tx: Transaction, inode: int, start: int, stop: int) -> int:
 
 
 def put_extent(tx: Transaction, inode: int, attributes: Inode, piece: Mapped) -> int:
-    """Maps one sealed extent; grows `attributes.size` as needed. Returns the change of live bytes."""
+    """Maps one sealed extent; grows `attributes.size` as needed. Returns the change of live
+    bytes.
+    """
     if piece.offset > attributes.size:
         hole = Mapped(attributes.size, piece.offset - attributes.size, None, 0)
         _write(tx, inode, hole)

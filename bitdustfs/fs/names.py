@@ -26,8 +26,8 @@ from bitdustfs.core.items import (
     tail_u64,
 )
 from bitdustfs.errors import FsError
-from bitdustfs.fs.content import load_inode
-from bitdustfs.tree.tree import Transaction
+from bitdustfs.fs.attributes import load_inode
+from bitdustfs.tree.transaction import Transaction
 from bitdustfs.units import NAME_MAX
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
@@ -102,7 +102,9 @@ class Names:
         new_name: bytes,
         flags: int,
     ) -> Renamed | None:
-        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE; None when nothing is to be done."""
+        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE; None when nothing is to be
+        done.
+        """
         parents = {f: load_folder(tx, f) for f in (old_folder, new_folder)}
         old_cookie, old = self.entry(tx, old_folder, old_name)
         new_cookie, new = self.entry(tx, new_folder, new_name)

@@ -17,8 +17,8 @@ from bitdustfs.core.items import (
     object_range,
     orphan_key,
 )
-from bitdustfs.fs.content import load_counters
-from bitdustfs.tree.tree import Transaction
+from bitdustfs.fs.attributes import load_counters
+from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.usage import count
 
 PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most

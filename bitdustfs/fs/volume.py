@@ -6,14 +6,10 @@ comes as `Caller`. Times are (seconds, nanoseconds); sizes in bytes.
 """
 
 import errno
-import logging
 import stat
 from typing import NamedTuple
 
-import trio
-
 from bitdustfs.blocks.space import Space
-from bitdustfs.core.block import InodeHint
 from bitdustfs.core.items import (
     COOKIE_FIRST,
     COUNTERS_KEY,
@@ -26,7 +22,6 @@ from bitdustfs.core.items import (
     Inode,
     Time,
     decode_entry,
-    decode_inode,
     encode_item,
     entry_key,
     inode_key,
@@ -34,15 +29,22 @@ from bitdustfs.core.items import (
     tail_u64,
 )
 from bitdustfs.errors import FsError
-from bitdustfs.fs.content import Content, load_counters, load_inode
-from bitdustfs.fs.names import RENAME_EXCHANGE, RENAME_NOREPLACE, Names, load_folder, now, touch
-from bitdustfs.fs.orphans import is_orphan, is_regular, orphans_of, purge_step
-from bitdustfs.tree.tree import Transaction, Tree
+from bitdustfs.fs.attributes import load_counters, load_inode
+from bitdustfs.fs.content import Content
+from bitdustfs.fs.lookups import Lookups
+from bitdustfs.fs.names import (
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    Names,
+    load_folder,
+    now,
+    touch,
+)
+from bitdustfs.fs.purge import Purger
+from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.tree import Tree
 from bitdustfs.units import SYMLINK_MAX
 
-log = logging.getLogger(__name__)
-
-PATH_DEPTH = 256  #: folders in a path that block directories tell
 LINK_MAX = 65_000
 
 
@@ -54,19 +56,19 @@ class Caller(NamedTuple):
     umask: int = 0
 
 
-class Found(NamedTuple):
+class Seen(NamedTuple):
     """An inode and its attributes, with the true size."""
 
     inode: int
     attributes: Inode
 
 
-class Listed(NamedTuple):
+class NamedEntry(NamedTuple):
     """One name of a folder. `cookie` continues the listing after it."""
 
     cookie: int
     name: bytes
-    found: Found
+    found: Seen
 
 
 class Changes(NamedTuple):
@@ -81,15 +83,20 @@ class Changes(NamedTuple):
 
 
 class Volume:
-    """One vault as a file system. `name_key` hashes directory entries."""
+    """One vault as a file system: names and attributes. Content is `Content`'s."""
 
-    def __init__(self, tree: Tree, content: Content, name_key: bytes, space: Space) -> None:
-        self.tree, self.content, self._space = tree, content, space
-        self.names = Names(name_key)
-        self._held: dict[int, int] = {}  # inode -> look-ups the kernel has not forgotten
-        self._where: dict[int, tuple[int, bytes]] = {}  # inode -> folder and name it was seen by
-        self._big: list[int] = []  # orphans that take more than a step to purge
-        self._big_due = trio.Event()
+    def __init__(
+        self,
+        tree: Tree,
+        content: Content,
+        names: Names,
+        space: Space,
+        lookups: Lookups,
+        purger: Purger,
+    ) -> None:
+        self.tree, self.names = tree, names
+        self._content, self._space = content, space
+        self._lookups, self._purger = lookups, purger
 
     async def make_root(self, caller: Caller) -> None:
         """The first folder of a new vault."""
@@ -107,17 +114,17 @@ class Volume:
 
     # -- looking
 
-    def _found(self, inode: int, attributes: Inode) -> Found:
-        attributes.size = self.content.size_of(inode, attributes)
-        return Found(inode, attributes)
+    def _found(self, inode: int, attributes: Inode) -> Seen:
+        attributes.size = self._content.size_of(inode, attributes)
+        return Seen(inode, attributes)
 
-    async def getattr(self, inode: int) -> Found:
+    async def getattr(self, inode: int) -> Seen:
         return self._found(inode, await self.tree.run(load_inode, inode))
 
-    async def lookup(self, folder: int, name: bytes) -> Found | None:
+    async def lookup(self, folder: int, name: bytes) -> Seen | None:
         """The inode behind a name, or None. Counts as a look-up the kernel must forget."""
 
-        def find(tx: Transaction) -> Found | None:
+        def find(tx: Transaction) -> Seen | None:
             if name == b"..":
                 target = load_folder(tx, folder).parent
             elif name == b".":
@@ -134,27 +141,27 @@ class Volume:
             self.hold(found.inode, folder, name)
         return found
 
-    async def readdir(self, folder: int, after: int, limit: int) -> list[Listed]:
+    async def readdir(self, folder: int, after: int, limit: int) -> list[NamedEntry]:
         """Up to `limit` names after cookie `after` (0 to begin), "." and ".." first.
 
         Stable while the folder changes: a cookie is a hash of the name.
         """
 
-        def scan(tx: Transaction) -> list[Listed]:
+        def scan(tx: Transaction) -> list[NamedEntry]:
             attributes = load_folder(tx, folder)
-            names: list[Listed] = []
+            names: list[NamedEntry] = []
             if after < 1:
-                names.append(Listed(1, b".", self._found(folder, attributes)))
+                names.append(NamedEntry(1, b".", self._found(folder, attributes)))
             if after < 2:
                 parent = attributes.parent
-                names.append(Listed(2, b"..", self._found(parent, load_inode(tx, parent))))
+                names.append(NamedEntry(2, b"..", self._found(parent, load_inode(tx, parent))))
             low = entry_key(folder, max(after + 1, COOKIE_FIRST))
             for key, value in tx.scan(low, kind_range(folder, ENTRY)[1]):
                 if len(names) >= limit:
                     break
                 entry = decode_entry(value)
                 found = self._found(entry.inode, load_inode(tx, entry.inode))
-                names.append(Listed(tail_u64(key), entry.name, found))
+                names.append(NamedEntry(tail_u64(key), entry.name, found))
             return names
 
         return await self.tree.run(scan)
@@ -176,13 +183,13 @@ class Volume:
         *,
         rdev: int = 0,
         target: bytes | None = None,
-    ) -> Found:
+    ) -> Seen:
         """A new inode of the type in `mode` (file, folder, symlink with `target`, fifo, device)."""
         if target is not None and not 0 < len(target) <= SYMLINK_MAX:
             raise FsError(errno.ENAMETOOLONG)
         await self._space.admit_names()
 
-        def make(tx: Transaction) -> Found:
+        def make(tx: Transaction) -> Seen:
             parent = load_folder(tx, folder)
             if parent.nlink == 0:
                 raise FsError(errno.ENOENT)
@@ -221,17 +228,17 @@ class Volume:
             tx.put(COUNTERS_KEY, encode_item(counters))
             tx.put(inode_key(inode), encode_item(made))
             tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, stat.S_IFMT(mode))))
-            return Found(inode, made)
+            return Seen(inode, made)
 
         found = await self.tree.run(make)
         self.hold(found.inode, folder, name)
         return found
 
-    async def link(self, inode: int, folder: int, name: bytes) -> Found:
+    async def link(self, inode: int, folder: int, name: bytes) -> Seen:
         """Another name for an inode that is not a folder."""
         await self._space.admit_names()
 
-        def make(tx: Transaction) -> Found:
+        def make(tx: Transaction) -> Seen:
             parent, attributes = load_folder(tx, folder), load_inode(tx, inode)
             cookie, entry = self.names.entry(tx, folder, name)
             if entry is not None:
@@ -265,7 +272,7 @@ class Volume:
 
     async def _remove(self, folder: int, name: bytes, is_folder: bool) -> None:
         inode = await self.tree.run(self.names.remove, folder, name, is_folder)
-        await self._purge_if_free(inode)
+        await self._purger.purge_if_free(inode)
 
     async def rename(
         self, old_folder: int, old_name: bytes, new_folder: int, new_name: bytes, flags: int
@@ -278,19 +285,18 @@ class Volume:
         )
         if renamed is None:
             return
-        if renamed.moved in self._where:
-            self._where[renamed.moved] = (new_folder, new_name)
-        if renamed.exchanged in self._where:
-            self._where[renamed.exchanged] = (old_folder, old_name)
+        self._lookups.moved(renamed.moved, new_folder, new_name)
+        if renamed.exchanged:
+            self._lookups.moved(renamed.exchanged, old_folder, old_name)
         if renamed.victim:
-            await self._purge_if_free(renamed.victim)
+            await self._purger.purge_if_free(renamed.victim)
 
     # -- attributes
 
-    async def setattr(self, inode: int, changes: Changes) -> Found:
+    async def setattr(self, inode: int, changes: Changes) -> Seen:
         """Changes attributes other than the size (see Content.truncate)."""
 
-        def change(tx: Transaction) -> Found:
+        def change(tx: Transaction) -> Seen:
             attributes = load_inode(tx, inode)
             if changes.mode is not None:
                 attributes.mode = stat.S_IFMT(attributes.mode) | stat.S_IMODE(changes.mode)
@@ -313,81 +319,13 @@ class Volume:
 
     def hold(self, inode: int, folder: int, name: bytes) -> None:
         """The kernel learned of the inode once more, by this name."""
-        self._held[inode] = self._held.get(inode, 0) + 1
-        if name not in (b".", b".."):
-            self._where[inode] = (folder, name)
-
-    def describe(self, inode: int) -> InodeHint | None:
-        """Path and attributes of an inode for block directories, as far as they are in memory."""
-        raw = self.tree.glance(inode_key(inode))
-        if raw is None:
-            return None
-        made = decode_inode(raw)
-        size = self.content.size_of(inode, made)
-        mtime = made.mtime[0] * 1_000_000_000 + made.mtime[1]
-        return InodeHint(inode, self._path(inode), made.mode, size, mtime)
-
-    def _path(self, inode: int) -> bytes:
-        """The inode's path from the root, or b"" when it is not known."""
-        parts: list[bytes] = []
-        while inode != ROOT_INODE:
-            if inode not in self._where or len(parts) > PATH_DEPTH:
-                return b""
-            inode, name = self._where[inode]
-            parts.append(name)
-        return b"/".join(reversed(parts))
+        self._lookups.hold(inode, folder, name)
 
     async def forget(self, inode: int, count: int) -> None:
         """The kernel forgot `count` look-ups; an orphan nobody knows any more is purged."""
-        left = self._held.get(inode, 0) - count
-        if left > 0:
-            self._held[inode] = left
-            return
-        self._held.pop(inode, None)
-        self._where.pop(inode, None)
-        self.tree.forget(inode)
-        await self._purge_if_free(inode)
-
-    async def _purge_if_free(self, inode: int) -> None:
-        if inode in self._held or not await self.tree.run(is_orphan, inode):
-            return
-        if not await self._purge_some(inode):
-            self._big.append(inode)  # whoever unlinked it need not wait for that
-            self._big_due.set()
-
-    async def _purge_some(self, inode: int) -> bool:
-        """One bounded step of dropping an orphan's items, its record last; True when nothing is left."""
-        self.content.forget(inode)
-        if await self.tree.run(is_regular, inode):
-            if not await self.content.shrink(inode):
-                return False
-            self.content.forget(inode)
-        return await self.tree.run(purge_step, inode)
-
-    async def purge(self, inode: int) -> None:
-        """All of it, with turns for others in between."""
-        while not await self._purge_some(inode):
-            await trio.lowlevel.checkpoint()
-
-    async def purge_orphans(self) -> int:
-        """Purges what was unlinked but open when the last mount ended; how many."""
-        orphans = await self.tree.run(lambda tx: [tail_u64(k) for k in orphans_of(tx)])
-        left = [inode for inode in orphans if inode not in self._held]
-        for inode in left:
-            await self.purge(inode)
-        return len(left)
-
-    async def keep_purging(self) -> None:
-        """Until cancelled: what earlier mounts left, then big files as they are deleted."""
-        orphans = await self.purge_orphans()
-        if orphans:
-            log.info("%d files unlinked while open were purged", orphans)
-        while True:
-            while self._big:
-                await self.purge(self._big[-1])
-                self._big.pop()
-            self._big_due = trio.Event()
-            await self._big_due.wait()
+        if self._lookups.forget(inode, count):
+            self.tree.forget(inode)
+            await self._purger.purge_if_free(inode)
 
     async def totals(self) -> Counters:
         """Counts of the whole vault."""

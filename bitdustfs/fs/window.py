@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sortedcontainers import SortedDict
 
+from bitdustfs.core.items import Inode
 from bitdustfs.core.spans import split_aligned
 from bitdustfs.units import EXTENT_MAX
 
@@ -21,12 +22,20 @@ class Sealing:
     data: bytes
     valid: int
 
+    def cut(self, size: int) -> None:
+        """The file was truncated to `size` bytes meanwhile."""
+        self.valid = max(0, min(self.valid, size - self.offset))
+
 
 @dataclass
 class Tally:
     """Dirty bytes of all windows together."""
 
     dirty: int = 0
+
+    def add(self, change: int) -> None:
+        """`change` bytes more, or (negative) fewer."""
+        self.dirty += change
 
 
 class Window:
@@ -40,13 +49,22 @@ class Window:
         self._tally = tally
         self.inline = False  # the item holds the content: the window must hold all of it, too
 
+    def hold_inline(self, content: bytes) -> None:
+        """The file's item holds its content: from here on the window does, all of it."""
+        self.inline = True
+        self.write(0, content)
+
+    def leave_inline(self) -> None:
+        """The file's content is in extents, or on its way there."""
+        self.inline = False
+
     @property
     def empty(self) -> bool:
         return not self.segments and not self.sealing
 
     def _count(self, change: int) -> None:
         self.dirty += change
-        self._tally.dirty += change
+        self._tally.add(change)
 
     def close(self) -> None:
         """The window ends: what is left in it is safe elsewhere, or belongs to nobody."""
@@ -97,7 +115,7 @@ class Window:
             if not segment:
                 del self.segments[o]
         for piece in self.sealing:
-            piece.valid = max(0, min(piece.valid, size - piece.offset))
+            piece.cut(size)
         self.size = size
 
     def take(self, full_only: bool, limit: int) -> list[Sealing]:
@@ -153,6 +171,47 @@ class Window:
                 return False
             at = max(at, o + len(self.segments[o]))
         return at >= offset + length
+
+
+class Windows:
+    """The dirty windows of all inodes."""
+
+    def __init__(self) -> None:
+        self._windows: dict[int, Window] = {}
+        self.tally = Tally()
+
+    def get(self, inode: int) -> Window | None:
+        """The inode's window, None while nothing of it is dirty."""
+        return self._windows.get(inode)
+
+    def open(self, inode: int, attributes: Inode) -> Window:
+        """The inode's window, made when there is none. `attributes`: as its item says."""
+        window = self._windows.get(inode)
+        if window is None:
+            window = self._windows[inode] = Window(attributes.size, self.tally)
+            if attributes.inline is not None:
+                window.hold_inline(attributes.inline)
+        return window
+
+    def all(self) -> list[tuple[int, Window]]:
+        """Every window there is now, with its inode."""
+        return list(self._windows.items())
+
+    def size_of(self, inode: int, attributes: Inode) -> int:
+        """A file's true size: a window knows better than the item."""
+        window = self._windows.get(inode)
+        return attributes.size if window is None else window.size
+
+    def drop(self, inode: int) -> None:
+        """The window has nothing left to say."""
+        self._windows.pop(inode, None)
+
+    def forget(self, inode: int) -> None:
+        """The inode is purged: its dirty bytes go too."""
+        window = self._windows.pop(inode, None)
+        if window is not None:
+            window.truncate(0)
+            window.close()
 
 
 def _lay(buffer: bytearray, base: int, offset: int, data: bytes | bytearray) -> None:

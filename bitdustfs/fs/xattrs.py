@@ -1,86 +1,69 @@
-"""Extended attributes of a vault's inodes, and the ones bitdustfs itself answers.
+"""Extended attributes of a vault's inodes, and the ones that bitdustfs itself answers.
 
-`user.bitdust.state` tells how safe a file is: dirty (in memory), local (survives this machine's
-power loss), published (survives the loss of this machine). `user.bitdust.health` tells how many more
-suppliers may be lost before a part of the file is: "3"; "local" while a part is only on this machine;
-"unreadable" while too few of a part's suppliers answer.
+Values of up to XATTR_INLINE_MAX bytes lie in their item, larger ones in an extent of their own. The
+names that begin with `user.bitdust.` are answered by whoever opened the vault (vault/safety.py).
 """
 
 import errno
+from collections.abc import Awaitable, Callable, Mapping
 
-from bitdustfs.blocks.store import Piece
-from bitdustfs.core.items import (
-    EXTENT,
-    XATTR,
-    Xattr,
-    decode_extent,
-    decode_xattr,
-    encode_item,
-    kind_range,
-    xattr_key,
-)
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.writer import ExtentWriter, Plain
+from bitdustfs.core.items import XATTR, Xattr, decode_xattr, encode_item, kind_range, xattr_key
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import FsError
-from bitdustfs.fs.content import load_inode
+from bitdustfs.fs.attributes import load_inode
+from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.orphans import release_xattr
-from bitdustfs.tree.tree import Transaction
+from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.tree import Tree
 from bitdustfs.tree.usage import count
 from bitdustfs.units import NAME_MAX, XATTR_INLINE_MAX, XATTR_MAX
-from bitdustfs.vault.vault import OpenVault
 
-STATE = b"user.bitdust.state"
-HEALTH = b"user.bitdust.health"
 OWN_PREFIX = b"user.bitdust."
 NEVER = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 ENODATA = errno.ENODATA
 
+Own = Mapping[bytes, Callable[[int], Awaitable[str]]]  #: name -> what answers it for an inode
+
 
 class Xattrs:
-    """The xattr calls of one open vault."""
+    """The xattr calls that change nothing."""
 
-    def __init__(self, vault: OpenVault) -> None:
-        self._vault, self._tree, self._store = vault, vault.volume.tree, vault.store
+    def __init__(self, tree: Tree, reader: ExtentReader, own: Own) -> None:
+        self._tree, self._reader, self._own = tree, reader, own
 
     async def get(self, inode: int, name: bytes) -> bytes:
         """The value; ENODATA when there is none."""
-        if name == STATE:
-            return self.state(inode).encode()
-        if name == HEALTH:
-            return (await self.health(inode)).encode()
+        if name in self._own:
+            return (await self._own[name](inode)).encode()
         if name in NEVER and not await self._tree.run(_has_any, inode):
             raise FsError(ENODATA)
         value = await self._tree.run(lambda tx: tx.get(xattr_key(inode, name)))
         if value is None:
             raise FsError(ENODATA)
         item = decode_xattr(value)
-        parts = [await self._store.read_extent(place, Kind.XATTR) for place in item.extents]
+        parts = [await self._reader.read_extent(place, Kind.XATTR) for place in item.extents]
         return item.value + b"".join(parts)
 
-    def state(self, inode: int) -> str:
-        """dirty, local or published."""
-        if self._vault.content.is_dirty(inode):
-            return "dirty"
-        published = self._vault.state.published()
-        generation = 0 if published is None else published.generation
-        changed = self._vault.committer.changed_in.get(inode, 0)
-        return "published" if changed <= generation else "local"
-
-    async def health(self, inode: int) -> str:
-        """How many more suppliers may be lost; or local, or unreadable."""
-        if self.state(inode) != "published" or self._vault.rebuilder is None:
-            return "local"
-        blocks = await self._tree.run(_blocks_of, inode)
-        margin, local = self._vault.rebuilder.margin_of(blocks)
-        if margin >= 0:
-            return str(margin)
-        return "local" if local else "unreadable"
-
     async def list(self, inode: int) -> list[bytes]:
+        """The names that the inode has; those of OWN_PREFIX are not among them."""
+
         def names(tx: Transaction) -> list[bytes]:
             load_inode(tx, inode)
             return [key[9:] for key, _ in tx.scan(*kind_range(inode, XATTR))]
 
         return await self._tree.run(names)
+
+
+class WritableXattrs(Xattrs):
+    """The same, and those that change something."""
+
+    def __init__(
+        self, tree: Tree, reader: ExtentReader, own: Own, writer: ExtentWriter, flusher: Flusher
+    ) -> None:
+        super().__init__(tree, reader, own)
+        self._writer, self._flusher = writer, flusher
 
     async def set(self, inode: int, name: bytes, value: bytes) -> None:
         """Sets or replaces; create-only and replace-only are pyfuse3's get before set."""
@@ -95,8 +78,8 @@ class Xattrs:
         if len(value) <= XATTR_INLINE_MAX:
             await self._put(inode, name, Xattr(1, value))
             return
-        async with self._vault.content.sealing:
-            places = await self._store.append(True, [Piece(Kind.XATTR, value, inode)])
+        async with self._flusher.lock:
+            places = await self._writer.append(True, [Plain(Kind.XATTR, value, inode)])
             await self._put(inode, name, Xattr(1, b"", tuple(places)))
 
     async def _put(self, inode: int, name: bytes, item: Xattr) -> None:
@@ -112,6 +95,8 @@ class Xattrs:
         await self._tree.run(put)
 
     async def remove(self, inode: int, name: bytes) -> None:
+        """Removes; ENODATA when there is none."""
+
         def drop(tx: Transaction) -> None:
             value = tx.get(xattr_key(inode, name))
             if value is None:
@@ -120,13 +105,6 @@ class Xattrs:
             tx.delete(xattr_key(inode, name))
 
         await self._tree.run(drop)
-
-
-def _blocks_of(tx: Transaction, inode: int) -> set[bytes]:
-    """The blocks that a file's content is in."""
-    load_inode(tx, inode)
-    extents = (decode_extent(value) for _, value in tx.scan(*kind_range(inode, EXTENT)))
-    return {extent.place.block for extent in extents if extent.place is not None}
 
 
 def _has_any(tx: Transaction, inode: int) -> bool:

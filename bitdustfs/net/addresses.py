@@ -1,7 +1,7 @@
 """Which addresses of strangers may be dialled (design: peers' addresses).
 
-IP literals only, ports from 1024 on; nothing that is multicast, link-local or nobody's. Loopback and private
-ranges only where they are wanted: in swarms and home networks.
+IP literals only, ports from 1024 on; nothing that is multicast, link-local or nobody's. Loopback
+and private ranges only where they are wanted: in swarms and home networks.
 """
 
 import ipaddress

@@ -37,7 +37,7 @@ CALL_DEADLINE = 10.0  #: seconds for a request and its answer, bulk bytes aside
 SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down to
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
 
-Answer = tuple[wire.Reply, bytes]
+Replied = tuple[wire.Reply, bytes]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,12 @@ class _Waiting:
     """A call whose answer is due."""
 
     done: trio.Event = field(default_factory=trio.Event)
-    answer: Answer | PeerError | None = None
+    answer: Replied | PeerError | None = None
+
+    def finish(self, answer: Replied | PeerError) -> None:
+        """The first answer counts."""
+        self.answer = self.answer or answer
+        self.done.set()
 
 
 class _Connection:
@@ -87,11 +92,10 @@ class _Connection:
         """Every call gets the error; the first one counts."""
         self.failure = self.failure or error
         for waiting in self._waiting.values():
-            waiting.answer = waiting.answer or self.failure
-            waiting.done.set()
+            waiting.finish(self.failure)
         self._waiting.clear()
 
-    async def call(self, request: wire.Request, payload: Buffer) -> Answer:
+    async def call(self, request: wire.Request, payload: Buffer) -> Replied:
         if self.failure is not None:
             raise self.failure
         request_id, self._next_id = self._next_id, self._next_id + 1
@@ -126,12 +130,11 @@ class _Connection:
             if waiting is None:
                 continue  # its caller gave up
             if isinstance(frame.message, wire.Fault):
-                waiting.answer = Refused(frame.message.code, frame.message.detail)
+                waiting.finish(Refused(frame.message.code, frame.message.detail))
             elif isinstance(frame.message, wire.Reply):
-                waiting.answer = (frame.message, frame.payload)
+                waiting.finish((frame.message, frame.payload))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
-            waiting.done.set()
 
 
 class PeerSupplier(Supplier):
@@ -161,7 +164,7 @@ class PeerSupplier(Supplier):
         """The vault that the sessions are about."""
         return self._credentials.vault
 
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> Answer:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> Replied:
         bulk = len(payload) + getattr(request, "length", 0)
         deadline = CALL_DEADLINE + bulk / SLOWEST
         with trio.move_on_after(deadline) as scope:

@@ -1,17 +1,29 @@
-"""The owner's side of the root register: prepare, accept and read at a majority of voters."""
+"""The owner's side of the root register: prepare, accept and read at a majority of voters.
+
+The register holds one root at a time (Paxos-like; the voters' side is core/acceptor.py):
+
+    read       what do you hold?                            a majority answers: the best root is
+    known prepare    promise me this ballot; what do you hold?    a majority promised: nobody else
+    writes accept     hold this root                               a majority holds it: it is
+    published renew      I am alive                                   the courtesy lease, for other
+    machines
+
+`follow` says whose voters they are. While the family changes, `change_to` adds the new voters: from
+then on majorities of both families must agree, until `settle`.
+"""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.placement import majority
 from bitdustfs.core.records import (
     Ballot,
     Family,
+    Member,
     Root,
     claim_ballot,
     family_hash,
@@ -27,7 +39,8 @@ from bitdustfs.errors import (
     Superseded,
     Unavailable,
 )
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.net.ask import ask_all
+from bitdustfs.net.supplier import Connect, Supplier
 from bitdustfs.net.wire import CurrentIs
 
 log = logging.getLogger(__name__)
@@ -51,7 +64,7 @@ class Known:
     confirmed: bool = False
 
 
-Answer = tuple[Ballot | None, Known | None]  #: what a voter promised, and the root it holds
+Held = tuple[Ballot | None, Known | None]  #: what a voter promised, and the root it holds
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,9 @@ def check_current_untrusted(vault: bytes, current: CurrentIs) -> Known | None:
 
 
 def _former(best: Known, seen: list[Known], holding: list[bytes]) -> Family | None:
-    """The family one epoch before the best root's, unless its majority is known to hold that root."""
+    """The family one epoch before the best root's, unless its majority is known to hold that
+    root.
+    """
     for known in seen:
         if known.family.epoch == best.family.epoch - 1:
             voters = {member.node for member in known.family.voters}
@@ -92,22 +107,47 @@ def _former(best: Known, seen: list[Known], holding: list[bytes]) -> Family | No
 
 
 class RootRegister:
-    """The voters of one vault. `voters` maps node key to session.
+    """The voters of one vault. `connect` makes the session with a member."""
 
-    While a family changes, a majority of those who voted before (`former`) must agree as well.
-    """
-
-    def __init__(self, vault: bytes, voters: Mapping[bytes, Supplier]) -> None:
-        self._vault, self.voters = vault, voters
+    def __init__(self, vault: bytes, connect: Connect, family: Family) -> None:
+        self._vault, self._connect = vault, connect
         self._claim = b""  # the ballot claimed last, signed
-        self.former: Mapping[bytes, Supplier] = {}
-        self.witnesses: Mapping[bytes, Supplier] = {}  #: reserves: they have no vote, but may know
+        self._voters: dict[bytes, Supplier] = {}
+        self._former: dict[bytes, Supplier] = {}  # who voted before, while the family changes
+        self._witnesses: dict[bytes, Supplier] = {}  # reserves: no vote, but they may know
+        self.follow(family)
+
+    @property
+    def changing(self) -> bool:
+        """Whether majorities of two families are asked."""
+        return bool(self._former)
+
+    def follow(self, family: Family, former: Family | None = None) -> None:
+        """The voters are those of `family`, and of `former` where its majority may not agree
+        yet.
+        """
+        self._voters = self._sessions(family.voters)
+        self._witnesses = self._sessions(family.bench)
+        self._former = self._sessions(former.voters) if former else {}
+
+    def change_to(self, family: Family) -> None:
+        """From here on majorities of the present voters and of `family` must agree."""
+        voters = self._sessions(family.voters)
+        if voters.keys() != self._voters.keys():
+            self._former, self._voters = self._voters, voters
+
+    def settle(self) -> None:
+        """The change is accepted: the former voters count no more."""
+        self._former = {}
+
+    def _sessions(self, members: Iterable[Member]) -> dict[bytes, Supplier]:
+        return {member.node: self._connect(member) for member in members}
 
     def _is_majority(self, nodes: Collection[bytes]) -> bool:
         """Whether these are enough of the voters, and of the former ones."""
         return all(
             len(voters.keys() & set(nodes)) >= majority(len(voters))
-            for voters in (self.voters, self.former)
+            for voters in (self._voters, self._former)
             if voters
         )
 
@@ -119,11 +159,11 @@ class RootRegister:
         fenced = {n for n, f in failures.items() if isinstance(f, Refused) and f.code == "fenced"}
         return any(
             len(voters.keys() - fenced) < majority(len(voters))
-            for voters in (self.voters, self.former)
+            for voters in (self._voters, self._former)
             if voters
         )
 
-    async def _current(self, answer: Awaitable[CurrentIs]) -> Answer:
+    async def _current(self, answer: Awaitable[CurrentIs]) -> Held:
         """What a voter says that it holds, if that is genuine: else it is as good as silent."""
         current = await answer
         try:
@@ -134,26 +174,22 @@ class RootRegister:
     async def _ask(
         self, question: Callable[[Supplier], Awaitable[R]]
     ) -> tuple[dict[bytes, R], dict[bytes, PeerError]]:
-        """Answers and failures; ends DEADLINE after the call, or GRACE after a majority answered."""
-        answers: dict[bytes, R] = {}
-        failures: dict[bytes, PeerError] = {}
-        with trio.move_on_after(DEADLINE) as scope:
-            async with trio.open_nursery() as nursery:
+        """Answers and failures; ends DEADLINE after the call, or GRACE after a majority
+        answered.
+        """
+        voters = {**self._former, **self._voters}
+        answers = await ask_all(
+            voters,
+            lambda node: question(voters[node]),
+            deadline=DEADLINE,
+            enough=self._is_majority,
+            grace=GRACE,
+        )
+        for node, error in answers.failed.items():
+            log.info("voter %s: %s", node.hex()[:12], error)
+        return answers.given, answers.failed
 
-                async def one(supplier: Supplier) -> None:
-                    try:
-                        answers[supplier.node] = await question(supplier)
-                    except PeerError as error:
-                        log.info("voter %s: %s", supplier.node.hex()[:12], error)
-                        failures[supplier.node] = error
-                    if self._is_majority(answers):
-                        scope.deadline = min(scope.deadline, trio.current_time() + GRACE)
-
-                for supplier in {**self.former, **self.voters}.values():
-                    nursery.start_soon(one, supplier)
-        return answers, failures
-
-    def _view(self, answers: dict[bytes, Answer]) -> View:
+    def _view(self, answers: dict[bytes, Held]) -> View:
         promises = [promised for promised, _ in answers.values() if promised is not None]
         seen = {node: known for node, (_, known) in answers.items() if known is not None}
         best = max(seen.values(), key=lambda known: known.root.order, default=None)
@@ -163,30 +199,28 @@ class RootRegister:
             best = replace(best, confirmed=self._is_majority(holding))
             former = _former(best, list(seen.values()), holding)
         return View(
-            len(answers.keys() & self.voters.keys()), len(self.voters), best, len(holding),
+            len(answers.keys() & self._voters.keys()), len(self._voters), best, len(holding),
             max(promises, default=None), self._is_majority(answers), former,
         )  # fmt: skip
 
     async def read(self) -> View:
         """What the voters hold; where they are no majority, also what reserves know."""
         answers, _ = await self._ask(lambda supplier: self._current(supplier.current()))
-        if self._is_majority(answers) or not self.witnesses:
+        if self._is_majority(answers) or not self._witnesses:
             return self._view(answers)
-        with trio.move_on_after(DEADLINE):
-            async with trio.open_nursery() as nursery:
-
-                async def one(supplier: Supplier) -> None:
-                    try:
-                        answers[supplier.node] = await self._current(supplier.current())
-                    except PeerError as error:
-                        log.info("%s bears no witness: %s", supplier.node.hex()[:12], error)
-
-                for supplier in self.witnesses.values():
-                    nursery.start_soon(one, supplier)
-        return self._view(answers)
+        told = await ask_all(
+            self._witnesses,
+            lambda node: self._current(self._witnesses[node].current()),
+            deadline=DEADLINE,
+        )
+        for node, error in told.failed.items():
+            log.info("%s bears no witness: %s", node.hex()[:12], error)
+        return self._view({**answers, **told.given})
 
     async def prepare(self, key: SigningKey, ballot: Ballot, take_over: bool) -> View:
-        """Claims the ballot. Raises LeaseHeld, Superseded or Unavailable when no majority agrees."""
+        """Claims the ballot. Raises LeaseHeld, Superseded or Unavailable when no majority
+        agrees.
+        """
         claim = self._claim = claim_ballot(key, ballot)
         answers, failures = await self._ask(
             lambda supplier: self._current(supplier.prepare(claim, take_over))
@@ -197,13 +231,15 @@ class RootRegister:
         codes = {f.code: f.detail for f in failures.values() if isinstance(f, Refused)}
         if "lease-held" in codes:
             raise LeaseHeld(
-                f"machine {codes['lease-held']} has this vault mounted; unmount it there, look with "
+                f"machine {codes['lease-held']} has this vault mounted; unmount it there, look "
+                "with "
                 "-o ro, or, if that machine is dead, mount with -o take-over"
             )
         if "fenced" in codes:
             raise Superseded("another machine claimed this vault at the same time; try again")
         raise Unavailable(
-            f"{view.answers} of {view.voters} suppliers answered, {majority(view.voters)} are needed"
+            f"{view.answers} of {view.voters} suppliers answered, {majority(view.voters)} are "
+            "needed"
         )
 
     async def accept(self, root: bytes, family: bytes) -> int:
@@ -214,8 +250,9 @@ class RootRegister:
         if self._is_lost(failures):
             raise Superseded("another machine took this vault over")
         raise Unavailable(
-            f"{len(answers)} of {len(self.voters)} suppliers took the new root; "
-            f"{majority(len(self.voters))} are needed: it stays on this machine until they are back"
+            f"{len(answers)} of {len(self._voters)} suppliers took the new root; "
+            f"{majority(len(self._voters))} are needed: it stays on this machine until they are "
+            "back"
         )
 
     async def renew(self, ballot: Ballot) -> None:

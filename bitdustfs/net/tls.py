@@ -1,9 +1,9 @@
 """TLS 1.3 between nodes that know each other by key, not by any authority (docs/protocol.md).
 
-The standard library cannot accept unknown client certificates, so every node's certificate is issued
-by a CA whose key is derived from a constant below. That key is public: the CA carries no trust at
-all. What counts is the Ed25519 key inside the leaf certificate, which TLS proves the peer holds and
-which we compare with the key we expect before a single application byte is sent.
+The standard library cannot accept unknown client certificates, so every node's certificate is
+issued by a CA whose key is derived from a constant below. That key is public: the CA carries no
+trust at all. What counts is the Ed25519 key inside the leaf certificate, which TLS proves the peer
+holds and which we compare with the key we expect before a single application byte is sent.
 
 `TlsStream` runs TLS over `ssl.MemoryBIO` with large reads, about three times faster than
 `trio.SSLStream`. One task may send and one may receive at a time; cancelling either breaks it.

@@ -6,8 +6,9 @@ costs little. What a supplier acknowledged it must have, whether it lists it or 
 leads to a closer look: at the whole fragment, and at CLOSER more of the same supplier at once.
 
 A supplier that lacks a share f of its fragments passes m audits with probability (1 - f)^m, so
-`audits_needed(f, c)` = ln(1 - c) / ln(1 - f) of them catch it with probability c: 299 for one per cent
-and c = 0.95. Whose failures are many, and more than disks explain, is a liar and counts as gone.
+`audits_needed(f, c)` = ln(1 - c) / ln(1 - f) of them catch it with probability c: 299 for one per
+cent and c = 0.95. Whose failures are many, and more than disks explain, is a liar and counts as
+gone.
 """
 
 import logging
@@ -18,6 +19,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 import trio
 
 from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
@@ -34,67 +37,67 @@ CLOSER = 20  #: audits that follow a failed one at once
 LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
 SILENT_MAX = 8  #: audits in a row that a supplier may leave unanswered while it answers pings
 
+OnLost = Callable[[Mapping[bytes, Collection[int]]], Awaitable[object]]
+
 
 def audits_needed(missing: float, certainty: float) -> int:
-    """How many audits catch a supplier that lacks a share `missing` with probability `certainty`."""
+    """How many audits catch a supplier that lacks a share `missing` with probability
+    `certainty`.
+    """
     return math.ceil(math.log(1 - certainty) / math.log(1 - missing))
 
 
-async def _nobody_cares(lost: Mapping[bytes, Collection[int]]) -> None:
-    """A mount that only looks makes nothing again."""
-
-
 class Auditor:
-    """Audits the suppliers of `fetcher` in turn; what it finds is in the histories that `watch` keeps.
+    """Audits the suppliers in turn; what it finds is in the histories that `watch` keeps.
 
-    `acknowledged` tells what positions this machine saw acknowledge each block; `on_lost` is told of
-    fragments (by block, their positions) that are not there, or not right, although they were listed or
-    acknowledged.
+    `on_lost` is told of fragments (by block, their positions) that are not there, or not right,
+    although they were listed or acknowledged.
     """
 
-    def __init__(self, fetcher: Fetcher, watch: Watch, rng: random.Random) -> None:
-        self._fetcher, self._watch, self._rng = fetcher, watch, rng
-        self.census = Census()
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        watch: Watch,
+        table: BlockTable,
+        on_lost: OnLost,
+        rng: random.Random,
+    ) -> None:
+        self._fetcher, self._circle, self._watch = fetcher, fetcher.circle, watch
+        self._table, self._on_lost, self._rng = table, on_lost, rng
+        self._census = Census({})
+        self.censuses = 0  #: how many were taken since the mount
         self._counted = -CENSUS_EVERY
         self._counting = trio.Lock()
         self._turn: list[int] = []
         self._overtaken: set[int] = set()  # positions after whose last audit another one answered
         self._claims: dict[int, list[bytes]] = {}
-        self.acknowledged: Callable[[], Mapping[bytes, tuple[int, ...]]] = dict
-        self.on_lost: Callable[[Mapping[bytes, Collection[int]]], Awaitable[None]] = _nobody_cares
-        self.damaged: dict[bytes, set[int]] = {}  #: block -> positions found without it since
+        self._damaged: dict[bytes, set[int]] = {}
+
+    @property
+    def census(self) -> Census:
+        """The latest census; an empty one before the first."""
+        return self._census
+
+    @property
+    def damaged(self) -> dict[bytes, frozenset[int]]:
+        """Block -> positions that were found without it, and were not mended since."""
+        return {block: frozenset(at) for block, at in self._damaged.items()}
 
     async def recent(self, age: float) -> Census:
         """A census not older than `age` seconds."""
         async with self._counting:
             if trio.current_time() - self._counted >= age:
-                acknowledged = self.acknowledged()
-                self.census = await take_census(self._fetcher)
-                await self._compare(acknowledged)
+                before = self._table.snapshot()  # what is acknowledged from here on may be missing
+                self._census = await take_census(self._circle)
+                self.censuses += 1
+                lost = await trio.to_thread.run_sync(_unlisted, self._census, before)
+                if lost:
+                    await self._on_lost(lost)
                 self._counted = trio.current_time()
-                self._collect()
-        return self.census
-
-    async def _compare(self, acknowledged: Mapping[bytes, tuple[int, ...]]) -> None:
-        """What was acknowledged before the lists were asked for, and is not in them, is lost."""
-        lost: dict[bytes, set[int]] = {}
-        for position, listed in self.census.lists.items():
-            there = set(listed)
-            for block, positions in acknowledged.items():
-                if position in positions and block not in there:
-                    lost.setdefault(block, set()).add(position)
-            await trio.lowlevel.checkpoint()
-        if lost:
-            await self.on_lost(lost)
-
-    def _collect(self) -> None:
-        """What each position is to be audited for: what it lists, and what it acknowledged."""
-        claims = {position: set(blocks) for position, blocks in self.census.lists.items()}
-        for block, positions in self.acknowledged().items():
-            for position in positions:
-                claims.setdefault(position, set()).add(block)
-        self._claims = {position: list(blocks) for position, blocks in claims.items() if blocks}
-        self._turn = []
+                rows = self._table.snapshot()
+                self._claims = await trio.to_thread.run_sync(_claims, self._census, rows)
+                self._turn = []
+        return self._census
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -124,38 +127,44 @@ class Auditor:
             log.info("no audit of block %s: %s", block.hex(), error)
             return None
         length = slice_length(header.length, header.k)
-        verdict = await self._check(header, position, self._rng.randrange(0, length, CHUNK_SIZE))
-        if verdict is None:
-            self._unanswered(header, position)
+        node = self._circle.serving(position)  # it is blamed, whoever has the position afterwards
+        start = self._rng.randrange(0, length, CHUNK_SIZE)
+        verdict = await self._check(node, header, position, start)
+        if node not in self._circle.holders(position):
             return None
-        self._fetcher.health_of(header, position).silent = 0
-        node = self._fetcher.serving(header, position)
+        if verdict is None:
+            self._unanswered(position)
+            return None
+        self._circle.health(node).audited(answered=True)
         seen = self._watch.audited(node, verdict)
         self._overtaken = set(range(header.n)) - {position}
         if verdict is False:
             verdicts = [
-                await self._check(header, position, start) for start in range(0, length, CHUNK_SIZE)
+                await self._check(node, header, position, start)
+                for start in range(0, length, CHUNK_SIZE)
             ]
+            if node not in self._circle.holders(position):
+                return None  # the position was given to another supplier meanwhile
             log.warning(
                 "position %d failed an audit of block %s: %d of %d chunks are wrong or gone",
                 position, block.hex(), len(verdicts) - verdicts.count(True), len(verdicts),
             )  # fmt: skip
-            self.damaged.setdefault(block, set()).add(position)
-            await self.on_lost({block: {position}})
+            self._damaged.setdefault(block, set()).add(position)
+            await self._on_lost({block: {position}})
             failed, share = seen.audits_failed, seen.audits_failed / seen.audits
             if failed >= LIAR_FAILURES and share > LIAR_SHARE:
                 self._watch.condemn(node, f"failed {failed} of {seen.audits} audits")
         return verdict
 
-    def _unanswered(self, header: BlockHeader, position: int) -> None:
+    def _unanswered(self, position: int) -> None:
         """An audit without an answer; in a row, of one that answers pings: it does not serve."""
-        health = self._fetcher.health_of(header, position)
+        node = self._circle.serving(position)
+        health = self._circle.health(node)
         if health.reachable and position in self._overtaken:
             self._overtaken.discard(position)
-            health.silent += 1  # while others did answer: it is not this machine's own line
-        if health.silent > SILENT_MAX:
-            node = self._fetcher.serving(header, position)
-            self._watch.condemn(node, f"left {health.silent} audits in a row unanswered")
+            # while others did answer: it is not this machine's own line
+            if health.audited(answered=False) > SILENT_MAX:
+                self._watch.condemn(node, f"left {health.silent} audits in a row unanswered")
 
     async def _look_closer(self, position: int) -> None:
         """More audits of a supplier that failed one, at once."""
@@ -167,28 +176,32 @@ class Auditor:
 
     def forget(self, moved: Collection[int]) -> None:
         """These positions are other suppliers' now: what was seen of them is no longer so."""
-        for block in list(self.damaged):
+        for block in list(self._damaged):
             self.mended(block, moved)
         if moved:
             self._counted = -math.inf
 
     def damaged_at(self, position: int) -> int:
         """How many fragments a position was found without, that were not made again since."""
-        return sum(position in at for at in self.damaged.values())
+        return sum(position in at for at in self._damaged.values())
 
     def mended(self, block: bytes, positions: Collection[int]) -> None:
         """These positions have their fragment again."""
-        left = self.damaged.get(block, set()) - set(positions)
+        left = self._damaged.get(block, set()) - set(positions)
         if left:
-            self.damaged[block] = left
+            self._damaged[block] = left
         else:
-            self.damaged.pop(block, None)
+            self._damaged.pop(block, None)
 
-    async def _check(self, header: BlockHeader, position: int, start: int) -> bool | None:
+    async def _check(
+        self, node: bytes, header: BlockHeader, position: int, start: int
+    ) -> bool | None:
         stop = min(slice_length(header.length, header.k), start + CHUNK_SIZE)
         with trio.move_on_after(DEADLINE):
             try:
-                await self._fetcher.prove(header, position, start, stop)
+                await self._fetcher.prove_at(
+                    self._circle.supplier(node), header, position, start, stop
+                )
             except Malformed:
                 return False
             except PeerError as error:
@@ -196,3 +209,25 @@ class Auditor:
                 return False if lost else None
             return True
         return None
+
+
+def _unlisted(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[bytes, set[int]]:
+    """In a thread: what was acknowledged, and is not in the list of a position that answered."""
+    lost: dict[bytes, set[int]] = {}
+    there = {position: set(blocks) for position, blocks in census.lists.items()}
+    for block, row in rows.items():
+        if row.state == CLOSED:
+            for position in row.acked:
+                if position in there and block not in there[position]:
+                    lost.setdefault(block, set()).add(position)
+    return lost
+
+
+def _claims(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[int, list[bytes]]:
+    """In a thread: what each position is audited for: what it lists, and what it acknowledged."""
+    claims = {position: set(blocks) for position, blocks in census.lists.items()}
+    for block, row in rows.items():
+        if row.state == CLOSED:
+            for position in row.acked:
+                claims.setdefault(position, set()).add(block)
+    return {position: list(blocks) for position, blocks in claims.items() if blocks}

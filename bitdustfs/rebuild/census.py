@@ -1,14 +1,21 @@
-"""Which fragments the suppliers say they keep: the ground that audits and repairs stand on."""
+"""Which fragments the suppliers say they keep: the ground that audits and repairs stand on.
+
+A census asks every position's supplier, or who stands in for it, for its list. Lists are claims;
+audits test them. Whatever takes time in proportion to the number of blocks is done once, in a
+thread.
+"""
 
 import itertools
 import logging
 from bisect import bisect_left
-from collections.abc import Collection, Set
+from collections.abc import Collection, Mapping, Set
 
 import trio
 
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.fetch import Fetcher
-from bitdustfs.errors import PeerError, ProtocolViolation, Unavailable
+from bitdustfs.errors import DeadlineExceeded, PeerError, ProtocolViolation, Unavailable
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.wire import LIST_MAX
 
@@ -19,14 +26,38 @@ FRAGMENT_USUAL = 8192  #: bytes per fragment that a contract is supposed to hold
 POSITIONS_KEPT = 4  #: positions of one vault that a supplier may have fragments of, over time
 FRAGMENTS_MIN = 10_000  #: fragments that any supplier may list
 
+Listing = tuple[bytes, list[bytes]]  #: who listed, and its blocks in order
+
 
 class Census:
-    """What was listed, by position: sorted block ids. Lists are claims; audits test them."""
+    """What was listed, by position. Positions for which nobody answered are not in it."""
 
-    def __init__(self) -> None:
-        self.lists: dict[int, list[bytes]] = {}
-        #: whose list each is: the position's own supplier, or a stand-in
-        self.listed_by: dict[int, bytes] = {}
+    def __init__(self, listings: Mapping[int, Listing]) -> None:
+        """Takes time in proportion to what is listed: made in a thread."""
+        self.lists = {position: blocks for position, (_, blocks) in listings.items()}
+        self.listed_by = {position: node for position, (node, _) in listings.items()}
+        masks: dict[bytes, int] = {}
+        for position, blocks in self.lists.items():
+            for block in blocks:
+                masks[block] = masks.get(block, 0) | 1 << position
+        everybody = sum(1 << position for position in self.lists)
+        self._blocks = frozenset(masks)
+        self._unlisted = {
+            block: frozenset(p for p in self.lists if not positions >> p & 1)
+            for block, positions in masks.items()
+            if positions != everybody
+        }
+
+    def blocks(self) -> Set[bytes]:
+        """All blocks that anybody lists."""
+        return self._blocks
+
+    @property
+    def unlisted(self) -> Mapping[bytes, frozenset[int]]:
+        """Blocks that some list lacks although another has them, and the positions that lack
+        them.
+        """
+        return self._unlisted
 
     def lists_it(self, block: bytes, position: int) -> bool:
         """Whether the supplier at `position` says that it keeps its fragment of the block."""
@@ -38,36 +69,23 @@ class Census:
         """The positions that list the block."""
         return {position for position in self.lists if self.lists_it(block, position)}
 
-    def blocks(self) -> Set[bytes]:
-        """All blocks that anybody lists."""
-        return set().union(*self.lists.values())
 
+async def take_census(circle: Circle) -> Census:
+    """Asks for every position's list."""
 
-async def take_census(fetcher: Fetcher) -> Census:
-    """Asks every member of the family, or who stands in for it, for its list.
-
-    Positions for which nobody answers are not in it.
-    """
-    census = Census()
-
-    async def ask(nodes: list[bytes], position: int, limit: int) -> None:
-        for node in nodes:
+    async def ask(position: int) -> Listing:
+        limit = max(FRAGMENTS_MIN, circle.family.voters[position].space // FRAGMENT_USUAL)
+        failure: PeerError | None = None
+        for node in circle.holders(position):
             try:
-                with trio.fail_after(LIST_DEADLINE):
-                    census.lists[position] = await list_all(
-                        fetcher.suppliers[node], position, limit
-                    )
-                census.listed_by[position] = node
-                return
-            except (PeerError, trio.TooSlowError) as error:
-                fetcher.health[node].fault(error)
+                return node, await list_in_time(circle.supplier(node), position, limit)
+            except PeerError as error:
+                circle.health(node).fault(error)
+                failure = error
+        raise failure or DeadlineExceeded("nobody has this position")
 
-    async with trio.open_nursery() as nursery:
-        for number, group in enumerate(fetcher.family.groups):
-            for position, member in enumerate(group.members):
-                limit = max(FRAGMENTS_MIN, member.space // FRAGMENT_USUAL)
-                nursery.start_soon(ask, fetcher.holders(number, position), position, limit)
-    return census
+    answers = await ask_all(range(circle.family.group.n), ask)
+    return await trio.to_thread.run_sync(Census, answers.given)
 
 
 async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]) -> set[bytes]:
@@ -87,11 +105,18 @@ async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]
     return real
 
 
-async def list_in_time(supplier: Supplier, position: int) -> list[bytes]:
-    """As `list_all`. Raises Unavailable when that takes too long."""
-    with trio.move_on_after(LIST_DEADLINE):
-        return await list_all(supplier, position)
-    raise Unavailable(f"supplier {supplier.node.hex()[:12]} takes too long to list what it keeps")
+async def list_in_time(
+    supplier: Supplier,
+    position: int,
+    limit: int = FRAGMENTS_MIN * 1000,
+    deadline: float = LIST_DEADLINE,
+) -> list[bytes]:
+    """As `list_all`. Raises DeadlineExceeded when it takes more than `deadline` seconds."""
+    with trio.move_on_after(deadline):
+        return await list_all(supplier, position, limit)
+    raise DeadlineExceeded(
+        f"supplier {supplier.node.hex()[:12]} takes too long to list what it keeps"
+    )
 
 
 async def list_all(
@@ -102,16 +127,22 @@ async def list_all(
     It looks at no more than a few times `limit` fragments, of whatever position.
     """
     blocks: list[bytes] = []
-    after = b""
-    looked = 0
-    while len(blocks) < limit and looked < POSITIONS_KEPT * limit:
-        page = await supplier.list(after, LIST_MAX)
-        keys = [key for key, _ in page.fragments]
-        if any(a >= b for a, b in itertools.pairwise([after, *keys])):
-            raise ProtocolViolation("a list that is not in order")
+    looked, after, more = 0, b"", True
+    while more and len(blocks) < limit and looked < POSITIONS_KEPT * limit:
+        keys, more = await page_after(supplier, after)
         looked += len(keys)
         blocks += [key[:16] for key in keys if key[16] == position]
-        if not page.more or not keys:
-            break
-        after = keys[-1]
+        after = keys[-1] if keys else after
     return blocks
+
+
+async def page_after(supplier: Supplier, after: bytes) -> tuple[list[bytes], bool]:
+    """Keys (block id, position byte) that follow `after`, in order; whether there are more.
+
+    Raises PeerError; ProtocolViolation for a list that is not in order, and so might have no end.
+    """
+    page = await supplier.list(after, LIST_MAX)
+    keys = [key for key, _ in page.fragments]
+    if any(a >= b for a, b in itertools.pairwise([after, *keys])):
+        raise ProtocolViolation("a list that is not in order")
+    return keys, page.more and bool(keys)

@@ -21,6 +21,10 @@ IN_FLIGHT = 2  #: blocks worked on at once
 Local = Callable[[bytes, int], Awaitable[Fragment | None]]
 
 
+def _always() -> bool:
+    return True
+
+
 class Takes(Protocol):
     """What fragments are placed with: a Supplier, or a supplier's own shelf."""
 
@@ -36,27 +40,39 @@ class Takes(Protocol):
 
 
 class Fill:
-    """One position on its way to another supplier. `local` makes fragments from what is here."""
+    """One position on its way to another supplier.
+
+    `local` makes fragments from what is here. `wanted` is asked before each block: not any more
+    ends the run. The policy's bandwidth is kept to.
+    """
 
     def __init__(
-        self, fetcher: Fetcher, supplier: Takes, position: int, ballot: Ballot, local: Local
+        self,
+        fetcher: Fetcher,
+        supplier: Takes,
+        position: int,
+        ballot: Ballot,
+        local: Local,
+        wanted: Callable[[], bool] = _always,
     ) -> None:
         self._fetcher, self._supplier = fetcher, supplier
         self._position, self._ballot, self._local = position, ballot, local
+        self._wanted = wanted
+        self._pace = Pace(fetcher.circle.family.policy.bandwidth)
         self.done = self.total = 0
         self.failed: set[bytes] = set()
         self.placed: set[bytes] = set()  #: in all runs
         self.bytes = 0
-        self.pace = Pace()
-        self.wanted: Callable[[], bool] = lambda: True  #: asked before each block: stop if not
 
     async def run(self, blocks: Sequence[bytes]) -> None:
-        """Puts the fragments of `blocks`, in their order; `failed` are those not had or not placed."""
+        """Puts the fragments of `blocks`, in their order; `failed` are those not had or not
+        placed.
+        """
         self.total, self.done, self.failed = len(blocks), 0, set()
         waiting = list(blocks)
 
         async def work() -> None:
-            while waiting and self.wanted():
+            while waiting and self._wanted():
                 block = waiting.pop(0)
                 try:
                     await self._one(block)
@@ -72,13 +88,13 @@ class Fill:
     async def _one(self, block: bytes) -> None:
         header, raw = await self._fetcher.signed_header(block)
         size = slice_length(header.length, header.k)
-        await self.pace.take(size)
+        await self._pace.take(size)
         fragment = await self._local(block, self._position)
         if fragment is None:
-            await self.pace.take(size)
+            await self._pace.take(size)
             fragment = await self._copy(header)
         if fragment is None:
-            await self.pace.take((header.k - 1) * size)
+            await self._pace.take((header.k - 1) * size)
             fragment = (await remake(self._fetcher, header, [self._position]))[self._position]
         await self._supplier.put(
             block, self._position, self._ballot, raw, fragment.chunks, fragment.payload
@@ -88,7 +104,7 @@ class Fill:
 
     async def _copy(self, header: BlockHeader) -> Fragment | None:
         """The fragment from the supplier that has the position now, if it answers and is right."""
-        if not self._fetcher.health_of(header, self._position).usable:
+        if not self._fetcher.circle.health(self._fetcher.circle.serving(self._position)).usable:
             return None
         length = slice_length(header.length, header.k)
         payload = bytearray()

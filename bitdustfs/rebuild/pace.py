@@ -9,14 +9,18 @@ class Pace:
     BURST = 1.0  #: seconds' worth that may go at once after a pause
 
     def __init__(self, rate: float = 0.0) -> None:
-        self.rate = rate  #: bytes a second
+        self._rate = rate  # bytes a second
         self._free_at = 0.0  # when what was taken so far is paid for
+
+    def change(self, rate: float) -> None:
+        """Another bound from here on, in bytes a second."""
+        self._rate = rate
 
     async def take(self, size: int) -> None:
         """Returns once `size` more bytes may be moved."""
-        if not self.rate:
+        if not self._rate:
             return
         now = trio.current_time()
         start = max(self._free_at, now - self.BURST)
-        self._free_at = start + size / self.rate
+        self._free_at = start + size / self._rate
         await trio.sleep_until(max(now, start))

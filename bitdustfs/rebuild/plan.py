@@ -1,10 +1,11 @@
 """What to rebuild, and whom to replace: a pure decision, from what is known to what is to be done.
 
 Three rules keep it calm. A fragment is made again only where its position's supplier is online and
-lacks it, so whoever flaps is served what is owed and nothing else. A position goes to another supplier
-only when its own is gone (left, or proven a liar), or was away past the policy's patience; past a quarter
-of it already when some block has fewer than k + margin fragments at suppliers that were away for less. And
-one position changes at a time. tests/churn.py measures what these rules cost and save.
+lacks it, so whoever flaps is served what is owed and nothing else. A position goes to another
+supplier only when its own is gone (left, or proven a liar), or was away past the policy's patience;
+past a quarter of it already when some block has fewer than k + margin fragments at suppliers that
+were away for less. And one position changes at a time. tests/churn.py measures what these rules
+cost and save.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -56,8 +57,8 @@ class Repair:
 class Plan:
     """Repairs in order; the position to give to another supplier, if any; what must wait.
 
-    `margin`: how many more suppliers may be lost before the thinnest block, `thinnest`, is lost with
-    them; `thinnest` is None when no block lacks anything.
+    `margin`: how many more suppliers may be lost before the thinnest block, `thinnest`, is lost
+    with them; `thinnest` is None when no block lacks anything.
     """
 
     repairs: tuple[Repair, ...]
@@ -78,8 +79,8 @@ def plan(
 ) -> Plan:
     """The plan for one group with data blocks of k fragments.
 
-    `blocks`: those that some position lacks. `refused`: positions for which no other supplier was found
-    lately. Thinnest blocks first; of equal ones metadata first; of those the local ones.
+    `blocks`: those that some position lacks. `refused`: positions for which no other supplier was
+    found lately. Thinnest blocks first; of equal ones metadata first; of those the local ones.
     """
     lacking = list(blocks)
     repairs, waiting = [], []

@@ -1,19 +1,24 @@
 """Carries out plans while the vault is mounted: missing fragments are made again and placed.
 
-What each supplier lists, what it acknowledged and what audits found make the states that plan.py decides
-on. What this machine still has is encoded and delivered by the uploader; everything else is gathered
-here, k fragments a block, within the policy's bandwidth.
+What each supplier lists, what it acknowledged and what audits found make the states that plan.py
+decides on. What this machine still has is encoded and delivered by the courier; everything else is
+gathered here, k fragments a block, within the policy's bandwidth.
+
+States of all blocks are gone through in threads only, over snapshots.
 """
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 import trio
 
+from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.fetch import Fetcher
-from bitdustfs.blocks.upload import Uploader
-from bitdustfs.core.records import Ballot
+from bitdustfs.blocks.pen import Pen
+from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.audit import CENSUS_EVERY, Auditor
@@ -28,51 +33,105 @@ log = logging.getLogger(__name__)
 TICK = 15.0  #: seconds between two looks
 IN_FLIGHT = 2  #: blocks remade at once: bounds memory (a block's slices each)
 SHAPES_IN_FLIGHT = 8  #: headers asked for at once
-Progress = Callable[[int, int], Awaitable[None]]
+Needs = Callable[[bytes], bool]  #: whether a root may need a block
+OnProgress = Callable[[int, int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The code of a block that another machine wrote."""
+
+    k: int
+    n: int
+    meta: bool
+
+
+@dataclass
+class Evidence:
+    """What is known of blocks, as it was at one moment."""
+
+    rows: Mapping[bytes, BlockRow]
+    unlisted: Mapping[bytes, frozenset[int]]  #: block of another machine -> positions lacking it
+    damaged: Mapping[bytes, frozenset[int]]  #: block -> positions where audits failed
+    shapes: Mapping[bytes, Shape]
+    refused: Collection[bytes]  #: dead at a supplier
+    needs: Needs
+
+    def suspicious(self) -> list[bytes]:
+        """Blocks that some position may lack."""
+        owed = (b for b, row in self.rows.items() if row.state == CLOSED and row.owed)
+        return list({*self.unlisted, *self.damaged, *owed})
+
+    def state_of(self, block: bytes) -> BlockState | None:
+        """What positions have, where one lacks it; None where none does, or too little is known."""
+        row = self.rows.get(block)
+        if block in self.refused or (row is not None and (row.state != CLOSED or row.waits)):
+            return None  # dead, or not there yet
+        if row is not None and row.owed:
+            shape, local, stored = Shape(row.k, row.n, row.meta), row.local, frozenset(row.acked)
+        elif block in self.shapes and self.needs(block):
+            shape, local = self.shapes[block], False
+            acked = () if row is None else row.acked
+            unlisted = {p for p in self.unlisted.get(block, ()) if p not in acked}
+            stored = frozenset(range(shape.n)) - unlisted
+        else:
+            return None
+        stored -= self.damaged.get(block, frozenset())
+        if len(stored) == shape.n:
+            return None
+        return BlockState(block, shape.k, shape.n, shape.meta, local, stored)
+
+    def states(self) -> list[BlockState]:
+        """Every block that some position lacks, as far as its code is known."""
+        return [s for block in self.suspicious() if (s := self.state_of(block)) is not None]
 
 
 class Rebuilder:
-    """Keeps every block of one vault complete. `writer`: the ballot to write under, None: not now.
+    """Keeps every block of one vault complete.
 
-    `needs` tells whether a root needs a block: what a machine left half uploaded is nobody's loss.
+    `needs()` gives a predicate: whether a root needs a block, as of the call. What a machine left
+    half uploaded is nobody's loss.
     """
 
     def __init__(
         self,
+        pen: Pen,
         fetcher: Fetcher,
+        table: BlockTable,
+        courier: Courier,
         auditor: Auditor,
         watch: Watch,
-        uploader: Uploader,
-        writer: Callable[[], tuple[Ballot, int] | None],
-        needs: Callable[[bytes], bool],
+        needs: Callable[[], Needs],
     ) -> None:
-        self._fetcher, self._auditor, self._watch = fetcher, auditor, watch
-        self._uploader, self._writer, self._needs = uploader, writer, needs
-        self.pace = Pace()
+        self._pen, self._fetcher, self._circle = pen, fetcher, fetcher.circle
+        self._table, self._courier = table, courier
+        self._auditor, self._watch, self._needs = auditor, watch, needs
+        self._pace = Pace()
         self._counted: Census | None = None
-        self._unlisted: dict[bytes, frozenset[int]] = {}  # foreign block -> positions lacking it
-        self._shapes: dict[bytes, tuple[int, int, bool]] = {}  # (k, n, whether it is metadata)
+        self._unlisted: dict[bytes, frozenset[int]] = {}
+        self._shapes: dict[bytes, Shape] = {}
         self._refused: set[bytes] = set()  # dead at a supplier: never again
         self._working = trio.Lock()
         self.done = self.total = 0  #: blocks of the repairs under way
         self.moved = 0  #: bytes moved over the network for repairs since the mount
-        self.latest = self.plan([])
+        self._latest = self._plan([])
+        self._lacking: frozenset[int] = frozenset()  # positions that lack something, by then
 
     # -- what there is to do
 
     @property
-    def thin_first(self) -> list[bytes]:
-        """The blocks that some position lacks, in the order of the last plan."""
-        return [*self.latest.waiting, *(repair.block for repair in self.latest.repairs)]
+    def latest(self) -> Plan:
+        """The plan of the last look."""
+        return self._latest
 
     @property
-    def margin(self) -> int:
-        """Fragments beyond k below which a block is repaired without patience (policy)."""
-        return self._fetcher.family.policy.margin
+    def thin_first(self) -> list[bytes]:
+        """The blocks that some position lacks, in the order of the last plan."""
+        return [*self._latest.waiting, *(repair.block for repair in self._latest.repairs)]
 
     def presence(self) -> list[Presence]:
         """Who is there, as the watch sees it."""
-        watch, members = self._watch, self._fetcher.family.voters
+        watch = self._watch
         return [
             Presence(
                 # attested by its kin, and this machine sees it, too: that was patience enough
@@ -80,101 +139,86 @@ class Rebuilder:
                 watch.state(m.node) == "gone",
                 watch.uptime(m.node),
             )
-            for p, m in enumerate(members)
+            for p, m in enumerate(self._circle.family.voters)
         ]
 
-    def plan(self, states: Iterable[BlockState]) -> Plan:
+    def _plan(self, states: Iterable[BlockState]) -> Plan:
         """The plan for these states, under the family's policy."""
-        group = self._fetcher.family.group
+        policy = self._circle.family.policy
         return plan(
-            states, self.presence(), k=group.k, patience=self._watch.patience, margin=self.margin
+            states,
+            self.presence(),
+            k=self._circle.family.group.k,
+            patience=self._watch.patience,
+            margin=policy.margin,
         )
 
     async def look(self, age: float = CENSUS_EVERY) -> Plan:
         """What is to be done, by a census at most `age` seconds old. It is kept as `latest`."""
         census = await self._auditor.recent(age)
         if census is not self._counted:
-            self._unlisted, self._counted = self._missing(census), census
-        suspicious = [b for b in {*self._unlisted, *self._auditor.damaged} if self._needs(b)]
-        await self._learn_shapes(b for b in suspicious if b not in self._shapes)
-        return self.replanned()
+            self._unlisted, self._counted = dict(census.unlisted), census
+        needs, suspects = self._needs(), [*self._unlisted, *self._auditor.damaged]
+        unknown = await trio.to_thread.run_sync(
+            lambda: [b for b in suspects if b not in self._shapes and needs(b)]
+        )
+        await self._learn_shapes(unknown)
+        return await self.replanned()
 
-    def replanned(self) -> Plan:
+    async def replanned(self) -> Plan:
         """The plan for what the last look found and what is owed by now, with who is there now."""
-        self.latest = self.plan(self._states())
-        return self.latest
+        evidence = self._evidence(self._table.snapshot())
+
+        def decide() -> tuple[Plan, frozenset[int]]:
+            states = evidence.states()
+            lacking = {p for s in states for p in range(s.n) if p not in s.stored}
+            return self._plan(states), frozenset(lacking)
+
+        self._latest, self._lacking = await trio.to_thread.run_sync(decide)
+        return self._latest
+
+    def _evidence(self, rows: Mapping[bytes, BlockRow]) -> Evidence:
+        return Evidence(
+            rows, dict(self._unlisted), self._auditor.damaged, self._shapes, self._refused,
+            self._needs(),
+        )  # fmt: skip
 
     async def is_complete(self, position: int) -> bool:
-        """Whether a position's own supplier was just seen to list everything that it should have."""
+        """Whether a position's own supplier was just seen to list everything it should have."""
         await self.look(0.0)
-        node = self._fetcher.family.voters[position].node
+        node = self._circle.family.voters[position].node
         listed = self._auditor.census.listed_by.get(position) == node
-        return listed and all(position in state.stored for state in self._states())
+        return listed and position not in self._lacking
 
     def margin_of(self, blocks: Collection[bytes]) -> tuple[int, bool]:
-        """How many more suppliers the thinnest of these blocks may lose; whether it is here anyway."""
+        """How many more suppliers the thinnest of these blocks may lose; whether it is here."""
         presence = self.presence()
-        lacking = {state.block: state for state in self._states()}
-        margins = [(sum(p.online for p in presence) - self._fetcher.family.group.k, False)]
-        margins += [
-            (lacking[block].reachable(presence) - lacking[block].k, lacking[block].local)
-            for block in blocks
-            if block in lacking
-        ]
+        rows = {b: row for b in blocks if (row := self._table.get(b)) is not None}
+        evidence = self._evidence(rows)
+        margins = [(sum(p.online for p in presence) - self._circle.family.group.k, False)]
+        for block in blocks:
+            state = evidence.state_of(block)
+            if state is not None:
+                margins.append((state.reachable(presence) - state.k, state.local))
         return min(margins)
 
-    def _missing(self, census: Census) -> dict[bytes, frozenset[int]]:
-        """Blocks that some supplier's list lacks, and the positions of those suppliers."""
-        listed: dict[bytes, int] = {}
-        for position, blocks in census.lists.items():
-            for block in blocks:
-                listed[block] = listed.get(block, 0) | 1 << position
-        everybody = sum(1 << position for position in census.lists)
-        return {
-            block: frozenset(p for p in census.lists if not positions >> p & 1)
-            for block, positions in listed.items()
-            if positions != everybody
-        }
-
-    def _states(self) -> list[BlockState]:
-        """Every block that some position lacks, as far as its code is known."""
-        own, owed = self._uploader.acknowledged(), self._uploader.owed
-        damaged = self._auditor.damaged
-        dead = (
-            self._uploader.dead() | self._refused | set(self._uploader.waiting())
-        )  # not there yet
-        suspicious = {*self._unlisted, *damaged, *owed} - dead
-        states = []
-        for block in suspicious:
-            row = owed.get(block)
-            if row is not None:
-                k, n, meta, local = row.k, row.n, row.meta, row.local
-                stored = frozenset(row.acked)
-            elif block in self._shapes and self._needs(block):
-                (k, n, meta), local = self._shapes[block], False
-                acked = own.get(block, ())
-                unlisted = {p for p in self._unlisted.get(block, ()) if p not in acked}
-                stored = frozenset(range(n)) - unlisted
-            else:
-                continue
-            stored -= damaged.get(block, set())
-            if len(stored) < n:
-                states.append(BlockState(block, k, n, meta, local, stored))
-        return states
-
     async def _learn_shapes(self, blocks: Iterable[bytes]) -> None:
-        """k and n of blocks that another machine wrote, from their signed headers."""
+        """k and n of blocks, from their rows or, of another machine's, from signed headers."""
         waiting = list(blocks)
 
         async def learn() -> None:
             while waiting:
                 block = waiting.pop()
+                row = self._table.get(block)
+                if row is not None:
+                    self._shapes[block] = Shape(row.k, row.n, row.meta)
+                    continue
                 try:
                     header = await self._fetcher.header(block)
                 except Unavailable:
                     continue
-                group = self._fetcher.family.group
-                self._shapes[block] = (header.k, header.n, header.k != group.k)
+                meta = header.k != self._circle.family.group.k
+                self._shapes[block] = Shape(header.k, header.n, meta)
 
         async with trio.open_nursery() as nursery:
             for _ in range(SHAPES_IN_FLIGHT):
@@ -188,26 +232,28 @@ class Rebuilder:
 
     async def run(self) -> None:
         """Until this machine may not write any more."""
-        while self._writer() is not None:
+        while not self._pen.lost:
             await trio.sleep(TICK)
             try:
                 await self.step()
             except (Unavailable, Malformed) as error:
                 log.info("repairs wait: %s", error)
 
-    async def step(self, age: float = CENSUS_EVERY, progress: Progress | None = None) -> int:
-        """Looks, and makes what can be made now; fragments placed. Raises Unavailable, Malformed."""
+    async def step(self, age: float = CENSUS_EVERY, progress: OnProgress | None = None) -> int:
+        """Looks, and makes what can be made now; fragments placed. Raises Unavailable,
+        Malformed.
+        """
         async with self._working:
             repairs = [r for r in (await self.look(age)).repairs if not r.local]
-            self._uploader.kick()  # what is here is the uploader's to deliver
+            self._courier.kick()  # what is here is the courier's to deliver
             if not repairs:
                 return 0
-            self.pace.rate = self._fetcher.family.policy.bandwidth
+            self._pace.change(self._circle.family.policy.bandwidth)
             self.done, self.total, placed = 0, len(repairs), 0
 
             async def work() -> None:
                 nonlocal placed
-                while repairs and self._writer() is not None:
+                while repairs and not self._pen.lost:
                     repair = repairs.pop(0)
                     try:
                         placed += await self._repair(repair)
@@ -221,18 +267,17 @@ class Rebuilder:
                 for _ in range(IN_FLIGHT):
                     nursery.start_soon(work)
             self.done = self.total = 0
-            self.replanned()
+            await self.replanned()
             return placed
 
     async def _repair(self, repair: Repair) -> int:
         header, raw = await self._fetcher.signed_header(repair.block)
         size = repair.cost * slice_length(header.length, header.k)
-        await self.pace.take(size)
+        await self._pace.take(size)
         fragments = await remake(self._fetcher, header, repair.positions)
-        writer = self._writer()
-        if writer is None:
+        if self._pen.lost:
             return 0
-        placed, dead = await self._uploader.place(header, raw, fragments, writer[0])
+        placed, dead = await self._courier.place(header, raw, fragments)
         if dead:
             self._refused.add(repair.block)
         self.moved += size

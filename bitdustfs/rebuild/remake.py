@@ -18,7 +18,8 @@ async def remake(
     """The fragments at `positions`, checked against the signed header.
 
     Moves k fragments over the network, however many are made. Raises Unavailable when fewer than k
-    others are to be had, Forged when the owner himself signed fragments that do not belong together.
+    others are to be had, Forged when the owner himself signed fragments that do not belong
+    together.
     """
     length = slice_length(header.length, header.k)
     code = ErasureCode(header.k, header.n)

@@ -16,11 +16,12 @@ from collections.abc import Callable
 import msgspec
 import trio
 
-from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.codec import Decoder, encode
 from bitdustfs.core.records import Family, Member, Record, leaving_records
 from bitdustfs.core.warrants import stand_ins
-from bitdustfs.errors import Malformed, PeerError
+from bitdustfs.errors import DeadlineExceeded, Malformed, PeerError
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.wire import KinIs
 
 log = logging.getLogger(__name__)
@@ -52,14 +53,14 @@ class Watch:
 
     def __init__(
         self,
-        fetcher: Fetcher,
+        circle: Circle,
         load: Callable[[], bytes | None],
         save: Callable[[bytes], None],
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._fetcher, self._save, self._wall = fetcher, save, wall
+        self._circle, self._save, self._wall = circle, save, wall
         raw = load()
-        self.kin: dict[bytes, KinIs] = {}  #: what each said of itself when it last answered
+        self._kin: dict[bytes, KinIs] = {}  # what each said of itself when it last answered
         self.histories = {} if raw is None else dict(_histories.decode_untrusted(raw))
         self._saved = 0.0
         self.looked = trio.Event()  #: set once everybody was asked
@@ -68,7 +69,11 @@ class Watch:
     @property
     def patience(self) -> float:
         """Seconds, from the family's policy."""
-        return self._fetcher.family.policy.patience
+        return self._circle.family.policy.patience
+
+    def told(self, node: bytes) -> KinIs | None:
+        """What a node said of itself when it last answered, None when it does not."""
+        return self._kin.get(node)
 
     def history(self, node: bytes) -> History:
         return self.histories.get(node, History())
@@ -119,37 +124,28 @@ class Watch:
 
     async def round(self) -> None:
         """One question to each member and each reserve: how do you stand?"""
-        answers: dict[bytes, float | None] = {}
-        family, fetcher = self._fetcher.family, self._fetcher
+        family, circle = self._circle.family, self._circle
 
-        async def ping(member: Member) -> None:
+        async def ping(member: Member) -> float:
             began = trio.current_time()
-            node = member.node
-            answers[node] = None
-            with trio.move_on_after(PING_DEADLINE):
-                try:
-                    self.kin[node] = await fetcher.session(member).kin()
-                except PeerError as error:
-                    fetcher.health[node].fault(error)
-                    self.kin.pop(node, None)
-                    return
-                fetcher.health[node].reachable = True
-                answers[node] = trio.current_time() - began
-                return
-            self.kin.pop(node, None)
+            self._kin[member.node] = await circle.session(member).kin()
+            circle.health(member.node).answered()
+            return trio.current_time() - began
 
-        async with trio.open_nursery() as nursery:
-            for member in family.everybody:
-                nursery.start_soon(ping, member)
+        answers = await ask_all(family.everybody, ping, each=PING_DEADLINE)
+        for member, error in answers.failed.items():
+            self._kin.pop(member.node, None)
+            if not isinstance(error, DeadlineExceeded):
+                circle.health(member.node).fault(error)
         self._hear(family)
         await self._prove_stand_ins(family)
         self.looked.set()
-        answered = sum(latency is not None for latency in answers.values())
-        if 2 * answered < len(answers) and not fetcher.stand_ins:
+        if 2 * len(answers.given) < len(family.everybody) and not circle.stand_ins:
             log.info("few suppliers answer: this machine's own network may be down")
             return
-        for node, latency in answers.items():
-            self.histories[node] = self._after(self.history(node), latency)
+        for member in family.everybody:
+            seen = self.history(member.node)
+            self.histories[member.node] = self._after(seen, answers.given.get(member))
         if self._wall() - self._saved > SAVE_EVERY:
             self._saved = self._wall()
             await trio.to_thread.run_sync(self._save, encode(tuple(self.histories.items())))
@@ -157,11 +153,11 @@ class Watch:
     def _hear(self, family: Family) -> None:
         """What they said: who stands in for whom, and who leaves."""
         for member in family.bench:
-            told = self.kin.get(member.node)
+            told = self._kin.get(member.node)
             if told is not None and told.standing is not None:
-                self._fetcher.add_stand_in(told.standing, member.node)
+                self._circle.add_stand_in(told.standing, member.node)
         for member in family.voters:
-            told = self.kin.get(member.node)
+            told = self._kin.get(member.node)
             if told is None or not told.leaving:
                 continue
             try:
@@ -177,14 +173,14 @@ class Watch:
         (A change of the family ends warrants: those who stood in before it can show none any more.)
         """
         for member in family.bench:
-            told = self.kin.get(member.node)
+            told = self._kin.get(member.node)
             if told is None or told.standing is None:
                 continue
             if self._proven.get(member.node) == told.standing:
                 continue
             with trio.move_on_after(PING_DEADLINE):
                 try:
-                    shown = await self._fetcher.session(member).warrants()
+                    shown = await self._circle.session(member).warrants()
                 except PeerError as error:
                     log.info("%s shows no warrant: %s", member.node.hex()[:12], error)
                     continue
@@ -193,9 +189,11 @@ class Watch:
                     self._proven[member.node] = told.standing
 
     def stand_in(self, position: int) -> bytes | None:
-        """The reserve that answers and has all it could get of a position, by a warrant it showed."""
+        """The reserve that answers and has all it could get of a position, by a warrant it
+        showed.
+        """
         for node, proven in self._proven.items():
-            told = self.kin.get(node)
+            told = self._kin.get(node)
             stands = told is not None and told.standing == position and told.complete
             if proven == position and stands:
                 return node
@@ -214,19 +212,17 @@ class Watch:
         )  # fmt: skip
 
 
-async def find_stand_ins(fetcher: Fetcher) -> None:
-    """Asks the reserves whom they stand in for, so that a vault can be read as soon as it is opened."""
+async def find_stand_ins(circle: Circle) -> None:
+    """Asks the reserves whom they stand in for, so that a vault can be read as soon as it is
+    opened.
+    """
 
     async def ask(member: Member) -> None:
-        with trio.move_on_after(PING_DEADLINE):
-            try:
-                told = await fetcher.session(member).kin()
-            except PeerError as error:
-                fetcher.health[member.node].fault(error)
-                return
-            if told.standing is not None:
-                fetcher.add_stand_in(told.standing, member.node)
+        told = await circle.session(member).kin()
+        if told.standing is not None:
+            circle.add_stand_in(told.standing, member.node)
 
-    async with trio.open_nursery() as nursery:
-        for member in fetcher.family.bench:
-            nursery.start_soon(ask, member)
+    answers = await ask_all(circle.family.bench, ask, each=PING_DEADLINE)
+    for member, error in answers.failed.items():
+        if not isinstance(error, DeadlineExceeded):
+            circle.health(member.node).fault(error)

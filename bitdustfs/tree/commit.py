@@ -1,18 +1,23 @@
 """Commits: what changed becomes a batch in this machine's journal, whole or not at all.
 
+    seal dirty windows -> in one instant: take the batch, take what open blocks gained, (freeze)
+    -> in a thread: sync the block files, then the batch into LMDB, (sync it)
+
 One commit at a time; the next batch fills meanwhile. What a batch refers to is sealed and synced
 before it (promise 3). `sync=True` returns when everything before the call survives power loss.
+A commit that fails puts everything back, and the next one tries again.
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 
-from bitdustfs.blocks.store import Store
-from bitdustfs.cache.state import Batch, State
+from bitdustfs.blocks.writer import ExtentWriter
+from bitdustfs.cache.rows import Batch
+from bitdustfs.cache.state import State
 from bitdustfs.core.items import key_object
 from bitdustfs.errors import BitdustError
-from bitdustfs.fs.content import Content
 from bitdustfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -20,22 +25,56 @@ log = logging.getLogger(__name__)
 INTERVAL = 1.0  #: seconds between commits while something changes
 
 
-class Committer:
-    """Generations of one vault's state on this machine."""
+class CommitDue:
+    """Set by whoever changes something; the committer takes it back when it begins."""
 
-    def __init__(self, tree: Tree, content: Content, store: Store, state: State) -> None:
-        self._tree, self._content, self._store, self._state = tree, content, store, state
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def set(self) -> None:
+        """Something is to be committed."""
+        self._event.set()
+
+    async def take(self) -> None:
+        """Returns when something is to be committed."""
+        await self._event.wait()
+
+    def clear(self) -> None:
+        """What comes from here on is another commit's."""
+        self._event = trio.Event()
+
+
+def changed_since_published(state: State) -> dict[int, int]:
+    """Inode -> generation of its last change, of all commits that no accepted root names."""
+    published = state.published()
+    changed: dict[int, int] = {}
+    for batch in state.batches(published.generation if published else 0):
+        changed.update((key_object(key), batch.generation) for key, _ in batch.changes)
+    return changed
+
+
+class Committer:
+    """Generations of one vault's state on this machine.
+
+    `seal` brings everything dirty into extents and items before the batch is taken. `changed_in`
+    tells for each inode the generation of its last change that is not published.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        writer: ExtentWriter,
+        state: State,
+        seal: Callable[[], Awaitable[None]],
+        due: CommitDue,
+    ) -> None:
+        self._tree, self._writer, self._state = tree, writer, state
+        self._seal, self._due = seal, due
         self._lock = trio.Lock()
-        self._due = trio.Event()
         self.generation = state.last_generation()
         self._synced = self.generation
         self.taken = self.generation  #: newest generation that changes were taken for
-        self.changed_in: dict[int, int] = {}  # inode -> generation of its last change
-        self.failure: BitdustError | None = None
-        tree.on_change = content.on_dirty = self._set_due
-
-    def _set_due(self) -> None:
-        self._due.set()
+        self.changed_in = changed_since_published(state)
 
     async def commit(self, sync: bool, freeze: bool = False) -> int:
         """Commits all that was changed before the call; the generation that now holds it.
@@ -45,35 +84,30 @@ class Committer:
         """
         async with self._lock:
             with trio.CancelScope(shield=True):
-                try:
-                    await self._commit(sync, freeze)
-                except BitdustError as error:
-                    self.failure = error
-                    raise
-            self.failure = None
+                await self._commit(sync, freeze)
             return self.generation
 
     async def _commit(self, sync: bool, freeze: bool) -> None:
-        await self._content.seal(full_only=False)
+        await self._seal()
         # no await from here to the thread: batch, parts and frozen overlay are of one instant
         changes = self._tree.take_batch()
-        parts = self._store.take_parts()
+        parts = self._writer.take_parts()
         if changes:
             self.taken = self.generation + 1
         if freeze:
             self._tree.freeze()
         if not changes:
+            self._writer.put_back_parts(parts)
             if sync and self._synced < self.generation:
                 await trio.to_thread.run_sync(self._state.sync)
                 self._synced = self.generation
-            self._store.put_back_parts(parts)
             return
         batch = Batch(self.generation + 1, tuple(sorted(changes.items())), parts)
         try:
-            await trio.to_thread.run_sync(self._store.commit, batch, sync)
+            await trio.to_thread.run_sync(self._write, batch, sync)
         except BaseException:
             self._tree.put_back(changes)
-            self._store.put_back_parts(parts)
+            self._writer.put_back_parts(parts)
             if freeze:
                 self._tree.thaw()
             raise
@@ -81,9 +115,14 @@ class Committer:
         self._tree.committed()
         if sync:
             self._synced = self.generation
-        self.note(batch)
+        self._note(batch)
 
-    def note(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, sync: bool) -> None:
+        """In a thread: what the batch refers to is on disk before it is."""
+        self._writer.sync_open()
+        self._state.append(batch, sync)
+
+    def _note(self, batch: Batch) -> None:
         """What a committed batch changed is published only with its generation."""
         for key, _ in batch.changes:
             self.changed_in[key_object(key)] = batch.generation
@@ -95,9 +134,9 @@ class Committer:
     async def run(self) -> None:
         """Commits every INTERVAL while there is something to commit; until cancelled."""
         while True:
-            await self._due.wait()
+            await self._due.take()
             await trio.sleep(INTERVAL)
-            self._due = trio.Event()
+            self._due.clear()
             try:
                 await self.commit(sync=False)
             except BitdustError as error:  # a full disk; or a leaf that nobody gives just now

@@ -1,4 +1,6 @@
-"""Opening a vault: which root to follow, whether this machine may write, what its own state is worth.
+"""Opening a vault.
+
+Which root to follow, whether this machine may write, what its own state is worth.
 
 Ask the voters; hold the best root against what this machine saw (promise 8) and against what it has
 not published yet (promise 10); only then claim the ballot, propose that root again under it, and
@@ -9,15 +11,17 @@ nothing is claimed, and what this machine recorded stays as it is.
 import time
 from dataclasses import dataclass, replace
 
-from bitdustfs.blocks.store import Store
-from bitdustfs.cache.state import Batch, Checkpoint, Published, State
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published
+from bitdustfs.cache.state import State
+from bitdustfs.core.journal import decode_journal_untrusted
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
-from bitdustfs.core.records import Ballot, open_root_untrusted, root_records
+from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, root_records
+from bitdustfs.core.roots import open_root_content_untrusted, repropose
+from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Unavailable
 from bitdustfs.net.register import Known, RootRegister, View
-from bitdustfs.net.supplier import Connect
-from bitdustfs.vault.publish import load_journal, open_root_content_untrusted, repropose
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,6 @@ class Opening:
 
 async def claim(
     key: VaultKey,
-    connect: Connect,
     register: RootRegister,
     epoch: int,
     machine: bytes,
@@ -47,9 +50,10 @@ async def claim(
 ) -> Opening:
     """The best root, claimed for writing where nothing speaks against it.
 
-    `epoch`: of the family that the register's voters are. Raises LeaseHeld, Superseded or Unavailable.
+    `epoch`: of the family that the register's voters are. Raises LeaseHeld, Superseded or
+    Unavailable.
     """
-    view = await _follow(register, connect, epoch)
+    view = await _follow(register, epoch)
     known = _best(view)
     found = known.root.order
     message = _too_few(view) or _rollback(known, state) or _diverged(known, state)
@@ -63,14 +67,14 @@ async def claim(
             newest = known
         if newest.family.epoch == known.family.epoch:
             break
-        known = _best(await _follow(register, connect, known.family.epoch))  # it changed meanwhile
+        known = _best(await _follow(register, known.family.epoch))  # it changed meanwhile
     message = _rollback(newest, state) or _diverged(newest, state)
     if message:
         await register.release(ballot)
         return Opening(newest, None, message, newest.root.order, view.answers == view.voters)
     raw = repropose(key, newest.root, ballot)
     await register.accept(raw, newest.raw_family)
-    register.former = {}
+    register.settle()
     root = open_root_untrusted(raw, key.vault_id)
     return Opening(
         replace(newest, root=root, raw=raw, confirmed=True), ballot, "", newest.root.order,
@@ -78,24 +82,22 @@ async def claim(
     )  # fmt: skip
 
 
-async def _follow(register: RootRegister, connect: Connect, epoch: int) -> View:
+async def _follow(register: RootRegister, epoch: int) -> View:
     """What the voters of the newest family hold; leaves these voters in the register."""
     while True:
         view = await register.read()
         known = _best(view)
-        if known.family.epoch == epoch and (view.former is None or register.former):
+        if known.family.epoch == epoch and (view.former is None or register.changing):
             return view
         epoch = known.family.epoch
-        register.voters = {m.node: connect(m) for m in known.family.voters}
-        register.witnesses = {m.node: connect(m) for m in known.family.bench}
-        former = view.former.voters if view.former else ()
-        register.former = {m.node: connect(m) for m in former}
+        register.follow(known.family, view.former)
 
 
 def _best(view: View) -> Known:
     if view.best is None:
         raise Unavailable(
-            f"{view.answers} of {view.voters} suppliers answered and none knows a root of this vault"
+            f"{view.answers} of {view.voters} suppliers answered and none knows a root of this "
+            "vault"
         )
     return view.best
 
@@ -109,7 +111,8 @@ def _too_few(view: View) -> str:
     return (
         f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
         f"needed to write; mounted read-only with the newest state that is known, published "
-        f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a family "
+        f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a "
+        "family "
         "of those that are left"
     )
 
@@ -132,8 +135,10 @@ def _diverged(known: Known, state: State) -> str:
         return ""
     if _left_behind(known, published):
         return (
-            "a new family was founded over a root older than one that this machine had published; mounted "
-            "read-only to keep what only this machine may still have: copy what you need, then move "
+            "a new family was founded over a root older than one that this machine had published; "
+            "mounted "
+            "read-only to keep what only this machine may still have: copy what you need, then "
+            "move "
             "this machine's state folder away and mount again"
         )
     if state.last_generation() == published.generation:
@@ -159,9 +164,11 @@ def _is_mine(known: Known, state: State) -> bool:
     return any(row is not None and known.root.uid == _uid(row.root) for row in rows)
 
 
-async def settle(key: VaultKey, state: State, store: Store, opening: Opening) -> None:
-    """Brings this machine's state to the root found, unless its own is to be kept."""
-    store.recover_open()
+async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Opening) -> None:
+    """Brings this machine's state to the root found, unless its own is to be kept.
+
+    Blocks that a crash left open are closed before. Raises Unavailable, LocalError.
+    """
     known = opening.known
     if _rollback(known, state) or _diverged(known, state):
         return
@@ -170,7 +177,7 @@ async def settle(key: VaultKey, state: State, store: Store, opening: Opening) ->
             _go_on(known, state)
         return
     content = open_root_content_untrusted(key, known.root)
-    changes = await load_journal(store, content)
+    changes = await load_journal(reader, content)
     base = Checkpoint(content.index, content.generation)
     batch = None
     generation = content.generation
@@ -184,10 +191,21 @@ async def settle(key: VaultKey, state: State, store: Store, opening: Opening) ->
     state.adopt(published, base, batch, known.confirmed)
 
 
+async def load_journal(reader: ExtentReader, content: RootContent) -> dict[bytes, bytes | None]:
+    """The changes that a root's journal list adds to its index. Raises Unavailable."""
+    changes: dict[bytes, bytes | None] = {}
+    for ref in content.journal:
+        plain = await reader.read_extent(ref.place, Kind.JOURNAL)
+        changes.update(decode_journal_untrusted(plain))
+    return changes
+
+
 def _go_on(known: Known, state: State) -> None:
-    """The root is one of ours, under a new ballot: what follows it here is still to be published."""
+    """The root is one of ours, under a new ballot: what follows it here is still to be
+    published.
+    """
     published, proposed = state.published(), state.proposed()
-    mine = published
+    mine: Published | Proposed | None = published
     if published is None or known.root.uid != _uid(published.root):
         mine = proposed  # it was accepted, and the machine stopped before it heard so
     assert mine is not None

@@ -1,149 +1,78 @@
 """Publishing: upload what is new, then move the root, so that another machine can mount it.
 
-commit a generation -> journal since the last root, or new leaves, into metadata blocks
--> wait until every block has the acknowledgements a root needs -> sign and sync the root
--> accept at a majority of voters
+    finish a root that was signed before and not confirmed
+    -> commit a generation
+    -> the journal since the last root, or (a checkpoint) new leaves, into metadata blocks
+    -> close the open blocks; wait until each has the acknowledgements that a root needs
+    -> sign the root, sync it here (*proposed*)
+    -> accept at a majority of voters, of both families where it names a new one
+    -> record it here (*published*)
+
+One at a time. A root that was signed is sent again, the same bytes, until it is confirmed. A change
+of the family is made inside, out of the family that is accepted by then.
 """
 
 import logging
 import time
-from collections.abc import Callable
-from os import urandom
+from collections.abc import Awaitable, Callable
 
-import msgspec
 import trio
 
-from bitdustfs.blocks.store import Piece, Store
-from bitdustfs.blocks.upload import Uploader
-from bitdustfs.cache.state import Checkpoint, Proposed, Published, State
-from bitdustfs.core.codec import Decoder, encode
+from bitdustfs.blocks.courier import Courier
+from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.writer import ExtentWriter, Plain
+from bitdustfs.cache.rows import Checkpoint, Proposed, Published
+from bitdustfs.cache.state import State
+from bitdustfs.core.journal import encode_journal
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
-    FORMAT,
-    Ballot,
-    Family,
-    Features,
     JournalRef,
     Root,
     RootContent,
-    decode_root_content_untrusted,
-    family_hash,
     open_family_untrusted,
     open_root_untrusted,
-    seal_record,
 )
-from bitdustfs.core.sealing import Kind, Sealer, Suite
-from bitdustfs.errors import Superseded
+from bitdustfs.core.roots import sign_root
+from bitdustfs.core.sealing import Kind, Suite
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister
-from bitdustfs.net.supplier import Connect
+from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
-from bitdustfs.units import META_EXTENT_MAX, MIB
+from bitdustfs.units import MIB
 
 log = logging.getLogger(__name__)
 
 JOURNAL_MAX = 4 * MIB  #: published journal bytes at which the tree is rewritten
 JOURNAL_REFS_MAX = 200
-PIECE_MAX = META_EXTENT_MAX * 3 // 4  #: bytes of items in one journal extent
 
 FamilyChange = Callable[[bytes], bytes]  #: from a signed family to its signed successor
-Change = tuple[bytes, bytes | None]
-_changes = Decoder(tuple[Change, ...], "published journal", META_EXTENT_MAX)
-
-
-def seal_root_content(key: VaultKey, suite: Suite, uid: bytes, content: RootContent) -> bytes:
-    """The sealed part of a root; `uid` takes the block id's place."""
-    sealer = Sealer(key.capability().content_key, key.vault_id, uid, 0)
-    return sealer.seal(suite, 0, Kind.ROOT, encode(content))
-
-
-def open_root_content_untrusted(key: VaultKey, root: Root) -> RootContent:
-    """Raises Malformed or Forged."""
-    sealer = Sealer(key.capability().content_key, key.vault_id, root.uid, 0)
-    plain = sealer.open_unreferenced_untrusted(root.content, 0, Kind.ROOT)
-    return decode_root_content_untrusted(plain)
-
-
-def first_root(key: VaultKey, suite: Suite, ballot: Ballot, family: bytes) -> bytes:
-    """The signed root of an empty vault, seq 1."""
-    return sign_root(
-        key, suite, ballot, 1, bytes(16), family, RootContent(None, (), key.name_key, 0, 0)
-    )
-
-
-def sign_root(
-    key: VaultKey,
-    suite: Suite,
-    ballot: Ballot,
-    seq: int,
-    parent: bytes,
-    family: bytes,
-    content: RootContent,
-) -> bytes:
-    """A signed root with a new uid."""
-    uid = urandom(16)
-    named = open_family_untrusted(family, key.vault_id)
-    sealed = seal_root_content(key, suite, uid, content)
-    body = Root(
-        FORMAT, Features(), key.vault_id, ballot, seq, uid, parent, int(time.time()),
-        named.epoch, family_hash(family), 0, sealed,
-    )  # fmt: skip
-    return seal_record(key.signing, "root", body)
-
-
-def repropose(key: VaultKey, root: Root, ballot: Ballot) -> bytes:
-    """The same root under a new writer's ballot."""
-    return seal_record(key.signing, "root", msgspec.structs.replace(root, ballot=ballot))
-
-
-async def load_journal(store: Store, content: RootContent) -> dict[bytes, bytes | None]:
-    """The changes that a root's journal list adds to its index. Raises Unavailable."""
-    changes: dict[bytes, bytes | None] = {}
-    for ref in content.journal:
-        plain = await store.read_extent(ref.place, Kind.JOURNAL)
-        changes.update(_changes.decode_untrusted(plain))
-    return changes
-
-
-def split_changes(changes: dict[bytes, bytes | None]) -> list[bytes]:
-    """The plaintexts of journal extents."""
-    pieces: list[bytes] = []
-    part: list[Change] = []
-    size = 0
-    for key in sorted(changes):
-        value = changes[key]
-        part.append((key, value))
-        size += len(key) + len(value or b"") + 12
-        if size >= PIECE_MAX:
-            pieces.append(encode(tuple(part)))
-            part, size = [], 0
-    if part:
-        pieces.append(encode(tuple(part)))
-    return pieces
+OnFamily = Callable[
+    [Root, Published], Awaitable[None]
+]  #: a root that names another family was accepted
 
 
 class Publisher:
-    """Moves the root of one vault forward. `writer`: the promised ballot, None once it is lost."""
+    """Moves the root of one vault forward, while the pen is not lost."""
 
     def __init__(
         self,
         key: VaultKey,
         suite: Suite,
-        writer: Callable[[], tuple[Ballot, int] | None],
+        pen: Pen,
         tree: Tree,
-        store: Store,
+        checkpointer: Checkpointer,
+        writer: ExtentWriter,
         state: State,
         committer: Committer,
-        uploader: Uploader,
+        courier: Courier,
         register: RootRegister,
-        connect: Connect,
+        on_family: OnFamily,
     ) -> None:
-        self._connect = connect
-        self.on_family: Callable[[Root, Published], None] = lambda root, row: None
-        self._key, self._suite, self._writer = key, suite, writer
-        self._tree, self._store, self._state = tree, store, state
-        self._committer, self._uploader, self._register = committer, uploader, register
+        self._key, self._suite, self._pen = key, suite, pen
+        self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
+        self._state, self._committer, self._courier = state, committer, courier
+        self._register, self._on_family = register, on_family
         self._lock = trio.Lock()
 
     @property
@@ -160,9 +89,9 @@ class Publisher:
     async def publish(self, change: FamilyChange | None = None) -> None:
         """Returns when everything written before the call is published.
 
-        `change` makes the family that the root is to name, out of the one that is accepted by then: what was
-        pending is finished first. Raises Unavailable, Superseded, LocalError or DiskFull, and what `change`
-        raises; nothing is lost by that.
+        `change` makes the family that the root is to name, out of the one that is accepted by then:
+        what was pending is finished first. Raises Unavailable, Superseded, LocalError or DiskFull,
+        and what `change` raises; nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()
@@ -184,27 +113,21 @@ class Publisher:
                 proposal = await self._checkpoint(generation)
             else:
                 proposal = await self._journal(published, generation)
-            await self._uploader.wait_acknowledged(bool(successor))
+            await self._courier.wait_acknowledged(bool(successor))
             root = self._next_root(published, *proposal, successor)
             reach("root-propose")
             await trio.to_thread.run_sync(self._state.set_proposed, root)
             await self._finish_proposed()
-
-    def _ballot(self) -> Ballot:
-        writer = self._writer()
-        if writer is None:
-            raise Superseded("this mount is read-only")
-        return writer[0]
 
     async def _finish_proposed(self) -> None:
         """Sends a root that was signed and not confirmed: always the same bytes."""
         proposed = self._state.proposed()
         if proposed is None:
             return
-        self._ballot()  # a mount that turned read-only meanwhile moves no root
+        self._pen.require()  # a mount that turned read-only meanwhile moves no root
         family = proposed.family or self.published.family
         if proposed.family:
-            self._change_voters(open_family_untrusted(family, self._key.vault_id))
+            self._register.change_to(open_family_untrusted(family, self._key.vault_id))
         reach("root-accept")
         await self._register.accept(proposed.root, family)
         reach("root-accepted")
@@ -218,29 +141,22 @@ class Publisher:
         )
         await trio.to_thread.run_sync(self._state.set_published, row)
         root = open_root_untrusted(proposed.root, self._key.vault_id)
-        self._store.birth_seq = root.seq + 1
+        self._pen.advance(root.seq)
         if proposed.family:
-            self._register.former = {}
-            self.on_family(open_root_untrusted(proposed.root, self._key.vault_id), row)
-
-    def _change_voters(self, family: Family) -> None:
-        """From here on majorities of the old voters and of the new ones must agree."""
-        voters = {member.node: self._connect(member) for member in family.voters}
-        if voters.keys() != self._register.voters.keys():
-            self._register.former = self._register.voters
-            self._register.voters = voters
+            self._register.settle()
+            await self._on_family(root, row)
 
     async def _checkpoint(self, generation: int) -> tuple[int, tuple[JournalRef, ...], int]:
         """Rewrites the tree at `generation`; the journal list is empty after it."""
         row = None
         try:
-            row = Checkpoint(await self._tree.write_frozen(), generation)
-            await self._store.close_open()
+            row = Checkpoint(await self._checkpointer.write_frozen(), generation)
+            await self._writer.close_open()
             reach("checkpoint-commit")
             await trio.to_thread.run_sync(self._state.set_checkpoint, row)
         finally:  # memory follows the disk, also when the commit's own answer was an error
             if row is not None and self._state.checkpoint() == row:
-                self._tree.finish_checkpoint(row.index)
+                self._checkpointer.finish(row.index)
             else:
                 self._tree.thaw()
         return generation, (), 0
@@ -253,9 +169,9 @@ class Publisher:
         after = published.generation
         for batch in self._state.batches(after, generation):
             changes.update(batch.changes)
-        pieces = split_changes(changes)
-        places = await self._store.append(True, [Piece(Kind.JOURNAL, p) for p in pieces])
-        await self._store.close_open()
+        pieces = encode_journal(changes)
+        places = await self._writer.append(True, [Plain(Kind.JOURNAL, p) for p in pieces])
+        await self._writer.close_open()
         refs = tuple(JournalRef(place, generation) for place in places)
         journal = refs if self._rebased(published) else published.journal + refs
         size = sum(len(p) for p in pieces)
@@ -279,8 +195,8 @@ class Publisher:
         checkpoint = self._state.checkpoint()
         content = RootContent(self._tree.base, journal, self._key.name_key, generation, 0)
         root = sign_root(
-            self._key, self._suite, self._ballot(), previous.seq + 1, previous.uid,
-            successor or published.family, content,
+            self._key, self._suite, self._pen.require(), previous.seq + 1, previous.uid,
+            successor or published.family, content, int(time.time()),
         )  # fmt: skip
         based_on = checkpoint.generation if checkpoint else 0
         return Proposed(root, generation, journal, journal_bytes, based_on, successor)

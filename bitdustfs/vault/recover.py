@@ -1,20 +1,22 @@
 """The last resort: a vault whose roots are lost, from its blocks alone.
 
-Every block's header is signed and says where its sealed directory is. If the newest index and all it
-names are still there, it and the journals after it make a root again, and nothing is lost but what was
-not published. If not, a tree is built from what data blocks' directories say: each file's extents in
-the order they were written, under the path it had then. Small files that lived in the lost tree, and
-the fact that a file was deleted, are not in there.
+Every block's header is signed and says where its sealed directory is. If the newest index and all
+it names are still there, it and the journals after it make a root again, and nothing is lost but
+what was not published. If not, a tree is built from what data blocks' directories say: each file's
+extents in the order they were written, under the path it had then. Small files that lived in the
+lost tree, and the fact that a file was deleted, are not in there.
 """
 
 import logging
 import os
 import stat
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.block import ExtentEntry, InodeHint, decode_directory_untrusted
 from bitdustfs.core.erasure import Buffer
@@ -45,24 +47,25 @@ from bitdustfs.core.records import (
     open_header_untrusted,
     seal_record,
 )
+from bitdustfs.core.roots import sign_root
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, UsageError
-from bitdustfs.fs.content import add_live, load_counters, load_inode
+from bitdustfs.fs.attributes import add_live, load_counters, load_inode
 from bitdustfs.fs.extents import Mapped, put_extent
 from bitdustfs.fs.names import Names, now, split_time
 from bitdustfs.fs.volume import Caller
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.tree.tree import Transaction
-from bitdustfs.vault.publish import sign_root
-from bitdustfs.vault.vault import OpenVault
+from bitdustfs.rebuild.census import page_after
+from bitdustfs.tree.transaction import Transaction
+from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
 LOST = b"lost+found"
 STEP = 200  #: extents mapped in one transaction
-Say = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 class Absent(Supplier):
@@ -91,8 +94,8 @@ class Written(NamedTuple):
 
 
 @dataclass
-class Found:
-    """What blocks say of themselves."""
+class Remains:
+    """What is left of a vault: what its blocks say of themselves."""
 
     family: Family
     raw_family: bytes
@@ -101,6 +104,10 @@ class Found:
     extents: list[Written] = field(default_factory=list)
     hints: dict[int, tuple[tuple[int, int], InodeHint]] = field(default_factory=dict)
     unreadable: int = 0
+
+    def miss(self) -> None:
+        """One more block could not be read."""
+        self.unreadable += 1
 
     def connect(self, member: Member) -> Supplier:
         """The session with a member of the family found."""
@@ -118,7 +125,7 @@ class Recovered:
     unnamed: int = 0
 
 
-async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, say: Say) -> Found:
+async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, say: Tell) -> Remains:
     """Lists all blocks, works out who keeps which position, and opens every directory."""
     lists: dict[bytes, list[tuple[bytes, int]]] = {}
     for supplier in suppliers:
@@ -126,7 +133,8 @@ async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, sa
             current = await supplier.current()
             if current.root and not over_root:
                 raise UsageError(
-                    "the suppliers still know a root of this vault: mount it. If that root is of no "
+                    "the suppliers still know a root of this vault: mount it. If that root is of "
+                    "no "
                     "use, say --over-root"
                 )
             lists[supplier.node] = await _list(supplier)
@@ -135,8 +143,8 @@ async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, sa
     holders: dict[bytes, list[tuple[Supplier, int]]] = defaultdict(list)
     votes: dict[int, Counter[bytes]] = defaultdict(Counter)
     by_node = {supplier.node: supplier for supplier in suppliers}
-    for node, fragments in lists.items():
-        for block, position in fragments:
+    for node, listed in lists.items():
+        for block, position in listed:
             holders[block].append((by_node[node], position))
             votes[position][node] += 1
     headers = {}
@@ -150,20 +158,19 @@ async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, sa
     sessions = {
         member.node: by_node.get(member.node) or Absent(member.node) for member in family.voters
     }
-    found = Found(family, raw, sessions, headers)
+    found = Remains(family, raw, sessions, headers)
     await _open_directories(key, found, say)
     return found
 
 
 async def _list(supplier: Supplier) -> list[tuple[bytes, int]]:
     fragments: list[tuple[bytes, int]] = []
-    after = b""
-    while True:
-        page = await supplier.list(after)
-        fragments += [(name[:16], name[16]) for name, _ in page.fragments]
-        if not page.more or not page.fragments or page.fragments[-1][0] <= after:
-            return fragments
-        after = page.fragments[-1][0]
+    after, more = b"", True
+    while more:
+        keys, more = await page_after(supplier, after)
+        fragments += [(key[:16], key[16]) for key in keys]
+        after = keys[-1] if keys else after
+    return fragments
 
 
 async def _header(
@@ -199,12 +206,12 @@ async def _family(
     members = []
     for position in range(n):
         ranked = [node for node, _ in votes.get(position, Counter()).most_common()]
-        node = next((node for node in ranked if node in spaces), None)
-        if node is None:
+        keeper = next((node for node in ranked if node in spaces), None)
+        if keeper is None:
             members.append(Member(os.urandom(32), (), min(spaces.values(), default=0)))
         else:
-            addresses = tuple(getattr(by_node[node], "addresses", ()))
-            members.append(Member(node, addresses, spaces[node]))
+            addresses = tuple(getattr(by_node[keeper], "addresses", ()))
+            members.append(Member(keeper, addresses, spaces[keeper]))
     body = Family(
         FORMAT, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
         (Group(k, metadata_k(k), tuple(members)),),
@@ -212,8 +219,8 @@ async def _family(
     return body, seal_record(key.signing, "family", body)
 
 
-async def _open_directories(key: VaultKey, found: Found, say: Say) -> None:
-    fetcher = Fetcher(found.family, found.connect)
+async def _open_directories(key: VaultKey, found: Remains, say: Tell) -> None:
+    fetcher = Fetcher(Circle(found.family, found.connect))
     own = key.capability()
     for number, (block, header) in enumerate(sorted(found.headers.items())):
         if number % 100 == 0:
@@ -226,7 +233,7 @@ async def _open_directories(key: VaultKey, found: Found, say: Say) -> None:
             directory = decode_directory_untrusted(plain)
         except (Unavailable, Malformed) as error:
             say(f"block {block.hex()} cannot be read: {error}")
-            found.unreadable += 1
+            found.miss()
             continue
         for entry in directory.extents:
             found.extents.append(Written(entry.seq, entry.written, block, entry.ordinal, entry))
@@ -237,7 +244,7 @@ async def _open_directories(key: VaultKey, found: Found, say: Say) -> None:
     found.extents.sort(key=lambda w: w[:4])
 
 
-async def find_index(key: VaultKey, found: Found) -> RootContent | None:
+async def find_index(key: VaultKey, found: Remains) -> RootContent | None:
     """The newest index and the journals written after it, if every node of it can be read."""
     indexes = [w for w in found.extents if w.entry.kind == Kind.INDEX]
     journals = [w for w in found.extents if w.entry.kind == Kind.JOURNAL]
@@ -254,8 +261,8 @@ async def find_index(key: VaultKey, found: Found) -> RootContent | None:
     return RootContent(newest.place if newest else None, refs, key.name_key, 1, 0)
 
 
-async def _is_whole(key: VaultKey, found: Found, index: Place) -> bool:
-    fetcher = Fetcher(found.family, found.connect)
+async def _is_whole(key: VaultKey, found: Remains, index: Place) -> bool:
+    fetcher = Fetcher(Circle(found.family, found.connect))
     own = key.capability()
 
     async def read(place: Place, kind: Kind) -> bytes:
@@ -273,9 +280,9 @@ async def _is_whole(key: VaultKey, found: Found, index: Place) -> bool:
     return True
 
 
-async def new_root(key: VaultKey, suite: Suite, found: Found, content: RootContent) -> None:
+async def new_root(key: VaultKey, suite: Suite, found: Remains, content: RootContent) -> None:
     """Signs a root over `content`, above all that blocks tell of, and has a majority accept it."""
-    register = RootRegister(key.vault_id, found.suppliers)
+    register = RootRegister(key.vault_id, found.connect, found.family)
     view = await register.read()
     generation = max(h.ballot.generation for h in found.headers.values())
     if view.promised is not None:
@@ -283,14 +290,16 @@ async def new_root(key: VaultKey, suite: Suite, found: Found, content: RootConte
     ballot = Ballot(generation + 1, os.urandom(16))
     await register.prepare(key.signing, ballot, True)
     seq = max(h.seq for h in found.headers.values()) + 1
-    root = sign_root(key, suite, ballot, seq, bytes(16), found.raw_family, content)
+    root = sign_root(
+        key, suite, ballot, seq, bytes(16), found.raw_family, content, int(time.time())
+    )
     await register.accept(root, found.raw_family)
     await register.release(ballot)
 
 
-async def build_tree(vault: OpenVault, found: Found) -> Recovered:
+async def build_tree(vault: WritableVault, found: Remains) -> Recovered:
     """Fills an empty, open vault with the files that data blocks tell of."""
-    outcome = Recovered(False, len(found.headers), found.unreadable)
+    unnamed = 0
     caller = Caller(os.getuid(), os.getgid())
     files: dict[int, list[Written]] = defaultdict(list)
     for written in found.extents:
@@ -305,7 +314,7 @@ async def build_tree(vault: OpenVault, found: Found) -> Recovered:
         path = hint.path if hint is not None and hint.path else b""
         if not path:
             path = LOST + b"/inode-%d" % inode
-            outcome.unnamed += 1
+            unnamed += 1
         parent, _, name = path.rpartition(b"/")
         folder = await _folder(vault, folders, parent, caller)
         await vault.volume.tree.run(_add_file, names, folder, name, inode, hint, caller)
@@ -313,8 +322,7 @@ async def build_tree(vault: OpenVault, found: Found) -> Recovered:
             await vault.volume.tree.run(_add_extents, inode, extents[at : at + STEP])
         if hint is not None:
             await vault.content.truncate(inode, hint.size)
-        outcome.files += 1
-    return outcome
+    return Recovered(False, len(found.headers), found.unreadable, len(files), unnamed)
 
 
 def _reserve(tx: Transaction, highest: int) -> None:
@@ -326,7 +334,9 @@ def _reserve(tx: Transaction, highest: int) -> None:
     tx.put(COUNTERS_KEY, encode_item(counters))
 
 
-async def _folder(vault: OpenVault, folders: dict[bytes, int], path: bytes, caller: Caller) -> int:
+async def _folder(
+    vault: WritableVault, folders: dict[bytes, int], path: bytes, caller: Caller
+) -> int:
     """The inode of a folder, made with all above it when it is not there."""
     if path not in folders:
         above, _, name = path.rpartition(b"/")

@@ -35,13 +35,14 @@ from bitdustfs.core.records import Place
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.census import Census, take_census
-from bitdustfs.tree.tree import Transaction, Tree
+from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.tree import Tree
 from bitdustfs.units import CHUNK_SIZE
-from bitdustfs.vault.vault import OpenVault
+from bitdustfs.vault.vaults import ReadVault
 
 PAGE = 2000  #: items looked at in one transaction
 FAULTS_SHOWN = 50
-Progress = Callable[[str, int, int], Awaitable[None]]
+OnItems = Callable[[str, int, int], Awaitable[None]]
 
 
 @dataclass
@@ -57,6 +58,23 @@ class Report:
     unsent: int = 0  #: blocks that are only on this machine as yet
     faults: list[str] = field(default_factory=list)
     more_faults: int = 0
+
+    def checked(
+        self, *, items: int = 0, extents: int = 0, chunks: int = 0, unsent: int = 0
+    ) -> None:
+        """So many more were looked at (or, `unsent`, are only here as yet)."""
+        self.items += items
+        self.extents_checked += extents
+        self.chunks_checked += chunks
+        self.unsent += unsent
+
+    def walked(self, inodes: int, blocks: int) -> None:
+        """How much the tree holds."""
+        self.inodes, self.blocks = inodes, blocks
+
+    def may_lose(self, margin: int) -> None:
+        """Some block at the suppliers survives the loss of so many more of them."""
+        self.margin = margin if self.margin is None else min(self.margin, margin)
 
     def fault(self, sentence: str) -> None:
         if len(self.faults) < FAULTS_SHOWN:
@@ -85,7 +103,7 @@ class _Walk:
 
     def take(self, key: bytes, value: bytes) -> None:
         """One item."""
-        self.report.items += 1
+        self.report.checked(items=1)
         inode, kind = key_object(key), key[8]
         if kind == INODE:
             self._end()
@@ -164,10 +182,10 @@ class _Walk:
         counters = self.counters
         if counters is not None and counters.inodes != len(self.modes):
             fault(f"{counters.inodes} inodes are counted, {len(self.modes)} are there")
-        self.report.inodes, self.report.blocks = len(self.modes), len(self.places)
+        self.report.walked(len(self.modes), len(self.places))
 
 
-async def walk(tree: Tree, report: Report, progress: Progress) -> _Walk:
+async def walk(tree: Tree, report: Report, progress: OnItems) -> _Walk:
     """All items of the tree as it is at the call."""
     shadow = tree.shadow()
     found = _Walk(report)
@@ -181,8 +199,10 @@ async def walk(tree: Tree, report: Report, progress: Progress) -> _Walk:
     return found
 
 
-async def verify(vault: OpenVault, local_only: bool, sample: float, progress: Progress) -> Report:
-    """The tree and this machine's blocks; unless `local_only`, a share `sample` of all fragments."""
+async def verify(vault: ReadVault, local_only: bool, sample: float, progress: OnItems) -> Report:
+    """The tree and this machine's blocks; unless `local_only`, a share `sample` of all
+    fragments.
+    """
     report = Report()
     found = await walk(vault.volume.tree, report, progress)
     await _check_local(vault, found, report, progress)
@@ -194,16 +214,16 @@ async def verify(vault: OpenVault, local_only: bool, sample: float, progress: Pr
     return report
 
 
-async def _check_local(vault: OpenVault, found: _Walk, report: Report, progress: Progress) -> None:
+async def _check_local(vault: ReadVault, found: _Walk, report: Report, progress: OnItems) -> None:
     """Every extent that is in use and whose block this machine still has."""
     for number, (block, places) in enumerate(found.places.items()):
         await progress("local blocks", number, len(found.places))
-        row = vault.state.block(block)
+        row = vault.state.blocks.get(block)
         if row is None or not row.local:
             continue
         for place in places.values():
-            sealed = await vault.store.read_sealed_local(place)
-            report.extents_checked += 1
+            sealed = await vault.reader.read_sealed_local(place)
+            report.checked(extents=1)
             if sealed is None or digest(sealed) != place.hash:
                 report.fault(
                     f"this machine's copy of block {block.hex()} is damaged at {place.offset}"
@@ -211,25 +231,25 @@ async def _check_local(vault: OpenVault, found: _Walk, report: Report, progress:
 
 
 async def _check_suppliers(
-    vault: OpenVault, blocks: set[bytes], report: Report, sample: float, progress: Progress
+    vault: ReadVault, blocks: set[bytes], report: Report, sample: float, progress: OnItems
 ) -> None:
-    census = await take_census(vault.fetcher)
+    census = await take_census(vault.circle)
     rng = random.Random()
     for number, block in enumerate(sorted(blocks)):
         await progress("blocks at suppliers", number, len(blocks))
-        row = vault.state.block(block)
+        row = vault.state.blocks.get(block)
         if row is not None and not row.acked:
-            report.unsent += 1  # not uploaded yet
+            report.checked(unsent=1)  # not uploaded yet
             continue
         try:
             await _check_block(vault, block, census, report, rng, sample)
         except Unavailable as error:
             report.fault(f"block {block.hex()}: {error}")
-            report.margin = -1
+            report.may_lose(-1)
 
 
 async def _check_block(
-    vault: OpenVault,
+    vault: ReadVault,
     block: bytes,
     census: Census,
     report: Report,
@@ -243,7 +263,7 @@ async def _check_block(
         for start in range(0, length, CHUNK_SIZE):
             if rng.random() >= sample:
                 continue
-            report.chunks_checked += 1
+            report.checked(chunks=1)
             try:
                 await vault.fetcher.prove(header, position, start, min(length, start + CHUNK_SIZE))
             except (PeerError, Malformed) as error:
@@ -255,7 +275,7 @@ async def _check_block(
         report.fault(
             f"block {block.hex()}: {len(holders)} fragments are left, {header.k} are needed"
         )
-    report.margin = margin if report.margin is None else min(report.margin, margin)
+    report.may_lose(margin)
 
 
 def _page(tx: Transaction, low: bytes) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,91 @@
+"""The family as this machine reaches it: a session and a health for each supplier.
+
+Position by position: who has it, who stands in for it, who is asked for its fragments just now.
+When the family changes, `move` is told; what is known of earlier suppliers stays.
+"""
+
+from bitdustfs.blocks.health import Health
+from bitdustfs.core.records import Family, Member
+from bitdustfs.net.supplier import Connect, Supplier
+
+
+class Circle:
+    """The suppliers of one vault. `connect` makes the session with a member, one for each."""
+
+    def __init__(self, family: Family, connect: Connect) -> None:
+        self.connect = connect
+        self._family = family
+        self._sessions: dict[bytes, Supplier] = {}
+        self._health: dict[bytes, Health] = {}
+        self._stand_ins: dict[int, bytes] = {}
+        self.move(family)
+
+    @property
+    def family(self) -> Family:
+        """The family that is followed."""
+        return self._family
+
+    def move(self, family: Family) -> None:
+        """From now on the suppliers are those of `family`."""
+        self._family = family
+        reserves = {member.node for member in family.bench}
+        self._stand_ins = {p: n for p, n in self._stand_ins.items() if n in reserves}
+        for member in family.voters:
+            self.session(member)
+
+    def session(self, member: Member) -> Supplier:
+        """The session with a member or a reserve; its health is kept from then on."""
+        if member.node not in self._sessions:
+            self._sessions[member.node] = self.connect(member)
+        return self._sessions[member.node]
+
+    def supplier(self, node: bytes) -> Supplier:
+        """The session with somebody who was a member or a reserve before."""
+        return self._sessions[node]
+
+    def health(self, node: bytes) -> Health:
+        """What was seen of a node, of the family or not."""
+        known = self._health.get(node)
+        if known is None:
+            known = self._health[node] = Health()
+        return known
+
+    def last_errors(self) -> list[str]:
+        """What those said who failed last, each sentence once."""
+        return sorted({seen.last_error for seen in self._health.values() if seen.last_error})
+
+    def online(self) -> int:
+        """How many positions' suppliers answered when they were asked last."""
+        return sum(self.health(member.node).reachable for member in self._family.voters)
+
+    # -- positions
+
+    @property
+    def stand_ins(self) -> dict[int, bytes]:
+        """Position -> the reserve that has a copy of it."""
+        return dict(self._stand_ins)
+
+    def add_stand_in(self, position: int, node: bytes) -> None:
+        """A reserve has a copy of a position: it is read where the position's own supplier
+        fails.
+        """
+        for member in self._family.bench:
+            if member.node == node and position < self._family.group.n:
+                self.session(member)
+                self._stand_ins[position] = node
+
+    def drop_stand_in(self, position: int) -> None:
+        """The copy of a position is gone."""
+        self._stand_ins.pop(position, None)
+
+    def holders(self, position: int) -> list[bytes]:
+        """Who may have a position's fragments: its own supplier, then who stands in for it."""
+        nodes = [self._family.voters[position].node]
+        if position in self._stand_ins:
+            nodes.append(self._stand_ins[position])
+        return nodes
+
+    def serving(self, position: int) -> bytes:
+        """The key of the supplier that is asked for a position's fragments just now."""
+        nodes = self.holders(position)
+        return next((node for node in nodes if self.health(node).usable), nodes[0])

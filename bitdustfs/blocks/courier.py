@@ -1,0 +1,267 @@
+"""Brings closed blocks to their suppliers, in the background, until every position is served.
+
+    load the block -> encode n fragments -> sign the header, synced before the first put
+    -> put to all owed positions at once -> record who acknowledged
+
+The retry policy: a supplier that fails leaves its position owed, and the block is tried again in
+the next round. Rounds follow each other at once while something was placed; else after a pause that
+doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY while somebody waits); `kick` ends a pause.
+Nothing is redone because somebody flaps: only owed positions are put.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import msgspec
+import trio
+
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.space import Space
+from bitdustfs.blocks.throttle import Throttle
+from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.rows import CLOSED, BlockRow
+from bitdustfs.core.erasure import ErasureCode
+from bitdustfs.core.fragment import Fragment, encode_block, sign_header
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Ballot, BlockHeader
+from bitdustfs.core.spans import slice_length
+from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Unavailable
+from bitdustfs.failpoints import reach
+from bitdustfs.net.supplier import Supplier
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a block at 4/7)
+RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
+RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
+WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
+
+
+class _Delivery:
+    """One attempt to place fragments of one block: who acknowledged, who said that it is dead."""
+
+    def __init__(self, block: bytes, header: bytes, ballot: Ballot) -> None:
+        self.block, self.header, self.ballot = block, header, ballot
+        self.acked: list[int] = []
+        self.dead: list[int] = []
+
+
+class Courier:
+    """Delivers the blocks of one vault. `heed_fence` is asked when a supplier refuses the
+    ballot.
+    """
+
+    def __init__(
+        self,
+        key: VaultKey,
+        pen: Pen,
+        circle: Circle,
+        table: BlockTable,
+        files: BlockFiles,
+        ledger: Ledger,
+        space: Space,
+        throttle: Throttle,
+        heed_fence: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._key, self._pen, self._circle = key, pen, circle
+        self._table, self._files, self._ledger = table, files, ledger
+        self._space, self._throttle, self._heed_fence = space, throttle, heed_fence
+        self._busy: set[bytes] = set()
+        self._wake = trio.Event()
+        self._failure: BitdustError | None = None  # of this machine's disk
+        self.rounds = 0
+
+    def kick(self) -> None:
+        """Somebody waits, a block was closed, or a supplier came back: try now what is owed."""
+        self._wake.set()
+
+    def is_busy(self, block: bytes) -> bool:
+        """Whether the block's local file is being read here just now."""
+        return block in self._busy
+
+    # -- waiting for it
+
+    async def wait_acknowledged(self, with_newcomers: bool = False) -> None:
+        """Returns when every block closed before has the acknowledgements that a root needs.
+
+        Raises Unavailable when suppliers take nothing for too long, Superseded when the pen is
+        lost, LocalError when a block cannot be read.
+        """
+        wanted = self._ledger.waiting(with_newcomers)
+        self.kick()  # once: after that, failures are retried in their own time
+        with trio.move_on_after(WAIT_DEADLINE):
+            while True:
+                while wanted and not self._ledger.is_waiting(wanted[-1], with_newcomers):
+                    wanted.pop()
+                if not wanted:
+                    return
+                self._pen.require()
+                if self._failure is not None:
+                    raise self._failure
+                await self._ledger.wait_changed()
+        raise Unavailable(
+            "not enough suppliers take what is new; it stays on this machine until then"
+        )
+
+    async def progress(self) -> None:
+        """Returns when a block was tried."""
+        if self._table.owed_count:
+            await self._ledger.wait_changed()
+
+    async def try_all(self) -> None:
+        """Returns when nothing is owed, or each owed position was tried once more."""
+        enough = self.rounds + 2  # the round under way may have passed a block already
+        with self._throttle.hurrying():
+            while self._table.owed_count and self.rounds < enough and not self._pen.lost:
+                self.kick()
+                await self._ledger.wait_changed()
+
+    # -- doing it
+
+    async def run(self) -> None:
+        """Until cancelled, or until this machine may not write any more."""
+        pause = RETRY_FIRST
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_when_lost)
+            while not self._pen.lost:
+                self._wake = trio.Event()
+                await self._throttle.wait_for_quiet(self._table.owed_count)
+                before = self._table.owed_positions
+                await self._round()
+                self.rounds += 1
+                self._ledger.notify()
+                placed = self._table.owed_positions < before
+                longest = RETRY_HURRY if self._throttle.hurried else RETRY_MAX
+                pause = RETRY_FIRST if placed else min(pause * 2, longest)
+                with trio.move_on_after(pause if self._table.owed_count else float("inf")):
+                    await self._wake.wait()
+
+    async def _tell_when_lost(self) -> None:
+        """The pen is lost: whoever waits for suppliers is told."""
+        await self._pen.wait_lost()
+        self.kick()
+        self._ledger.notify()
+
+    async def _round(self) -> None:
+        """One attempt at every owed block that is here; those without enough holders first."""
+        blocks = iter(self._table.to_deliver())
+
+        async def work() -> None:
+            for block in blocks:  # shared: each block is one worker's
+                if self._ledger.is_due(block):
+                    await self._deliver_one(block)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(IN_FLIGHT):
+                nursery.start_soon(work)
+
+    async def _deliver_one(self, block: bytes) -> None:
+        self._busy.add(block)
+        try:
+            await self._deliver(block)
+            self._failure = None  # the disk works again
+        except BitdustError as error:
+            log.error("block %s cannot be uploaded: %s", block.hex(), error)
+            if self._ledger.is_waiting(block):
+                self._failure = error
+        finally:
+            self._busy.discard(block)
+            self._ledger.notify()
+
+    async def _deliver(self, block: bytes) -> None:
+        row = self._table.get(block)
+        if row is None or self._pen.lost:
+            return
+        fragments = await trio.to_thread.run_sync(self._encode, block, row)
+        header = row.header or await self._sign(block, row, fragments)
+        delivery = _Delivery(block, header, self._pen.ballot)
+        await self._put_all(delivery, dict(enumerate(fragments)), row.owed)
+
+    def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
+        padded = slice_length(row.length, row.k) * row.k
+        content = self._files.load(block, row.length, padded)
+        return encode_block(content, ErasureCode(row.k, row.n))
+
+    async def _sign(self, block: bytes, row: BlockRow, fragments: list[Fragment]) -> bytes:
+        """The block's header, synced here before anything is put: only these bytes are ever
+        sent.
+        """
+        assert row.directory is not None
+        header = sign_header(
+            self._key.signing, fragments, block=block, group=row.group, k=row.k, key_epoch=0,
+            length=row.length, directory=row.directory, ballot=self._pen.ballot, seq=self._pen.seq,
+        )  # fmt: skip
+
+        def signed(row: BlockRow) -> BlockRow:
+            return msgspec.structs.replace(row, header=row.header or header)
+
+        reach("header-record")
+        changed = await trio.to_thread.run_sync(self._table.change, block, signed)
+        return header if changed is None else changed.header
+
+    async def encode_one(self, block: bytes, position: int) -> Fragment | None:
+        """One fragment from this machine's own copy of a block; None where it has none."""
+        row = self._table.get(block)
+        if row is None or row.state != CLOSED or not row.local or not row.header:
+            return None
+        try:
+            return (await trio.to_thread.run_sync(self._encode, block, row))[position]
+        except LocalError:
+            return None
+
+    async def place(
+        self, header: BlockHeader, raw: bytes, fragments: Mapping[int, Fragment]
+    ) -> tuple[list[int], bool]:
+        """Puts fragments that were made again; who took them, and whether one said it is dead."""
+        delivery = _Delivery(header.block, raw, self._pen.ballot)
+        await self._put_all(delivery, fragments, fragments.keys())
+        return delivery.acked, bool(delivery.dead)
+
+    async def _put_all(
+        self, delivery: _Delivery, fragments: Mapping[int, Fragment], positions: Iterable[int]
+    ) -> None:
+        """Puts, and records who acknowledged."""
+        async with trio.open_nursery() as nursery:
+            for position in positions:
+                nursery.start_soon(self._put, delivery, fragments[position])
+        if delivery.acked and self._table.is_owed(delivery.block):
+            # else it died meanwhile, or another machine wrote it
+            reach("fragment-acked")
+            await self._ledger.acknowledged(delivery.block, delivery.acked)
+
+    async def _put(self, delivery: _Delivery, fragment: Fragment) -> None:
+        position, block = fragment.position, delivery.block
+        member = self._circle.family.voters[position]
+        newcomer = self._ledger.newcomer(position)
+        if newcomer is not None and not self._ledger.newcomer_has(block, position):
+            if await self._put_to(newcomer, delivery, fragment):
+                self._ledger.newcomer_acknowledged(block, position)
+            if not self._circle.health(member.node).reachable:
+                return
+        if await self._put_to(self._circle.session(member), delivery, fragment):
+            delivery.acked.append(position)
+
+    async def _put_to(self, supplier: Supplier, delivery: _Delivery, fragment: Fragment) -> bool:
+        """Whether the supplier acknowledged the fragment."""
+        health = self._circle.health(supplier.node)
+        reach("fragment-put")
+        try:
+            await supplier.put(
+                delivery.block, fragment.position, delivery.ballot, delivery.header,
+                fragment.chunks, fragment.payload,
+            )  # fmt: skip
+        except PeerError as error:
+            health.fault(error)
+            code = error.code if isinstance(error, Refused) else ""
+            if code == "dead":
+                delivery.dead.append(fragment.position)
+            if code == "fenced":
+                await self._heed_fence()
+            log.debug("%s lacks %s: %s", supplier.node.hex()[:12], delivery.block.hex(), error)
+            return False
+        health.ok()
+        self._space.placed(supplier.node, len(fragment))
+        return True

@@ -1,0 +1,92 @@
+"""Room on this machine's disk: what the cache may hold, and which local copies go.
+
+Only copies of closed blocks go, whose roots were accepted, and that enough suppliers acknowledged
+and list: nothing dirty is ever evicted (promise 4). Data goes first, least recently used first.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+
+import msgspec
+import trio
+
+from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.rows import CLOSED, BlockRow
+from bitdustfs.core.placement import MARGIN, acknowledgements_needed
+from bitdustfs.failpoints import reach
+from bitdustfs.units import GIB
+
+CACHE_LIMIT = 10 * GIB  #: bytes kept on this disk, unless the mount says otherwise
+FETCHED_SHARE = 4  #: fetched extents may always have this part of them
+
+
+class CacheRoom:
+    """How much of `limit` bytes own blocks and fetched extents take."""
+
+    def __init__(self, files: BlockFiles, limit: int) -> None:
+        self._files, self._limit = files, limit
+
+    def fetched_limit(self) -> int:
+        """Bytes that fetched extents may take: what own blocks leave, never less than a share."""
+        return max(self._limit // FETCHED_SHARE, self._limit - self._files.own_total)
+
+    def surplus(self) -> int:
+        """Bytes of own blocks beyond what the cache may hold."""
+        fetched = min(self._files.fetched_total, self._limit // FETCHED_SHARE)
+        return max(0, self._files.own_total + fetched - self._limit)
+
+
+class Eviction:
+    """Drops local copies. `is_busy` tells of blocks whose file is being read for uploading."""
+
+    def __init__(
+        self,
+        room: CacheRoom,
+        files: BlockFiles,
+        table: BlockTable,
+        is_busy: Callable[[bytes], bool],
+    ) -> None:
+        self._room, self._files, self._table, self._is_busy = room, files, table, is_busy
+
+    async def evict(self, holders: Callable[[bytes], Collection[int]], seq: int) -> int:
+        """Drops copies until all fits; bytes dropped. Raises LocalError.
+
+        `holders`: the positions that list a block. `seq`: of the root accepted last; blocks born
+        for it are kept.
+        """
+        surplus, dropped = self._room.surplus(), 0
+        rows = [(block, self._table.get(block)) for block in self._files.own()]
+        there = [
+            (block, row) for block, row in rows
+            if row is not None and _without_copy(block, holders, seq, row)
+        ]  # fmt: skip
+        for block, _ in sorted(there, key=lambda item: item[1].meta):
+            if dropped >= surplus:
+                break
+            if self._is_busy(block):
+                continue
+            # decided again on the row as it is by then: audits and deletions go on meanwhile
+            change = partial(_without_copy, block, holders, seq)
+            row = await trio.to_thread.run_sync(self._table.change, block, change)
+            if row is None:
+                continue
+            reach("evict")
+            self._files.remove(block)
+            dropped += row.length
+        return dropped
+
+
+def _without_copy(
+    block: bytes, holders: Callable[[bytes], Collection[int]], seq: int, row: BlockRow
+) -> BlockRow | None:
+    """The row once the local copy is gone; None where it must stay."""
+    needed = max(acknowledgements_needed(row.k, row.n), min(row.n, row.k + MARGIN))
+    safe = len({*row.acked} & {*holders(block)}) >= needed
+    evictable = safe and row.local and row.state == CLOSED and born_for(block) < seq
+    return msgspec.structs.replace(row, local=False) if evictable else None
+
+
+def born_for(block: bytes) -> int:
+    """The seq of the root that a block was begun for: the first half of its id."""
+    return int.from_bytes(block[:8], "big")

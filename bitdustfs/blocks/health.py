@@ -1,0 +1,75 @@
+"""What was seen of one supplier since the mount: whom to ask first, and who returned what is wrong.
+
+A failure makes a supplier *unusable* for a while: others are asked first. The pause doubles with
+each failure in a row, from AVOID_FIRST to AVOID_MAX, and ends with the first answer. Damage (bytes
+that fail their hash) is counted apart from absence: it is the supplier's fault, silence may be the
+line's.
+"""
+
+from dataclasses import dataclass
+
+import trio
+
+from bitdustfs.errors import Malformed, Refused
+
+AVOID_FIRST, AVOID_MAX = 1.0, 60.0  #: seconds that a failing supplier is not asked first
+
+
+@dataclass
+class Health:
+    """Counters and the pause of one supplier. Changed by its own methods only."""
+
+    damaged: int = 0  #: answers that failed their hash
+    missing: int = 0  #: fragments it did not have; no fault of its own if it was away
+    failed: int = 0  #: calls that failed otherwise
+    served: int = 0
+    silent: int = 0  #: audits in a row that it left unanswered
+    refused_deletes: int = 0  #: deletions in a row that it refused
+    last_error: str = ""
+    reachable: bool = True
+    avoided_until: float = -1.0  #: on trio's clock
+    _avoid: float = AVOID_FIRST
+
+    @property
+    def usable(self) -> bool:
+        """Whether to ask it first: it did not fail just now."""
+        return trio.current_time() >= self.avoided_until
+
+    def ok(self) -> None:
+        """It served a request."""
+        self.served += 1
+        self.reachable = True
+        self.avoided_until, self._avoid = -1.0, AVOID_FIRST
+
+    def answered(self) -> None:
+        """It answered a ping; whether it serves is another question."""
+        self.reachable = True
+
+    def slow(self) -> None:
+        """It took longer than another would: others are asked first for a while."""
+        self.avoided_until = trio.current_time() + self._avoid
+        self._avoid = min(AVOID_MAX, self._avoid * 2)
+
+    def fault(self, error: Exception) -> None:
+        """Notes a failure; damage is told apart from absence."""
+        self.last_error = str(error)
+        code = error.code if isinstance(error, Refused) else ""
+        damage = isinstance(error, Malformed) or code == "damaged"
+        self.missing += code == "not-found"
+        if damage:
+            self.damaged += 1
+            return
+        self.failed += 1
+        self.reachable = isinstance(error, Refused)
+        if not self.reachable:
+            self.slow()
+
+    def audited(self, answered: bool) -> int:
+        """Notes whether an audit was answered; how many in a row were not."""
+        self.silent = 0 if answered else self.silent + 1
+        return self.silent
+
+    def deletion(self, refused: bool) -> int:
+        """Notes whether a deletion was refused; how many in a row were."""
+        self.refused_deletes = self.refused_deletes + 1 if refused else 0
+        return self.refused_deletes

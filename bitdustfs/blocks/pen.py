@@ -1,0 +1,61 @@
+"""The right to write: who holds the pen writes blocks and roots, nobody else (promise 10).
+
+A mount that may write has a pen: the ballot that a quorum promised it, and the seq of the root that
+it works towards. The pen is lost for good when another machine took the vault over; whoever waits
+for suppliers then is told why.
+"""
+
+import logging
+
+import trio
+
+from bitdustfs.core.records import Ballot
+from bitdustfs.errors import Superseded
+
+log = logging.getLogger(__name__)
+
+
+class Pen:
+    """The pen of one mount. `seq`: of the root being worked towards; blocks are born for it."""
+
+    def __init__(self, ballot: Ballot, seq: int) -> None:
+        self.ballot = ballot
+        self._seq = seq
+        self._why = ""
+        self._lost = trio.Event()
+
+    @property
+    def seq(self) -> int:
+        """The seq of the next root."""
+        return self._seq
+
+    @property
+    def lost(self) -> bool:
+        """Whether this machine may not write any more."""
+        return self._lost.is_set()
+
+    @property
+    def why(self) -> str:
+        """The sentence that says why it is lost, "" while it is not."""
+        return self._why
+
+    def advance(self, accepted: int) -> None:
+        """The root of this seq was accepted."""
+        self._seq = accepted + 1
+
+    def lose(self, why: str) -> None:
+        """The pen is lost for good. What was accepted and not published is kept on this machine."""
+        if not self.lost:
+            log.error(why)
+            self._why = why
+            self._lost.set()
+
+    def require(self) -> Ballot:
+        """The ballot to write under. Raises Superseded when the pen is lost."""
+        if self.lost:
+            raise Superseded(self._why)
+        return self.ballot
+
+    async def wait_lost(self) -> None:
+        """Returns when the pen is lost."""
+        await self._lost.wait()

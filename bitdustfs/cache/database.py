@@ -1,0 +1,106 @@
+"""The LMDB environment of one vault's state: transactions, durability, errors.
+
+One writer at a time, under a lock of this process. `sync=True` returns only when the transaction
+survives power loss. LMDB is opened with metasync off: a commit without `sync` may be lost by a
+power cut, never torn (lmdb's documentation of MDB_NOMETASYNC).
+
+A write may have been committed although it raised: the sync after the commit can fail on its own.
+So what is kept in memory too is changed by `Write.after`, at the commit itself: memory shows what
+the database holds, also after such an error.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from bitdustfs.cache.folder import local_error
+from bitdustfs.errors import DiskFull, LocalError
+from bitdustfs.failpoints import reach
+from bitdustfs.units import GIB
+
+MAP_SIZE = 1024 * GIB  # sparse; never resized
+TABLES = ("meta", "journal", "blocks")
+
+
+class Write:
+    """A transaction under way: `txn` is LMDB's."""
+
+    def __init__(self, txn: lmdb.Transaction) -> None:
+        self.txn = txn
+        self._after: list[Callable[[], None]] = []
+
+    def after(self, change: Callable[[], None]) -> None:
+        """`change` is called right after the commit, before any other write begins."""
+        self._after.append(change)
+
+    def committed(self) -> None:
+        """The database calls this: memory follows."""
+        for change in self._after:
+            change()
+
+
+class Database:
+    """Opens (or makes) the environment at `path`. One instance a process and path."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self._env = lmdb.open(str(path), map_size=MAP_SIZE, max_dbs=8, metasync=False)
+        except lmdb.Error as error:
+            raise LocalError(f"the local state in {path} cannot be opened: {error}") from error
+        self._env.reader_check()
+        self._tables = {name: self._env.open_db(name.encode()) for name in TABLES}
+        self._lock = threading.Lock()
+
+    def table(self, name: str) -> Any:
+        """LMDB's handle of one of TABLES."""
+        return self._tables[name]
+
+    @contextmanager
+    def write(self, sync: bool) -> Iterator[Write]:
+        """A transaction that is committed at the end of the block. Raises LocalError or
+        DiskFull.
+        """
+        with _errors(), self._lock:
+            with self._env.begin(write=True) as txn:
+                write = Write(txn)
+                yield write
+                reach("state-commit")
+            write.committed()
+            if sync:
+                self._env.sync(True)
+            reach("state-committed")
+
+    @contextmanager
+    def read(self, table: str) -> Iterator[lmdb.Transaction]:
+        """A short read transaction over one table."""
+        with self._env.begin(db=self._tables[table]) as txn:
+            yield txn
+
+    def sync(self) -> None:
+        """Makes every commit so far survive power loss. Raises LocalError or DiskFull."""
+        with _errors(), self._lock:
+            self._env.sync(True)
+
+    def close(self) -> None:
+        """Syncs and closes; nothing may use the database afterwards."""
+        with self._lock:
+            self._env.sync(True)
+            self._env.close()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What a disk that refuses raises becomes an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise local_error(error) from error
+    except (lmdb.MapFullError, lmdb.DiskError) as error:
+        raise DiskFull("this machine's disk is full; free some room for its state") from error
+    except lmdb.Error as error:
+        raise LocalError(f"the local state cannot be written: {error}") from error

@@ -1,0 +1,95 @@
+"""The records of this machine's state of one vault, as LMDB keeps them (docs/format.md, "This
+machine").
+"""
+
+from bitdustfs.core.block import ExtentEntry
+from bitdustfs.core.codec import U16, U32, U63
+from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.records import JournalRef, Place, Record
+
+OPEN, CLOSED, DEAD = 0, 1, 2  #: states of a block
+
+
+class BlockRow(Record, frozen=True):
+    """What is known of one block.
+
+    `length` grows with each batch while OPEN. CLOSED: `directory` is in place and all bytes are
+    synced. `header` is set, synced, before the first put. `acked`: positions that acknowledged
+    their fragment. DEAD: to be deleted by the signed record `kill`; `acked`: positions that
+    confirmed it.
+    """
+
+    state: int
+    meta: bool
+    group: U16
+    k: U16
+    n: U16
+    length: U32
+    directory: Place | None = None
+    header: bytes = b""
+    acked: tuple[int, ...] = ()
+    local: bool = True
+    kill: bytes = b""
+    safe: bool = False  #: it once had the acknowledgements that a root needs
+
+    @property
+    def owed(self) -> tuple[int, ...]:
+        """Positions still to be served."""
+        return tuple(i for i in range(self.n) if i not in self.acked)
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many acknowledged it as a root needs (promise 3)."""
+        return len(self.acked) >= acknowledgements_needed(self.k, self.n)
+
+    @property
+    def waits(self) -> bool:
+        """Whether no root may name it yet. One that lost acknowledgements since is named
+        already.
+        """
+        return self.state == CLOSED and not self.safe and not self.enough
+
+
+class BlockPart(Record, frozen=True):
+    """What one batch added to one open block."""
+
+    block: bytes
+    length: U32
+    entries: tuple[ExtentEntry, ...]
+
+
+class Batch(Record, frozen=True):
+    """One commit: changed items (None deletes) and what they rely on in open blocks."""
+
+    generation: U63
+    changes: tuple[tuple[bytes, bytes | None], ...]
+    parts: tuple[BlockPart, ...] = ()
+
+
+class Checkpoint(Record, frozen=True):
+    """The leaves that everything up to `generation` was rewritten into."""
+
+    index: Place | None
+    generation: U63
+
+
+class Published(Record, frozen=True):
+    """The newest root followed and the family it names; signed bytes."""
+
+    root: bytes
+    family: bytes
+    generation: U63
+    journal: tuple[JournalRef, ...]
+    journal_bytes: U63
+    based_on: U63  #: generation of the checkpoint that the root's index is
+
+
+class Proposed(Record, frozen=True):
+    """A signed root that was sent and not yet confirmed: only these bytes may be sent again."""
+
+    root: bytes
+    generation: U63
+    journal: tuple[JournalRef, ...]
+    journal_bytes: U63
+    based_on: U63
+    family: bytes = b""  #: the family it names, when that is a new one

@@ -1,0 +1,71 @@
+"""Making and opening roots: the small signed records that name tree and journal
+(docs/format.md).
+"""
+
+from os import urandom
+
+import msgspec
+
+from bitdustfs.core.codec import encode
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import (
+    FORMAT,
+    Ballot,
+    Features,
+    Root,
+    RootContent,
+    decode_root_content_untrusted,
+    family_hash,
+    open_family_untrusted,
+    seal_record,
+)
+from bitdustfs.core.sealing import Kind, Sealer, Suite
+
+
+def seal_root_content(key: VaultKey, suite: Suite, uid: bytes, content: RootContent) -> bytes:
+    """The sealed part of a root; `uid` takes the block id's place."""
+    sealer = Sealer(key.capability().content_key, key.vault_id, uid, 0)
+    return sealer.seal(suite, 0, Kind.ROOT, encode(content))
+
+
+def open_root_content_untrusted(key: VaultKey, root: Root) -> RootContent:
+    """Raises Malformed or Forged."""
+    sealer = Sealer(key.capability().content_key, key.vault_id, root.uid, 0)
+    plain = sealer.open_unreferenced_untrusted(root.content, 0, Kind.ROOT)
+    return decode_root_content_untrusted(plain)
+
+
+def empty_content(key: VaultKey) -> RootContent:
+    """What the root of a vault without any item says."""
+    return RootContent(None, (), key.name_key, 0, 0)
+
+
+def sign_root(
+    key: VaultKey,
+    suite: Suite,
+    ballot: Ballot,
+    seq: int,
+    parent: bytes,
+    family: bytes,
+    content: RootContent,
+    now: int,
+) -> bytes:
+    """A signed root with a new uid. `now`: Unix seconds; `parent`: the uid of the root before."""
+    uid = urandom(16)
+    named = open_family_untrusted(family, key.vault_id)
+    sealed = seal_root_content(key, suite, uid, content)
+    body = Root(
+        FORMAT, Features(), key.vault_id, ballot, seq, uid, parent, now,
+        named.epoch, family_hash(family), 0, sealed,
+    )  # fmt: skip
+    return seal_record(key.signing, "root", body)
+
+
+def first_root(key: VaultKey, suite: Suite, ballot: Ballot, family: bytes, now: int) -> bytes:
+    """The signed root of an empty vault, seq 1."""
+    return sign_root(key, suite, ballot, 1, bytes(16), family, empty_content(key), now)
+
+
+def repropose(key: VaultKey, root: Root, ballot: Ballot) -> bytes:
+    """The same root under a new writer's ballot."""
+    return seal_record(key.signing, "root", msgspec.structs.replace(root, ballot=ballot))

@@ -1,0 +1,284 @@
+"""Opens a vault and wires it: every object gets what it needs when it is made.
+
+    open state and files -> find and claim the root -> close what a crash left open
+    -> bring the state to the root -> tree and file system -> (with the pen) all that writes
+    -> start the tasks -> the caller's turn -> commit, release the lease
+
+The order below is the order of need: what is made first needs nothing of what is made later.
+"""
+
+import logging
+import os
+import random
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.courier import Courier
+from bitdustfs.blocks.crash import recover_open_blocks
+from bitdustfs.blocks.deletion import Deletion
+from bitdustfs.blocks.evict import CacheRoom, Eviction
+from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.sealers import Sealers
+from bitdustfs.blocks.space import Space
+from bitdustfs.blocks.throttle import Throttle
+from bitdustfs.blocks.writer import ExtentWriter
+from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.cache.state import State
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Ballot, Family
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import BitdustError
+from bitdustfs.fs.content import Content, WritableContent
+from bitdustfs.fs.flush import Flusher
+from bitdustfs.fs.lookups import Lookups
+from bitdustfs.fs.names import Names
+from bitdustfs.fs.purge import Purger
+from bitdustfs.fs.volume import Volume
+from bitdustfs.fs.window import Windows
+from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
+from bitdustfs.net.register import RootRegister
+from bitdustfs.net.supplier import Connect
+from bitdustfs.rebuild.audit import Auditor
+from bitdustfs.rebuild.rebuilder import Rebuilder
+from bitdustfs.rebuild.watch import Watch, find_stand_ins
+from bitdustfs.tree.checkpoint import Checkpointer
+from bitdustfs.tree.commit import CommitDue, Committer, changed_since_published
+from bitdustfs.tree.tree import Tree
+from bitdustfs.units import GIB
+from bitdustfs.vault.compact import Compactor
+from bitdustfs.vault.directories import Directories
+from bitdustfs.vault.lease import Lease
+from bitdustfs.vault.opening import Opening, claim, settle
+from bitdustfs.vault.publish import Publisher
+from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
+from bitdustfs.vault.safety import ReadSafety, Safety
+from bitdustfs.vault.settings import Settings
+from bitdustfs.vault.uses import Uses
+from bitdustfs.vault.vaults import FamilyMove, Followed, ReadVault, WritableVault
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for suppliers
+BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
+LAST_COMMIT = 30.0  #: seconds that a last commit may take when a mount ends by force
+
+
+class Ground:
+    """What every open vault stands on, whether it is written or not."""
+
+    def __init__(
+        self,
+        key: VaultKey,
+        suite: Suite,
+        state: State,
+        files: BlockFiles,
+        circle: Circle,
+        cache_limit: int,
+        opening: Opening,
+        register: RootRegister,
+    ) -> None:
+        self.key, self.suite, self.state, self.files = key, suite, state, files
+        self.circle, self.opening, self.register = circle, opening, register
+        self.fetcher = Fetcher(circle)
+        self.sealers = Sealers(key.capability())
+        self.room = CacheRoom(files, cache_limit)
+        self.reader = ExtentReader(self.sealers, files, self.fetcher, self.room.fetched_limit)
+        self.space = Space(circle, state.blocks)
+        self.followed = Followed(opening.known, circle)
+        load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
+        self.watch = Watch(circle, load, save)
+
+    def tree(self, due: CommitDue) -> Tree:
+        """The tree as this machine last committed it."""
+        checkpoint = self.state.checkpoint()
+        tree = Tree(self.reader, checkpoint.index if checkpoint else None, due.set)
+        for batch in self.state.batches(checkpoint.generation if checkpoint else 0):
+            tree.replay(dict(batch.changes))
+        return tree
+
+    def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:
+        """Names and attributes over a tree."""
+        purger = Purger(tree, content, lookups)
+        names = Names(self.key.name_key)
+        return Volume(tree, content, names, self.space, lookups, purger), purger
+
+
+@asynccontextmanager
+async def open_vault(
+    folder: OwnedFolder,
+    key: VaultKey,
+    suite: Suite,
+    family: Family,
+    connect: Connect,
+    settings: Settings,
+) -> AsyncIterator[ReadVault]:
+    """Opens the vault that was kept by `family` when it was last heard of.
+
+    A WritableVault where this machine may write, else a ReadVault that says why not. Raises
+    LeaseHeld, Unavailable, LocalError. On leaving: commits; publishing is the caller's.
+    """
+    machine = bytes.fromhex(folder.identity["machine"])
+    state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
+    files = BlockFiles(folder.path)
+    try:
+        register = RootRegister(key.vault_id, connect, family)
+        opening = await claim(
+            key, register, family.epoch, machine, state,
+            read_only=settings.read_only, take_over=settings.take_over,
+        )  # fmt: skip
+        circle = Circle(opening.known.family, connect)
+        if not opening.complete:
+            await find_stand_ins(circle)
+        ground = Ground(key, suite, state, files, circle, settings.cache_limit, opening, register)
+        recover_open_blocks(state, files, ground.sealers, suite)
+        await settle(key, state, ground.reader, opening)
+        if opening.ballot is None:
+            vault = _read_vault(ground)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
+                yield vault
+                nursery.cancel_scope.cancel()
+        else:
+            async with _writing(ground, opening.ballot, settings) as writable:
+                yield writable
+    finally:
+        files.close()
+        state.close()
+
+
+def _read_vault(ground: Ground) -> ReadVault:
+    windows = Windows()
+    tree = ground.tree(CommitDue())
+    content = Content(tree, ground.reader, windows)
+    volume, _ = ground.volume(tree, content, Lookups(tree, windows))
+    safety = ReadSafety(changed_since_published(ground.state))
+    return ReadVault(
+        volume, content, Xattrs(tree, ground.reader, safety.answers()), ground.reader,
+        ground.fetcher, ground.state, ground.space, ground.watch, ground.register,
+        ground.followed, ground.opening.message,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def _writing(
+    ground: Ground, ballot: Ballot, settings: Settings
+) -> AsyncIterator[WritableVault]:
+    """The vault, its tasks running; at the end a last commit, and the lease given back."""
+    vault, purger = _writable_vault(ground, ballot, settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
+        nursery.start_soon(vault.courier.run)
+        nursery.start_soon(vault.committer.run)
+        nursery.start_soon(vault.keep_publishing)
+        nursery.start_soon(vault.lease.run)
+        if settings.reclaims:
+            nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
+        for what, task in (
+            ("purging", purger.keep_purging),
+            ("rebuilding", vault.rebuilder.run),
+            ("auditing", vault.auditor.run),
+            ("asking for used space", vault.keep_usage_fresh),
+            ("evicting", vault.keep_within_cache),
+            ("giving space back to writers", vault.give_back_for_writers),
+        ):
+            nursery.start_soon(vault.aside, what, task)
+        try:
+            yield vault
+        except (Exception, trio.Cancelled, KeyboardInterrupt):
+            await _last_commit(vault)
+            raise
+        await vault.committer.commit(sync=True)
+        nursery.cancel_scope.cancel()
+    await vault.lease.release()
+
+
+async def _last_commit(vault: WritableVault) -> None:
+    """Something ended the mount by force: what was accepted should be on this disk all the same."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_COMMIT):
+        try:
+            await vault.committer.commit(sync=True)
+        except BitdustError as error:
+            log.error("what was in memory could not be kept: %s", error)
+
+
+def _writable_vault(
+    ground: Ground, ballot: Ballot, settings: Settings
+) -> tuple[WritableVault, Purger]:
+    key, suite, state, files = ground.key, ground.suite, ground.state, ground.files
+    table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
+    pen = Pen(ballot, ground.opening.known.root.seq + 1)
+    lease = Lease(ground.register, pen)
+    throttle, ledger, due = Throttle(), Ledger(table), CommitDue()
+    courier = Courier(key, pen, circle, table, files, ledger, space, throttle, lease.renew)
+    eviction = Eviction(ground.room, files, table, courier.is_busy)
+
+    windows = Windows()
+    tree = ground.tree(due)
+    lookups = Lookups(tree, windows)
+    writer = ExtentWriter(
+        ground.sealers, suite, table, files, lambda: circle.family.group, pen,
+        lookups.describe, courier.kick,
+    )  # fmt: skip
+    flusher = Flusher(tree, windows, writer)
+
+    async def wait_for_room() -> None:
+        """Slows a writer down to the speed of uploads while far more waits here than fits.
+
+        Not for long, and not at all while suppliers take nothing: then work piles up here.
+        """
+        if ground.room.surplus() >= BACKLOG:
+            with trio.move_on_after(BACKLOG_WAIT), throttle.hurrying():
+                await courier.progress()
+
+    content = WritableContent(
+        tree, reader, windows, flusher, space, throttle, wait_for_room, due.set
+    )
+    volume, purger = ground.volume(tree, content, lookups)
+    committer = Committer(tree, writer, state, flusher.seal_all, due)
+    checkpointer = Checkpointer(tree, writer)
+
+    async def on_lost(lost: Mapping[bytes, Collection[int]]) -> None:
+        if await ledger.lost(lost):
+            courier.kick()
+
+    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, random.Random(os.urandom(16)))
+    uses, roots = Uses(tree), RootNeeds(state, tree)
+    directories = Directories(table, reader, ground.fetcher)
+    deletion = Deletion(key, circle, table, files, ledger, ground.watch.condemn)
+    compactor = Compactor(tree, uses, table, directories, reader, writer, flusher)
+    reclaimer = Reclaimer(
+        key.vault_id, circle, tree, table, roots, uses, directories, committer, checkpointer,
+        flusher, auditor, deletion, compactor, space, throttle,
+    )  # fmt: skip
+    rebuilder = Rebuilder(
+        pen, ground.fetcher, table, courier, auditor, ground.watch, reclaimer.needs
+    )
+    publisher = Publisher(
+        key, suite, pen, tree, checkpointer, writer, state, committer, courier, ground.register,
+        FamilyMove(ground.followed, ledger, auditor, rebuilder),
+    )  # fmt: skip
+    safety = Safety(tree, content, committer, state, rebuilder)
+    vault = WritableVault(
+        volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher), reader,
+        ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
+        settings=settings, found=ground.opening.found, pen=pen, lease=lease, writer=writer,
+        committer=committer, ledger=ledger, courier=courier, throttle=throttle,
+        room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
+        reclaimer=reclaimer, publisher=publisher,
+    )  # fmt: skip
+    return vault, purger
+
+
+def open_state_folder(home: Path, vault: bytes, machine: bytes) -> OwnedFolder:
+    """This machine's folder for a vault. Raises StateLocked or StateForeign."""
+    identity = {"id": vault.hex(), "machine": machine.hex()}
+    return OwnedFolder(home / "vaults" / vault.hex(), "vault", identity)

@@ -1,0 +1,123 @@
+"""Compaction: what is live of thin blocks is copied into new ones, so that the old ones die.
+
+Blocks are emptied, thinnest first, while more than STORED_MAX times the live bytes are stored; and
+small leftovers are merged once there are many of them.
+"""
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+
+import trio
+
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.writer import ExtentWriter, Plain
+from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.rows import CLOSED, BlockRow
+from bitdustfs.core.items import BlockUse
+from bitdustfs.core.sealing import Kind
+from bitdustfs.errors import Unavailable
+from bitdustfs.fs.extents import Mapped, move, references
+from bitdustfs.fs.flush import Flusher
+from bitdustfs.tree.tree import Tree
+from bitdustfs.units import MIB
+from bitdustfs.vault.directories import Directories
+from bitdustfs.vault.uses import Uses
+
+log = logging.getLogger(__name__)
+
+STORED_MAX = 1.3  #: bytes stored per live byte above which blocks are emptied
+SLACK = 4 * MIB  #: bytes of waste that are not worth the work
+SMALL_BLOCK, SMALL_MANY = MIB, 32  #: so many blocks smaller than that are merged
+STEP_BLOCKS = 32  #: blocks emptied in one look
+STEP_BYTES = 4 * MIB  #: bytes moved while writers wait
+
+
+class Compactor:
+    """Empties thin blocks of one vault."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        uses: Uses,
+        table: BlockTable,
+        directories: Directories,
+        reader: ExtentReader,
+        writer: ExtentWriter,
+        flusher: Flusher,
+    ) -> None:
+        self._tree, self._uses, self._table = tree, uses, table
+        self._directories, self._reader = directories, reader
+        self._writer, self._flusher = writer, flusher
+
+    async def step(self) -> None:
+        """Copies what is live of the thinnest blocks; they die by that."""
+        uses, rows = self._uses.snapshot(), self._table.snapshot()
+        chosen = await trio.to_thread.run_sync(
+            lambda: list(itertools.islice(thin_blocks(uses, rows), STEP_BLOCKS))
+        )
+        for block in chosen:
+            try:
+                await self._empty(block)
+            except Unavailable as error:  # the others can be emptied all the same
+                log.info("block %s is emptied later: %s", block.hex(), error)
+
+    async def _empty(self, block: bytes) -> None:
+        _, entries = await self._directories.of(block)
+        group: list[tuple[int, Mapped, bytes]] = []
+        size = 0
+        for entry in entries:
+            if entry.kind != Kind.DATA:
+                continue
+            stop = entry.file_offset + entry.plain_length
+            for item in await self._tree.run(
+                references, entry.inode, entry.file_offset, stop, block
+            ):
+                assert item.place is not None
+                if item.place.ordinal != entry.ordinal:
+                    continue
+                plain = await self._reader.read_extent(item.place, Kind.DATA)
+                data = plain[item.skip : item.skip + item.length]
+                group.append((entry.inode, item, data))
+                size += len(data)
+                if size >= STEP_BYTES:
+                    await self._rewrite(group)
+                    group, size = [], 0
+        await self._rewrite(group)
+
+    async def _rewrite(self, group: list[tuple[int, Mapped, bytes]]) -> None:
+        if not group:
+            return
+        pieces = [Plain(Kind.DATA, data, inode, item.offset) for inode, item, data in group]
+        async with self._flusher.lock:  # nobody must take the copies for dead
+            places = await self._writer.append(False, pieces)
+            for (inode, item, _), place in zip(group, places, strict=True):
+                if await self._tree.run(move, inode, item, place):
+                    self._tree.bump(inode)
+
+
+def thin_blocks(uses: Mapping[bytes, BlockUse], rows: Mapping[bytes, BlockRow]) -> Iterator[bytes]:
+    """In a thread: data blocks worth emptying, thinnest first."""
+    candidates = {
+        block: use
+        for block, use in uses.items()
+        if use.live and (block not in rows or _is_closed_data(rows[block]))
+    }
+    small = [block for block, use in candidates.items() if use.total < SMALL_BLOCK]
+    if len(small) >= SMALL_MANY:
+        yield from small
+    total = sum(use.total for use in candidates.values())
+    live = sum(use.live for use in candidates.values())
+    if total <= STORED_MAX * live + SLACK:
+        return
+    thinnest = sorted(candidates, key=lambda b: candidates[b].live / max(1, candidates[b].total))
+    for block in thinnest:
+        use = candidates[block]
+        if total <= STORED_MAX * live + SLACK or use.live >= use.total:
+            return
+        total -= use.total - use.live
+        yield block
+
+
+def _is_closed_data(row: BlockRow) -> bool:
+    return row.state == CLOSED and not row.meta

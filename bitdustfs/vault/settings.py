@@ -1,0 +1,23 @@
+"""What a mount may choose."""
+
+from dataclasses import dataclass
+
+from bitdustfs.blocks.evict import CACHE_LIMIT
+from bitdustfs.units import MIB
+
+PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
+PUBLISH_BYTES = 4 * MIB  #: bytes waiting that make publishing due at once
+PUBLISH_TICK = 2.0  #: seconds between looks whether it is due
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices, with what holds where nothing is chosen."""
+
+    read_only: bool = False
+    take_over: bool = False
+    publish_every: float = PUBLISH_EVERY
+    publish_tick: float = PUBLISH_TICK
+    reclaims: bool = True  #: whether dead blocks are deleted
+    cache_limit: int = CACHE_LIMIT  #: bytes kept on this disk, what is not yet safe excepted
+    witness: bool = False  #: whether the first root waits for what the DHT bears witness of

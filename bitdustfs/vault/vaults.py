@@ -1,0 +1,335 @@
+"""An open vault on this machine: one that is only looked at, or one that is also written.
+
+`ReadVault` reads: a root was found, and its tree is shown as it was. `WritableVault` holds the pen
+too. It turns read-only for good when the pen is lost; what was accepted until then is kept. How a
+vault is opened and wired says assemble.py; which root is followed, opening.py.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+
+import trio
+
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.courier import Courier
+from bitdustfs.blocks.evict import CacheRoom, Eviction
+from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.space import Space
+from bitdustfs.blocks.throttle import Throttle
+from bitdustfs.blocks.writer import ExtentWriter
+from bitdustfs.cache.rows import Published
+from bitdustfs.cache.state import State
+from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.records import Ballot, Family, Root, open_family_untrusted, root_records
+from bitdustfs.errors import BitdustError, LocalError, Superseded, Unavailable
+from bitdustfs.fs.content import Content, WritableContent
+from bitdustfs.fs.volume import Volume
+from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
+from bitdustfs.net.register import Known, RootRegister
+from bitdustfs.rebuild.audit import Auditor
+from bitdustfs.rebuild.rebuilder import Rebuilder
+from bitdustfs.rebuild.watch import Watch
+from bitdustfs.tree.commit import Committer
+from bitdustfs.vault.lease import TAKEN_OVER, Lease
+from bitdustfs.vault.publish import FamilyChange, Publisher
+from bitdustfs.vault.reclaim import Reclaimer
+from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
+
+log = logging.getLogger(__name__)
+
+AFTER_FAILURE = 5.0  #: seconds until a task that this machine's disk stopped begins again
+CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
+USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
+EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
+WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
+
+
+class Followed:
+    """The root and family that are followed, and who wants to hear when the family changes."""
+
+    def __init__(self, known: Known, circle: Circle) -> None:
+        self._known, self._circle = known, circle
+        self._moved = trio.Event()
+
+    @property
+    def known(self) -> Known:
+        """The newest root at the last change of the family, and the family."""
+        return self._known
+
+    async def wait_moved(self) -> None:
+        """Returns when the family has changed."""
+        await self._moved.wait()
+
+    def change(self, root: Root, row: Published, family: Family) -> None:
+        """A root that names another family was accepted."""
+        self._known = Known(root, row.root, family, row.family, confirmed=True)
+        self._circle.move(family)
+        self._moved.set()
+        self._moved = trio.Event()
+
+
+class ReadVault:
+    """What is open of any vault. `message` says why it is read-only, where that was not asked
+    for.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        content: Content,
+        xattrs: Xattrs,
+        reader: ExtentReader,
+        fetcher: Fetcher,
+        state: State,
+        space: Space,
+        watch: Watch,
+        register: RootRegister,
+        followed: Followed,
+        message: str,
+    ) -> None:
+        self.volume, self.content, self.xattrs = volume, content, xattrs
+        self.reader, self.fetcher, self.circle = reader, fetcher, fetcher.circle
+        self.state, self.space, self.watch = state, space, watch
+        self.register, self._followed, self._message = register, followed, message
+        self._troubles: list[str] = []
+
+    @property
+    def known(self) -> Known:
+        """The root found at the mount or at the last change of the family, and the family."""
+        return self._followed.known
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be written."""
+        return True
+
+    @property
+    def message(self) -> str:
+        """Why it is read-only, "" where that was asked for or it is not."""
+        return self._message
+
+    @property
+    def troubles(self) -> list[str]:
+        """What status should warn of."""
+        return list(self._troubles)
+
+    async def wait_moved(self) -> None:
+        """Returns when the family has changed."""
+        await self._followed.wait_moved()
+
+    def state_root(self) -> bytes:
+        """The signed bytes of the newest root that is known to be accepted."""
+        published = self.state.published()
+        return self.known.raw if published is None else published.root
+
+    def published_seq(self) -> int:
+        """Seq of the newest root that is known to be accepted."""
+        return root_records.peek_untrusted(self.state_root()).seq
+
+    def heed_witness(self, ballot: Ballot, seq: int) -> None:
+        """The DHT record saw the root (ballot, seq); a mount that only looks says no more."""
+
+    def witness_asked(self) -> None:
+        """The DHT record was asked for, whatever it said."""
+
+    def too_few(self) -> str:
+        """Why nothing can be published just now; "" when enough suppliers answer."""
+        group = self.known.family.group
+        online = self.circle.online()
+        needed = acknowledgements_needed(group.k, group.n)
+        if online >= needed:
+            return ""
+        return (
+            f"{online} of {group.n} suppliers answer and {needed} are needed: what is new stays on "
+            "this machine, and is published by itself when they are back"
+        )
+
+    async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
+        """Runs a task without which the mount can go on: its bug is shown by status, not fatal.
+
+        It begins again while this machine's disk refuses, or too few suppliers answer.
+        """
+        while True:
+            try:
+                await task()
+                return
+            except (LocalError, Unavailable) as error:
+                log.warning("%s waits: %s", what, error)
+                await trio.sleep(AFTER_FAILURE)
+            except Exception:
+                log.exception("%s stopped by our own fault", what)
+                self._troubles.append(
+                    f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
+                )
+                return
+
+
+class WritableVault(ReadVault):
+    """A vault that this machine also writes."""
+
+    content: WritableContent
+    xattrs: WritableXattrs
+
+    def __init__(
+        self,
+        volume: Volume,
+        content: WritableContent,
+        xattrs: WritableXattrs,
+        reader: ExtentReader,
+        fetcher: Fetcher,
+        state: State,
+        space: Space,
+        watch: Watch,
+        register: RootRegister,
+        followed: Followed,
+        *,
+        settings: Settings,
+        found: tuple[Ballot, int],
+        pen: Pen,
+        lease: Lease,
+        writer: ExtentWriter,
+        committer: Committer,
+        ledger: Ledger,
+        courier: Courier,
+        throttle: Throttle,
+        room: CacheRoom,
+        eviction: Eviction,
+        auditor: Auditor,
+        rebuilder: Rebuilder,
+        reclaimer: Reclaimer,
+        publisher: Publisher,
+    ) -> None:
+        super().__init__(
+            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed, ""
+        )
+        self._settings, self._found = (
+            settings,
+            found,
+        )  # order of the newest root as voters showed it
+        self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
+        self.ledger, self.courier, self._throttle = ledger, courier, throttle
+        self._room, self.eviction = room, eviction
+        self.auditor, self.rebuilder = auditor, rebuilder
+        self.reclaimer, self.publisher = reclaimer, publisher
+        self._witness = trio.Event()  # set once the DHT's record was asked for
+        if not settings.witness:
+            self._witness.set()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the pen is lost."""
+        return self.pen.lost
+
+    @property
+    def message(self) -> str:
+        """Why it is read-only, if it is."""
+        return self.pen.why
+
+    # -- what other machines and the network say
+
+    def heed_witness(self, ballot: Ballot, seq: int) -> None:
+        """The DHT record saw the root (ballot, seq): newer than voters showed means read-only."""
+        if (ballot, seq) > self._found:
+            self.pen.lose(
+                f"the network remembers root {seq} of this vault, and the suppliers showed only "
+                f"root {self._found[1]}: some of them may hide the newer one; this mount is "
+                "read-only"
+            )
+
+    def witness_asked(self) -> None:
+        """The DHT record was asked for: the first root need not wait for it any more."""
+        self._witness.set()
+
+    # -- publishing
+
+    async def publish(self, hurry: bool = True, change: FamilyChange | None = None) -> None:
+        """Publishes all that was written before the call. Raises what Publisher.publish does.
+
+        `hurry`: somebody waits, so uploading does not make way for writers.
+        """
+        with trio.move_on_after(WITNESS_DEADLINE):
+            await self._witness.wait()
+        self.pen.require()
+        try:
+            with self._throttle.hurrying() if hurry else nullcontext():
+                await self.publisher.publish(change)
+            self.committer.forget(self.publisher.published.generation)
+        except Superseded:
+            self.pen.lose(TAKEN_OVER)
+            raise
+
+    async def give_back(self) -> None:
+        """Gives deleted data's space back now: somebody has to wait for it."""
+        try:
+            await self.auditor.recent(CENSUS_FRESH)
+            for _ in range(2):  # what dies is deleted after a root without it
+                await self.publish()
+                await self.reclaimer.step()
+        except (Unavailable, LocalError, Superseded) as error:
+            log.info("no space could be given back: %s", error)
+        await self.space.refresh()
+
+    # -- tasks, each until the mount ends or the pen is lost
+
+    async def keep_publishing(self) -> None:
+        """Publishes when enough waits or enough time passed."""
+        last = trio.current_time()
+        while not self.pen.lost:
+            await trio.sleep(self._settings.publish_tick)
+            late = trio.current_time() - last >= self._settings.publish_every
+            if not (self.publisher.due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
+                continue
+            try:
+                await self.publish(hurry=False)
+            except Superseded:
+                return
+            except BitdustError as error:
+                log.warning("not published yet, will retry: %s", error)
+            last = trio.current_time()
+
+    async def keep_usage_fresh(self) -> None:
+        """Keeps `df` true: what suppliers have free is asked again when it can have changed."""
+        while True:
+            await self.space.refresh()
+            await trio.sleep(USAGE_EVERY)
+
+    async def keep_within_cache(self) -> None:
+        """Evicts what the cache has no room for."""
+        while not self.pen.lost:
+            await trio.sleep(EVICT_EVERY)
+            if not self._room.surplus():
+                continue
+            census = await self.auditor.recent(CENSUS_FRESH)
+            try:
+                await self.eviction.evict(census.holders, self.published_seq())
+            except LocalError as error:
+                log.warning("nothing could be evicted: %s", error)
+
+    async def give_back_for_writers(self) -> None:
+        """Gives space back when a writer waits for it."""
+        await self.space.give_back_for_writers(self.give_back)
+
+
+class FamilyMove:
+    """What has to follow when a root that names another family was accepted."""
+
+    def __init__(
+        self, followed: Followed, ledger: Ledger, auditor: Auditor, rebuilder: Rebuilder
+    ) -> None:
+        self._followed, self._ledger = followed, ledger
+        self._auditor, self._rebuilder = auditor, rebuilder
+
+    async def __call__(self, root: Root, row: Published) -> None:
+        """Everybody follows the family that the root names. Raises LocalError."""
+        family = open_family_untrusted(row.family, root.vault)
+        before = self._followed.known.family.voters
+        moved = [p for p, m in enumerate(family.voters) if m.node != before[p].node]
+        self._auditor.forget(moved)
+        self._rebuilder.forget(moved)
+        self._followed.change(root, row, family)
+        for position in moved:
+            await self._ledger.settle(position, joined=True)
