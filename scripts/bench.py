@@ -7,8 +7,8 @@ create_per_s          --files files of 4 KiB
 create_published_s    from the last one's close until they are published
 remount_ls_s          another machine: mount until the first ls of the vault's root
 mount_rss_MiB         largest resident size of the mount process while writing
-rebuild_MBps          fragment bytes made again a second, when a supplier is lost with all it had and
-                      nothing is cached here: k fragments are read for each
+rebuild_MBps          fragment bytes made again a second, when a supplier is lost with all it had
+                      and nothing is cached here: k fragments are read for each
 rebuild_local_MBps    the same where this machine still has the blocks
 rebuild_rss_MiB       largest resident size of the mount process meanwhile
 """

@@ -60,8 +60,10 @@ def compare(source: Path, copy: Path, what: str) -> None:
 
 def main() -> None:
     if not os.path.exists("/dev/fuse"):
-        sys.exit("This machine has no /dev/fuse, so nothing can be mounted here (modprobe fuse, or a "
-                 "container started with --device /dev/fuse).")  # fmt: skip
+        sys.exit(
+            "This machine has no /dev/fuse, so nothing can be mounted here (modprobe fuse, or a "
+            "container started with --device /dev/fuse)."
+        )
     root = Path(tempfile.mkdtemp(prefix="bitdust-try-"))
     mountpoint, swarm = root / "vault", root / "swarm"
     mountpoint.mkdir()
@@ -85,8 +87,10 @@ def run(root: Path, mountpoint: Path, swarm: Path, first: Machine) -> None:
     secret = first.bitdust("key", "words", show=False)
 
     noise, remark = real_input.noise_size(root)
-    say(f"mount it and copy in Python's standard library, 5,000 small files, a file of {noise >> 20} MiB "
-        "that does not compress, a sparse one, links, odd names")  # fmt: skip
+    say(
+        "mount it and copy in Python's standard library, 5,000 small files, "
+        f"a file of {noise >> 20} MiB that does not compress, a sparse one, links, odd names"
+    )
     if remark:
         print(remark)
     first.bitdust("mount", mountpoint)

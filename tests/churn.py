@@ -1,7 +1,7 @@
 """A family among nodes that come and go, in virtual time: what plans of rebuild/plan.py make of it.
 
-The plan decides; this world only carries it out, within a bandwidth, and counts what moves. Units: one
-fragment of one block; time in seconds.
+The plan decides; this world only carries it out, within a bandwidth, and counts what moves. Units:
+one fragment of one block; time in seconds.
 """
 
 import random
@@ -92,7 +92,9 @@ class Churn:
 
     def presence(self):
         return [
-            Presence(0.0 if n.up else self.now - n.away_since + 1, False, n.answered / max(1, n.rounds))
+            Presence(
+                0.0 if n.up else self.now - n.away_since + 1, False, n.answered / max(1, n.rounds)
+            )
             for n in self.family
         ]  # fmt: skip
 

@@ -16,8 +16,17 @@ from pathlib import Path
 from bitdustfs.failpoints import MOUNT_STEPS, MOUNT_WRITES
 
 #: visits after which a kill at a point comes, at most; rare points have few
-LATEST_VISIT = {"leaf-write": 2, "checkpoint-commit": 1, "root-propose": 3, "root-accept": 3,
-                "root-accepted": 3, "evict": 2, "condemn": 2, "condemned": 2, "death-told": 1}  # fmt: skip
+LATEST_VISIT = {
+    "leaf-write": 2,
+    "checkpoint-commit": 1,
+    "root-propose": 3,
+    "root-accept": 3,
+    "root-accepted": 3,
+    "evict": 2,
+    "condemn": 2,
+    "condemned": 2,
+    "death-told": 1,
+}
 POINTS = (*MOUNT_WRITES, *MOUNT_STEPS)
 
 
@@ -30,7 +39,9 @@ def content_of(name: str, version: int) -> bytes:
 
 
 class Worker(threading.Thread):
-    """Mixed work on a mount until it fails. `sure`: what fsync made sure of, kept outside the mount.
+    """Mixed work on a mount until it fails. `sure`.
+
+    What fsync made sure of, kept outside the mount.
 
     sure[name] = version: that version was fsynced, so this or a later one must be there.
     maybe[name] = the newest version that was begun (None: a removal): it may be there instead.
@@ -173,7 +184,9 @@ class Cycle:
         return f"{'at ' + plan if killed_itself and plan else 'at a random time'}, {word}"
 
     def look(self, maybe: dict) -> str:
-        """Mounts again: fsynced work is there, the tree is sound; and all of it without the cache."""
+        """Mounts again: fsynced work is there, the tree is sound; and all of it without the
+        cache.
+        """
         world = self.world
         world.mount("cache=16M")
         self.sure.update(check(world.mountpoint, self.sure, maybe))
@@ -221,7 +234,8 @@ def main() -> None:
             print(f"{cycle.counted:4d}  {cycle.run(point)}", flush=True)
             number += 1
         print(
-            f"{cycle.counted} of {cycles} kills survived; {cycle.idle} with nothing dirty not counted"
+            f"{cycle.counted} of {cycles} kills survived; {cycle.idle} with nothing dirty not "
+            "counted"
         )
     finally:
         world.close()

@@ -16,6 +16,7 @@ from bitdustfs.core.records import (
     open_family_untrusted,
     seal_record,
 )
+from bitdustfs.core.roots import first_root
 from bitdustfs.core.sealing import Suite
 from bitdustfs.fs.volume import Caller
 from bitdustfs.net.register import RootRegister
@@ -23,8 +24,8 @@ from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
-from bitdustfs.vault.publish import first_root
-from bitdustfs.vault.vault import Settings, open_state_folder, open_vault
+from bitdustfs.vault.assemble import open_state_folder, open_vault
+from bitdustfs.vault.settings import Settings
 
 CALLER = Caller(1000, 1000, 0o022)
 
@@ -74,9 +75,10 @@ class Net:
         )  # fmt: skip
         family = seal_record(self.key.signing, "family", body)
         ballot = Ballot(1, os.urandom(16))
-        register = RootRegister(self.key.vault_id, self.sessions())
+        opened = open_family_untrusted(family, self.key.vault_id)
+        register = RootRegister(self.key.vault_id, lambda m: self.sessions()[m.node], opened)
         await register.prepare(self.key.signing, ballot, False)
-        await register.accept(first_root(self.key, Suite.AEGIS256, ballot, family), family)
+        await register.accept(first_root(self.key, Suite.AEGIS256, ballot, family, 0), family)
         await register.release(ballot)
 
     @asynccontextmanager

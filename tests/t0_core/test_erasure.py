@@ -145,7 +145,8 @@ def test_a_fragment_takes_the_bytes_that_the_documents_say():
     fragments = encode_block(bytes(length), ErasureCode(4, 7))
     header = sign_header(
         KEY, fragments, block=block, group=0, k=4, key_epoch=0, length=length,
-        directory=Place(block, 112, 14_700_000, 15_000, bytes(32)), ballot=Ballot(3, b"m" * 16), seq=7,
+        directory=Place(block, 112, 14_700_000, 15_000, bytes(32)),
+        ballot=Ballot(3, b"m" * 16), seq=7,
     )  # fmt: skip
     first = fragments[0]
     assert (len(first), len(first.chunks), len(header)) == (3_702_848, 1_824, 459)

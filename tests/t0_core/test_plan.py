@@ -76,7 +76,11 @@ def test_nothing_is_repaired_twice_or_where_nobody_is_or_without_k(states, prese
 def test_thinnest_first_then_metadata_then_local(states, presence):
     known = {s.block: s for s in states}
     ranks = [
-        (known[r.block].reachable(presence) - known[r.block].k, not known[r.block].meta, not r.local)
+        (
+            known[r.block].reachable(presence) - known[r.block].k,
+            not known[r.block].meta,
+            not r.local,
+        )
         for r in planned(states, presence).repairs
     ]  # fmt: skip
     assert ranks == sorted(ranks)

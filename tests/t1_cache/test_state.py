@@ -6,7 +6,8 @@ import pytest
 
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.cache.state import OPEN, Batch, BlockPart, BlockRow, Checkpoint, State
+from bitdustfs.cache.rows import OPEN, Batch, BlockPart, BlockRow, Checkpoint
+from bitdustfs.cache.state import State
 from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Forged, LocalError, StateForeign, StateLocked
@@ -59,10 +60,10 @@ def test_promise_8_the_journal_does_not_open_with_another_key(tmp_path):
 
 def test_a_batch_grows_its_open_blocks_in_the_same_transaction(tmp_path):
     state = opened(tmp_path)
-    state.put_block(BLOCK, BlockRow(OPEN, False, 0, 4, 7, 0))
+    state.blocks.put(BLOCK, BlockRow(OPEN, False, 0, 4, 7, 0))
     entry = ExtentEntry(0, 1, 0, 500, bytes(32), 9, 0, 400, 0, 1)
     state.append(batch(1, parts=(BlockPart(BLOCK, 500, (entry,)),)), sync=True)
-    assert state.block(BLOCK).length == 500
+    assert state.blocks.get(BLOCK).length == 500
     with pytest.raises(LocalError):
         state.append(batch(2, parts=(BlockPart(b"x" * 16, 500, (entry,)),)), sync=True)
     assert state.last_generation() == 1

@@ -37,10 +37,7 @@ def test_what_a_stranger_names_is_dialled_only_if_it_is_a_host_of_the_kind_that_
 
 
 @pytest.mark.parametrize("address", STRANGE)
-def test_a_strange_address_is_unreachable_and_nothing_worse(address):
-    async def main():
-        async with trio.open_nursery() as nursery:
-            with pytest.raises(Unreachable):
-                await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()
-
-    trio.run(main)
+async def test_a_strange_address_is_unreachable_and_nothing_worse(address):
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(Unreachable):
+            await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()

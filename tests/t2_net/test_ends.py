@@ -1,15 +1,16 @@
-"""Contracts end, suppliers are fired while they are away: nothing is kept for ever, nobody waits for ever."""
+"""Contracts end, suppliers are fired while they are away.
+
+Nothing is kept for ever, nobody waits for ever.
+"""
 
 import os
 
 import pytest
 import trio
-import trio.testing
 from family import KEY, contracted, credentials, make_block, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.cli.cmd_supplier import kin_connector, steadily
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
     Ballot,
@@ -20,16 +21,17 @@ from bitdustfs.core.records import (
     claim_ballot,
     seal_record,
 )
+from bitdustfs.core.roots import first_root
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Refused
 from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.supplier.daemon import kin_connector, steadily
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import MIB
-from bitdustfs.vault.publish import first_root
 
 DAY = 86400
 
@@ -46,36 +48,32 @@ def shelf(request, tmp_path):
     folder.close()
 
 
-def test_an_ended_contract_makes_way_for_others_and_only_then_is_forgotten(shelf):
+async def test_an_ended_contract_makes_way_for_others_and_only_then_is_forgotten(shelf):
     now = 1_800_000_000.0
     service = SupplierService(SigningKey(os.urandom(32)), shelf, 16 * MIB, wall=lambda: now)
     other = VaultKey(b"o" * 32)
 
-    async def main():
-        nonlocal now
-        first = MemorySupplier(service, KEY.vault_id)
-        await first.promise(12 * MIB, int(now) + 30 * DAY)
-        await first.prepare(claim_ballot(KEY.signing, Ballot(1, b"m" * 16)), False)
-        header, fragments = make_block(os.urandom(12 * MIB))
-        await first.put(
-            b"b" * 16, 0, Ballot(1, b"m" * 16), header, fragments[0].chunks, fragments[0].payload
-        )
-        second = MemorySupplier(service, other.vault_id)
-        with pytest.raises(Refused, match="no-space"):
-            await second.promise(12 * MIB, int(now) + 30 * DAY)
-        now += 31 * DAY  # nobody renewed it
-        assert service.offer() == 16 * MIB
-        assert service.make_room() == 0  # there is room: its owner may still come back
-        assert (await first.usage()).fragments == 1
-        await second.promise(14 * MIB, int(now) + 30 * DAY)
-        assert service.shelf.vault(KEY.vault_id) is None and service.shelf.used_total() == 0
-        with pytest.raises(Refused, match="unknown-vault"):
-            await first.usage()
-        now += 31 * DAY
-        assert service.make_room() == 1  # of those that kept nothing, nothing stays
-        assert service.shelf.vaults() == []
-
-    trio.run(main)
+    first = MemorySupplier(service, KEY.vault_id)
+    await first.promise(12 * MIB, int(now) + 30 * DAY)
+    await first.prepare(claim_ballot(KEY.signing, Ballot(1, b"m" * 16)), False)
+    header, fragments = make_block(os.urandom(12 * MIB))
+    await first.put(
+        b"b" * 16, 0, Ballot(1, b"m" * 16), header, fragments[0].chunks, fragments[0].payload
+    )
+    second = MemorySupplier(service, other.vault_id)
+    with pytest.raises(Refused, match="no-space"):
+        await second.promise(12 * MIB, int(now) + 30 * DAY)
+    now += 31 * DAY  # nobody renewed it
+    assert service.housekeeping.offer() == 16 * MIB
+    assert service.housekeeping.make_room() == 0  # there is room: its owner may still come back
+    assert (await first.usage()).fragments == 1
+    await second.promise(14 * MIB, int(now) + 30 * DAY)
+    assert service.shelf.vault(KEY.vault_id) is None and service.shelf.used_total() == 0
+    with pytest.raises(Refused, match="unknown-vault"):
+        await first.usage()
+    now += 31 * DAY
+    assert service.housekeeping.make_room() == 1  # of those that kept nothing, nothing stays
+    assert service.shelf.all_rows() == []
 
 
 def family_of(services, epoch, addresses):
@@ -87,7 +85,7 @@ def family_of(services, epoch, addresses):
     return seal_record(KEY.signing, "family", body)
 
 
-def test_who_was_replaced_while_away_hears_of_it_and_can_leave():
+async def test_who_was_replaced_while_away_hears_of_it_and_can_leave():
     services = [
         SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), 64 * MIB) for _ in range(4)
     ]
@@ -98,48 +96,45 @@ def test_who_was_replaced_while_away_hears_of_it_and_can_leave():
         if service.shelf.vault(KEY.vault_id) is None:
             await contracted(supplier, 4 * MIB)
         family = family_of(members, epoch, addresses)
-        root = first_root(KEY, Suite.AEGIS256, Ballot(1 + epoch, b"m" * 16), family)
+        root = first_root(KEY, Suite.AEGIS256, Ballot(1 + epoch, b"m" * 16), family, 0)
         await supplier.accept(root, family)
-
-    async def main():
-        async with trio.open_nursery() as nursery:
-            addresses = {}
-            for service in services:
-                addresses[service] = await nursery.start(serve, service)
-            for service in services[:3]:
-                await found(service, 0, services[:3], addresses)
-            for service in (services[0], services[1], services[3]):  # the third is away meanwhile
-                await found(service, 1, [services[0], services[1], services[3]], addresses)
-            guard = Guard(fired, kin_connector(fired.node, nursery))
-            fired.kinship.leaving = True
-            assert guard.depending() == [KEY.vault_id]
-            for _ in range(2):
-                await guard.round(KEY.vault_id)
-            assert guard.depending() == []
-            session = kin_connector(fired.node, nursery)(
-                KEY.vault_id,
-                Member(services[0].node.verify_key.encode(), (addresses[services[0]],), 0),
-            )
-            with pytest.raises(Refused, match="unauthorised"):
-                await session.list()
-            stranger = SigningKey(os.urandom(32))
-            unknown = kin_connector(stranger, nursery)(
-                KEY.vault_id,
-                Member(services[0].node.verify_key.encode(), (addresses[services[0]],), 0),
-            )
-            with pytest.raises(Refused, match="forged"):
-                await unknown.current()
-            nursery.cancel_scope.cancel()
 
     async def serve(service, task_status=trio.TASK_STATUS_IGNORED):
         async with serving(service) as address:
             task_status.started(address)
             await trio.sleep_forever()
 
-    trio.run(main)
+    async with trio.open_nursery() as nursery:
+        addresses = {}
+        for service in services:
+            addresses[service] = await nursery.start(serve, service)
+        for service in services[:3]:
+            await found(service, 0, services[:3], addresses)
+        for service in (services[0], services[1], services[3]):  # the third is away meanwhile
+            await found(service, 1, [services[0], services[1], services[3]], addresses)
+        guard = Guard(fired, kin_connector(fired.node, nursery))
+        fired.kinship.leaving = True
+        assert guard.depending() == [KEY.vault_id]
+        for _ in range(2):
+            await guard.round(KEY.vault_id)
+        assert guard.depending() == []
+        session = kin_connector(fired.node, nursery)(
+            KEY.vault_id,
+            Member(services[0].node.verify_key.encode(), (addresses[services[0]],), 0),
+        )
+        with pytest.raises(Refused, match="unauthorised"):
+            await session.list()
+        stranger = SigningKey(os.urandom(32))
+        unknown = kin_connector(stranger, nursery)(
+            KEY.vault_id,
+            Member(services[0].node.verify_key.encode(), (addresses[services[0]],), 0),
+        )
+        with pytest.raises(Refused, match="forged"):
+            await unknown.current()
+        nursery.cancel_scope.cancel()
 
 
-def test_a_full_disk_ends_no_task_of_a_supplier():
+async def test_a_full_disk_ends_no_task_of_a_supplier(autojump_clock):
     turns = []
 
     async def task():
@@ -147,28 +142,22 @@ def test_a_full_disk_ends_no_task_of_a_supplier():
         if len(turns) < 3:
             raise OSError(28, "No space left on device")
 
-    async def main():
-        await steadily("emptying the trash", task)
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    await steadily("emptying the trash", task)
     assert len(turns) == 3
 
 
-def test_a_client_that_resets_its_connection_costs_one_line():
+async def test_a_client_that_resets_its_connection_costs_one_line():
     service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), MIB)
 
-    async def main():
-        async with serving(service) as address:
-            host, _, port = address.rpartition(":")
-            for _ in range(50):
-                client = await trio.open_tcp_stream(host, int(port))
-                client.socket.setsockopt(
-                    trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-                )
-                client.socket.close()
-            async with trio.open_nursery() as nursery:
-                peer = PeerSupplier(b"", (address,), credentials(), nursery)
-                await peer.ping()  # others are served
-                await peer.aclose()
-
-    trio.run(main)
+    async with serving(service) as address:
+        host, _, port = address.rpartition(":")
+        for _ in range(50):
+            client = await trio.open_tcp_stream(host, int(port))
+            client.socket.setsockopt(
+                trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+            )
+            client.socket.close()
+        async with trio.open_nursery() as nursery:
+            peer = PeerSupplier(b"", (address,), credentials(), nursery)
+            await peer.ping()  # others are served
+            await peer.aclose()

@@ -20,6 +20,7 @@ from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import FRAGMENT_MAX, FRAME_HEAD_MAX, GIB
 
+pytestmark = pytest.mark.deadline(30)
 PARSERS = [
     block.decode_directory_untrusted,
     leaves.decode_leaf_untrusted,
@@ -88,14 +89,6 @@ def test_a_frame_beyond_its_bound_is_refused_before_its_body(prefix):
         decoder.next_untrusted()
 
 
-def run(main):
-    async def limited():
-        with trio.fail_after(30):
-            await main()
-
-    trio.run(limited)
-
-
 async def raw_session(address, seed):
     host, _, port = address.rpartition(":")
     transport = await trio.open_tcp_stream(host, int(port))
@@ -103,24 +96,19 @@ async def raw_session(address, seed):
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", os.urandom(5000), b"\x16\x03\x01"])
-def test_garbage_instead_of_tls_leaves_the_server_alive(garbage):
-    async def main():
-        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
-        async with serving(service) as address, trio.open_nursery() as nursery:
-            host, _, port = address.rpartition(":")
-            stream = await trio.open_tcp_stream(host, int(port))
-            await stream.send_all(garbage)
-            await stream.send_eof()
-            with suppress(trio.BrokenResourceError):
-                while await stream.receive_some():
-                    pass
-            peer = PeerSupplier(
-                service.node.verify_key.encode(), (address,), credentials(), nursery
-            )
-            await peer.ping()
-            nursery.cancel_scope.cancel()
-
-    run(main)
+async def test_garbage_instead_of_tls_leaves_the_server_alive(garbage):
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        host, _, port = address.rpartition(":")
+        stream = await trio.open_tcp_stream(host, int(port))
+        await stream.send_all(garbage)
+        await stream.send_eof()
+        with suppress(trio.BrokenResourceError):
+            while await stream.receive_some():
+                pass
+        peer = PeerSupplier(service.node.verify_key.encode(), (address,), credentials(), nursery)
+        await peer.ping()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -133,92 +121,75 @@ def test_garbage_instead_of_tls_leaves_the_server_alive(garbage):
         wire.encode_frame(0, wire.Open(1, "root", KEY.vault_id, bytes(64))),
     ],
 )
-def test_a_session_needs_the_vaults_signature(frame):
-    async def main():
-        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
-        async with serving(service) as address, trio.open_nursery() as nursery:
-            stream = await raw_session(address, os.urandom(32))
-            await stream.handshake()
-            await stream.send_all(frame)
-            decoder = wire.FrameDecoder(from_server=True)
-            answers = []
-            with suppress(trio.BrokenResourceError):
-                while data := await stream.receive_some():
-                    decoder.feed(data)
-                    while got := decoder.next_untrusted():
-                        answers.append(got.message)
-            assert not any(isinstance(answer, wire.Done) for answer in answers)
-            await stream.aclose()
-            peer = PeerSupplier(
-                service.node.verify_key.encode(), (address,), credentials(), nursery
-            )
-            await peer.ping()
-            nursery.cancel_scope.cancel()
-
-    run(main)
+async def test_a_session_needs_the_vaults_signature(frame):
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        stream = await raw_session(address, os.urandom(32))
+        await stream.handshake()
+        await stream.send_all(frame)
+        decoder = wire.FrameDecoder(from_server=True)
+        answers = []
+        with suppress(trio.BrokenResourceError):
+            while data := await stream.receive_some():
+                decoder.feed(data)
+                while got := decoder.next_untrusted():
+                    answers.append(got.message)
+        assert not any(isinstance(answer, wire.Done) for answer in answers)
+        await stream.aclose()
+        peer = PeerSupplier(service.node.verify_key.encode(), (address,), credentials(), nursery)
+        await peer.ping()
+        nursery.cancel_scope.cancel()
 
 
-def test_a_session_signed_with_another_vaults_key_is_refused():
-    async def main():
-        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
-        stranger = credentials(VaultKey(b"w" * 32))
-        mine = credentials()
-        posing = type(mine)(mine.vault, "owner", stranger.key, mine.tls_public, mine.context)
-        async with serving(service) as address, trio.open_nursery() as nursery:
-            node = service.node.verify_key.encode()
-            with pytest.raises(Refused) as caught:
-                await PeerSupplier(node, (address,), posing, nursery).ping()
-            assert caught.value.code == "forged"
-
-    run(main)
+async def test_a_session_signed_with_another_vaults_key_is_refused():
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    stranger = credentials(VaultKey(b"w" * 32))
+    mine = credentials()
+    posing = type(mine)(mine.vault, "owner", stranger.key, mine.tls_public, mine.context)
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        node = service.node.verify_key.encode()
+        with pytest.raises(Refused) as caught:
+            await PeerSupplier(node, (address,), posing, nursery).ping()
+        assert caught.value.code == "forged"
 
 
-def test_another_node_at_the_address_is_named():
-    async def main():
-        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
-        async with serving(service) as address, trio.open_nursery() as nursery:
-            with pytest.raises(WrongPeer):
-                await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()
-
-    run(main)
+async def test_another_node_at_the_address_is_named():
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        with pytest.raises(WrongPeer):
+            await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()
 
 
 @pytest.mark.parametrize("reply", [b"\xff" * 64, wire.encode_frame(1, wire.Bytes()), b""])
-def test_a_lying_server_gives_the_client_a_typed_error(reply):
-    async def main():
-        node = SigningKey(os.urandom(32))
-        context = make_context(node.encode(), server_side=True)
+async def test_a_lying_server_gives_the_client_a_typed_error(reply):
+    node = SigningKey(os.urandom(32))
+    context = make_context(node.encode(), server_side=True)
 
-        async def lie(transport):
-            stream = TlsStream(transport, context, server_side=True)
-            with suppress(trio.BrokenResourceError, ProtocolViolation):
-                await stream.handshake()
-                await stream.send_all(reply)
-            await stream.aclose()
+    async def lie(transport):
+        stream = TlsStream(transport, context, server_side=True)
+        with suppress(trio.BrokenResourceError, ProtocolViolation):
+            await stream.handshake()
+            await stream.send_all(reply)
+        await stream.aclose()
 
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(trio.serve_tcp, lie, 0)
-            port = listeners[0].socket.getsockname()[1]
-            address = (f"127.0.0.1:{port}",)
-            peer = PeerSupplier(node.verify_key.encode(), address, credentials(), nursery)
-            with pytest.raises((ProtocolViolation, Unreachable)):
-                await peer.ping()
-            nursery.cancel_scope.cancel()
-
-    run(main)
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, lie, 0)
+        port = listeners[0].socket.getsockname()[1]
+        address = (f"127.0.0.1:{port}",)
+        peer = PeerSupplier(node.verify_key.encode(), address, credentials(), nursery)
+        with pytest.raises((ProtocolViolation, Unreachable)):
+            await peer.ping()
+        nursery.cancel_scope.cancel()
 
 
-def test_a_reader_reads_and_changes_nothing(tmp_path):
-    async def main():
-        async with supplier_of("memory", tmp_path) as owner:
-            await contracted(owner)
-            reader = type(owner)(owner.service, KEY.vault_id, "reader")
-            assert (await reader.usage()).fragments == 0
-            with pytest.raises(Refused) as caught:
-                await reader.promise(1, 1)
-            assert caught.value.code == "unauthorised"
-
-    run(main)
+async def test_a_reader_reads_and_changes_nothing(tmp_path):
+    async with supplier_of("memory", tmp_path) as owner:
+        await contracted(owner)
+        reader = type(owner)(owner.service, KEY.vault_id, "reader")
+        assert (await reader.usage()).fragments == 0
+        with pytest.raises(Refused) as caught:
+            await reader.promise(1, 1)
+        assert caught.value.code == "unauthorised"
 
 
 def test_nothing_but_the_vaults_key_signs_its_records():
@@ -232,17 +203,14 @@ def test_nothing_but_the_vaults_key_signs_its_records():
         records.ballot_records.open_untrusted(other_kind, KEY.vault_id)
 
 
-def test_a_peer_that_dies_while_we_send_is_a_broken_stream():
-    async def main():
-        ours, theirs = trio.testing.memory_stream_pair()
-        client = TlsStream(ours, make_context(b"c" * 32, server_side=False), server_side=False)
-        server = TlsStream(theirs, make_context(b"s" * 32, server_side=True), server_side=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.handshake)
-            await client.handshake()
-        await server.aclose()
-        assert await client.receive_some() == b""  # the reader sees the end first
-        with pytest.raises(trio.BrokenResourceError):
-            await client.send_all(b"x" * 100_000)
-
-    trio.run(main)
+async def test_a_peer_that_dies_while_we_send_is_a_broken_stream():
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = TlsStream(ours, make_context(b"c" * 32, server_side=False), server_side=False)
+    server = TlsStream(theirs, make_context(b"s" * 32, server_side=True), server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.handshake)
+        await client.handshake()
+    await server.aclose()
+    assert await client.receive_some() == b""  # the reader sees the end first
+    with pytest.raises(trio.BrokenResourceError):
+        await client.send_all(b"x" * 100_000)

@@ -1,7 +1,7 @@
 """The root register against its promises: random crashes, losses, reorderings and two writers.
 
-A voter is the real acceptor. Messages are lost, delayed and reordered; writers die and come back with
-higher ballots. What must hold: a root that a majority accepted is never forgotten by any later
+A voter is the real acceptor. Messages are lost, delayed and reordered; writers die and come back
+with higher ballots. What must hold: a root that a majority accepted is never forgotten by any later
 writer, and roots confirmed one after another never go back.
 """
 

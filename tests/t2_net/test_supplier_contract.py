@@ -2,11 +2,10 @@
 
 import random
 import time
-from functools import wraps
 
 import pytest
 import trio
-from family import BALLOT, KEY, contracted, make_block, supplier_of
+from family import BALLOT, KEY, contracted, make_block
 
 from bitdustfs.core.codec import encode
 from bitdustfs.core.keys import VaultKey, sign
@@ -28,25 +27,11 @@ from bitdustfs.errors import Refused
 from bitdustfs.supplier.service import LEASE
 from bitdustfs.units import GIB, MIB
 
-pytestmark = pytest.mark.parametrize("kind", ["memory", "peer", "peer+disk"])
+pytestmark = [
+    pytest.mark.parametrize("kind", ["memory", "peer", "peer+disk"]),
+    pytest.mark.deadline(30),
+]
 BLOCK = b"b" * 16
-
-
-def with_supplier(**options):
-    def decorate(test):
-        @wraps(test)
-        def run(kind, tmp_path):
-            async def main():
-                with trio.fail_after(30):
-                    async with supplier_of(kind, tmp_path, **options) as supplier:
-                        await test(supplier)
-
-            trio.run(main)
-
-        del run.__wrapped__
-        return run
-
-    return decorate
 
 
 async def refused(code, call, *arguments):
@@ -76,7 +61,6 @@ def root_of(family, ballot=BALLOT, seq=1, key=KEY):
     return seal_record(key.signing, "root", body)
 
 
-@with_supplier()
 async def test_a_fragment_comes_back_as_it_was_put(supplier):
     await contracted(supplier)
     header, fragments = make_block(random.Random(1).randbytes(3 * MIB))
@@ -94,7 +78,6 @@ async def test_a_fragment_comes_back_as_it_was_put(supplier):
     assert usage.fragments == 3 and usage.used == sum(size for _, size in listed.fragments)
 
 
-@with_supplier()
 async def test_without_a_contract_everything_is_refused(supplier):
     header, fragments = make_block(b"x" * 1000)
     await refused("unknown-vault", put, supplier, header, fragments[0])
@@ -102,7 +85,7 @@ async def test_without_a_contract_everything_is_refused(supplier):
     await refused("unknown-vault", supplier.current)
 
 
-@with_supplier(space=10 * MIB)
+@pytest.mark.parametrize("space", [10 * MIB])
 async def test_a_contract_is_signed_and_bounded(supplier):
     record = await supplier.promise(4 * MIB, 2_000_000_000)
     contract = contract_records.open_untrusted(record, supplier.node)
@@ -111,7 +94,6 @@ async def test_a_contract_is_signed_and_bounded(supplier):
     await refused("no-space", supplier.promise, 10 * MIB + 1, 2_000_000_000)
 
 
-@with_supplier()
 async def test_the_quota_is_enforced(supplier):
     await contracted(supplier, space=4 * MIB)
     header, fragments = make_block(random.Random(1).randbytes(12 * MIB))
@@ -121,7 +103,6 @@ async def test_the_quota_is_enforced(supplier):
     assert (await supplier.usage()).fragments == 1
 
 
-@with_supplier()
 async def test_a_contract_is_no_toy(supplier):
     await refused("malformed", supplier.promise, 1, 2_000_000_000)
     contract = contract_records.open_untrusted(
@@ -130,7 +111,6 @@ async def test_a_contract_is_no_toy(supplier):
     assert contract.until < time.time() + 3 * 365 * 86400
 
 
-@with_supplier()
 async def test_only_deaths_of_what_is_kept_are_remembered(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"x" * 1000)
@@ -147,7 +127,6 @@ async def test_only_deaths_of_what_is_kept_are_remembered(supplier):
     await refused("malformed", supplier.kill, record)
 
 
-@with_supplier()
 async def test_only_genuine_fragments_are_kept(supplier):
     await contracted(supplier)
     header, fragments = make_block(random.Random(1).randbytes(MIB))
@@ -161,7 +140,6 @@ async def test_only_genuine_fragments_are_kept(supplier):
     assert (await supplier.usage()).fragments == 0
 
 
-@with_supplier()
 async def test_the_first_header_of_a_block_stays(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"first" * 1000)
@@ -170,7 +148,6 @@ async def test_the_first_header_of_a_block_stays(supplier):
     await refused("conflict", put, supplier, other, others[1])
 
 
-@with_supplier()
 async def test_reads_outside_and_of_nothing_are_refused(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"x" * 1000)
@@ -180,7 +157,6 @@ async def test_reads_outside_and_of_nothing_are_refused(supplier):
     await refused("not-found", supplier.head, b"q" * 16, 0)
 
 
-@with_supplier()
 async def test_promise_10_a_superseded_writer_is_fenced(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"x" * 1000)
@@ -195,7 +171,6 @@ async def test_promise_10_a_superseded_writer_is_fenced(supplier):
     await put(supplier, header, fragments[0], ballot=newer)
 
 
-@with_supplier()
 async def test_a_released_or_expired_lease_needs_no_take_over(supplier):
     await contracted(supplier)
     await supplier.release(BALLOT)
@@ -208,7 +183,6 @@ async def test_a_released_or_expired_lease_needs_no_take_over(supplier):
     await supplier.prepare(third, False)
 
 
-@with_supplier()
 async def test_roots_only_move_forward(supplier):
     await contracted(supplier)
     family = family_of(supplier)
@@ -224,7 +198,6 @@ async def test_roots_only_move_forward(supplier):
     await refused("forged", supplier.accept, forged, family)
 
 
-@with_supplier()
 async def test_a_block_dies_only_by_a_record_of_a_known_root(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"x" * 1000)
@@ -244,15 +217,14 @@ async def test_a_block_dies_only_by_a_record_of_a_known_root(supplier):
     payload = await supplier.read(BLOCK, 0, 0, len(fragments[0]))  # mounts of older roots go on
     assert payload == bytes(fragments[0].payload)
     service = supplier.service
-    assert service.tidy() == 0
-    service.trash_seconds = -1.0
-    assert service.tidy() == usage.trash
+    assert service.housekeeping.tidy() == 0
+    service.housekeeping._trash_seconds = -1.0
+    assert service.housekeeping.tidy() == usage.trash
     assert (await supplier.usage()).trash == 0
     await refused("not-found", supplier.head, BLOCK, 0)
     await refused("dead", put, supplier, header, fragments[0])
 
 
-@with_supplier()
 async def test_the_trash_makes_way_for_what_was_promised(supplier):
     await contracted(supplier)
     family = family_of(supplier)
@@ -264,12 +236,11 @@ async def test_the_trash_makes_way_for_what_was_promised(supplier):
         dead = BlockDead(KEY.vault_id, block, BALLOT, 7)
         await supplier.kill(seal_record(KEY.signing, "block-dead", dead))
     trash = (await supplier.usage()).trash
-    supplier.service.space = trash * 2 // 3 + 1
-    assert supplier.service.tidy() == trash // 3
+    supplier.service.housekeeping._space = trash * 2 // 3 + 1
+    assert supplier.service.housekeeping.tidy() == trash // 3
     await supplier.head(ids[2], 0)
 
 
-@with_supplier()
 async def test_many_requests_at_once_each_get_their_own_answer(supplier):
     await contracted(supplier)
     header, fragments = make_block(random.Random(2).randbytes(MIB))
@@ -284,7 +255,6 @@ async def test_many_requests_at_once_each_get_their_own_answer(supplier):
             nursery.start_soon(check, at)
 
 
-@with_supplier()
 async def test_a_cancelled_call_costs_only_its_own_answer(supplier):
     await contracted(supplier)
     header, fragments = make_block(random.Random(2).randbytes(MIB))

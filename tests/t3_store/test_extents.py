@@ -1,4 +1,7 @@
-"""Extent items as a model: they tile the file, tell where each byte is, and count what blocks still hold."""
+"""Extent items as a model.
+
+They tile the file, tell where each byte is, and count what blocks still hold.
+"""
 
 from collections import Counter
 
@@ -8,7 +11,8 @@ from hypothesis import strategies as st
 from bitdustfs.core.items import USE, Inode, decode_use, kind_range
 from bitdustfs.core.records import Place
 from bitdustfs.fs.extents import Mapped, move, put_extent, resize, to_read
-from bitdustfs.tree.tree import Transaction, Tree
+from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.tree import Tree
 
 INODE, SPAN, LONGEST = 7, 2000, 300
 steps = st.lists(

@@ -1,4 +1,7 @@
-"""The tree as a model: whatever is put, deleted, frozen, thawed and checkpointed, it reads as a dict does."""
+"""The tree as a model.
+
+Whatever is put, deleted, frozen, thawed and checkpointed, it reads as a dict does.
+"""
 
 import tempfile
 from pathlib import Path
@@ -9,11 +12,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bitdustfs.blocks.store import Store
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.evict import CacheRoom
+from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.sealers import Sealers
+from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.state import State
-from bitdustfs.core.records import Family, Features, Group, Member
+from bitdustfs.core.records import Ballot, Family, Features, Group, Member
 from bitdustfs.core.sealing import Suite
+from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.tree import Tree
 
 # few distinct keys, so that deleting and putting again happens; values long enough for many leaves
@@ -26,15 +36,24 @@ def store(folder):
     family = Family(1, Features(), KEY.vault_id, 0, bytes(32), bytes(32), (Group(4, 2, members),))
     state = State(folder / "state", KEY.cache_key, KEY.vault_id, Suite.AEGIS256)
     files = BlockFiles(folder)
-    return Store(KEY.capability(), state, files, None, family, Suite.AEGIS256), state, files
+    sealers, room = Sealers(KEY.capability()), CacheRoom(files, 1 << 30)
+    circle = Circle(family, lambda member: None)  # nobody is asked: all is here
+    reader = ExtentReader(sealers, files, Fetcher(circle), room.fetched_limit)
+    pen = Pen(Ballot(1, b"m" * 16), 1)
+    writer = ExtentWriter(
+        sealers, Suite.AEGIS256, state.blocks, files, lambda: family.group, pen,
+        lambda inode: None, lambda: None,
+    )  # fmt: skip
+    return reader, writer, state, files
 
 
 class TreeModel(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.store, self._state, self._files = store(Path(self._folder.name))
-        self.tree = Tree(self.store, None)
+        reader, writer, self._state, self._files = store(Path(self._folder.name))
+        self.tree = Tree(reader, None)
+        self.checkpointer = Checkpointer(self.tree, writer)
         self.model = {}
 
     def teardown(self):
@@ -43,6 +62,7 @@ class TreeModel(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def run_in_tree(self, function):
+        # a state machine's rules are plain functions: each that awaits is a run of its own
         return trio.run(self.tree.run, function)
 
     @rule(changes=st.dictionaries(keys, st.none() | values, min_size=1, max_size=40))
@@ -95,7 +115,7 @@ class TreeModel(RuleBasedStateMachine):
     @rule(forgets=st.booleans())
     def checkpoint(self, forgets):
         async def write():
-            self.tree.finish_checkpoint(await self.tree.write_frozen())
+            self.checkpointer.finish(await self.checkpointer.write_frozen())
 
         trio.run(write)
         if forgets:
@@ -111,14 +131,17 @@ TestTree = TreeModel.TestCase
 TestTree.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
 
 
-def test_a_look_up_does_not_pass_what_was_overwritten_before(tmp_path):
-    """A file overwritten at random offsets again and again, as a database does: nothing of it stays."""
-    made, state, files = store(tmp_path)
-    tree = Tree(made, None)
+async def test_a_look_up_does_not_pass_what_was_overwritten_before(tmp_path):
+    """A file overwritten at random offsets again and again, as a database does.
+
+    Nothing of it stays.
+    """
+    reader, _, state, files = store(tmp_path)
+    tree = Tree(reader, None)
     for turn in range(2000):
         tree.apply({b"extent %06d" % turn: b"x", b"extent %06d" % (turn - 1): None})
     assert len(tree.overlay) == 1
-    assert trio.run(tree.run, lambda tx: tx.floor(b"extent", b"extent 999999")) == (
+    assert await tree.run(lambda tx: tx.floor(b"extent", b"extent 999999")) == (
         b"extent 001999", b"x",
     )  # fmt: skip
     files.close()

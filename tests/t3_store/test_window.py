@@ -1,4 +1,7 @@
-"""A window as a model: what it shows, whatever is written, cut, sealed and put back, is what a buffer shows."""
+"""A window as a model.
+
+What it shows, whatever is written, cut, sealed and put back, is what a buffer shows.
+"""
 
 import pytest
 from hypothesis import given, settings
@@ -68,7 +71,8 @@ def test_promise_5_a_window_over_sealed_bytes_shows_the_file(steps):
                 new = window.take(full_only, limit)
                 assert all(len(p.data) <= EXTENT_MAX for p in new)
                 assert all(
-                    p.offset // EXTENT_MAX == (p.offset + len(p.data) - 1) // EXTENT_MAX for p in new
+                    p.offset // EXTENT_MAX == (p.offset + len(p.data) - 1) // EXTENT_MAX
+                    for p in new
                 )  # fmt: skip
                 taken += new
             case ("back",):

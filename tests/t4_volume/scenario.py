@@ -2,30 +2,11 @@
 
 import random
 import stat
-from functools import wraps
 
-import trio
-from machine import CALLER, Net
+from machine import CALLER
 
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.units import MIB
-
-
-def scenario(test):
-    """A test of (net, tmp_path) over seven memory suppliers and an empty vault."""
-
-    @wraps(test)
-    def run(tmp_path):
-        async def main():
-            with trio.fail_after(60):
-                net = Net()
-                await net.create()
-                await test(net, tmp_path)
-
-        trio.run(main)
-
-    del run.__wrapped__  # pytest would look for the scenario's own arguments
-    return run
 
 
 async def write_file(vault, name, content, folder=ROOT_INODE, offset=0):

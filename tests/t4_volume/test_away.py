@@ -1,4 +1,6 @@
-"""The owner is away: members watch each other, the bench stands in, and the owner finds all of it."""
+"""The owner is away: members watch each other, the bench stands in, and the owner finds all of
+it.
+"""
 
 import os
 
@@ -6,7 +8,7 @@ import pytest
 import trio
 from msgspec import structs
 from nacl.signing import SigningKey
-from scenario import photos, read_file, scenario, write_file
+from scenario import photos, read_file, write_file
 
 from bitdustfs.core.records import Member
 from bitdustfs.core.warrants import check_warrants_untrusted, encode_warrant
@@ -105,9 +107,9 @@ async def filled(net, tmp_path, files, policy=None):
         for name, content in files.items():
             await write_file(vault, name, content)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         for reserve in vault.known.family.bench:
-            await vault.fetcher.session(reserve).accept(vault.state_root(), vault.known.raw_family)
+            await vault.circle.session(reserve).accept(vault.state_root(), vault.known.raw_family)
     kin.now += LEASE + 1
     kin.start()
     await kin.pass_time(10, rounds=2)
@@ -118,7 +120,6 @@ async def silent(*what):
     """Nobody watches."""
 
 
-@scenario
 async def test_promise_9_all_seven_go_one_by_one_while_the_owner_is_away(net, tmp_path):
     files = photos(3, 2 * MIB)
     kin = await filled(net, tmp_path, files)
@@ -140,14 +141,13 @@ async def test_promise_9_all_seven_go_one_by_one_while_the_owner_is_away(net, tm
         assert not vault.read_only
         await write_file(vault, b"more", b"y" * 100_000)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         for name, content in files.items():
             assert await read_file(vault, name) == content
         report = await verify(vault, False, 1.0, silent)
         assert report.faults == [] and report.margin == 3
 
 
-@scenario
 async def test_who_comes_back_soon_finds_that_nothing_was_done(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     away = net.services[2].node.verify_key.encode()
@@ -159,7 +159,6 @@ async def test_who_comes_back_soon_finds_that_nothing_was_done(net, tmp_path):
     assert kin.standing() == [] and not any(r.shelf.kept for r in kin.reserves)
 
 
-@scenario
 async def test_the_owner_comes_home_confirms_one_stand_in_and_dismisses_another(net, tmp_path):
     files = photos(2, 2 * MIB)
     kin = await filled(net, tmp_path, files)
@@ -179,13 +178,12 @@ async def test_the_owner_comes_home_confirms_one_stand_in_and_dismisses_another(
             assert await read_file(vault, name) == content
 
 
-@scenario
 async def test_nobody_stands_in_while_the_owner_is_there(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     kin.lose(net.services[3])
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for _ in range(60):
-            await vault.register.renew(vault.ballot)
+            await vault.register.renew(vault.pen.ballot)
             await kin.pass_time(LEASE / 2, rounds=1)
         assert kin.standing() == []
     kin.now += LEASE
@@ -200,7 +198,6 @@ def member_session(kin, server, asker):
     return MemorySupplier(server, kin.vault, "member", asker.node.verify_key.encode())
 
 
-@scenario
 async def test_reserves_and_members_read_nothing_without_a_warrant(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     (_, key) = next(iter(net.services[0].shelf.kept))
@@ -216,7 +213,6 @@ async def test_reserves_and_members_read_nothing_without_a_warrant(net, tmp_path
                 await session.call(forbidden)
 
 
-@scenario
 async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_path):
     """f = 2 of 7. With one more the bench can be made to copy: nobody is expelled by that."""
     kin = await filled(net, tmp_path, photos(1))
@@ -245,7 +241,6 @@ async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_
     assert check_warrants_untrusted(family, [outsider]) == []
 
 
-@scenario
 async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
     kinship.BUDGET_EXTRA, usual = MIB, kinship.BUDGET_EXTRA
     kin = await filled(net, tmp_path, photos(1, 6 * MIB))
@@ -270,7 +265,6 @@ async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
         await session.visits()
 
 
-@scenario
 async def test_the_owner_is_told_who_read_what_at_every_supplier(net, tmp_path):
     kin = await filled(net, tmp_path, photos(2, 2 * MIB))
     lost, other = net.services[2], net.services[4]
@@ -294,7 +288,6 @@ async def test_the_owner_is_told_who_read_what_at_every_supplier(net, tmp_path):
     assert together(told, since=1 << 40) == []
 
 
-@scenario
 async def test_a_member_that_leaves_hands_over_a_copy_without_being_away(net, tmp_path):
     kin = await filled(net, tmp_path, photos(2, 2 * MIB))
     leaver = net.services[2]
@@ -316,7 +309,6 @@ async def test_a_member_that_leaves_hands_over_a_copy_without_being_away(net, tm
 # -- what one liar, or one bad line, must not bring about
 
 
-@scenario
 async def test_promise_9_a_member_that_attests_junk_stops_nobody_from_standing_in(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     for liar, junk in zip(net.services[:2], (b"junk", bytes(512)), strict=True):  # f = 2 of 7
@@ -326,7 +318,6 @@ async def test_promise_9_a_member_that_attests_junk_stops_nobody_from_standing_i
     assert kin.standing() == [net.family.position(net.services[3].node.verify_key.encode())]
 
 
-@scenario
 async def test_promise_9_a_made_up_block_keeps_nobody_from_standing_in_or_leaving(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     shelf, leaver = net.services[1].shelf, net.services[2]
@@ -341,7 +332,6 @@ async def test_promise_9_a_made_up_block_keeps_nobody_from_standing_in_or_leavin
     assert kin.guards[leaver.node.verify_key.encode()].depending() == []
 
 
-@scenario
 async def test_a_reserve_that_stands_in_leaves_only_when_another_has_it_all(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     kin.lose(net.services[3])
@@ -356,7 +346,6 @@ async def test_a_reserve_that_stands_in_leaves_only_when_another_has_it_all(net,
     assert kin.fragments()[kin.standing()[0]] == kin.fragments()[0]
 
 
-@scenario
 async def test_a_stand_in_that_misses_a_ping_is_not_copied_again_and_two_become_one(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     kin.lose(net.services[3])
@@ -377,7 +366,6 @@ async def test_a_stand_in_that_misses_a_ping_is_not_copied_again_and_two_become_
     assert len(kin.standing()) == 1
 
 
-@scenario
 async def test_a_claim_without_a_warrant_is_not_believed_for_long(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1))
     lost = net.services[3]
@@ -392,7 +380,6 @@ async def test_a_claim_without_a_warrant_is_not_believed_for_long(net, tmp_path)
     assert kin.standing() == [position]  # somebody who means it
 
 
-@scenario
 async def test_a_family_that_cannot_be_served_costs_the_others_nothing(net, tmp_path):
     kin = await filled(net, tmp_path, photos(1), {"bandwidth": 1000})  # hours for one copy
     kin.lose(net.services[3])
@@ -418,7 +405,6 @@ async def test_a_family_that_cannot_be_served_costs_the_others_nothing(net, tmp_
     assert running.cancelled_caught and len(turns) == 3  # it went round while it gathered
 
 
-@scenario
 async def test_a_reserve_without_a_warrant_takes_nobodys_place_when_the_owner_is_back(
     net, tmp_path
 ):

@@ -1,10 +1,13 @@
-"""Who may write: one supplier's word, an absent voter, or a change that half-happened take it from nobody."""
+"""Who may write.
+
+One supplier's word, an absent voter, or a change that half-happened take it from nobody.
+"""
 
 import os
 
 import pytest
 import trio
-from scenario import photos, read_file, scenario, write_file
+from scenario import photos, read_file, write_file
 
 from bitdustfs.errors import Refused, Unavailable, Unreachable
 from bitdustfs.family.replace import replace_member, set_policy
@@ -18,7 +21,9 @@ async def silent(*what):
 
 
 def deaf(supplier, kind=wire.Accept):
-    """Requests of a kind get lost on their way to the supplier, until what is returned is called."""
+    """Requests of a kind get lost on their way to the supplier, until what is returned is
+    called.
+    """
     call = supplier.call
 
     async def answer(request, payload=b""):
@@ -30,7 +35,6 @@ def deaf(supplier, kind=wire.Accept):
     return lambda: setattr(supplier, "call", call)
 
 
-@scenario
 async def test_promise_9_a_supplier_that_was_away_at_the_mount_stops_nobody_when_it_is_back(
     net, tmp_path
 ):
@@ -41,39 +45,34 @@ async def test_promise_9_a_supplier_that_was_away_at_the_mount_stops_nobody_when
         await write_file(vault, b"file", os.urandom(MIB))
         await vault.publish()
         net.suppliers[6].heal()  # it knows the older ballot only
-        await vault.uploader.try_all()
-        await vault.register.renew(vault.ballot)
+        await vault.courier.try_all()
+        await vault.register.renew(vault.pen.ballot)
         assert not vault.read_only
-        await vault.uploader.try_all()
-        assert not vault.uploader.owed  # it has promised the new one, and took what it lacked
+        await vault.courier.try_all()
+        assert not vault.state.blocks.owed()  # it has promised the new one, and took what it lacked
 
 
 @pytest.mark.parametrize("kind", [wire.Renew, wire.Put, wire.Accept, wire.Prepare])
-def test_promise_9_one_supplier_that_says_fenced_fences_nobody(kind, tmp_path):
-    @scenario
-    async def run(net, tmp_path):
-        async with net.mount(tmp_path / "one", make_root=True) as vault:
-            liar = net.suppliers[6]
-            call = liar.call
+async def test_promise_9_one_supplier_that_says_fenced_fences_nobody(net, tmp_path, kind):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        liar = net.suppliers[6]
+        call = liar.call
 
-            async def lie(request, payload=b""):
-                if isinstance(request, kind | wire.Prepare):
-                    raise Refused("fenced", "so it says")
-                return await call(request, payload)
+        async def lie(request, payload=b""):
+            if isinstance(request, kind | wire.Prepare):
+                raise Refused("fenced", "so it says")
+            return await call(request, payload)
 
-            liar.call = lie
-            await write_file(vault, b"file", os.urandom(MIB))
-            await vault.publish()
-            await vault.uploader.try_all()
-            await vault.register.renew(vault.ballot)
-            assert not vault.read_only
-        async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
-            assert not vault.read_only
-
-    run(tmp_path)
+        liar.call = lie
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        await vault.register.renew(vault.pen.ballot)
+        assert not vault.read_only
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert not vault.read_only
 
 
-@scenario
 async def test_promise_9_a_voter_that_answers_junk_at_once_cuts_nobody_off(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await vault.publish()
@@ -91,13 +90,12 @@ async def test_promise_9_a_voter_that_answers_junk_at_once_cuts_nobody_off(net, 
         assert not vault.read_only
 
 
-@scenario
 async def test_a_family_change_that_two_voters_heard_of_and_nobody_else_binds_nobody(net, tmp_path):
     with pytest.raises(ExceptionGroup):
         async with net.mount(tmp_path / "one", make_root=True) as vault:
             await write_file(vault, b"file", os.urandom(MIB))
             await vault.publish()
-            await vault.uploader.try_all()
+            await vault.courier.try_all()
             heal = [deaf(supplier) for supplier in net.suppliers[2:]]
             with pytest.raises(Unavailable):
                 await replace_member(vault, net.key, 6, await net.spare(), silent)
@@ -122,7 +120,6 @@ async def test_a_family_change_that_two_voters_heard_of_and_nobody_else_binds_no
         await vault.publish()
 
 
-@scenario
 async def test_a_family_that_changes_while_a_mount_claims_the_vault_is_followed(net, tmp_path):
     prepare = RootRegister.prepare
     ready, go, done = trio.Event(), trio.Event(), trio.Event()
@@ -131,7 +128,7 @@ async def test_a_family_that_changes_while_a_mount_claims_the_vault_is_followed(
         async with net.mount(tmp_path / "one", machine=b"a" * 16, make_root=True) as vault:
             await write_file(vault, b"file", os.urandom(MIB))
             await vault.publish()
-            await vault.uploader.try_all()
+            await vault.courier.try_all()
             ready.set()
             await go.wait()
             await replace_member(vault, net.key, 6, await net.spare(), silent)
@@ -149,7 +146,7 @@ async def test_a_family_that_changes_while_a_mount_claims_the_vault_is_followed(
         RootRegister.prepare = late
         async with net.mount(tmp_path / "two", machine=b"c" * 16) as vault:
             assert vault.known.family.epoch == 1 and not vault.read_only
-            assert set(vault.register.voters) == {m.node for m in vault.known.family.voters}
+            assert set(vault.register._voters) == {m.node for m in vault.known.family.voters}
             await write_file(vault, b"more", os.urandom(MIB))
             await vault.publish()
 
@@ -157,14 +154,13 @@ async def test_a_family_that_changes_while_a_mount_claims_the_vault_is_followed(
 # -- a change that half-happens
 
 
-@scenario
 async def test_promise_3_a_pending_replacement_is_finished_and_not_undone_by_the_next_change(
     net, tmp_path
 ):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(MIB))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         net.suppliers[6].break_()  # for good
         new = await net.spare()
         heal = [deaf(supplier) for supplier in net.suppliers[1:]]
@@ -175,14 +171,13 @@ async def test_promise_3_a_pending_replacement_is_finished_and_not_undone_by_the
         await set_policy(vault, net.key, {"patience": 1000})
         family = vault.known.family
         assert family.voters[6].node == new.node and family.policy.patience == 1000
-        assert family.epoch == 2 and not vault.uploader.moved
+        assert family.epoch == 2 and not vault.ledger._newcomers
         await write_file(vault, b"more", os.urandom(MIB))
         await vault.publish()
-        await vault.uploader.try_all()
-        assert not vault.uploader.owed
+        await vault.courier.try_all()
+        assert not vault.state.blocks.owed()
 
 
-@scenario
 async def test_promise_2_what_a_newcomer_acknowledged_counts_only_once_it_is_of_the_family(
     net, tmp_path
 ):
@@ -190,8 +185,8 @@ async def test_promise_2_what_a_newcomer_acknowledged_counts_only_once_it_is_of_
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(MIB))
         await vault.publish()
-        await vault.uploader.try_all()
-        before = {block for block, _ in vault.state.blocks()}
+        await vault.courier.try_all()
+        before = {block for block, _ in vault.state.blocks.snapshot().items()}
         new = await net.spare()
         [spare], wanted = net.spares, True
         call = spare.call
@@ -227,13 +222,14 @@ async def test_promise_2_what_a_newcomer_acknowledged_counts_only_once_it_is_of_
         assert await read_file(vault, b"new") == content
 
 
-@scenario
 async def test_a_replacement_completes_although_only_the_newcomer_makes_enough(net, tmp_path):
-    """Three of seven gone: what was written since needs the newcomer's word to be published at all."""
+    """Three of seven gone: what was written since needs the newcomer's word to be published at
+    all.
+    """
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(MIB))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         for position in (4, 5, 6):
             net.suppliers[position].break_()
         await write_file(vault, b"new", os.urandom(MIB))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from machine import PowerCut
-from scenario import read_file, scenario, write_file
+from scenario import read_file, write_file
 
 from bitdustfs.errors import Unavailable, Unreachable
 from bitdustfs.net import wire
@@ -44,7 +44,6 @@ async def die_with_a_root_at_a_minority(net, home, name):
         supplier.call = call
 
 
-@scenario
 async def test_promise_8_an_unconfirmed_root_does_not_lower_what_was_seen(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"a", b"a")
@@ -62,7 +61,6 @@ async def test_promise_8_an_unconfirmed_root_does_not_lower_what_was_seen(net, t
         assert vault.read_only and "hide the newer one" in vault.message
 
 
-@scenario
 async def test_promise_10_looking_does_not_make_a_machine_forget_its_own_proposal(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await vault.publish()
@@ -80,7 +78,6 @@ async def test_promise_10_looking_does_not_make_a_machine_forget_its_own_proposa
         assert await read_file(vault, b"mine") == b"mine" * 1000
 
 
-@scenario
 async def test_promise_10_a_machine_with_diverged_work_fences_nobody(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await vault.publish()
@@ -100,20 +97,19 @@ async def test_promise_10_a_machine_with_diverged_work_fences_nobody(net, tmp_pa
         assert not writer.read_only
 
 
-@scenario
 async def test_promise_9_a_supplier_that_lost_its_shelf_is_found_and_served_again(net, tmp_path):
     content = os.urandom(3 * MIB)
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", content)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         for service in net.services[:3]:
             service.shelf.kept.clear()
-        assert not vault.uploader.owed
+        assert not vault.state.blocks.owed()
         await vault.auditor.recent(0)  # they list nothing of what they acknowledged
-        assert vault.uploader.owed
-        await vault.uploader.try_all()
-        assert not vault.uploader.owed
+        assert vault.state.blocks.owed()
+        await vault.courier.try_all()
+        assert not vault.state.blocks.owed()
         assert len({len(service.shelf.kept) for service in net.services}) == 1
     for supplier in net.suppliers[3:6]:
         supplier.break_()

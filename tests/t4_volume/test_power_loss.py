@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from machine import PowerCut
-from scenario import read_file, scenario, write_file
+from scenario import read_file, write_file
 
 from bitdustfs.cache import blockfiles
-from bitdustfs.cache.state import State
+from bitdustfs.cache.database import Database
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.units import KIB
 from bitdustfs.vault.verify import verify
@@ -29,7 +29,7 @@ class Disk:
         self.lengths: dict[Path, int] = {}
         self.names: dict[Path, set[str]] = {}
         self.state = b""
-        fdatasync, write, sync = os.fdatasync, State._write, State.sync
+        fdatasync, write, sync = os.fdatasync, Database.write, Database.sync
         fsync_folder = blockfiles.fsync_folder
 
         def watched_fdatasync(fd):
@@ -54,11 +54,11 @@ class Disk:
 
         monkeypatch.setattr(os, "fdatasync", watched_fdatasync)
         monkeypatch.setattr(blockfiles, "fsync_folder", watched_fsync_folder)
-        monkeypatch.setattr(State, "_write", watched_write)
-        monkeypatch.setattr(State, "sync", watched_sync)
+        monkeypatch.setattr(Database, "write", watched_write)
+        monkeypatch.setattr(Database, "sync", watched_sync)
 
     def take_state(self) -> None:
-        [path] = self.home.rglob("data.mdb")  # locked by State: one writer at a time
+        [path] = self.home.rglob("data.mdb")  # locked by its process: one writer at a time
         self.state = path.read_bytes()
 
     def lose_power(self, rng: random.Random) -> None:
@@ -82,45 +82,41 @@ async def silent(what, done, total):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_promise_2_and_3_hold_after_power_loss(tmp_path, monkeypatch, seed):
-    @scenario
-    async def run(net, folder):
-        rng = random.Random(seed)
-        home = folder / "one"
-        disk = Disk(home, monkeypatch)
-        sure: dict[bytes, bytes] = {}
-        for life in range(3):
-            began: dict[bytes, list[bytes]] = {}
-            with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
-                async with net.mount(home, make_root=not life, take_over=True) as vault:
-                    for _ in range(rng.randrange(5, 40)):
-                        name = b"file %d" % rng.randrange(6)
-                        content = rng.randbytes(rng.choice([100, 5 * KIB, 400 * KIB, 3000 * KIB]))
-                        inode = await write_file(vault, name, content)
-                        await vault.content.truncate(inode, len(content))
-                        began.setdefault(name, []).append(content)
-                        action = rng.random()
-                        if action < 0.3:
-                            await vault.committer.commit(sync=True)
-                            sure.update({n: versions[-1] for n, versions in began.items()})
-                            began.clear()
-                        elif action < 0.6:
-                            await vault.committer.commit(sync=False)
-                        elif action < 0.7:
-                            await vault.publish()
-                            sure.update({n: versions[-1] for n, versions in began.items()})
-                            began.clear()
-                    raise PowerCut from None
-            disk.lose_power(rng)
-            async with net.mount(home, take_over=True) as vault:
-                assert not vault.read_only, vault.message
-                assert (await verify(vault, True, 0.0, silent)).faults == []
-                for name, content in sure.items():
-                    if name not in began:
-                        assert await read_file(vault, name) == content
-                there = await vault.volume.readdir(ROOT_INODE, 2, 100)
-                sure = {entry.name: await read_file(vault, entry.name) for entry in there}
-        async with net.mount(folder / "two", machine=b"n" * 16, take_over=True) as vault:
-            assert (await verify(vault, False, 1.0, silent)).faults == []
-
-    run(tmp_path)
+async def test_promise_2_and_3_hold_after_power_loss(net, tmp_path, monkeypatch, seed):
+    rng = random.Random(seed)
+    home = tmp_path / "one"
+    disk = Disk(home, monkeypatch)
+    sure: dict[bytes, bytes] = {}
+    for life in range(3):
+        began: dict[bytes, list[bytes]] = {}
+        with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
+            async with net.mount(home, make_root=not life, take_over=True) as vault:
+                for _ in range(rng.randrange(5, 40)):
+                    name = b"file %d" % rng.randrange(6)
+                    content = rng.randbytes(rng.choice([100, 5 * KIB, 400 * KIB, 3000 * KIB]))
+                    inode = await write_file(vault, name, content)
+                    await vault.content.truncate(inode, len(content))
+                    began.setdefault(name, []).append(content)
+                    action = rng.random()
+                    if action < 0.3:
+                        await vault.committer.commit(sync=True)
+                        sure.update({n: versions[-1] for n, versions in began.items()})
+                        began.clear()
+                    elif action < 0.6:
+                        await vault.committer.commit(sync=False)
+                    elif action < 0.7:
+                        await vault.publish()
+                        sure.update({n: versions[-1] for n, versions in began.items()})
+                        began.clear()
+                raise PowerCut from None
+        disk.lose_power(rng)
+        async with net.mount(home, take_over=True) as vault:
+            assert not vault.read_only, vault.message
+            assert (await verify(vault, True, 0.0, silent)).faults == []
+            for name, content in sure.items():
+                if name not in began:
+                    assert await read_file(vault, name) == content
+            there = await vault.volume.readdir(ROOT_INODE, 2, 100)
+            sure = {entry.name: await read_file(vault, entry.name) for entry in there}
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:
+        assert (await verify(vault, False, 1.0, silent)).faults == []

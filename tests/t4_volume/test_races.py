@@ -1,4 +1,6 @@
-"""What may fail, or come in between, at each step of sealing, committing, publishing and deleting."""
+"""What may fail, or come in between, at each step of sealing, committing, publishing and
+deleting.
+"""
 
 import errno
 import os
@@ -6,15 +8,14 @@ import time
 
 import pytest
 import trio
-from scenario import read_file, scenario, write_file
+from scenario import read_file, write_file
 
 from bitdustfs.cache.folder import local_error
-from bitdustfs.cache.state import DEAD
+from bitdustfs.cache.rows import DEAD
 from bitdustfs.core import leaves
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import DiskFull, FsError, LocalError, Unavailable
 from bitdustfs.fs import content
-from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.units import MIB
 
 #: nothing goes on by itself
@@ -24,59 +25,60 @@ QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}
 async def unlink(vault, name):
     found = await vault.volume.lookup(ROOT_INODE, name)
     await vault.volume.unlink(ROOT_INODE, name)
-    await vault.volume.forget(found.inode, vault.volume._held[found.inode])
+    await vault.volume.forget(found.inode, vault.volume._lookups.held(found.inode))
 
 
 async def checkpoint(vault):
     generation = await vault.committer.commit(sync=True, freeze=True)
     await vault.publisher._checkpoint(generation)
     await vault.publish()
-    await vault.uploader.try_all()
+    await vault.courier.try_all()
 
 
 def forget_leaves(vault, home):
     """As after `ls -R` with a small cache: nodes and extents are to be fetched again."""
     vault.volume.tree._nodes.clear()
-    vault.store._plain.clear()
-    vault.store._plain_size = 0
-    vault.store._files._fetched_sizes.clear()
+    vault.reader._plain.clear()
+    vault.reader._plain_size = 0
+    vault.reader._files._fetched_sizes.clear()
     for file in home.rglob("fetched/*"):
         file.unlink()
 
 
-@scenario
 async def test_promise_3_no_block_dies_for_a_commit_that_is_still_on_its_way_to_disk(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await write_file(vault, b"file", os.urandom(3 * MIB))
         await vault.publish()
         await write_file(vault, b"other", b"x" * 100)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         await vault.reclaimer.step()
         await unlink(vault, b"file")
-        commit = vault.store.commit
+        sync_open = vault.writer.sync_open
 
-        def slowly(batch, sync):
+        def slowly():
             time.sleep(0.5)  # in its thread: a slow disk
-            return commit(batch, sync)
+            sync_open()
 
-        vault.store.commit = slowly
+        vault.writer.sync_open = slowly
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vault.committer.commit, True)
             await trio.sleep(0.1)
             await vault.reclaimer.step()
-            assert not [b for b, row in vault.state.blocks() if row.state == DEAD]
+            assert not [b for b, row in vault.state.blocks.snapshot().items() if row.state == DEAD]
             assert not any("Kill" in supplier.calls for supplier in net.suppliers)
 
 
-@scenario
 async def test_promise_3_a_block_that_the_next_root_needs_is_not_dead_before_it(net, tmp_path):
-    """A large xattr opens a metadata block while a root is under way; the next journal goes there, too."""
+    """A large xattr opens a metadata block while a root is under way.
+
+    The next journal goes there, too.
+    """
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         inode = await write_file(vault, b"photo", b"y" * 100)
         await checkpoint(vault)
         await vault.reclaimer.step()
-        xattrs = Xattrs(vault)
+        xattrs = vault.xattrs
         for supplier in net.suppliers:
             supplier.slow_(0.3)
         await write_file(vault, b"other", b"x" * 100)
@@ -95,7 +97,6 @@ async def test_promise_3_a_block_that_the_next_root_needs_is_not_dead_before_it(
         assert journal and not journal & vault.reclaimer._condemned
 
 
-@scenario
 async def test_promise_3_what_a_root_needs_is_that_of_the_root_published_by_then(net, tmp_path):
     """Walking the leaves takes its time, and roots go on meanwhile."""
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
@@ -119,45 +120,42 @@ async def test_promise_3_what_a_root_needs_is_that_of_the_root_published_by_then
 
 
 @pytest.mark.parametrize("step", ["append", "close"])
-def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(step, tmp_path):
-    @scenario
-    async def run(net, tmp_path):
-        data = os.urandom(20 * MIB if step == "append" else 100_000)
-        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-            await vault.publish()
-            real = vault.store._create if step == "append" else vault.store._close
-            calls = 0
+async def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(
+    net, tmp_path, step
+):
+    data = os.urandom(20 * MIB if step == "append" else 100_000)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await vault.publish()
+        real = vault.writer._create if step == "append" else vault.writer._close
+        calls = 0
 
-            def fails_once(what):
-                nonlocal calls
-                calls += 1
-                if calls == 2:
-                    raise local_error(OSError(errno.ENOSPC, "full"))
-                return real(what)
+        def fails_once(what):
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise local_error(OSError(errno.ENOSPC, "full"))
+            return real(what)
 
-            setattr(vault.store, "_create" if step == "append" else "_close", fails_once)
-            inode = await write_file(vault, b"big", b"")
-            for at in range(0, len(data), 100_000):
-                for _ in range(2):
-                    try:
-                        await vault.content.write(inode, at, data[at : at + 100_000])
-                        break
-                    except DiskFull:
-                        continue
-            for _ in range(3):
+        setattr(vault.writer, "_create" if step == "append" else "_close", fails_once)
+        inode = await write_file(vault, b"big", b"")
+        for at in range(0, len(data), 100_000):
+            for _ in range(2):
                 try:
-                    await vault.publish()
+                    await vault.content.write(inode, at, data[at : at + 100_000])
                     break
                 except DiskFull:
                     continue
-            assert not vault.publisher.due
-        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
-            assert await read_file(vault, b"big") == data
+        for _ in range(3):
+            try:
+                await vault.publish()
+                break
+            except DiskFull:
+                continue
+        assert not vault.publisher.due
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        assert await read_file(vault, b"big") == data
 
-    run(tmp_path)
 
-
-@scenario
 async def test_promise_4_what_was_taken_to_be_sealed_is_not_forgotten_when_a_leaf_is_missing(
     net, tmp_path
 ):
@@ -174,7 +172,7 @@ async def test_promise_4_what_was_taken_to_be_sealed_is_not_forgotten_when_a_lea
             supplier.break_()
         with pytest.raises(Unavailable):
             await vault.committer.commit(sync=True)
-        assert vault.content.tally.dirty >= len(data)
+        assert vault.content.dirty >= len(data)
         for supplier in net.suppliers:
             supplier.heal()
         await trio.sleep(2)  # until they are asked again
@@ -183,7 +181,6 @@ async def test_promise_4_what_was_taken_to_be_sealed_is_not_forgotten_when_a_lea
         assert await read_file(vault, b"big") == data
 
 
-@scenario
 async def test_promise_4_a_leaf_that_nobody_gives_just_now_does_not_end_the_mount(net, tmp_path):
     usual = leaves.LEAF_TARGET, leaves.LEAF_SPLIT
     leaves.LEAF_TARGET, leaves.LEAF_SPLIT = 2048, 3072  # so that a small file has many leaves
@@ -209,7 +206,6 @@ async def test_promise_4_a_leaf_that_nobody_gives_just_now_does_not_end_the_moun
         leaves.LEAF_TARGET, leaves.LEAF_SPLIT = usual
 
 
-@scenario
 async def test_promise_4_a_mount_that_ends_by_force_commits_what_it_accepted(net, tmp_path):
     with pytest.raises(ExceptionGroup):
         async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
@@ -219,7 +215,6 @@ async def test_promise_4_a_mount_that_ends_by_force_commits_what_it_accepted(net
         assert await read_file(vault, b"file") == b"accepted"
 
 
-@scenario
 async def test_promise_4_a_full_disk_refuses_and_memory_does_not_fill(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         inode = await write_file(vault, b"file", b"")
@@ -227,85 +222,82 @@ async def test_promise_4_a_full_disk_refuses_and_memory_does_not_fill(net, tmp_p
         def full(*what):
             raise local_error(OSError(errno.ENOSPC, "full"))
 
-        vault.store._append = full
+        vault.writer._append = full
         refused = 0
         for number in range(64):
             try:
                 await vault.content.write(inode, number * MIB, bytes(MIB))
             except DiskFull:
                 refused += 1
-        assert refused > 30 and vault.content.tally.dirty < 32 * MIB
-        del vault.store._append
+        assert refused > 30 and vault.content.dirty < 32 * MIB
+        del vault.writer._append
 
 
-@scenario
 async def test_promise_2_a_file_is_not_called_published_before_it_is(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         inode = await write_file(vault, b"file", b"x" * 1000)
         await vault.committer.commit(sync=True)
-        assert Xattrs(vault).state(inode) == "local"
+        assert await vault.xattrs.get(inode, b"user.bitdust.state") == b"local"
     async with net.mount(tmp_path / "one", **QUIET) as vault:
-        assert Xattrs(vault).state(inode) == "local"  # also after a remount
+        # also after a remount
+        assert await vault.xattrs.get(inode, b"user.bitdust.state") == b"local"
         await vault.publish()
-        assert Xattrs(vault).state(inode) == "published"
+        assert await vault.xattrs.get(inode, b"user.bitdust.state") == b"published"
         assert not vault.committer.changed_in
 
 
-@scenario
 async def test_what_audits_find_lost_holds_up_nothing_that_is_new(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=0, **QUIET) as vault:
         await write_file(vault, b"old", os.urandom(3 * MIB))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         await write_file(vault, b"other", b"x" * 100)
         await vault.publish()
         census = await vault.auditor.recent(0)
-        await vault.store.evict(census.holders, vault.published_seq())
-        lost = [block for block, row in vault.state.blocks() if not row.local]
+        await vault.eviction.evict(census.holders, vault.published_seq())
+        lost = [block for block, row in vault.state.blocks.snapshot().items() if not row.local]
         assert lost
-        await vault.uploader.lost({block: {0, 1, 2, 3} for block in lost})
+        await vault.ledger.lost({block: {0, 1, 2, 3} for block in lost})
         await write_file(vault, b"new", b"y" * 100_000)
         with trio.fail_after(10):
             await vault.publish()
 
 
-@scenario
 async def test_promise_4_evicting_looks_again_at_what_changed_meanwhile(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=0, **QUIET) as vault:
         for number in range(2):
             await write_file(vault, b"file %d" % number, os.urandom(3 * MIB))
             await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         await write_file(vault, b"other", b"x" * 100)
         await vault.publish()
         census = await vault.auditor.recent(0)
-        blocks = [block for block, row in vault.state.blocks() if not row.meta]
+        blocks = [block for block, row in vault.state.blocks.snapshot().items() if not row.meta]
         lost = False
-        allowed = vault.store.may_evict
+        is_busy = vault.eviction._is_busy
 
         def first_lose(block):
             nonlocal lost
             if not lost and block in blocks:  # an audit, just before this one is evicted
                 lost = True
-                row = vault.state.block(block)
-                vault.state.put_block(block, type(row)(*[
+                row = vault.state.blocks.get(block)
+                vault.state.blocks.put(block, type(row)(*[
                     (4, 5, 6) if field == "acked" else getattr(row, field)
                     for field in row.__struct_fields__
                 ]))  # fmt: skip
-            return allowed(block)
+            return is_busy(block)
 
-        vault.store.may_evict = first_lose
-        await vault.store.evict(census.holders, vault.published_seq())
-        kept = [block for block in blocks if vault.state.block(block).local]
-        assert lost and len(kept) == 1 and vault.state.block(kept[0]).acked == (4, 5, 6)
+        vault.eviction._is_busy = first_lose
+        await vault.eviction.evict(census.holders, vault.published_seq())
+        kept = [block for block in blocks if vault.state.blocks.get(block).local]
+        assert lost and len(kept) == 1 and vault.state.blocks.get(kept[0]).acked == (4, 5, 6)
 
 
-@scenario
 async def test_promise_11_readers_of_one_extent_do_not_wait_one_after_the_other(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await write_file(vault, b"file", os.urandom(100_000))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
     async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
         found = await vault.volume.lookup(ROOT_INODE, b"file")
         for supplier in net.suppliers:
@@ -324,13 +316,12 @@ async def test_promise_11_readers_of_one_extent_do_not_wait_one_after_the_other(
         assert max(took) < 25
 
 
-@scenario
 async def test_a_bad_sector_in_a_local_copy_is_read_from_the_suppliers(net, tmp_path):
     data = os.urandom(300_000)
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await write_file(vault, b"file", data)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         forget_leaves(vault, tmp_path / "one")
         pread = os.pread
 
@@ -346,25 +337,21 @@ async def test_a_bad_sector_in_a_local_copy_is_read_from_the_suppliers(net, tmp_
             os.pread = pread
 
 
-def test_lmdb_errors_are_ours(tmp_path):
-    @scenario
-    async def run(net, tmp_path):
-        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-            import lmdb
+async def test_lmdb_errors_are_ours(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        import lmdb
 
-            class Broken:
-                def sync(self, force):
-                    raise lmdb.Error("mdb_env_sync: Input/output error")
+        class Broken:
+            def sync(self, force):
+                raise lmdb.Error("mdb_env_sync: Input/output error")
 
-            env, vault.state._env = vault.state._env, Broken()
-            with pytest.raises(LocalError):
-                vault.state.sync()
-            vault.state._env = env
-
-    run(tmp_path)
+        database = vault.state._database
+        env, database._env = database._env, Broken()
+        with pytest.raises(LocalError):
+            vault.state.sync()
+        database._env = env
 
 
-@scenario
 async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path):
     usual, content.RESIZE_STEP = content.RESIZE_STEP, 10
     try:

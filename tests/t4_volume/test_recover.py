@@ -5,7 +5,7 @@ import stat
 
 import pytest
 from machine import CALLER
-from scenario import photos, read_file, scenario, write_file
+from scenario import photos, read_file, write_file
 
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.records import RootContent, open_header_untrusted
@@ -57,45 +57,40 @@ async def recover(net, folder):
 
 
 @pytest.mark.parametrize("checkpoints", [0, 1, 2])
-def test_lost_roots_alone_lose_nothing(tmp_path, checkpoints):
-    @scenario
-    async def run(net, folder):
-        files = {**photos(), b"small": b"inline", b"empty": b""}
-        async with net.mount(folder / "one", make_root=True) as vault:
-            for number in range(checkpoints + 1):
-                for name, content in files.items():
-                    await write_file(vault, b"%d %s" % (number, name), content)
-                if number < checkpoints:
-                    generation = await vault.committer.commit(sync=True, freeze=True)
-                    await vault.publisher._checkpoint(generation)
-                await vault.publish()
-                await vault.volume.unlink(ROOT_INODE, b"%d small" % number)
-                await vault.publish()
-            await vault.uploader.try_all()
-        with pytest.raises(UsageError, match="still know a root"):
-            await recover(net, folder / "two")
-        family = net.family
-        lose_roots(net)
-        with pytest.raises(Unavailable):
-            async with net.mount(folder / "three", machine=b"n" * 16, family=family):
-                pass
-        for supplier in net.suppliers[:3]:
-            supplier.break_()
-        outcome, found = await recover(net, folder / "two")
-        assert outcome is None
-        options = {"take_over": True, "sessions": found.suppliers, "family": found.family}
-        async with net.mount(folder / "three", machine=b"n" * 16, **options) as vault:
-            for number in range(checkpoints + 1):
-                assert await vault.volume.lookup(ROOT_INODE, b"%d small" % number) is None
-                for name, content in files.items():
-                    if name != b"small":
-                        assert await read_file(vault, b"%d %s" % (number, name)) == content
-            assert (await verify(vault, True, 0.0, silent)).faults == []
-
-    run(tmp_path)
+async def test_lost_roots_alone_lose_nothing(net, tmp_path, checkpoints):
+    files = {**photos(), b"small": b"inline", b"empty": b""}
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for number in range(checkpoints + 1):
+            for name, content in files.items():
+                await write_file(vault, b"%d %s" % (number, name), content)
+            if number < checkpoints:
+                generation = await vault.committer.commit(sync=True, freeze=True)
+                await vault.publisher._checkpoint(generation)
+            await vault.publish()
+            await vault.volume.unlink(ROOT_INODE, b"%d small" % number)
+            await vault.publish()
+        await vault.courier.try_all()
+    with pytest.raises(UsageError, match="still know a root"):
+        await recover(net, tmp_path / "two")
+    family = net.family
+    lose_roots(net)
+    with pytest.raises(Unavailable):
+        async with net.mount(tmp_path / "three", machine=b"n" * 16, family=family):
+            pass
+    for supplier in net.suppliers[:3]:
+        supplier.break_()
+    outcome, found = await recover(net, tmp_path / "two")
+    assert outcome is None
+    options = {"take_over": True, "sessions": found.suppliers, "family": found.family}
+    async with net.mount(tmp_path / "three", machine=b"n" * 16, **options) as vault:
+        for number in range(checkpoints + 1):
+            assert await vault.volume.lookup(ROOT_INODE, b"%d small" % number) is None
+            for name, content in files.items():
+                if name != b"small":
+                    assert await read_file(vault, b"%d %s" % (number, name)) == content
+        assert (await verify(vault, True, 0.0, silent)).faults == []
 
 
-@scenario
 async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path):
     files = {**photos(), b"rewritten": os.urandom(2 * MIB)}
     async with net.mount(tmp_path / "one", make_root=True) as vault:
@@ -109,10 +104,10 @@ async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path)
             await vault.content.truncate(inode, len(content))
         await vault.volume.rename(summer.inode, b"photo 0.jpg", ROOT_INODE, b"best.jpg", 0)
         inode = await write_file(vault, b"best.jpg", b"touched again", offset=1000)
-        await vault.content.seal(full_only=False)
+        await vault.content._flusher.seal(full_only=False)
         await vault.publish()
         best = await read_file(vault, b"best.jpg")
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
     lose_roots(net)
     lose_metadata(net)
     for supplier in net.suppliers[5:]:

@@ -1,7 +1,9 @@
-"""After a refounding: what the history that was left had, and what it had deleted, is not lost silently."""
+"""After a refounding.
+
+What the history that was left had, and what it had deleted, is not lost silently.
+"""
 
 import pytest
-import trio
 from machine import Net
 from scenario import photos, read_file, write_file
 from test_away import Kin
@@ -17,7 +19,9 @@ CONTENT = photos(1)[b"photo 0.jpg"]
 
 
 async def parted(home):
-    """Machine one published, cut off with four of seven, more than the rest knows; then those four burn.
+    """Machine one published, cut off with four of seven, more than the rest knows.
+
+    Then those four burn.
 
     It had written NEW, and deleted OLD, also at the suppliers. Returns (net, connect).
     """
@@ -28,9 +32,9 @@ async def parted(home):
         await set_bench(vault, net.key, await kin.bench())
         await write_file(vault, b"old", CONTENT)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         for reserve in vault.known.family.bench:
-            await vault.fetcher.session(reserve).accept(vault.state_root(), vault.known.raw_family)
+            await vault.circle.session(reserve).accept(vault.state_root(), vault.known.raw_family)
     sessions = net.sessions()
     reserves = [sessions[service.node.verify_key.encode()] for service in kin.reserves]
     for supplier in [*net.suppliers[4:], *reserves]:
@@ -38,13 +42,13 @@ async def parted(home):
     async with net.mount(home / "one", take_over=True) as vault:
         await write_file(vault, b"new", CONTENT[::-1])
         await vault.volume.unlink(ROOT_INODE, b"old")
-        await vault.volume.purge_orphans()
+        await vault.volume._purger.purge_orphans()
         await vault.publish()
         await vault.auditor.recent(0)
         for _ in range(4):
             await vault.reclaimer.step()
             await vault.publish()
-        assert vault.uploader.dead()
+        assert vault.state.blocks.any_dead
     for supplier in [*net.suppliers[4:], *reserves]:
         supplier.heal()
     for supplier in net.suppliers[:4]:
@@ -55,18 +59,6 @@ async def parted(home):
     return net, lambda member: sessions[member.node]
 
 
-def in_trio(test):
-    def run(tmp_path):
-        async def main():
-            with trio.fail_after(60):
-                await test(tmp_path)
-
-        trio.run(main)
-
-    return run
-
-
-@in_trio
 async def test_another_machine_refounds_and_the_first_keeps_its_work_and_deletes_nothing(tmp_path):
     net, connect = await parted(tmp_path)
     family = await refound(net.key, net.family, connect, b"q" * 16)
@@ -82,7 +74,6 @@ async def test_another_machine_refounds_and_the_first_keeps_its_work_and_deletes
         assert await read_file(vault, b"new") == CONTENT[::-1]
 
 
-@in_trio
 async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tmp_path):
     net, connect = await parted(tmp_path)
     async with net.mount(tmp_path / "one") as vault:
@@ -96,7 +87,7 @@ async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tm
         assert not vault.read_only
         assert await read_file(vault, b"new") == CONTENT[::-1]
         assert await vault.volume.lookup(ROOT_INODE, b"old") is None
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         await vault.publish()
     async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
         assert await read_file(vault, b"new") == CONTENT[::-1]

@@ -7,16 +7,15 @@ import stat
 import pytest
 import trio
 from machine import CALLER, Net, PowerCut
-from scenario import photos, read_file, scenario, write_file
+from scenario import photos, read_file, write_file
 
-from bitdustfs.blocks import upload
+from bitdustfs.blocks import courier
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
 from bitdustfs.supplier.shelf import counted
 from bitdustfs.units import EXTENT_MAX, MIB
 
 
-@scenario
 async def test_promise_6_another_machine_reads_everything_with_three_of_seven_gone(net, tmp_path):
     files = {
         **photos(),
@@ -40,7 +39,6 @@ async def test_promise_6_another_machine_reads_everything_with_three_of_seven_go
         assert {entry.name for entry in listed} == {b".", b"..", *files}
 
 
-@scenario
 async def test_promise_8_a_lying_supplier_is_named_and_reads_are_right(net, tmp_path):
     files = photos()
     async with net.mount(tmp_path / "one", make_root=True) as vault:
@@ -51,11 +49,11 @@ async def test_promise_8_a_lying_supplier_is_named_and_reads_are_right(net, tmp_
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for name, content in files.items():
             assert await read_file(vault, name) == content
-        damaged = [node for node, health in vault.fetcher.health.items() if health.damaged]
+        nodes = [member.node for member in vault.known.family.voters]
+        damaged = [node for node in nodes if vault.circle.health(node).damaged]
         assert damaged == [net.suppliers[1].node]
 
 
-@scenario
 async def test_promise_5_too_few_suppliers_is_an_error_never_zeros(net, tmp_path):
     files = photos(1)
     async with net.mount(tmp_path / "one", make_root=True) as vault:
@@ -74,7 +72,6 @@ async def test_promise_5_too_few_suppliers_is_an_error_never_zeros(net, tmp_path
             supplier.heal()
 
 
-@scenario
 async def test_committed_work_survives_without_unmount_and_is_published_later(net, tmp_path):
     content = random.Random(9).randbytes(2 * MIB)
     with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
@@ -90,7 +87,6 @@ async def test_committed_work_survives_without_unmount_and_is_published_later(ne
         assert await read_file(vault, b"kept") == content
 
 
-@scenario
 async def test_promise_10_a_superseded_machine_keeps_its_work_and_turns_read_only(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as first:
         await first.publish()
@@ -114,7 +110,6 @@ async def test_promise_10_a_superseded_machine_keeps_its_work_and_turns_read_onl
         assert await read_file(third, b"theirs") == b"written by the second"
 
 
-@scenario
 async def test_promise_8_a_machine_that_saw_a_newer_root_refuses_to_go_back(net, tmp_path):
     def rows():
         return [service.shelf.rows[net.key.vault_id] for service in net.services]
@@ -134,13 +129,12 @@ async def test_promise_8_a_machine_that_saw_a_newer_root_refuses_to_go_back(net,
         assert service.shelf.rows[net.key.vault_id].promised == row.promised
 
 
-@scenario
 async def test_promise_8_a_newer_root_in_the_dht_record_turns_the_mount_read_only(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await vault.publish()
-        ballot, seq = vault.found
+        ballot, seq = vault._found
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
-        ballot, seq = vault.found  # as the voters showed it, under its writer's ballot
+        ballot, seq = vault._found  # as the voters showed it, under its writer's ballot
         vault.heed_witness(ballot, seq)
         assert not vault.read_only
         await write_file(vault, b"file", b"not published")
@@ -150,7 +144,6 @@ async def test_promise_8_a_newer_root_in_the_dht_record_turns_the_mount_read_onl
             await vault.publish()
 
 
-@scenario
 async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_work(net, tmp_path):
     with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
         async with net.mount(tmp_path / "one", make_root=True) as vault:
@@ -178,7 +171,6 @@ async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_w
         assert await read_file(vault, b"local") == b"l" * 100_000
 
 
-@scenario
 async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         net.suppliers[0].break_()
@@ -187,20 +179,19 @@ async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(n
         await vault.publish()
         net.suppliers[3].break_()
         await write_file(vault, b"more", os.urandom(MIB))
-        usual, upload.WAIT_DEADLINE = upload.WAIT_DEADLINE, 2.0
+        usual, courier.WAIT_DEADLINE = courier.WAIT_DEADLINE, 2.0
         try:
             with pytest.raises(Unavailable, match="stays on this machine"):
                 await vault.publish()
         finally:
-            upload.WAIT_DEADLINE = usual
+            courier.WAIT_DEADLINE = usual
         assert "4 of 7 suppliers answer and 5 are needed" in vault.too_few()
-        tries = net.suppliers[1].calls.count("Put") + vault.uploader.rounds
+        tries = net.suppliers[1].calls.count("Put") + vault.courier.rounds
         assert tries < 100, "it spins instead of waiting"
         net.suppliers[3].heal()
         await vault.publish()
 
 
-@scenario
 async def test_promise_4_only_what_suppliers_hold_is_evicted(net, tmp_path):
     files = photos(6, 8 * MIB)
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=4 * MIB) as vault:
@@ -209,25 +200,25 @@ async def test_promise_4_only_what_suppliers_hold_is_evicted(net, tmp_path):
         for name, content in files.items():
             await write_file(vault, name, content)
         await vault.committer.commit(sync=True)
-        await vault.store.close_open()
-        await vault.uploader.try_all()
+        await vault.writer.close_open()
+        await vault.courier.try_all()
         for supplier in net.suppliers[:2]:
             supplier.heal()
-        assert await vault.store.evict(lambda block: range(7), vault.published_seq()) == 0
+        assert await vault.eviction.evict(lambda block: range(7), vault.published_seq()) == 0
         await vault.publish()
         await write_file(vault, b"another root", b"names what was named")
         await vault.publish()
         census = await vault.auditor.recent(0)
-        assert await vault.store.evict(lambda block: (), vault.published_seq()) == 0
-        await vault.store.evict(census.holders, vault.published_seq())
-        owed = [row for row in vault.uploader.owed.values() if not row.meta]
-        assert any(not row.local for row in owed)
+        assert await vault.eviction.evict(lambda block: (), vault.published_seq()) == 0
+        await vault.eviction.evict(census.holders, vault.published_seq())
+        owed = [b for b in vault.state.blocks.owed() if not vault.state.blocks.get(b).meta]
+        assert any(not vault.state.blocks.get(b).local for b in owed)
         for name, content in files.items():
             assert await read_file(vault, name) == content
         net.suppliers[2].heal()  # what it lacks is made from the others
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         await vault.rebuilder.step(0.0)
-        assert not vault.uploader.owed
+        assert not vault.state.blocks.owed()
     for supplier in net.suppliers[3:6]:
         supplier.break_()
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
@@ -235,7 +226,6 @@ async def test_promise_4_only_what_suppliers_hold_is_evicted(net, tmp_path):
             assert await read_file(vault, name) == content
 
 
-@scenario
 async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is_kept(
     net, tmp_path
 ):
@@ -258,7 +248,6 @@ async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is
         assert await read_file(vault, b"now it fits") == content
 
 
-@scenario
 async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         for service in net.services[:2]:  # two of seven may say what they like
@@ -279,7 +268,6 @@ async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_pat
         await vault.publish()
 
 
-@scenario
 async def test_many_files_through_checkpoints(net, tmp_path):
     names = [f"file {i:05d}".encode() for i in range(3000)]
     async with net.mount(tmp_path / "one", make_root=True) as vault:
@@ -304,7 +292,6 @@ async def test_many_files_through_checkpoints(net, tmp_path):
             await vault.volume.unlink(ROOT_INODE, names[0])
 
 
-@scenario
 async def test_random_writes_truncates_and_holes_match_a_plain_file(net, tmp_path):
     rng = random.Random(5)
     model = bytearray()
@@ -338,8 +325,7 @@ async def test_random_writes_truncates_and_holes_match_a_plain_file(net, tmp_pat
         assert await read_file(vault, b"f") == bytes(model)
 
 
-@scenario
-async def test_promise_7_mounting_and_listing_fetch_as_much_of_ten_thousand_files_as_of_five_hundred(
+async def test_promise_7_mounting_and_listing_fetch_as_much_of_10_000_files_as_of_500(
     net, tmp_path
 ):
     fetched = []
@@ -363,7 +349,7 @@ async def test_promise_7_mounting_and_listing_fetch_as_much_of_ten_thousand_file
             generation = await vault.committer.commit(sync=True, freeze=True)
             await vault.publisher._checkpoint(generation)
             await vault.publish()
-            await vault.uploader.try_all()
+            await vault.courier.try_all()
         async with net.mount(tmp_path / f"another {count}", machine=b"n" * 16) as vault:
             before = sum(supplier.calls.count("Read") for supplier in net.suppliers)
             await vault.volume.readdir(ROOT_INODE, 0, 100)

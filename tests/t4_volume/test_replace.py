@@ -1,14 +1,18 @@
-"""Positions go to other suppliers while the vault is mounted: fire and hire with the owner there."""
+"""Positions go to other suppliers while the vault is mounted: fire and hire with the owner
+there.
+"""
 
 import os
 
 import pytest
+import trio
 from machine import PowerCut
-from scenario import photos, read_file, scenario, write_file
+from scenario import photos, read_file, write_file
 
-from bitdustfs.errors import Unavailable, Unreachable
+from bitdustfs.errors import Refused, Unavailable, Unreachable
 from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
+from bitdustfs.rebuild import audit
 from bitdustfs.units import MIB
 from bitdustfs.vault.verify import verify
 
@@ -22,7 +26,6 @@ async def sound(vault):
     return report.faults == [] and report.margin == 3
 
 
-@scenario
 async def test_promise_6_all_seven_suppliers_are_replaced_one_after_the_other(net, tmp_path):
     files = photos()
     originals = list(net.suppliers)
@@ -30,7 +33,7 @@ async def test_promise_6_all_seven_suppliers_are_replaced_one_after_the_other(ne
         for name, content in files.items():
             await write_file(vault, name, content)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         for position, original in enumerate(originals):
             original.break_()
             original.service.shelf.kept.clear()
@@ -38,7 +41,7 @@ async def test_promise_6_all_seven_suppliers_are_replaced_one_after_the_other(ne
             await write_file(vault, b"new %d" % position, files[b"new %d" % position])
             await vault.publish()
             await replace_member(vault, net.key, position, await net.spare(), silent)
-            await vault.uploader.try_all()
+            await vault.courier.try_all()
             assert await sound(vault)
         assert vault.known.family.epoch == 7
         assert not {m.node for m in vault.known.family.voters} & {s.node for s in originals}
@@ -49,7 +52,6 @@ async def test_promise_6_all_seven_suppliers_are_replaced_one_after_the_other(ne
         assert await sound(vault)
 
 
-@scenario
 async def test_another_machine_follows_from_an_old_family_to_the_new_one(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", b"x" * 100_000)
@@ -69,12 +71,11 @@ async def test_another_machine_follows_from_an_old_family_to_the_new_one(net, tm
         assert await sound(vault)
 
 
-@scenario
 async def test_what_a_present_supplier_has_is_copied_not_rebuilt(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(20 * MIB))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for supplier in net.suppliers:
             supplier.calls.clear()
@@ -84,7 +85,6 @@ async def test_what_a_present_supplier_has_is_copied_not_rebuilt(net, tmp_path):
         assert await sound(vault)
 
 
-@scenario
 async def test_a_change_that_reached_a_minority_is_finished_by_the_next_mount(net, tmp_path):
     def deaf(supplier):
         call = supplier.call
@@ -102,7 +102,7 @@ async def test_a_change_that_reached_a_minority_is_finished_by_the_next_mount(ne
         async with net.mount(tmp_path / "one", make_root=True) as vault:
             await write_file(vault, b"file", content)
             await vault.publish()
-            await vault.uploader.try_all()
+            await vault.courier.try_all()
             member = await net.spare()
             heal = [deaf(supplier) for supplier in net.suppliers[1:]]
             with pytest.raises(Unavailable):
@@ -116,16 +116,15 @@ async def test_a_change_that_reached_a_minority_is_finished_by_the_next_mount(ne
         assert await read_file(vault, b"file") == content
         await write_file(vault, b"more", b"y" * 100_000)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         assert await sound(vault)
 
 
-@scenario
 async def test_a_replacement_that_fails_leaves_the_family_as_it_was(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(3 * MIB))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         member = await net.spare()
         spare, call = net.spares[0], net.spares[0].call
 
@@ -137,7 +136,36 @@ async def test_a_replacement_that_fails_leaves_the_family_as_it_was(net, tmp_pat
         spare.call = full
         with pytest.raises(Unavailable, match="stays as it was"):
             await replace_member(vault, net.key, 0, member, silent)
-        assert vault.known.family.epoch == 0 and not vault.uploader.moved
+        assert vault.known.family.epoch == 0 and not vault.ledger._newcomers
         await write_file(vault, b"more", b"y" * 100_000)
         await vault.publish()
         assert await sound(vault)
+
+
+async def test_an_audit_that_ends_after_its_position_moved_blames_nobody_new(
+    net, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(audit, "DEADLINE", 30.0)
+    monkeypatch.setattr(audit, "FIRST_PAUSE", 1e9)  # no audits but the one below
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        [block] = [b for b, row in vault.state.blocks.snapshot().items() if not row.meta]
+        entered, moved = trio.Event(), trio.Event()
+        call = net.suppliers[6].call
+
+        async def late(request, payload=b""):
+            if isinstance(request, wire.Head) and not moved.is_set():
+                entered.set()
+                await moved.wait()
+                raise Refused("not-found", "it lost its disk")
+            return await call(request, payload)
+
+        net.suppliers[6].call = late
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.auditor.audit, block, 6)
+            await entered.wait()
+            await replace_member(vault, net.key, 6, await net.spare(), silent)
+            moved.set()
+        assert not vault.auditor.damaged and not vault.state.blocks.owed()

@@ -5,9 +5,9 @@ import random
 
 import pytest
 from machine import Net, PowerCut
-from scenario import read_file, scenario, write_file
+from scenario import read_file, write_file
 
-from bitdustfs.cache.state import DEAD
+from bitdustfs.cache.rows import DEAD
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.units import KIB, MIB
 
@@ -22,11 +22,10 @@ async def settle(vault, rounds=4):
     """Publishes and reclaims until there is nothing more to do."""
     for _ in range(rounds):
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         await vault.reclaimer.step()
 
 
-@scenario
 async def test_a_vault_rewritten_ten_times_takes_less_than_half_more_than_its_content(
     net, tmp_path
 ):
@@ -48,7 +47,6 @@ async def test_a_vault_rewritten_ten_times_takes_less_than_half_more_than_its_co
             assert await read_file(vault, name) == content
 
 
-@scenario
 async def test_thin_blocks_are_emptied_and_files_stay_right(net, tmp_path):
     rng = random.Random(2)
     content = bytearray(rng.randbytes(24 * MIB))
@@ -73,7 +71,6 @@ async def test_thin_blocks_are_emptied_and_files_stay_right(net, tmp_path):
         assert await read_file(vault, b"file") == content
 
 
-@scenario
 async def test_many_small_blocks_are_merged(net, tmp_path):
     files = {}
     async with net.mount(tmp_path / "one", make_root=True) as vault:
@@ -82,15 +79,18 @@ async def test_many_small_blocks_are_merged(net, tmp_path):
             files[name] = os.urandom(20 * KIB)
             await write_file(vault, name, files[name])
             await vault.publish()
-        before = len([row for _, row in vault.state.blocks() if not row.meta])
+        before = len([row for _, row in vault.state.blocks.snapshot().items() if not row.meta])
         await settle(vault)
-        after = [row for _, row in vault.state.blocks() if not row.meta and row.state != DEAD]
+        after = [
+            row
+            for _, row in vault.state.blocks.snapshot().items()
+            if not row.meta and row.state != DEAD
+        ]
         assert before == 40 and len(after) < 12  # 32 at a time
         for name, content in files.items():
             assert await read_file(vault, name) == content
 
 
-@scenario
 async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(3 * MIB))
@@ -101,15 +101,14 @@ async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
         await settle(vault)
         used = [service.shelf.rows[net.key.vault_id].used for service in net.services]
         assert used[6] > MIB // 2 > max(used[:6])
-        assert any(row.state == DEAD for _, row in vault.state.blocks())
+        assert any(row.state == DEAD for _, row in vault.state.blocks.snapshot().items())
         net.suppliers[6].heal()
         await write_file(vault, b"another root", b"which the sixth hears of")
         await settle(vault)
         assert net.services[6].shelf.rows[net.key.vault_id].used < MIB // 2
-        assert not any(row.state == DEAD for _, row in vault.state.blocks())
+        assert not any(row.state == DEAD for _, row in vault.state.blocks.snapshot().items())
 
 
-@scenario
 async def test_promise_4_a_writer_gets_the_room_of_what_was_deleted(net, tmp_path):
     net = Net(space=(256 + 24) * MIB // 4)
     await net.create()
@@ -123,7 +122,6 @@ async def test_promise_4_a_writer_gets_the_room_of_what_was_deleted(net, tmp_pat
             await vault.content.truncate(found.inode, 0)
 
 
-@scenario
 async def test_metadata_of_old_checkpoints_goes(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         for rounds in range(8):
@@ -133,7 +131,7 @@ async def test_metadata_of_old_checkpoints_goes(net, tmp_path):
             await vault.publisher._checkpoint(generation)
             await settle(vault, 1)
         await settle(vault)
-        alive = [row for _, row in vault.state.blocks() if row.state != DEAD]
+        alive = [row for _, row in vault.state.blocks.snapshot().items() if row.state != DEAD]
         assert sum(row.length for row in alive) < 4 * MIB
         assert len(alive) < 8
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
@@ -142,7 +140,6 @@ async def test_metadata_of_old_checkpoints_goes(net, tmp_path):
                 assert await read_file(vault, f"{rounds} {i}".encode()) == b"x" * 400
 
 
-@scenario
 async def test_what_a_dead_machine_left_unpublished_goes(net, tmp_path):
     content = os.urandom(3 * MIB)
     with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
@@ -151,8 +148,8 @@ async def test_what_a_dead_machine_left_unpublished_goes(net, tmp_path):
             await vault.publish()
             await write_file(vault, b"not published", os.urandom(5 * MIB))
             await vault.committer.commit(sync=True)
-            await vault.store.close_open()
-            await vault.uploader.try_all()
+            await vault.writer.close_open()
+            await vault.courier.try_all()
             raise PowerCut from None
     before = stored(net)
     async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as vault:

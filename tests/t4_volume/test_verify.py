@@ -5,7 +5,7 @@ import random
 import stat
 
 from machine import CALLER
-from scenario import scenario, write_file
+from scenario import write_file
 
 from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
 from bitdustfs.units import MIB
@@ -44,7 +44,6 @@ async def busy_vault(vault):
     await volume.unlink(ROOT_INODE, b"gone")
 
 
-@scenario
 async def test_a_sound_vault_has_no_faults_at_any_time(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await busy_vault(vault)
@@ -53,7 +52,7 @@ async def test_a_sound_vault_has_no_faults_at_any_time(net, tmp_path):
         generation = await vault.committer.commit(sync=True, freeze=True)
         await vault.publisher._checkpoint(generation)
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         assert await faults(vault) == []
         report = await verify(vault, False, 1.0, silent)
         assert report.margin == 3 and report.chunks_checked > 100 and report.extents_checked > 20
@@ -61,12 +60,11 @@ async def test_a_sound_vault_has_no_faults_at_any_time(net, tmp_path):
         assert await faults(vault) == []
 
 
-@scenario
 async def test_damage_here_and_there_is_named(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(3 * MIB))
         await vault.publish()
-        await vault.uploader.try_all()
+        await vault.courier.try_all()
         [path] = [p for p in (tmp_path / "one").rglob("blocks/*") if p.stat().st_size > MIB]
         data = bytearray(path.read_bytes())
         data[100_000] ^= 1
@@ -84,7 +82,6 @@ async def test_damage_here_and_there_is_named(net, tmp_path):
         assert (await verify(vault, False, 0.0, silent)).margin == 2
 
 
-@scenario
 async def test_a_tree_that_contradicts_itself_is_found(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         inode = await write_file(vault, b"file", os.urandom(MIB))
@@ -94,7 +91,7 @@ async def test_a_tree_that_contradicts_itself_is_found(net, tmp_path):
             attributes = decode_inode(tx.get(inode_key(inode)))
             attributes.nlink, attributes.size = 2, MIB + 1
             tx.put(inode_key(inode), encode_item(attributes))
-            [block] = {b for b, row in vault.state.blocks() if not row.meta}
+            [block] = {b for b, row in vault.state.blocks.snapshot().items() if not row.meta}
             tx.delete(use_key(block))
 
         await vault.volume.tree.run(spoil)

@@ -1,8 +1,6 @@
 """Who is online, suspect or absent: pings with hysteresis, kept across mounts."""
 
-from scenario import scenario
-
-from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.rebuild.watch import Watch
 
 
@@ -11,13 +9,13 @@ class Kept:
 
     def __init__(self, net):
         self.now, self.raw = 1_700_000_000.0, None
-        self.fetcher = Fetcher(net.family, lambda member: net.sessions()[member.node])
+        self.circle = Circle(net.family, lambda member: net.sessions()[member.node])
 
     def watch(self):
         def save(raw):
             self.raw = raw
 
-        return Watch(self.fetcher, lambda: self.raw, save, lambda: self.now)
+        return Watch(self.circle, lambda: self.raw, save, lambda: self.now)
 
 
 async def rounds(kept, watch, count, seconds):
@@ -26,8 +24,7 @@ async def rounds(kept, watch, count, seconds):
         await watch.round()
 
 
-@scenario
-async def test_a_supplier_is_suspect_then_absent_past_patience_across_mounts(net, tmp_path):
+async def test_a_supplier_is_suspect_then_absent_past_patience_across_mounts(net):
     kept = Kept(net)
     watch, victim = kept.watch(), net.suppliers[2]
     await rounds(kept, watch, 3, 10)
@@ -47,8 +44,7 @@ async def test_a_supplier_is_suspect_then_absent_past_patience_across_mounts(net
     assert 0 < again.history(victim.node).answered < again.history(victim.node).rounds
 
 
-@scenario
-async def test_what_audits_found_is_remembered_across_mounts(net, tmp_path):
+async def test_what_audits_found_is_remembered_across_mounts(net):
     kept = Kept(net)
     watch, node = kept.watch(), net.suppliers[0].node
     for passed in (True, False, True):
@@ -58,8 +54,7 @@ async def test_what_audits_found_is_remembered_across_mounts(net, tmp_path):
     assert (seen.audits, seen.audits_failed, seen.answered) == (3, 1, 1)
 
 
-@scenario
-async def test_flapping_is_not_absence(net, tmp_path):
+async def test_flapping_is_not_absence(net):
     kept = Kept(net)
     watch = kept.watch()
     for turn in range(300):  # each supplier is away 5 s of every 20 s
@@ -72,8 +67,7 @@ async def test_flapping_is_not_absence(net, tmp_path):
     assert {watch.state(s.node) for s in net.suppliers} == {"online"}
 
 
-@scenario
-async def test_when_nobody_answers_it_is_our_own_network(net, tmp_path):
+async def test_when_nobody_answers_it_is_our_own_network(net):
     kept = Kept(net)
     watch = kept.watch()
     await rounds(kept, watch, 2, 10)
