@@ -7,6 +7,7 @@ last read.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 from sortedcontainers import SortedDict
@@ -68,6 +69,11 @@ class Transaction:
     def floor(self, low: bytes, key: bytes) -> tuple[bytes, bytes] | None:
         """The last item with low <= its key <= `key`, or None."""
         return next(self.scan(low, key + b"\0", reverse=True), None)
+
+
+def page(tx: Transaction, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    """Up to `limit` items with low <= key < high: for whoever goes through many, step by step."""
+    return list(islice(tx.scan(low, high), limit))
 
 
 def _over(

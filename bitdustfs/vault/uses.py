@@ -6,7 +6,7 @@ of blocks.
 """
 
 from bitdustfs.core.items import USE, BlockUse, decode_use, kind_range
-from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.transaction import Transaction, page
 from bitdustfs.tree.tree import Tree
 
 PAGE = 1000  #: use items looked at in one transaction
@@ -36,9 +36,9 @@ class Uses:
             uses: dict[bytes, BlockUse] = {}
             self._tree.touched_uses.clear()
             low, high = kind_range(0, USE)
-            while page := await self._tree.run(_page, low, high):
-                uses.update((key[-16:], decode_use(value)) for key, value in page)
-                low = page[-1][0] + b"\0"
+            while found := await self._tree.run(page, low, high, PAGE):
+                uses.update((key[-16:], decode_use(value)) for key, value in found)
+                low = found[-1][0] + b"\0"
             for block, use in uses.items():
                 self._set(block, use)
             self.known = True  # only when it is whole
@@ -56,15 +56,6 @@ class Uses:
             self._uses[block] = use
             if use.live:
                 self.total, self.live = self.total + use.total, self.live + use.live
-
-
-def _page(tx: Transaction, low: bytes, high: bytes) -> list[tuple[bytes, bytes]]:
-    page = []
-    for item in tx.scan(low, high):
-        page.append(item)
-        if len(page) >= PAGE:
-            break
-    return page
 
 
 def _get(tx: Transaction, key: bytes) -> bytes | None:

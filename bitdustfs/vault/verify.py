@@ -35,7 +35,7 @@ from bitdustfs.core.records import Place
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.census import Census, take_census
-from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.transaction import page
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import CHUNK_SIZE
 from bitdustfs.vault.vaults import ReadVault
@@ -190,10 +190,10 @@ async def walk(tree: Tree, report: Report, progress: OnItems) -> _Walk:
     shadow = tree.shadow()
     found = _Walk(report)
     low = b""
-    while page := await shadow.run(_page, low):
-        for key, value in page:
+    while items := await shadow.run(page, low, b"\xff" * 9, PAGE):
+        for key, value in items:
             found.take(key, value)
-        low = page[-1][0] + b"\0"
+        low = items[-1][0] + b"\0"
         await progress("items", report.items, 0)
     found.finish()
     return found
@@ -276,12 +276,3 @@ async def _check_block(
             f"block {block.hex()}: {len(holders)} fragments are left, {header.k} are needed"
         )
     report.may_lose(margin)
-
-
-def _page(tx: Transaction, low: bytes) -> list[tuple[bytes, bytes]]:
-    page = []
-    for item in tx.scan(low, b"\xff" * 9):
-        page.append(item)
-        if len(page) >= PAGE:
-            break
-    return page
