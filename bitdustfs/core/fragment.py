@@ -1,7 +1,8 @@
 """Fragments: one position's share of a block, provable on its own.
 
-    fragment   = header (signed, the same in all n) + chunk hashes (32 bytes a 64 KiB chunk) +
-    payload frag_hash i = H("frag", vault, block, i u16, length u32, chunk hashes)
+    fragment   = header (signed, the same in all n) + chunk hashes (32 bytes a 64 KiB chunk)
+                 + payload
+    frag_hash i = H("frag", vault, block, i u16, length u32, chunk hashes)
 
 The header carries frag_hash for every position, so any fragment proves itself, and whoever has k of
 them can make the others and check them bit for bit, without the key.

@@ -1,6 +1,4 @@
-"""Who may stand in for whom while the owner is away: evidence that proves itself (design.
-
-Without the owner).
+"""Who may stand in for whom while the owner is away: evidence that proves itself.
 
 A reserve of the owner-signed bench may take a copy of a position once f + 1 suppliers say that
 their own pings to its member failed for longer than the patience, f = (n - 1) / 3 rounded down; or

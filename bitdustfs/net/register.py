@@ -2,11 +2,11 @@
 
 The register holds one root at a time (Paxos-like; the voters' side is core/acceptor.py):
 
-    read       what do you hold?                            a majority answers: the best root is
-    known prepare    promise me this ballot; what do you hold?    a majority promised: nobody else
-    writes accept     hold this root                               a majority holds it: it is
-    published renew      I am alive                                   the courtesy lease, for other
-    machines
+    read       what do you hold?             a majority answers: the best root is known
+    prepare    promise me this ballot;       a majority promised: nobody else writes
+               what do you hold?
+    accept     hold this root                a majority holds it: it is published
+    renew      I am alive                    it is the courtesy lease, for other machines
 
 `follow` says whose voters they are. While the family changes, `change_to` adds the new voters: from
 then on majorities of both families must agree, until `settle`.

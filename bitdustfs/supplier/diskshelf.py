@@ -1,7 +1,8 @@
 """The shelf on disk.
 
-    shelf/<vault>/<block>.<position>   header length u32 | chunks length u32 | header | chunks |
-    payload index/                             LMDB tables:
+    shelf/<vault>/<block>.<position>
+        header length u32 | chunks length u32 | header | chunks | payload
+    index/                                       LMDB tables:
         vaults        vault                      VaultRow
         fragments     vault, block, position     FragmentRow
         trash         vault, block, position     TrashRow; the file stays where it is

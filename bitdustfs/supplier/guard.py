@@ -1,37 +1,38 @@
 """A supplier's part while the owner is away: watches its kin, stands in where the bench is called.
 
-Theory of operation. Every member and every reserve of a family asks all others, six times a
-patience, how they stand. It follows the newest root and family that any of them holds. Members do
-no more than that, and sign what their own pings saw when they are asked to attest. A reserve goes
-through these states, one vault at a time:
+Theory of operation. Every member and every reserve of a family asks all others how they stand: six
+times a patience, and every ten minutes at least. It follows the newest root and family that any of
+them holds. Members do no more than that, and sign what their own pings saw when they are asked to
+attest. A reserve goes through these states, one vault at a time:
 
-    state      what holds                           leaves it when                          for
-    watching   row.standing is -1                   a position is served by nobody (its     called
-                                                    member leaves or is away past the
-                                                    patience, no stand-in stays), and it
-                                                    is this reserve's turn on the bench
-    called     asks the others to attest            its warrant holds here
-    warranted
-                                                    too few attest: until the next round    watching
-    warranted  row.standing is the position; the    at once
-    gathering
-               others know the warrant and let it
-               read, within a budget
-    gathering  copies and remakes fragments into    nothing that can be had is missing      complete
-               its own shelf; answers kin with      the member is back, or an earlier       given up
-               complete = no                        reserve has it all
-    complete   answers complete = yes; looks        an earlier reserve of the bench has     given up
-               again every 20 rounds                it all, too
-    given up   deletes its copies                   at once                                 watching
+    state      what holds                         leaves it when                       for
+    watching   row.standing is -1                 a position is served by nobody (its  called
+                                                  member leaves, or is away past the
+                                                  patience, and no stand-in stays)
+                                                  and it is this reserve's turn
+    called     asks the others to attest          its warrant holds here               warranted
+                                                  too few attest, this round           watching
+    warranted  row.standing is the position; the  at once                              gathering
+               others know the warrant and let
+               it read, within a budget
+    gathering  copies and remakes fragments into  nothing that can be had is missing   complete
+               its own shelf                      the member is back, or an earlier    given up
+                                                  reserve of the bench has it all
+    complete   says so to its kin; looks again    an earlier reserve of the bench has  given up
+               every 20 rounds                    it all, too
+    given up   deletes its copies                 at once                              watching
 
 The owner ends it, too. It makes the reserve the position's member: the copies are its own then. Or
 it sends a signed stand-down: the copies are given up, as they are when a new family has no such
 position.
 
-A supplier needs no key for this, and changes nobody else. Of what a reserve says of itself little
-is believed: one that says that it stands in and shows no warrant is believed for five rounds, since
-showing takes time. One that is believed and misses a ping keeps its place until it is away past the
-patience.
+A reserve says of itself that it stands in. Whether the others believe it:
+
+    it has shown a warrant                 yes
+    it has shown none                      for five rounds, since showing takes time
+    it was believed, and does not answer   until it is away past the patience
+
+A supplier needs no key for all this, and changes nobody else.
 
 What one vault makes a supplier do, however strange, neither stops nor delays it for the others:
 each has a task of its own, and gathering another one.

@@ -1,6 +1,4 @@
-"""What suppliers of one family are to each other while the owner is away (design.
-
-Without the owner).
+"""What suppliers of one family are to each other while the owner is away.
 
 Each watches the others by its own pings and says, signed, whose position is away. With enough such
 words a reserve of the bench is let in to read fragments, for one position and within a budget; what
