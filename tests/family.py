@@ -11,7 +11,18 @@ from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Place, claim_ballot
+from bitdustfs.core.records import (
+    Ballot,
+    Family,
+    Features,
+    Group,
+    Member,
+    Place,
+    Root,
+    claim_ballot,
+    family_hash,
+    seal_record,
+)
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.diskshelf import DiskShelf
@@ -44,14 +55,17 @@ async def serving(service, port=0):
 
 
 @asynccontextmanager
-async def supplier_of(kind, folder: Path, space=GIB, key=KEY, role="owner"):
-    """One supplier as its customer sees it, of kind "memory", "peer" or "peer+disk"."""
+async def supplier_of(kind, folder: Path, space=GIB, key=KEY, role="owner", **times):
+    """One supplier as its customer sees it, of kind "memory", "peer" or "peer+disk".
+
+    `times`: the clocks of its service.
+    """
     node = SigningKey(os.urandom(32))
     shelf = MemoryShelf()
     if kind == "peer+disk":
         owned = OwnedFolder(folder / "supplier", "shelf", {"id": "test"})
         shelf = DiskShelf(owned)
-    service = SupplierService(node, shelf, space)
+    service = SupplierService(node, shelf, space, **times)
     if kind == "memory":
         yield MemorySupplier(service, key.vault_id, role)
         return
@@ -78,3 +92,22 @@ async def contracted(supplier, space=GIB, key=KEY):
     """A contract and the promised ballot, so that puts are allowed."""
     await supplier.promise(space, 2_000_000_000)
     await supplier.prepare(claim_ballot(key.signing, BALLOT), False)
+
+
+def family_of(node, epoch=0, key=KEY):
+    """A signed family of one member."""
+    member = Member(node, ("127.0.0.1:5000",), GIB)
+    body = Family(
+        1, Features(), key.vault_id, epoch, bytes(32), key.capability().read_proof_public,
+        (Group(1, 1, (member,)),),
+    )  # fmt: skip
+    return seal_record(key.signing, "family", body)
+
+
+def root_of(family, ballot=BALLOT, seq=1, key=KEY):
+    """A signed root that names the signed family, of epoch 0."""
+    body = Root(
+        1, Features(), key.vault_id, ballot, seq, bytes(16), bytes(16), 0, 0,
+        family_hash(family), 0, b"sealed",
+    )  # fmt: skip
+    return seal_record(key.signing, "root", body)

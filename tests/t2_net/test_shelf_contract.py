@@ -1,159 +1,481 @@
-"""What every shelf does: one suite over the one in memory and the one on disk."""
+"""One suite over every implementation of Shelf: memory and disk. What is counted is on disk."""
 
-import os
+import logging
+import random
+from contextlib import contextmanager
 
+import lmdb
 import pytest
+from family import BALLOT, KEY, family_of, root_of
+from nacl.signing import SigningKey
+from sortedcontainers import SortedDict
 
+from bitdustfs import failpoints
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.errors import Refused
+from bitdustfs.core.records import BlockDead, seal_record
+from bitdustfs.errors import Malformed, Refused
+from bitdustfs.net import wire
+from bitdustfs.supplier import diskshelf, trash
 from bitdustfs.supplier.diskshelf import DiskShelf
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
-from bitdustfs.supplier.shelfrows import VaultRow, fragment_key
+from bitdustfs.supplier.shelfrows import ROW_MAX, VaultRow, fragment_key
+from bitdustfs.units import GIB
 
-ONE, TWO = b"1" * 32, b"2" * 32  # vaults
-HEADER, CHUNKS = b"header", b"c" * 32
-SIZE = len(HEADER) + len(CHUNKS) + 1000
+ONE, TWO = KEY.vault_id, b"\xff" * 32
+ROW = VaultRow(GIB, 2_000_000_000)
+EVERYTHING = 1 << 40
 
 
-class Shelves:
-    """A shelf, and how to open it again."""
+class Disk:
+    """A folder with a shelf in it, which can be opened again."""
 
-    def __init__(self, kind, path):
-        self.kind, self.path = kind, path
-        self.folder = None
-        self.shelf = MemoryShelf()
-        self.open()
+    def __init__(self, path):
+        self.folder = OwnedFolder(path, "shelf", {"id": "test"})
+        self.shelf = DiskShelf(self.folder)
 
-    def open(self):
-        if self.kind == "disk":
-            self.folder = OwnedFolder(self.path / "shelf", "shelf", {"id": "test"})
-            self.shelf = DiskShelf(self.folder)
+    def reopened(self):
+        self.shelf.close()
+        self.shelf = DiskShelf(self.folder)
         return self.shelf
 
     def close(self):
-        if self.folder is not None:
-            self.shelf.close()
-            self.folder.close()
-            self.folder = None
+        before = seen(self.shelf)
+        assert seen(self.reopened()) == before  # memory held what the disk holds
+        self.shelf.close()
+        self.folder.close()
+
+
+class Memory:
+    """The same for a shelf that forgets nothing, for there is no process to end."""
+
+    def __init__(self):
+        self.shelf = MemoryShelf()
+
+    def reopened(self):
+        return self.shelf
+
+    def close(self):
+        pass
 
 
 @pytest.fixture(params=["memory", "disk"])
-def shelves(request, tmp_path):
-    made = Shelves(request.param, tmp_path)
-    for vault in (ONE, TWO):
-        made.shelf.set_vault(vault, VaultRow(1 << 30, 2_000_000_000))
+def place(request, tmp_path):
+    made = Memory() if request.param == "memory" else Disk(tmp_path / "shelf")
     yield made
     made.close()
 
 
-def block(number):
+@pytest.fixture
+def shelf(place):
+    place.shelf.set_vault(ONE, ROW)
+    place.shelf.set_vault(TWO, ROW)
+    return place.shelf
+
+
+@pytest.fixture
+def disk(tmp_path):
+    made = Disk(tmp_path / "shelf")
+    made.shelf.set_vault(ONE, ROW)
+    made.shelf.set_vault(TWO, ROW)
+    yield made
+    made.close()
+
+
+def block_id(number):
     return number.to_bytes(16, "big")
 
 
-def fill(shelf, vault, numbers, position=0):
-    for number in numbers:
-        key = fragment_key(block(number), position)
-        shelf.store(vault, key, HEADER, CHUNKS, os.urandom(1000), b"h" * 32)
+def keep(shelf, number, position=0, vault=ONE, size=10):
+    """Stores a fragment of header + chunks + payload = 5 + 32 + `size` bytes; its key."""
+    key = fragment_key(block_id(number), position)
+    shelf.store(
+        vault, key, b"head%d" % (number % 10), bytes(32), bytes([number % 256]) * size, b"h"
+    )
+    return key
 
 
-def test_what_is_stored_is_counted_listed_and_read(shelves):
-    shelf = shelves.shelf
-    fill(shelf, ONE, range(5))
-    fill(shelf, ONE, range(1))  # the same once more is not counted again
-    row = shelf.vault(ONE)
-    assert (row.used, row.fragments) == (5 * SIZE, 5) and shelf.used_total() == 5 * SIZE
-    keys = [key for key, _ in shelf.keys(ONE, b"", 3)]
-    assert keys == [fragment_key(block(n), 0) for n in range(3)]
-    assert [key for key, _ in shelf.keys(ONE, keys[-1], 9)] == [
-        fragment_key(block(n), 0) for n in (3, 4)
-    ]
-    assert shelf.head(ONE, keys[0]) == (HEADER, CHUNKS)
-    assert len(shelf.read(ONE, keys[0], 10, 100)) == 100
-    assert shelf.keys(TWO, b"", 9) == [] and shelf.header_hash(TWO, block(0)) is None
-    for wrong in ((0, 1001), (-1, 5), (0, 0)):
-        with pytest.raises(Refused, match="malformed"):
-            shelf.read(ONE, keys[0], *wrong)
+def seen(shelf):
+    """All that a shelf says of itself."""
+    found = {"used": shelf.used_total(), "trash": shelf.trash.total, "rows": dict(shelf.all_rows())}
+    found["due"] = shelf.trash.due(float("inf"), 0, EVERYTHING)
+    for vault in (ONE, TWO):
+        found[vault] = (shelf.keys(vault, b"", EVERYTHING), shelf.trash.of(vault))
+    return found
 
 
-def test_a_killed_block_is_in_the_trash_in_nobodys_quota_and_readable(shelves):
-    shelf = shelves.shelf
-    fill(shelf, ONE, range(3))
-    fill(shelf, ONE, range(3), position=1)
-    shelf.kill(ONE, block(1), b"record", 100)
-    assert shelf.vault(ONE).used == 4 * SIZE and shelf.tombstone(ONE, block(1)) == b"record"
-    assert shelf.trash.of(ONE) == 2 * SIZE and shelf.trash.of(TWO) == 0
-    assert len(shelf.read(ONE, fragment_key(block(1), 0), 0, 1000)) == 1000
-    assert block(1) not in {key[:16] for key, _ in shelf.keys(ONE, b"", 99)}
+def refusal(code, call, *arguments):
+    with pytest.raises(Refused) as caught:
+        call(*arguments)
+    assert caught.value.code == code
 
 
-def test_the_oldest_of_the_trash_goes_first_and_is_gone_then(shelves):
-    shelf = shelves.shelf
-    fill(shelf, ONE, range(3))
-    fill(shelf, TWO, range(3))
-    for when, (vault, number) in enumerate([(TWO, 2), (ONE, 0), (TWO, 0), (ONE, 1)]):
-        shelf.kill(vault, block(number), b"record", 100 + when)
-    oldest = shelf.trash.due(0, 2 * SIZE, 9)
-    assert [(item.vault, item.key[:16]) for item in oldest] == [(TWO, block(2)), (ONE, block(0))]
-    assert shelf.discard(oldest) == 2 * SIZE
-    assert (shelf.trash.of(ONE), shelf.trash.of(TWO)) == (SIZE, SIZE)
-    with pytest.raises(Refused, match="not-found"):
-        shelf.head(ONE, fragment_key(block(0), 0))
-    assert shelf.tombstone(ONE, block(0)) == b"record"  # for ever
+# -- fragments
 
 
-def test_what_is_dropped_leaves_no_tombstone(shelves):
-    shelf = shelves.shelf
-    fill(shelf, ONE, range(3))
-    shelf.drop(ONE, [fragment_key(block(n), 0) for n in (0, 2)])
-    assert shelf.vault(ONE).fragments == 1 and shelf.tombstone(ONE, block(0)) is None
-    fill(shelf, ONE, [0])
+def test_what_is_stored_is_read_and_counted(shelf):
+    key = keep(shelf, 1, size=100)
+    assert shelf.head(ONE, key) == (b"head1", bytes(32))
+    assert shelf.read(ONE, key, 90, 10) == b"\x01" * 10
+    row = shelf.fragment(ONE, key)
+    assert (row.header, row.chunks, row.payload, row.header_hash) == (5, 32, 100, b"h")
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (137, 1)
+    assert shelf.used_total() == row.size == 137
+    keep(shelf, 1, size=100)  # again
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (137, 1)
+    assert shelf.vault(TWO).used == 0
+
+
+def test_what_is_not_there_is_refused(shelf):
+    key = keep(shelf, 1)
+    for vault, missing in ((ONE, fragment_key(block_id(2), 0)), (TWO, key)):
+        refusal("not-found", shelf.head, vault, missing)
+        refusal("not-found", shelf.read, vault, missing, 0, 1)
+        assert shelf.fragment(vault, missing) is None
+    for offset, length in ((0, 11), (10, 1), (-1, 2), (0, 0)):
+        refusal("malformed", shelf.read, ONE, key, offset, length)
+    assert shelf.vault(b"n" * 32) is None
+    refusal("unknown-vault", keep, shelf, 1, 0, b"n" * 32)
+
+
+def test_keys_come_in_order_and_in_pages(shelf):
+    for number in random.Random(1).sample(range(20), 20):
+        keep(shelf, number, position=number % 3 + 253)  # up to position 255
+        keep(shelf, number, vault=TWO)
+    everything = shelf.keys(ONE, b"", EVERYTHING)
+    assert everything == sorted(everything) and len(everything) == 20
+    assert {size for _, size in everything} == {47}
+    paged, after = [], b""
+    while page := shelf.keys(ONE, after, 7):
+        paged += page
+        after = page[-1][0]
+    assert paged == everything
+    assert [key for key, _ in shelf.keys(ONE, block_id(18), 1)] == [block_id(18) + b"\xfd"]
+
+
+def test_a_block_has_the_hash_of_its_first_header_at_any_position(shelf):
+    keep(shelf, 1, position=255)
+    assert shelf.header_hash(ONE, block_id(1)) == b"h"
+    assert shelf.header_hash(ONE, block_id(2)) is None
+    assert shelf.header_hash(TWO, block_id(1)) is None
+
+
+def test_a_row_is_kept_but_for_its_use_which_the_shelf_counts(shelf):
+    keep(shelf, 1)
+    shelf.set_vault(ONE, VaultRow(5, 6, used=7, fragments=8, released=True))
+    assert shelf.vault(ONE) == VaultRow(5, 6, used=47, fragments=1, released=True)
+    before = shelf.vault(ONE)
+    refusal("malformed", shelf.set_vault, ONE, VaultRow(5, 6, root=bytes(ROW_MAX)))
+    assert shelf.vault(ONE) == before
+
+
+# -- the trash
+
+
+def test_what_is_killed_can_be_read_and_is_in_nobodys_quota(shelf):
+    keys = [keep(shelf, 1, position) for position in (0, 255)]
+    other = keep(shelf, 2)
+    shelf.kill(ONE, block_id(1), b"record", now=1000)
+    assert [key for key, _ in shelf.keys(ONE, b"", EVERYTHING)] == [other]
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (47, 1)
+    assert shelf.used_total() == 47
+    assert (shelf.trash.total, shelf.trash.of(ONE), shelf.trash.of(TWO)) == (94, 94, 0)
+    assert shelf.tombstone(ONE, block_id(1)) == b"record"
+    assert shelf.tombstone(ONE, block_id(2)) is None and shelf.tombstone(TWO, block_id(1)) is None
+    assert shelf.header_hash(ONE, block_id(1)) is None
+    for key in keys:
+        assert shelf.fragment(ONE, key) is None
+        assert shelf.head(ONE, key) == (b"head1", bytes(32))
+        assert shelf.read(ONE, key, 0, 10) == b"\x01" * 10
+    shelf.kill(ONE, block_id(1), b"record", now=2000)  # again: nothing is younger by that
+    assert [item.killed for item in shelf.trash.due(0, EVERYTHING, 10)] == [1000, 1000]
+
+
+def test_the_oldest_of_the_trash_goes_first_as_far_as_asked(shelf):
+    for number, (vault, now) in enumerate([(TWO, 30), (ONE, 10), (ONE, 20), (TWO, 10)]):
+        keep(shelf, number, vault=vault)
+        shelf.kill(vault, block_id(number), b"record", now)
+
+    def due(*arguments):
+        return [(item.killed, item.vault) for item in shelf.trash.due(*arguments)]
+
+    assert due(9, 0, 10) == []
+    assert due(10, 0, 10) == [(10, ONE), (10, TWO)] or due(10, 0, 10) == [(10, TWO), (10, ONE)]
+    assert [killed for killed, _ in due(0, 48, 10)] == [10, 10]  # two make up 48 bytes
+    assert [killed for killed, _ in due(20, 3 * 47 + 1, 10)] == [10, 10, 20, 30]
+    assert len(due(100, 0, 3)) == 3
+
+
+def test_what_is_discarded_is_gone_and_frees_its_bytes_once(shelf):
+    key, other = keep(shelf, 1), keep(shelf, 2, vault=TWO)
+    shelf.kill(ONE, block_id(1), b"record", 1000)
+    shelf.kill(TWO, block_id(2), b"record", 1001)
+    items = shelf.trash.due(1001, 0, 10)
+    assert shelf.discard(items[:1]) == 47
+    assert shelf.discard(items) == 47  # somebody else took the first meanwhile
+    assert shelf.discard([]) == 0
+    assert (shelf.trash.total, shelf.trash.of(ONE), shelf.trash.due(9999, 1, 10)) == (0, 0, [])
+    refusal("not-found", shelf.head, ONE, key)
+    refusal("not-found", shelf.head, TWO, other)
+    assert shelf.tombstone(ONE, block_id(1)) == b"record"  # for as long as the vault is known
+
+
+def test_what_is_dropped_takes_the_way_past_the_trash(shelf):
+    keys = [keep(shelf, number) for number in range(3)]
+    shelf.drop(ONE, [*keys[:2], fragment_key(block_id(9), 0)])
+    assert [key for key, _ in shelf.keys(ONE, b"", EVERYTHING)] == keys[2:]
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (47, 1)
+    assert shelf.trash.total == 0 and shelf.tombstone(ONE, block_id(0)) is None
+    refusal("not-found", shelf.head, ONE, keys[0])
+    keep(shelf, 0)  # it may come back
     assert shelf.vault(ONE).fragments == 2
 
 
-def test_of_a_vault_that_is_forgotten_nothing_is_left(shelves):
-    shelf = shelves.shelf
-    fill(shelf, ONE, range(3))
-    fill(shelf, TWO, range(2))
-    shelf.kill(ONE, block(0), b"record", 100)
+def test_of_a_forgotten_vault_nothing_stays_and_of_others_everything(shelf):
+    for vault in (ONE, TWO):
+        keep(shelf, 1, vault=vault)
+        keep(shelf, 2, vault=vault)
+        shelf.kill(vault, block_id(1), b"record", 1000)
     shelf.forget(ONE)
     assert shelf.vault(ONE) is None and [vault for vault, _ in shelf.all_rows()] == [TWO]
-    assert shelf.trash.of(ONE) == 0 and shelf.used_total() == 2 * SIZE
-    assert len(shelf.keys(TWO, b"", 9)) == 2
+    assert shelf.used_total() == shelf.trash.total == shelf.trash.of(TWO) == 47
+    assert shelf.trash.of(ONE) == 0 and shelf.tombstone(ONE, block_id(1)) is None
+    for number in (1, 2):
+        refusal("not-found", shelf.head, ONE, fragment_key(block_id(number), 0))
+        shelf.head(TWO, fragment_key(block_id(number), 0))
+    shelf.set_vault(ONE, ROW)
+    assert shelf.vault(ONE).used == 0
+    keep(shelf, 1)
 
 
-def test_everything_is_there_again_after_a_restart(tmp_path):
-    shelves = Shelves("disk", tmp_path)
-    shelves.shelf.set_vault(ONE, VaultRow(1 << 30, 2_000_000_000))
-    fill(shelves.shelf, ONE, range(4))
-    shelves.shelf.kill(ONE, block(3), b"record", 100)
-    row = shelves.shelf.vault(ONE)
-    shelves.close()
-    shelf = shelves.open()
-    assert shelf.vault(ONE) == row and shelf.used_total() == 3 * SIZE
-    assert shelf.trash.of(ONE) == SIZE
-    assert [item.key for item in shelf.trash.due(1000, 0, 9)] == [fragment_key(block(3), 0)]
-    assert shelf.tombstone(ONE, block(3)) == b"record"
-    shelves.close()
+def test_everything_is_there_after_a_restart(place, shelf):
+    for number in range(6):
+        keep(shelf, number, vault=TWO if number % 2 else ONE)
+    shelf.kill(ONE, block_id(0), b"record", 1000)
+    shelf.kill(TWO, block_id(1), b"record", 999)
+    shelf.drop(ONE, [fragment_key(block_id(2), 0)])
+    before = seen(shelf)
+    again = place.reopened()
+    assert seen(again) == before
+    assert [item.killed for item in again.trash.due(2000, 0, 10)] == [999, 1000]
+    assert again.tombstone(ONE, block_id(0)) == b"record"
+    assert again.read(ONE, fragment_key(block_id(0), 0), 0, 10) == bytes(10)
 
 
-def test_deleting_does_not_look_at_what_was_deleted_before(tmp_path, monkeypatch):
-    """Each deletion decodes what it moves, not the trash: deleting in bulk is linear."""
-    shelves = Shelves("disk", tmp_path)
-    shelves.shelf.set_vault(ONE, VaultRow(1 << 30, 2_000_000_000))
-    fill(shelves.shelf, ONE, range(60))
-    from bitdustfs.supplier import diskshelf
+@pytest.mark.parametrize("seed", range(3))
+def test_both_kinds_do_the_same_whatever_is_done(tmp_path, seed):
+    chance, memory, disk = random.Random(seed), MemoryShelf(), Disk(tmp_path / "shelf")
 
-    decoded = 0
-    decode = diskshelf.decode_trash_row
+    def both(verb, *arguments):
+        answers = []
+        for shelf in (memory, disk.shelf):
+            try:
+                answers.append(getattr(shelf, verb)(*arguments))
+            except Refused as error:
+                answers.append(error.code)
+        assert answers[0] == answers[1], (verb, arguments)
 
-    def counting(raw):
-        nonlocal decoded
-        decoded += 1
-        return decode(raw)
+    for now in range(150):
+        vault, number = chance.choice([ONE, TWO]), chance.randrange(8)
+        key = fragment_key(block_id(number), chance.randrange(3))
+        match chance.randrange(10):
+            case 0 | 1 | 2 | 3:
+                if memory.tombstone(vault, block_id(number)) is None:
+                    both("store", vault, key, b"head", bytes(32), bytes(number + 1), b"h")
+            case 4:
+                both("kill", vault, block_id(number), b"record", now)
+            case 5:
+                both("drop", vault, [key])
+            case 6:
+                both("discard", memory.trash.due(now - 40, chance.choice([0, 100]), 2))
+            case 7:
+                both("set_vault", vault, VaultRow(GIB, now))
+            case 8:
+                both("forget", vault) if chance.random() < 0.2 else both("read", vault, key, 0, 1)
+            case 9:
+                disk.reopened()
+        assert seen(memory) == seen(disk.shelf)
+    disk.close()
 
-    monkeypatch.setattr(diskshelf, "decode_trash_row", counting)
-    for number in range(60):
-        shelves.shelf.kill(ONE, block(number), b"record", number)
-        assert shelves.shelf.trash.of(ONE) == (number + 1) * SIZE
-    assert decoded == 0
-    shelves.close()
+
+# -- how much work it is
+
+
+class Counter:
+    """How often each function of a module was called."""
+
+    def __init__(self, monkeypatch, module, *names):
+        self.calls = dict.fromkeys(names, 0)
+        for name in names:
+            monkeypatch.setattr(module, name, self._counting(name, getattr(module, name)))
+
+    def _counting(self, name, function):
+        def call(*arguments):
+            self.calls[name] += 1
+            return function(*arguments)
+
+        return call
+
+
+class Unwalked(SortedDict):
+    """A table that nobody may go through from end to end."""
+
+    def __iter__(self):
+        raise AssertionError("all fragments are gone through")
+
+    items = keys = values = __iter__
+
+
+def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, monkeypatch):
+    """Each Kill is followed by tidying, and owners ask for Usage meanwhile."""
+    many = 150
+    now = 1_000_000.0
+    service = SupplierService(
+        SigningKey(bytes(32)), shelf, GIB, wall=lambda: now, trash_seconds=1000.0
+    )
+    owner = Session(ONE, "owner")
+    family = family_of(service.kinship.own)
+    service.voter.accept(ONE, root_of(family, seq=7), family)
+    for number in range(many):
+        keep(shelf, number)
+    if isinstance(shelf, MemoryShelf):
+        shelf.kept = Unwalked(shelf.kept)
+    entries = Counter(monkeypatch, trash, "unpack")
+    rows = Counter(
+        monkeypatch, diskshelf, "decode_vault_row", "decode_fragment_row", "decode_trash_row"
+    )
+    for number in range(many):
+        dead = BlockDead(KEY.vault_id, block_id(number), BALLOT, 1)
+        kill = wire.Kill(seal_record(KEY.signing, "block-dead", dead))
+        assert service.handle(owner, kill, b"") == (wire.Done(), b"")
+        usage, _ = service.handle(owner, wire.Usage(), b"")
+        assert usage.trash == 47 * (number + 1)
+    assert entries.calls["unpack"] <= many  # the oldest, to see that nothing is due
+    assert rows.calls["decode_fragment_row"] <= 2 * many
+    assert rows.calls["decode_vault_row"] == rows.calls["decode_trash_row"] == 0
+    now += 2000.0
+    assert service.housekeeping.tidy() == 47 * many
+    assert service.housekeeping.offer() == 0  # as much is promised as there is
+    assert entries.calls["unpack"] <= 2 * many
+    assert rows.calls["decode_vault_row"] == rows.calls["decode_trash_row"] == 0
+    if isinstance(shelf, MemoryShelf):
+        shelf.kept = SortedDict()
+
+
+def test_a_shelf_is_opened_by_reading_each_row_once(disk, monkeypatch):
+    for number in range(20):
+        keep(disk.shelf, number)
+    for number in range(15):
+        disk.shelf.kill(ONE, block_id(number), b"record", number)
+    rows = Counter(
+        monkeypatch, diskshelf, "decode_vault_row", "decode_fragment_row", "decode_trash_row"
+    )
+    disk.reopened()
+    assert list(rows.calls.values()) == [2, 0, 15]
+
+
+# -- a disk that fails, and one that rots
+
+
+def write_raw(disk, table, name, raw):
+    with disk.shelf._env.begin(write=True) as txn:
+        txn.put(name, raw, db=getattr(disk.shelf, table))
+
+
+def test_a_damaged_row_is_named_and_stops_nobody_else(disk, caplog):
+    keep(disk.shelf, 1, vault=TWO)
+    keep(disk.shelf, 2, vault=TWO)
+    disk.shelf.kill(TWO, block_id(1), b"record", 1000)
+    sound = disk.shelf._env
+    with sound.begin() as txn:
+        row = txn.get(ONE, db=disk.shelf._rows)
+    write_raw(disk, "_rows", ONE, b"nonsense")
+    write_raw(disk, "_trash", ONE + fragment_key(block_id(5), 0), b"nonsense")
+    write_raw(disk, "_trash", ONE + b"short", b"nonsense")
+    with caplog.at_level(logging.ERROR):
+        shelf = disk.reopened()
+    assert ONE.hex()[:12] in caplog.text and block_id(5).hex() in caplog.text
+    assert [vault for vault, _ in shelf.all_rows()] == [TWO]
+    assert shelf.used_total() == shelf.trash.total == 47
+    with pytest.raises(Malformed):
+        shelf.vault(ONE)
+    with pytest.raises(Malformed):
+        shelf.set_vault(ONE, ROW)  # it is not taken for a new vault
+    service = SupplierService(SigningKey(bytes(32)), shelf, 2 * GIB, trash_seconds=-1.0)
+    assert service.housekeeping.offer() == GIB
+    assert service.housekeeping.tidy() == 47 and service.housekeeping.make_room() == 0
+    answer, _ = service.handle(Session(TWO, "owner"), wire.Usage(), b"")
+    assert answer.fragments == 1
+    answer, _ = service.handle(Session(ONE, "owner"), wire.Usage(), b"")
+    assert answer.code == "malformed"
+    write_raw(disk, "_rows", ONE, row)
+    disk.reopened()
+
+
+@pytest.mark.parametrize(
+    ("point", "verb", "arguments"),
+    [
+        ("shelf-register", "set_vault", (ONE, VaultRow(1, 1))),
+        ("shelf-write", "store", (ONE, fragment_key(block_id(2), 0), b"", b"", b"x", b"h")),
+        ("shelf-index", "store", (ONE, fragment_key(block_id(2), 0), b"", b"", b"x", b"h")),
+        ("shelf-kill", "kill", (ONE, block_id(1), b"record", 1000)),
+    ],
+)
+def test_a_full_disk_changes_nothing_that_is_counted(disk, monkeypatch, point, verb, arguments):
+    keep(disk.shelf, 1)
+    before = seen(disk.shelf)
+    monkeypatch.setattr(failpoints, "plan", failpoints.FaultPlan(f"{point}=enospc@1"))
+    refusal("no-space", getattr(disk.shelf, verb), *arguments)
+    assert seen(disk.shelf) == before
+    assert seen(disk.reopened()) == before
+    getattr(disk.shelf, verb)(*arguments)  # there is room again
+    assert seen(disk.shelf) != before
+
+
+class Failing:
+    """An LMDB environment whose next commit fails, and is on disk all the same or not."""
+
+    def __init__(self, env, lands):
+        self._env, self._lands = env, lands
+
+    def __getattr__(self, name):
+        return getattr(self._env, name)
+
+    @contextmanager
+    def begin(self, *arguments, write=False, **options):
+        txn = self._env.begin(*arguments, write=write, **options)
+        try:
+            yield txn
+        except BaseException:
+            txn.abort()
+            raise
+        if write and not self._lands:
+            txn.abort()
+        else:
+            txn.commit()
+        if write:
+            raise lmdb.DiskError("the disk is full")
+
+
+@pytest.mark.parametrize("lands", [True, False])
+def test_memory_follows_the_disk_after_a_commit_that_failed(disk, lands):
+    shelf, env = disk.shelf, disk.shelf._env
+    for number in range(4):
+        keep(shelf, number)
+    shelf.kill(ONE, block_id(0), b"record", 1000)
+    before = seen(shelf)
+    for verb, *arguments in (
+        ("kill", ONE, block_id(1), b"record", 2000),
+        ("discard", shelf.trash.due(1000, 0, 1)),
+        ("drop", ONE, [fragment_key(block_id(2), 0)]),
+        ("set_vault", TWO, VaultRow(5, 6)),
+        ("store", ONE, fragment_key(block_id(7), 0), b"head", bytes(32), b"payload", b"h"),
+        ("forget", TWO),
+    ):
+        shelf._env = Failing(env, lands)
+        refusal("no-space", getattr(shelf, verb), *arguments)
+        shelf._env = env
+    assert (seen(shelf) == before) == (not lands)
+    now = seen(shelf)
+    assert seen(disk.reopened()) == now
