@@ -41,7 +41,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Async tests get their deadline; pytest-trio takes the `run` of the first mark."""
+    """Async tests get their deadline; pytest-trio takes the `run` of the first mark.
+
+    It takes none under @given: an async test there would need a fail_after of its own.
+    """
     for item in items:
         if inspect.iscoroutinefunction(item.obj):
             mark = item.get_closest_marker("deadline")

@@ -62,7 +62,8 @@ class TreeModel(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def run_in_tree(self, function):
-        # a state machine's rules are plain functions: each that awaits is a run of its own
+        # pytest-trio runs async tests under @given, but no state machines: hypothesis calls their
+        # rules as plain functions, so each rule that awaits is a run of its own
         return trio.run(self.tree.run, function)
 
     @rule(changes=st.dictionaries(keys, st.none() | values, min_size=1, max_size=40))
