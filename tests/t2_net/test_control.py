@@ -123,115 +123,97 @@ def talk(path, *chunks):
             return [json.loads(line) for line in lines]
 
 
-def test_progress_comes_first_and_then_the_answer(tmp_path):
+async def test_progress_comes_first_and_then_the_answer(tmp_path):
     path = tmp_path / "control"
 
-    async def main():
-        heard = []
-        async with served(path):
-            assert path.stat().st_mode & 0o777 == 0o600
-            assert await asked(path, Count(to=3), Completed, heard.append) == Completed()
-            assert await asked(path, Greet(name="you"), Greeting) == Greeting(text="hello you")
-        assert heard == [Progress(done=n, total=3) for n in range(3)]
-        with pytest.raises(UsageError, match="nobody is there"):
-            await asked(path, Greet(), Greeting)
-
-    trio.run(main)
+    heard = []
+    async with served(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert await asked(path, Count(to=3), Completed, heard.append) == Completed()
+        assert await asked(path, Greet(name="you"), Greeting) == Greeting(text="hello you")
+    assert heard == [Progress(done=n, total=3) for n in range(3)]
+    with pytest.raises(UsageError, match="nobody is there"):
+        await asked(path, Greet(), Greeting)
 
 
-def test_what_fails_is_a_sentence_and_a_bug_ends_nothing(tmp_path):
+async def test_what_fails_is_a_sentence_and_a_bug_ends_nothing(tmp_path):
     path = tmp_path / "control"
 
-    async def main():
-        async with served(path):
-            with pytest.raises(BitdustError, match="nobody counts down"):
-                await asked(path, Count(to=-1), Completed)
-            with pytest.raises(BitdustError, match="a bug of bitdustfs"):
-                await asked(path, Greet(name="nobody"), Greeting)
-            with pytest.raises(BitdustError, match="all of one mind"):
-                await asked(path, Greet(name="group"), Greeting)
-            with pytest.raises(Malformed, match="another version"):
-                await asked(path, Greet(name="you"), Completed)
-            assert await asked(path, Count(to=0), Completed) == Completed()
-
-    trio.run(main)
+    async with served(path):
+        with pytest.raises(BitdustError, match="nobody counts down"):
+            await asked(path, Count(to=-1), Completed)
+        with pytest.raises(BitdustError, match="a bug of bitdustfs"):
+            await asked(path, Greet(name="nobody"), Greeting)
+        with pytest.raises(BitdustError, match="all of one mind"):
+            await asked(path, Greet(name="group"), Greeting)
+        with pytest.raises(Malformed, match="another version"):
+            await asked(path, Greet(name="you"), Completed)
+        assert await asked(path, Count(to=0), Completed) == Completed()
 
 
-def test_raw_lines_are_answered_whole_in_pieces_and_as_garbage(tmp_path):
+async def test_raw_lines_are_answered_whole_in_pieces_and_as_garbage(tmp_path):
     path = tmp_path / "control"
 
-    async def main():
-        async with served(path):
-            for chunks in (
-                [b'{"verb":"greet",', b'"name":"you"}\n'],
-                [b'{"verb":"greet","name":"you"}'],
-            ):
-                [said] = await trio.to_thread.run_sync(talk, path, *chunks)
-                assert said == {"kind": "greeting", "version": 1, "text": "hello you"}
-            for garbage in (b"\xff\n", b"", b"nonsense\n", b"x" * 200, b'{"verb":"go"}\n'):
-                [said] = await trio.to_thread.run_sync(talk, path, garbage)
-                assert said["kind"] == "failure" and "no command" in said["error"]
-            with pytest.raises(OSError):  # it does not read more than it must
-                await trio.to_thread.run_sync(talk, path, b"x" * 100 * COMMAND_MAX)
-            assert await asked(path, Count(to=1), Completed) == Completed()
-
-    trio.run(main)
+    async with served(path):
+        for chunks in (
+            [b'{"verb":"greet",', b'"name":"you"}\n'],
+            [b'{"verb":"greet","name":"you"}'],
+        ):
+            [said] = await trio.to_thread.run_sync(talk, path, *chunks)
+            assert said == {"kind": "greeting", "version": 1, "text": "hello you"}
+        for garbage in (b"\xff\n", b"", b"nonsense\n", b"x" * 200, b'{"verb":"go"}\n'):
+            [said] = await trio.to_thread.run_sync(talk, path, garbage)
+            assert said["kind"] == "failure" and "no command" in said["error"]
+        with pytest.raises(OSError):  # it does not read more than it must
+            await trio.to_thread.run_sync(talk, path, b"x" * 100 * COMMAND_MAX)
+        assert await asked(path, Count(to=1), Completed) == Completed()
 
 
-def test_who_does_not_wait_for_the_answer_harms_nobody(tmp_path):
+async def test_who_does_not_wait_for_the_answer_harms_nobody(tmp_path):
     path = tmp_path / "control"
 
-    async def main():
-        async with served(path):
-            for _ in range(3):
-                left = converse(path, "", Count(to=100_000), Completed)
-                assert await trio.to_thread.run_sync(next, left) == Progress(done=0, total=100_000)
-                left.close()
-            assert await asked(path, Count(to=1), Completed) == Completed()
-
-    trio.run(main)
+    async with served(path):
+        for _ in range(3):
+            left = converse(path, "", Count(to=100_000), Completed)
+            assert await trio.to_thread.run_sync(next, left) == Progress(done=0, total=100_000)
+            left.close()
+        assert await asked(path, Count(to=1), Completed) == Completed()
 
 
-def test_an_end_without_an_answer_is_told(tmp_path):
+async def test_an_end_without_an_answer_is_told(tmp_path):
     path = tmp_path / "control"
 
     async def forever(command, say):
         await say(Progress(done=0, total=1))
         await trio.sleep_forever()
 
-    async def main():
-        async with served(path, forever) as nursery:
+    async with served(path, forever) as nursery:
 
-            async def wait():
-                with pytest.raises(BitdustError, match="ended before it answered"):
-                    await asked(path, Count(to=1), Completed, lambda progress: heard.set())
+        async def wait():
+            with pytest.raises(BitdustError, match="ended before it answered"):
+                await asked(path, Count(to=1), Completed, lambda progress: heard.set())
 
-            async with trio.open_nursery() as waiting:
-                heard = Heard()
-                waiting.start_soon(wait)
-                await heard.wait()
-                nursery.cancel_scope.cancel()
-
-    trio.run(main)
+        async with trio.open_nursery() as waiting:
+            heard = Heard()
+            waiting.start_soon(wait)
+            await heard.wait()
+            nursery.cancel_scope.cancel()
 
 
-def test_the_last_word_is_said_although_the_process_ends(tmp_path):
+async def test_the_last_word_is_said_although_the_process_ends(tmp_path):
     path = tmp_path / "control"
     heard = []
 
-    async def main():
-        async def handler(command, say):
-            nursery.cancel_scope.cancel()
-            return Greeting(text="farewell")
+    async def handler(command, say):
+        nursery.cancel_scope.cancel()
+        return Greeting(text="farewell")
 
-        async def wait():
-            heard.append(await asked(path, Greet(), Greeting))
+    async def wait():
+        heard.append(await asked(path, Greet(), Greeting))
 
-        async with trio.open_nursery() as waiting, served(path, handler) as nursery:
-            waiting.start_soon(wait)
-            await trio.sleep_forever()
-
-    trio.run(main)
+    async with trio.open_nursery() as waiting, served(path, handler) as nursery:
+        waiting.start_soon(wait)
+        await trio.sleep_forever()
     assert heard == [Greeting(text="farewell")]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 from kademlia.crawling import NodeSpiderCrawl, SpiderCrawl
 from kademlia.node import Node, NodeHeap
 from kademlia.routing import KBucket, RoutingTable
@@ -165,7 +164,7 @@ def test_a_look_up_has_the_attributes_that_we_read():
     assert heap.contacted == {peers[1].id}, f"contacted changed{ADVICE}"
 
 
-def test_a_round_that_leaves_nobody_to_ask_ends_a_look_up():
+async def test_a_round_that_leaves_nobody_to_ask_ends_a_look_up():
     """`_nodes_found` takes {id: (answered, [(id, host, port)])}, drops the silent, asks further."""
     answering, silent = Node(b"\x01" + bytes(19), "a", 1), Node(b"\x02" + bytes(19), "b", 2)
     rounds = []
@@ -183,7 +182,7 @@ def test_a_round_that_leaves_nobody_to_ask_ends_a_look_up():
     class Protocol:
         call_find_node = "call_find_node"
 
-    found = trio.run(Crawl(Protocol(), Node(bytes(20)), [answering, silent], 20, 3).find)
+    found = await Crawl(Protocol(), Node(bytes(20)), [answering, silent], 20, 3).find()
     assert rounds == [[1, 2], [3]], f"a look-up asks {rounds}{ADVICE}"
     assert [node.id[0] for node in found] == [1, 3], f"a look-up finds {found}{ADVICE}"
 
@@ -231,63 +230,48 @@ class MadeUpNetwork:
 
 
 @pytest.mark.parametrize("number", range(100, 110))
-def test_a_look_up_over_fifty_nodes_finds_the_nearest_of_all(number):
-    async def main():
-        network, target = MadeUpNetwork(), made_up_id(number)
-        found = await walk(target, network.contacts[:1], network.ask, deadline=10)
-        # nobody names more than so many, so that further ones may be others than the next nearest
-        assert NAMED <= len(found) <= K
-        assert found[:NAMED] == network.nearest(target)[:NAMED]
-        assert len(network.asked) == len(set(network.asked)), "a node was asked twice"
-        assert len(network.asked) < 50, "a look-up asked everybody"
-
-    trio.run(main)
+async def test_a_look_up_over_fifty_nodes_finds_the_nearest_of_all(number):
+    network, target = MadeUpNetwork(), made_up_id(number)
+    found = await walk(target, network.contacts[:1], network.ask, deadline=10)
+    # nobody names more than so many, so that further ones may be others than the next nearest
+    assert NAMED <= len(found) <= K
+    assert found[:NAMED] == network.nearest(target)[:NAMED]
+    assert len(network.asked) == len(set(network.asked)), "a node was asked twice"
+    assert len(network.asked) < 50, "a look-up asked everybody"
 
 
-def test_a_look_up_gets_past_silent_nodes():
+async def test_a_look_up_gets_past_silent_nodes():
     """Some may be among those found: a silent node that another one names again comes back."""
 
-    async def main():
-        network, target = MadeUpNetwork(silent=range(3, 50, 7)), made_up_id(200)
-        found = await walk(target, network.contacts[:3], network.ask, deadline=10)
-        answering = [c for c in found if c.id not in network.silent]
-        assert answering[:10] == network.nearest(target)[:10]
-
-    trio.run(main)
+    network, target = MadeUpNetwork(silent=range(3, 50, 7)), made_up_id(200)
+    found = await walk(target, network.contacts[:3], network.ask, deadline=10)
+    answering = [c for c in found if c.id not in network.silent]
+    assert answering[:10] == network.nearest(target)[:10]
 
 
-def test_a_round_asks_three_at_once_and_the_last_one_all_that_are_left():
-    async def main():
-        network = MadeUpNetwork(seconds=1.0)
-        await walk(made_up_id(300), network.contacts, network.ask, deadline=0.5)
-        assert network.most_under_way == ALPHA
-        await walk(made_up_id(300), network.contacts, network.ask, deadline=100)
-        assert ALPHA < network.most_under_way <= K
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+async def test_a_round_asks_three_at_once_and_the_last_one_all_that_are_left(autojump_clock):
+    network = MadeUpNetwork(seconds=1.0)
+    await walk(made_up_id(300), network.contacts, network.ask, deadline=0.5)
+    assert network.most_under_way == ALPHA
+    await walk(made_up_id(300), network.contacts, network.ask, deadline=100)
+    assert ALPHA < network.most_under_way <= K
 
 
-def test_a_look_up_that_takes_too_long_gives_the_nearest_that_it_asked():
-    async def main():
-        network, target = MadeUpNetwork(seconds=1.0), made_up_id(400)
-        began = trio.current_time()
-        found = await walk(target, network.contacts[:5], network.ask, deadline=2.5)
-        assert trio.current_time() - began == 2.5
-        assert found and {c.id for c in found} <= set(network.asked)
-        assert found == sorted(found, key=lambda c: distance(c.id, target))
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+async def test_a_look_up_that_takes_too_long_gives_the_nearest_that_it_asked(autojump_clock):
+    network, target = MadeUpNetwork(seconds=1.0), made_up_id(400)
+    began = trio.current_time()
+    found = await walk(target, network.contacts[:5], network.ask, deadline=2.5)
+    assert trio.current_time() - began == 2.5
+    assert found and {c.id for c in found} <= set(network.asked)
+    assert found == sorted(found, key=lambda c: distance(c.id, target))
 
 
-def test_what_asking_raises_comes_through_a_look_up():
+async def test_what_asking_raises_comes_through_a_look_up():
     async def ask(asked, target):
         raise RuntimeError("a bug")
 
-    async def main():
-        with pytest.RaisesGroup(RuntimeError):
-            await walk(bytes(20), [contact(1)], ask, deadline=10)
-
-    trio.run(main)
+    with pytest.RaisesGroup(RuntimeError):
+        await walk(bytes(20), [contact(1)], ask, deadline=10)
 
 
 def test_a_full_bucket_s_oldest_contact_is_checked_and_makes_room_when_it_is_gone():

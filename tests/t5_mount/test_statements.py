@@ -109,26 +109,23 @@ def test_the_gravest_thing_is_said_of_a_supplier(changes, said):
     assert warning_of(line(**changes)) == (name + said if said else "")
 
 
-def test_everybody_who_waits_for_the_end_hears_of_it():
-    async def main():
-        farewell, told = Farewell(), []
+async def test_everybody_who_waits_for_the_end_hears_of_it():
+    farewell, told = Farewell(), []
 
-        async def say(progress):
-            waiting.append(progress)
+    async def say(progress):
+        waiting.append(progress)
 
-        async def listen():
-            told.append(await farewell.listen(say))
+    async def listen():
+        told.append(await farewell.listen(say))
 
-        waiting = []
-        async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(listen)
-            await trio.testing.wait_all_tasks_blocked()
-            assert len(waiting) == 3
-            await farewell.tell("some of it is left")
-            assert told == 3 * [Ended(message="some of it is left")]
-
-    trio.run(main)
+    waiting = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(listen)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(waiting) == 3
+        await farewell.tell("some of it is left")
+        assert told == 3 * [Ended(message="some of it is left")]
 
 
 def test_a_verb_that_waits_takes_no_words():
