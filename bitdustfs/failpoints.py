@@ -12,7 +12,7 @@ import signal
 from collections.abc import Mapping
 
 #: where a mount writes to its disk, and the other durable steps it takes
-MOUNT_WRITES = ("block-append", "block-sync", "block-close", "state-commit")
+MOUNT_WRITES = ("block-append", "block-sync", "block-close", "state-commit", "state-sync")
 MOUNT_STEPS = (
     "state-committed", "header-record", "fragment-put", "fragment-acked", "leaf-write",
     "checkpoint-commit", "root-propose", "root-accept", "root-accepted", "evict", "condemn",

@@ -125,6 +125,10 @@ class BlockTable:
             self._store(write, changed)
         return changed
 
+    def settle(self) -> None:
+        """Makes durable what memory shows, where a sync failed. Raises LocalError or DiskFull."""
+        self._database.settle()
+
     def forget(self, block: bytes) -> None:
         """Drops a row. Raises LocalError or DiskFull."""
         self._write({block: None}, sync=True)

@@ -6,7 +6,11 @@ power cut, never torn (lmdb's documentation of MDB_NOMETASYNC).
 
 A write may have been committed although it raised: the sync after the commit can fail on its own.
 So what is kept in memory too is changed by `Write.after`, at the commit itself: memory shows what
-the database holds, also after such an error.
+the database holds, also after such an error. Until a later sync succeeds, such a commit may be lost
+by a power cut; `settle` makes it durable. That takes a commit more: after a failed sync the kernel
+may call the page clean that it could not write, and the next sync has nothing to do (Rebello et
+al., "Can applications recover from fsync failures?", 2020). Only LMDB's meta page is at stake: with
+metasync off, each commit syncs its data pages before it writes the meta page.
 """
 
 import threading
@@ -24,6 +28,7 @@ from bitdustfs.units import GIB
 
 MAP_SIZE = 1024 * GIB  # sparse; never resized
 TABLES = ("meta", "journal", "blocks")
+SYNCED_AGAIN = b"synced again"  #: key in `meta`: written only so that a commit writes something
 
 
 class Write:
@@ -55,6 +60,7 @@ class Database:
         self._env.reader_check()
         self._tables = {name: self._env.open_db(name.encode()) for name in TABLES}
         self._lock = threading.Lock()
+        self._unsure = False  # a sync failed, and none succeeded since after a commit of its own
 
     def table(self, name: str) -> Any:
         """LMDB's handle of one of TABLES."""
@@ -69,10 +75,12 @@ class Database:
             with self._env.begin(write=True) as txn:
                 write = Write(txn)
                 yield write
+                if sync and self._unsure:
+                    self._touch(txn)
                 reach("state-commit")
             write.committed()
             if sync:
-                self._env.sync(True)
+                self._sync()
             reach("state-committed")
 
     @contextmanager
@@ -84,7 +92,28 @@ class Database:
     def sync(self) -> None:
         """Makes every commit so far survive power loss. Raises LocalError or DiskFull."""
         with _errors(), self._lock:
-            self._env.sync(True)
+            if self._unsure:
+                with self._env.begin(write=True) as txn:
+                    self._touch(txn)
+            self._sync()
+
+    def settle(self) -> None:
+        """Makes durable what was committed without its sync succeeding; else does nothing.
+
+        Raises LocalError or DiskFull.
+        """
+        if self._unsure:
+            self.sync()
+
+    def _touch(self, txn: lmdb.Transaction) -> None:
+        """Has the commit write a meta page, whatever else is in it."""
+        txn.put(SYNCED_AGAIN, b"", db=self._tables["meta"])
+
+    def _sync(self) -> None:
+        self._unsure = True
+        reach("state-sync")
+        self._env.sync(True)
+        self._unsure = False
 
     def close(self) -> None:
         """Syncs and closes; nothing may use the database afterwards."""

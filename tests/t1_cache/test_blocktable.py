@@ -120,6 +120,32 @@ def test_promise_3_memory_follows_the_disk_when_the_sync_after_a_commit_fails(tm
     database.close()
 
 
+@pytest.mark.parametrize("how", ["sync", "settle", "another write"])
+def test_promise_3_after_a_failed_sync_the_meta_page_is_written_again(tmp_path, how):
+    """The kernel may have marked the page clean that it could not write: a sync alone lies then."""
+    database = Database(tmp_path / "state")
+    table = BlockTable(database)
+    row = BlockRow(CLOSED, False, 0, 4, 7, 100)
+    failpoints.plan = failpoints.FaultPlan("state-sync=eio@1")
+    try:
+        with pytest.raises(LocalError):
+            table.put(BLOCKS[0], row)
+    finally:
+        failpoints.plan = None
+    before = database._env.info()["last_txnid"]
+    if how == "sync":
+        database.sync()
+    elif how == "settle":
+        table.settle()
+    else:
+        table.change_all({})
+    after = database._env.info()["last_txnid"]
+    assert after == before + 1
+    table.settle()  # nothing to be done
+    assert database._env.info()["last_txnid"] == after
+    database.close()
+
+
 def test_what_is_not_committed_does_not_show_in_memory(tmp_path):
     database = Database(tmp_path / "state")
     table = BlockTable(database)
