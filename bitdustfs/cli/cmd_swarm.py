@@ -104,17 +104,22 @@ def stop(home: Path) -> None:
 
 
 async def _wait_until_known(addresses: list[str]) -> None:
-    """Until every supplier can be found through the DHT."""
+    """Until every supplier can be found through the DHT, by whoever joins at either end of it."""
     deadline = trio.current_time() + START_DEADLINE
-    while True:
-        async with joined(addresses) as dht:
-            found = await find_suppliers(dht, 2 * len(addresses) + 64, 0)  # others may offer more
-        if set(addresses) <= set(found):
-            return
-        if trio.current_time() > deadline:
-            missing = ", ".join(sorted(set(addresses) - set(found)))
-            raise LocalError(f"suppliers are up but cannot be found through the DHT: {missing}")
-        await trio.sleep(0.1)
+    for bootstrap in {addresses[0], addresses[-1]}:
+        while missing := await unknown_by(bootstrap, addresses):
+            if trio.current_time() > deadline:
+                raise LocalError(
+                    f"suppliers are up but {bootstrap} does not know them: {', '.join(missing)}"
+                )
+            await trio.sleep(0.1)
+
+
+async def unknown_by(bootstrap: str, addresses: list[str]) -> list[str]:
+    """Those of the suppliers at `addresses` that a newcomer who joins at `bootstrap` misses."""
+    async with joined([bootstrap]) as dht:
+        found = await find_suppliers(dht, 2 * len(addresses) + 64, 0)  # others may offer more
+    return sorted(set(addresses) - set(found))
 
 
 def _wait_until_up(home: Path) -> None:

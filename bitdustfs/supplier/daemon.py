@@ -186,11 +186,12 @@ class Daemon:
         own = node_id(service.node.verify_key.encode())
         said, said_at = -1, 0.0
         while True:
-            if not dht.contacts():
+            late = said < 0 or trio.current_time() - said_at > ANNOUNCE_EVERY
+            if late or not dht.contacts():  # also so that two halves of a network meet again
                 known = [a for a in {*bootstrap, *self._contacts.load()} if a != address]
                 await dht.bootstrap([endpoint(a) for a in known])
             offer = service.housekeeping.offer()
-            if offer != said or trio.current_time() - said_at > ANNOUNCE_EVERY:
+            if late or offer != said:
                 seq = time.time_ns() // 1_000_000
                 record = sign_node_record(service.node, seq, (address,), offer)
                 if await dht.store(own, record) or not bootstrap:

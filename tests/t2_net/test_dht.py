@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from bitdustfs.cli.cmd_swarm import unknown_by
 from bitdustfs.core.keys import VaultKey, node_id
 from bitdustfs.core.records import Ballot
 from bitdustfs.core.sealing import Suite
@@ -141,3 +142,19 @@ def test_a_datagram_with_another_senders_name_is_refused():
     body = datagram.Body(1, other.verify_key.encode(), True, bytes(16), b"", datagram.DhtPing())
     with pytest.raises(Forged):
         datagram.open_datagram_untrusted(datagram.encode_datagram(key, body))
+
+
+@pytest.mark.parametrize("count", [3])
+async def test_a_swarm_is_up_when_newcomers_find_everybody_and_not_before(nodes, nursery):
+    """A supplier that nobody knows answers whoever asks it: that is not being found."""
+    late = Dht(SigningKey(os.urandom(32)), serves=True, allow_private=True)
+    await late.bind("127.0.0.1", 0)
+    await nursery.start(late.run)
+    addresses = []
+    for node in [*nodes, late]:
+        addresses.append(f"127.0.0.1:{node.endpoint[1]}")
+        record = datagram.sign_node_record(node._key, 1, (addresses[-1],), 1 << 30)
+        await node.store(node.id, record)
+    assert await unknown_by(addresses[0], addresses) == [addresses[-1]]
+    await late.bootstrap([nodes[0].endpoint])
+    assert await unknown_by(addresses[0], addresses) == []
