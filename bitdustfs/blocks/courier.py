@@ -91,6 +91,7 @@ class Courier:
         lost, LocalError when a block cannot be read.
         """
         wanted = self._ledger.waiting(with_newcomers)
+        self._failure = None  # of an attempt before this one: the disk may work again
         self.kick()  # once: after that, failures are retried in their own time
         with trio.move_on_after(WAIT_DEADLINE):
             while True:
@@ -128,7 +129,7 @@ class Courier:
             nursery.start_soon(self._tell_when_lost)
             while not self._pen.lost:
                 self._wake = trio.Event()
-                await self._throttle.wait_for_quiet(self._table.owed_count)
+                await self._throttle.wait_for_quiet(lambda: self._table.owed_count)
                 before = self._table.owed_positions
                 await self._round()
                 self.rounds += 1
@@ -181,6 +182,8 @@ class Courier:
         await self._put_all(delivery, dict(enumerate(fragments)), row.owed)
 
     def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
+        """In a thread: all fragments; the header in the row, if it has one, is durable then."""
+        self._table.settle()
         padded = slice_length(row.length, row.k) * row.k
         content = self._files.load(block, row.length, padded)
         return encode_block(content, ErasureCode(row.k, row.n))

@@ -112,14 +112,15 @@ class Ledger:
         """The newcomer is of the family from here on, or (not `joined`) is none any more."""
         self._newcomers.pop(position, None)
         theirs = [block for block, positions in self._their.items() if position in positions]
-        for block in theirs:
-            self._their[block].discard(position)
-            if not self._their[block]:
-                del self._their[block]
-        if joined and theirs:
+        if joined and theirs:  # durable first: until then the newcomer's word must not be lost
             change = partial(_acknowledged, (position,))
             changes = dict.fromkeys(theirs, change)
             await trio.to_thread.run_sync(self._table.change_all, changes)
+        for block in theirs:
+            left = self._their.get(block, set())  # the block may have died meanwhile
+            left.discard(position)
+            if not left:
+                self._their.pop(block, None)
         self.notify()
 
     # -- waiting

@@ -44,8 +44,9 @@ class OpenBlock:
         there.
         """
         append(self._fd, list(sealed), self.length)
-        self.entries += entries
+        # the length first: a batch that takes the entries is synced up to the length after that
         self.length += sum(map(len, sealed))
+        self.entries += entries
 
     def restore(self, entries: Iterable[ExtentEntry], length: int) -> None:
         """After a crash: what was committed of it."""
@@ -92,7 +93,7 @@ class OpenBlock:
     def take_new(self) -> tuple[ExtentEntry, ...]:
         """The entries that no batch carries yet."""
         new = tuple(self.entries[self._reported :])
-        self._reported = len(self.entries)
+        self._reported += len(new)  # an append in another thread may have gone on meanwhile
         return new
 
     def put_back(self, count: int) -> None:

@@ -110,12 +110,14 @@ class Space:
         """Until cancelled: calls `give_back` when a writer waits, not too often."""
         while True:
             await self._wanted.wait()
-            with trio.move_on_after(GIVE_BACK_DEADLINE):
-                await give_back()
-            self._gave = trio.current_time()
-            self._wanted = trio.Event()
-            self._given.set()
-            self._given = trio.Event()
+            try:
+                with trio.move_on_after(GIVE_BACK_DEADLINE):
+                    await give_back()
+            finally:  # whoever waits goes on, whatever went wrong
+                self._gave = trio.current_time()
+                self._wanted = trio.Event()
+                self._given.set()
+                self._given = trio.Event()
 
     # -- what suppliers tell
 

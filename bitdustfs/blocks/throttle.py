@@ -1,6 +1,6 @@
 """Uploading makes way for writers: the processor is theirs while they write, within bounds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -42,12 +42,12 @@ class Throttle:
         finally:
             self._hurry -= 1
 
-    async def wait_for_quiet(self, waiting_blocks: int) -> None:
-        """Returns when uploading may go on: nobody writes, somebody hurries, or it waited
-        enough.
+    async def wait_for_quiet(self, waiting_blocks: Callable[[], int]) -> None:
+        """Returns when uploading may go on: nobody writes, somebody hurries, it waited long
+        enough, or too many blocks wait.
         """
         began = trio.current_time()
-        while not self.hurried and waiting_blocks < HOLD_BLOCKS:
+        while not self.hurried and waiting_blocks() < HOLD_BLOCKS:
             now = trio.current_time()
             quiet_at = self._last_write + QUIET
             if now >= quiet_at or now - began >= HOLD_MAX:

@@ -58,6 +58,7 @@ class ExtentWriter:
         self._pen, self._describe, self._on_closed = pen, describe, on_closed
         self._open: dict[bool, OpenBlock] = {}
         self._appending = trio.Lock()
+        self._closed_some = False  # since `on_closed` was called
 
     @property
     def unclosed(self) -> int:
@@ -75,7 +76,7 @@ class ExtentWriter:
             try:
                 return await trio.to_thread.run_sync(self._append, meta, pieces, hints)
             finally:
-                self._on_closed()  # also what was closed before something failed
+                self._tell_closed()  # also what was closed before something failed
 
     def _append(
         self, meta: bool, pieces: Sequence[Plain], hints: Mapping[int, InodeHint]
@@ -138,6 +139,7 @@ class ExtentWriter:
             if row is not None and row.state != OPEN:  # also when the sync after that failed
                 block.release()
                 del self._open[block.meta]
+                self._closed_some = True
 
     async def close_open(self) -> None:
         """Closes the open blocks that hold anything: what is in them can be uploaded."""
@@ -148,7 +150,12 @@ class ExtentWriter:
                 try:
                     await trio.to_thread.run_sync(self._close, block)
                 finally:
-                    self._on_closed()
+                    self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        if self._closed_some:
+            self._closed_some = False
+            self._on_closed()
 
     # -- commits
 

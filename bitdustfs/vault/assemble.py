@@ -164,7 +164,7 @@ def _read_vault(ground: Ground) -> ReadVault:
     return ReadVault(
         volume, content, Xattrs(tree, ground.reader, safety.answers()), ground.reader,
         ground.fetcher, ground.state, ground.space, ground.watch, ground.register,
-        ground.followed, ground.opening.message,
+        ground.followed, ground.opening.found, ground.opening.message,
     )  # fmt: skip
 
 
@@ -237,6 +237,7 @@ def _writable_vault(
         """
         if ground.room.surplus() >= BACKLOG:
             with trio.move_on_after(BACKLOG_WAIT), throttle.hurrying():
+                courier.kick()
                 await courier.progress()
 
     content = WritableContent(
@@ -270,7 +271,7 @@ def _writable_vault(
     vault = WritableVault(
         volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher), reader,
         ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
-        settings=settings, found=ground.opening.found, pen=pen, lease=lease, writer=writer,
+        ground.opening.found, settings=settings, pen=pen, lease=lease, writer=writer,
         committer=committer, ledger=ledger, courier=courier, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
         reclaimer=reclaimer, publisher=publisher,

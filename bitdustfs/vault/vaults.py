@@ -73,8 +73,10 @@ class Followed:
 
 
 class ReadVault:
-    """What is open of any vault. `message` says why it is read-only, where that was not asked
-    for.
+    """What is open of any vault.
+
+    `found`: order of the newest root as the voters showed it. `message` says why it is read-only,
+    where that was not asked for.
     """
 
     def __init__(
@@ -89,12 +91,14 @@ class ReadVault:
         watch: Watch,
         register: RootRegister,
         followed: Followed,
+        found: tuple[Ballot, int],
         message: str,
     ) -> None:
         self.volume, self.content, self.xattrs = volume, content, xattrs
         self.reader, self.fetcher, self.circle = reader, fetcher, fetcher.circle
         self.state, self.space, self.watch = state, space, watch
-        self.register, self._followed, self._message = register, followed, message
+        self.register, self._followed = register, followed
+        self._found, self._message = found, message
         self._troubles: list[str] = []
 
     @property
@@ -131,7 +135,19 @@ class ReadVault:
         return root_records.peek_untrusted(self.state_root()).seq
 
     def heed_witness(self, ballot: Ballot, seq: int) -> None:
-        """The DHT record saw the root (ballot, seq); a mount that only looks says no more."""
+        """The DHT record saw the root (ballot, seq): newer than voters showed is not to be trusted.
+
+        A mount that only looks says so; one that writes turns read-only.
+        """
+        if (ballot, seq) > self._found:
+            self._is_behind(
+                f"the network remembers root {seq} of this vault, and the suppliers showed only "
+                f"root {self._found[1]}: some of them may hide the newer one; this mount is "
+                "read-only"
+            )
+
+    def _is_behind(self, why: str) -> None:
+        self._message = "; ".join(filter(None, (self._message, why)))
 
     def witness_asked(self) -> None:
         """The DHT record was asked for, whatever it said."""
@@ -186,9 +202,9 @@ class WritableVault(ReadVault):
         watch: Watch,
         register: RootRegister,
         followed: Followed,
+        found: tuple[Ballot, int],
         *,
         settings: Settings,
-        found: tuple[Ballot, int],
         pen: Pen,
         lease: Lease,
         writer: ExtentWriter,
@@ -204,12 +220,10 @@ class WritableVault(ReadVault):
         publisher: Publisher,
     ) -> None:
         super().__init__(
-            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed, ""
-        )
-        self._settings, self._found = (
-            settings,
-            found,
-        )  # order of the newest root as voters showed it
+            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
+            found, "",
+        )  # fmt: skip
+        self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
         self.ledger, self.courier, self._throttle = ledger, courier, throttle
         self._room, self.eviction = room, eviction
@@ -231,14 +245,8 @@ class WritableVault(ReadVault):
 
     # -- what other machines and the network say
 
-    def heed_witness(self, ballot: Ballot, seq: int) -> None:
-        """The DHT record saw the root (ballot, seq): newer than voters showed means read-only."""
-        if (ballot, seq) > self._found:
-            self.pen.lose(
-                f"the network remembers root {seq} of this vault, and the suppliers showed only "
-                f"root {self._found[1]}: some of them may hide the newer one; this mount is "
-                "read-only"
-            )
+    def _is_behind(self, why: str) -> None:
+        self.pen.lose(why)
 
     def witness_asked(self) -> None:
         """The DHT record was asked for: the first root need not wait for it any more."""
@@ -269,8 +277,8 @@ class WritableVault(ReadVault):
             for _ in range(2):  # what dies is deleted after a root without it
                 await self.publish()
                 await self.reclaimer.step()
-        except (Unavailable, LocalError, Superseded) as error:
-            log.info("no space could be given back: %s", error)
+        except BitdustError as error:
+            log.warning("no space could be given back: %s", error)
         await self.space.refresh()
 
     # -- tasks, each until the mount ends or the pen is lost
@@ -331,5 +339,6 @@ class FamilyMove:
         self._auditor.forget(moved)
         self._rebuilder.forget(moved)
         self._followed.change(root, row, family)
-        for position in moved:
-            await self._ledger.settle(position, joined=True)
+        with trio.CancelScope(shield=True):  # what newcomers acknowledged is not to be forgotten
+            for position in moved:
+                await self._ledger.settle(position, joined=True)

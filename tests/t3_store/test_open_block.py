@@ -87,3 +87,33 @@ def test_promise_2_after_a_failed_sync_everything_is_written_again(block, monkey
     )
     block.sync()
     assert written == [1000]  # what was synced before need not be
+
+
+def test_promise_2_a_batch_never_carries_extents_beyond_what_its_sync_covers(block):
+    """A commit takes new entries and then syncs up to `length`, while another thread appends."""
+
+    class Watched(list):
+        def __iadd__(self, new):
+            assert block.length >= new[-1].offset + new[-1].length
+            return super().__iadd__(new)
+
+    block.entries = Watched()
+    add(block, b"x" * 1000)
+    add(block, b"y" * 1000)
+    assert [entry.ordinal for entry in block.take_new()] == [0, 1]
+
+
+def test_promise_2_what_is_appended_while_a_batch_takes_its_entries_is_in_the_next(block):
+    class Growing(list):
+        """One more extent is appended right after somebody took a slice."""
+
+        def __getitem__(self, at):
+            taken = super().__getitem__(at)
+            if isinstance(at, slice) and len(self) == 1:
+                add(block, b"y" * 1000)
+            return taken
+
+    block.entries = Growing()
+    add(block, b"x" * 1000)
+    assert [entry.ordinal for entry in block.take_new()] == [0]
+    assert [entry.ordinal for entry in block.take_new()] == [1]

@@ -4,7 +4,9 @@ deleting.
 
 import errno
 import os
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 import trio
@@ -14,7 +16,7 @@ from bitdustfs.cache.folder import local_error
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core import leaves
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.errors import DiskFull, FsError, LocalError, Unavailable
+from bitdustfs.errors import DiskFull, FsError, LocalError, Malformed, Unavailable
 from bitdustfs.fs import content
 from bitdustfs.units import MIB
 
@@ -374,3 +376,69 @@ async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path
             assert (await vault.volume.totals()).inodes == 1
     finally:
         content.RESIZE_STEP = usual
+
+
+async def test_promise_3_no_fragment_leaves_before_its_header_is_durable_here(net, tmp_path):
+    """Else a power cut could make a second header for one block."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        database, signing, failed = vault.state._database, threading.local(), []
+        change, sync = vault.state.blocks.change, database._sync
+
+        def change_of(block, what):
+            signing.now = getattr(what, "__name__", "") == "signed"
+            try:
+                return change(block, what)
+            finally:
+                signing.now = False
+
+        def fails_once():
+            if getattr(signing, "now", False) and not failed:
+                failed.append(1)
+                database._unsure = True
+                raise OSError(errno.EIO, "Input/output error")
+            sync()
+
+        vault.state.blocks.change, database._sync = change_of, fails_once
+        unsure = []
+        for supplier in net.suppliers:
+
+            async def put(*what, put=supplier.put):
+                unsure.append(database._unsure)
+                return await put(*what)
+
+            supplier.put = put
+        await write_file(vault, b"file", os.urandom(100_000))
+        for _ in range(3):
+            with suppress(LocalError):  # where the courier met it while somebody waited
+                await vault.publish()
+        assert not vault.publisher.due
+        assert failed and unsure and not any(unsure)
+
+
+async def test_only_a_block_that_was_closed_ends_the_courier_s_pause(net, tmp_path):
+    """Else a writer would have suppliers that are away tried again with every write."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        kicks = []
+        vault.writer._on_closed = lambda: kicks.append(1)
+        for number in range(3):
+            await write_file(vault, b"file", os.urandom(100_000), offset=number * 100_000)
+            await vault.committer.commit(sync=True)
+        assert not kicks
+        await vault.writer.close_open()
+        assert kicks
+        vault.writer._on_closed = vault.courier.kick
+
+
+async def test_promise_11_a_fault_while_giving_space_back_leaves_no_writer_waiting(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+
+        async def malformed():
+            raise Malformed("a list that makes no sense")
+
+        vault.reclaimer.step = malformed
+        began = trio.current_time()
+        await vault.space._wait_given()
+        assert trio.current_time() - began < 5
+        vault.space._gave = -1e9
+        await vault.space._wait_given()  # the task goes on
+        assert trio.current_time() - began < 10 and not vault.troubles

@@ -142,6 +142,12 @@ async def test_promise_8_a_newer_root_in_the_dht_record_turns_the_mount_read_onl
         assert vault.read_only and "may hide the newer one" in vault.message
         with pytest.raises(Superseded), trio.fail_after(5):
             await vault.publish()
+    async with net.mount(tmp_path / "three", machine=b"o" * 16, read_only=True) as vault:
+        ballot, seq = vault._found
+        vault.heed_witness(ballot, seq)
+        assert not vault.message
+        vault.heed_witness(ballot, seq + 1)
+        assert "may hide the newer one" in vault.message
 
 
 async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_work(net, tmp_path):
