@@ -60,7 +60,7 @@ class Database:
         self._env.reader_check()
         self._tables = {name: self._env.open_db(name.encode()) for name in TABLES}
         self._lock = threading.Lock()
-        self._unsure = False  # a sync failed, and none succeeded since after a commit of its own
+        self._unsure = False  # a commit is not synced: just now, or since a sync failed
 
     def table(self, name: str) -> Any:
         """LMDB's handle of one of TABLES."""
@@ -78,6 +78,7 @@ class Database:
                 if sync and self._unsure:
                     self._touch(txn)
                 reach("state-commit")
+            self._unsure = self._unsure or sync  # before memory shows it to other threads
             write.committed()
             if sync:
                 self._sync()
@@ -93,8 +94,7 @@ class Database:
         """Makes every commit so far survive power loss. Raises LocalError or DiskFull."""
         with _errors(), self._lock:
             if self._unsure:
-                with self._env.begin(write=True) as txn:
-                    self._touch(txn)
+                self._commit_again()
             self._sync()
 
     def settle(self) -> None:
@@ -103,11 +103,18 @@ class Database:
         Raises LocalError or DiskFull.
         """
         if self._unsure:
-            self.sync()
+            with _errors(), self._lock:
+                if self._unsure:  # else it was a sync under way in another thread
+                    self._commit_again()
+                    self._sync()
 
     def _touch(self, txn: lmdb.Transaction) -> None:
         """Has the commit write a meta page, whatever else is in it."""
         txn.put(SYNCED_AGAIN, b"", db=self._tables["meta"])
+
+    def _commit_again(self) -> None:
+        with self._env.begin(write=True) as txn:
+            self._touch(txn)
 
     def _sync(self) -> None:
         self._unsure = True

@@ -5,6 +5,7 @@ one need not wait; what a mount did not finish, the next one does (an orphan ite
 """
 
 import logging
+from collections import deque
 
 import trio
 
@@ -22,7 +23,7 @@ class Purger:
 
     def __init__(self, tree: Tree, content: Content, lookups: Lookups) -> None:
         self._tree, self._content, self._lookups = tree, content, lookups
-        self._big: list[int] = []  # orphans that take more than a step to purge
+        self._big: deque[int] = deque()  # orphans that take more than a step to purge
         self._big_due = trio.Event()
 
     async def purge_if_free(self, inode: int) -> None:
@@ -65,8 +66,7 @@ class Purger:
         if orphans:
             log.info("%d files unlinked while open were purged", orphans)
         while True:
-            while self._big:
-                await self.purge(self._big[-1])
-                self._big.pop()
+            while self._big:  # where purging fails, its orphan item stays for the next beginning
+                await self.purge(self._big.popleft())
             self._big_due = trio.Event()
             await self._big_due.wait()

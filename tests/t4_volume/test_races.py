@@ -378,6 +378,28 @@ async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path
         content.RESIZE_STEP = usual
 
 
+async def test_big_files_deleted_while_another_one_is_purged_are_purged_too(net, tmp_path):
+    usual, content.RESIZE_STEP = content.RESIZE_STEP, 4
+    names = [b"a", b"b", b"c"]
+    try:
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+            for name in names:
+                inode = await write_file(vault, name, b"")
+                for number in range(40):
+                    await vault.content.write(inode, number * MIB, b"x" * 1000)
+            await vault.committer.commit(sync=True)
+            for name in names:
+                await unlink(vault, name)
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()  # purging has begun, and is not over
+            with trio.fail_after(10):
+                while (await vault.volume.totals()).inodes > 1:
+                    await trio.lowlevel.checkpoint()
+            assert (await vault.volume.totals()).live == 0
+    finally:
+        content.RESIZE_STEP = usual
+
+
 async def test_promise_3_no_fragment_leaves_before_its_header_is_durable_here(net, tmp_path):
     """Else a power cut could make a second header for one block."""
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
@@ -393,17 +415,18 @@ async def test_promise_3_no_fragment_leaves_before_its_header_is_durable_here(ne
 
         def fails_once():
             if getattr(signing, "now", False) and not failed:
-                failed.append(1)
+                failed.append(True)
                 database._unsure = True
                 raise OSError(errno.EIO, "Input/output error")
             sync()
+            failed[:] = [False] * len(failed)
 
         vault.state.blocks.change, database._sync = change_of, fails_once
-        unsure = []
+        lost = []  # at each put: whether a power cut would lose the header
         for supplier in net.suppliers:
 
             async def put(*what, put=supplier.put):
-                unsure.append(database._unsure)
+                lost.append(any(failed))
                 return await put(*what)
 
             supplier.put = put
@@ -412,7 +435,7 @@ async def test_promise_3_no_fragment_leaves_before_its_header_is_durable_here(ne
             with suppress(LocalError):  # where the courier met it while somebody waited
                 await vault.publish()
         assert not vault.publisher.due
-        assert failed and unsure and not any(unsure)
+        assert failed and lost and not any(lost)
 
 
 async def test_only_a_block_that_was_closed_ends_the_courier_s_pause(net, tmp_path):
