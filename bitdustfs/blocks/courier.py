@@ -37,16 +37,18 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a block at 4/7)
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
+NO_ROOM = ("quota", "no-space")  #: codes of refusals for want of room
 WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
 
 
 class _Delivery:
-    """One attempt to place fragments of one block: who acknowledged, who said that it is dead."""
+    """One attempt to place fragments of one block, and what suppliers said to it."""
 
     def __init__(self, block: bytes, header: bytes, ballot: Ballot) -> None:
         self.block, self.header, self.ballot = block, header, ballot
         self.acked: list[int] = []
         self.dead: list[int] = []
+        self.full: list[int] = []  #: positions whose suppliers have no room for it
 
 
 class Courier:
@@ -72,11 +74,18 @@ class Courier:
         self._busy: set[bytes] = set()
         self._wake = trio.Event()
         self._failure: BitdustError | None = None  # of this machine's disk
+        self._crowded: set[bytes] = set()  # blocks that too many suppliers had no room for
         self.rounds = 0
 
     def kick(self) -> None:
         """Somebody waits, a block was closed, or a supplier came back: try now what is owed."""
         self._wake.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether some block waits because suppliers have no room for it."""
+        self._crowded = {block for block in self._crowded if self._ledger.is_waiting(block)}
+        return bool(self._crowded)
 
     def is_busy(self, block: bytes) -> bool:
         """Whether the block's local file is being read here just now."""
@@ -87,10 +96,11 @@ class Courier:
     async def wait_acknowledged(self, with_newcomers: bool = False) -> None:
         """Returns when every block closed before has the acknowledgements that a root needs.
 
-        Raises Unavailable when suppliers take nothing for too long, Superseded when the pen is
-        lost, LocalError when a block cannot be read.
+        Raises Unavailable when suppliers take nothing for too long or have no room, Superseded
+        when the pen is lost, LocalError when a block cannot be read.
         """
         wanted = self._ledger.waiting(with_newcomers)
+        tried = self.rounds + 2  # the round under way may have passed a block already
         self._failure = None  # of an attempt before this one: the disk may work again
         self.kick()  # once: after that, failures are retried in their own time
         with trio.move_on_after(WAIT_DEADLINE):
@@ -102,6 +112,11 @@ class Courier:
                 self._pen.require()
                 if self._failure is not None:
                     raise self._failure
+                if self.rounds >= tried and self.crowded:
+                    raise Unavailable(
+                        "the suppliers have no room for what is new; it stays on this machine. "
+                        "Delete something: its space is given back, and what is new goes there"
+                    )
                 await self._ledger.wait_changed()
         raise Unavailable(
             "not enough suppliers take what is new; it stays on this machine until then"
@@ -234,6 +249,10 @@ class Courier:
             # else it died meanwhile, or another machine wrote it
             reach("fragment-acked")
             await self._ledger.acknowledged(delivery.block, delivery.acked)
+        if delivery.full and self._ledger.is_waiting(delivery.block):
+            self._crowded.add(delivery.block)
+        else:
+            self._crowded.discard(delivery.block)
 
     async def _put(self, delivery: _Delivery, fragment: Fragment) -> None:
         position, block = fragment.position, delivery.block
@@ -259,6 +278,8 @@ class Courier:
         except PeerError as error:
             health.fault(error)
             code = error.code if isinstance(error, Refused) else ""
+            if code in NO_ROOM:
+                delivery.full.append(fragment.position)
             if code == "dead":
                 delivery.dead.append(fragment.position)
             if code == "fenced":

@@ -4,6 +4,9 @@ Two bounds, both in bytes of plaintext. The *quota*: live + dirty stays within w
 hold less a reserve. The *placeable*: what suppliers still have free, k times the fullest one's,
 less what waits on this machine; it is smaller than the quota while deleted data is not yet given
 back. Data beyond either is refused with ENOSPC before it is taken (promise 4); deletes always pass.
+
+Metadata (names, symbolic links, extended attributes) counts against the placeable only. What was
+admitted of it is *promised* until a root has it at the suppliers.
 """
 
 import logging
@@ -20,6 +23,7 @@ from bitdustfs.net.ask import ask_all
 
 log = logging.getLogger(__name__)
 
+NAME_COST = 512  #: bytes of metadata that a new name is reckoned at: inode, entry, the folder's
 GIVE_BACK_EVERY = 10.0  #: seconds between attempts to give space back for a writer
 GIVE_BACK_DEADLINE = 20.0  #: seconds that a writer waits for it
 USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
@@ -32,6 +36,7 @@ class Space:
         self._circle, self._table = circle, table
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
+        self._promised = 0  # bytes of metadata admitted that no root has brought to suppliers yet
         self._wanted = trio.Event()  # a writer waits for deleted data's space
         self._given = trio.Event()  # an attempt to give it back is over
         self._gave = -GIVE_BACK_EVERY
@@ -61,8 +66,10 @@ class Space:
         return rooms[acknowledgements_needed(group.k, group.n) - 1]
 
     def placeable(self) -> int:
-        """Bytes that suppliers can still take."""
-        return self._circle.family.group.k * self._usual_room() - self._table.pending
+        """Bytes of content that suppliers can still take."""
+        group = self._circle.family.group
+        waiting = self._table.pending + self._promised // group.meta_k
+        return group.k * (self._usual_room() - waiting)
 
     def used(self, member: Member) -> int:
         """Bytes that a supplier keeps of this vault, as far as it has told."""
@@ -92,12 +99,29 @@ class Space:
         if more > self.left(live, dirty):
             raise NoSpace
 
-    async def admit_names(self) -> None:
-        """As `admit`, for new names: they must not eat what deletes and compaction need."""
-        if self.placeable() < self.reserve // 4:
+    async def admit_metadata(self, size: int) -> None:
+        """As `admit`, for `size` bytes of names or attributes, from here on promised.
+
+        They must not eat what deletes and compaction need.
+        """
+        if not self._fits(size):
             await self._wait_given()
-            if self.placeable() < self.reserve // 4:
+            if not self._fits(size):
                 raise NoSpace
+        self._promised += size
+
+    def _fits(self, size: int) -> bool:
+        group = self._circle.family.group
+        return self.placeable() - size * group.k // group.meta_k >= self.reserve // 4
+
+    @property
+    def promised(self) -> int:
+        """Bytes of metadata that were admitted and are not at the suppliers yet."""
+        return self._promised
+
+    def kept(self, promised: int) -> None:
+        """A root was accepted that has what was `promised` when it was begun."""
+        self._promised = max(0, self._promised - promised)
 
     async def _wait_given(self) -> None:
         """Has the vault give back what it can; one attempt serves all who wait."""

@@ -19,6 +19,7 @@ import msgspec
 from bitdustfs.cache.database import Database, Write
 from bitdustfs.cache.rows import CLOSED, DEAD, OPEN, BlockPart, BlockRow
 from bitdustfs.core.codec import Decoder, encode
+from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import LocalError
 from bitdustfs.units import KIB
 
@@ -41,7 +42,7 @@ class BlockTable:
         self._owed_here: set[bytes] = set()  # of these, the ones that this machine still has
         self._metadata: set[bytes] = set()
         self.owed_positions = 0  #: fragments that are still to be placed
-        self.pending = 0  #: bytes of closed blocks that have too few acknowledgements
+        self.pending = 0  #: bytes of fragments, each position's, of blocks with too few of them
         with database.read("blocks") as txn, txn.cursor() as cursor:
             for block, raw in cursor:
                 self._index(bytes(block), _rows.decode_untrusted(raw))
@@ -96,10 +97,15 @@ class BlockTable:
         return block in self._owed
 
     def to_deliver(self) -> list[bytes]:
-        """Owed blocks that this machine has: those without enough holders first."""
+        """Owed blocks that this machine has: those without enough holders first.
+
+        Of these metadata first: where room is short, it is what lets a root without deleted data be
+        published, after which there is room again.
+        """
         with self._lock:
             thin = self._owed_here & self._thin
-            return [*thin, *(self._owed_here - thin)]
+            metadata = thin & self._metadata
+            return [*metadata, *(thin - metadata), *(self._owed_here - thin)]
 
     # -- changing
 
@@ -173,7 +179,7 @@ class BlockTable:
             self._states[old.state].discard(block)
             if old.state == CLOSED:
                 self.owed_positions -= len(old.owed)
-                self.pending -= 0 if old.enough else old.length
+                self.pending -= 0 if old.enough else slice_length(old.length, old.k)
         owed = row is not None and row.state == CLOSED and bool(row.owed)
         _keep(self._owed, block, owed)
         _keep(self._thin, block, owed and row is not None and not row.enough)
@@ -186,7 +192,7 @@ class BlockTable:
         self._states[row.state].add(block)
         if row.state == CLOSED:
             self.owed_positions += len(row.owed)
-            self.pending += 0 if row.enough else row.length
+            self.pending += 0 if row.enough else slice_length(row.length, row.k)
 
 
 def _keep(index: set[bytes], block: bytes, belongs: bool) -> None:

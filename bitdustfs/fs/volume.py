@@ -9,7 +9,7 @@ import errno
 import stat
 from typing import NamedTuple
 
-from bitdustfs.blocks.space import Space
+from bitdustfs.blocks.space import NAME_COST, Space
 from bitdustfs.core.items import (
     COOKIE_FIRST,
     COUNTERS_KEY,
@@ -187,7 +187,7 @@ class Volume:
         """A new inode of the type in `mode` (file, folder, symlink with `target`, fifo, device)."""
         if target is not None and not 0 < len(target) <= SYMLINK_MAX:
             raise FsError(errno.ENAMETOOLONG)
-        await self._space.admit_names()
+        await self._space.admit_metadata(NAME_COST + len(name) + len(target or b""))
 
         def make(tx: Transaction) -> Seen:
             parent = load_folder(tx, folder)
@@ -236,7 +236,7 @@ class Volume:
 
     async def link(self, inode: int, folder: int, name: bytes) -> Seen:
         """Another name for an inode that is not a folder."""
-        await self._space.admit_names()
+        await self._space.admit_metadata(NAME_COST + len(name))
 
         def make(tx: Transaction) -> Seen:
             parent, attributes = load_folder(tx, folder), load_inode(tx, inode)

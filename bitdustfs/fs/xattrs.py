@@ -8,6 +8,7 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping
 
 from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.space import NAME_COST, Space
 from bitdustfs.blocks.writer import ExtentWriter, Plain
 from bitdustfs.core.items import XATTR, Xattr, decode_xattr, encode_item, kind_range, xattr_key
 from bitdustfs.core.sealing import Kind
@@ -60,13 +61,22 @@ class WritableXattrs(Xattrs):
     """The same, and those that change something."""
 
     def __init__(
-        self, tree: Tree, reader: ExtentReader, own: Own, writer: ExtentWriter, flusher: Flusher
+        self,
+        tree: Tree,
+        reader: ExtentReader,
+        own: Own,
+        writer: ExtentWriter,
+        flusher: Flusher,
+        space: Space,
     ) -> None:
         super().__init__(tree, reader, own)
-        self._writer, self._flusher = writer, flusher
+        self._writer, self._flusher, self._space = writer, flusher, space
 
     async def set(self, inode: int, name: bytes, value: bytes) -> None:
-        """Sets or replaces; create-only and replace-only are pyfuse3's get before set."""
+        """Sets or replaces; create-only and replace-only are pyfuse3's get before set.
+
+        Raises NoSpace where the vault has no room for it.
+        """
         if name.startswith(OWN_PREFIX):
             raise FsError(errno.EPERM)
         if name in NEVER[1:]:
@@ -75,6 +85,7 @@ class WritableXattrs(Xattrs):
             raise FsError(errno.ERANGE)
         if len(value) > XATTR_MAX:
             raise FsError(errno.E2BIG)
+        await self._space.admit_metadata(NAME_COST + len(name) + len(value))
         if len(value) <= XATTR_INLINE_MAX:
             await self._put(inode, name, Xattr(1, value))
             return

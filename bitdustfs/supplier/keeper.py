@@ -19,9 +19,19 @@ from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, fragment_key
 from bitdustfs.supplier.vaultrows import VaultRows
 from bitdustfs.supplier.voter import acceptor
-from bitdustfs.units import format_size
+from bitdustfs.units import MIB, format_size
 
+GRACE_SHARE, GRACE_MAX = 32, 16 * MIB  #: see grace
 DEAD_RECORD_MAX = 320  #: bytes of a block-dead record, which is kept as long as the vault
+
+
+def grace(space: int) -> int:
+    """Bytes that a vault may have here beyond its contract over `space` bytes.
+
+    Owners reckon with the contract. A vault that fills it all the same could never delete again: a
+    root without what was deleted has to be published first, and that takes some room.
+    """
+    return min(space // GRACE_SHARE, GRACE_MAX)
 
 
 class Keeper:
@@ -50,7 +60,10 @@ class Keeper:
     def _check_room(self, vault: bytes, row: VaultRow, request: wire.Put, length: int) -> None:
         key = fragment_key(request.block, request.position)
         size = len(request.header) + len(request.chunks) + length
-        if row.used + size > row.space and self._shelf.fragment(vault, key) is None:
+        if (
+            row.used + size > row.space + grace(row.space)
+            and self._shelf.fragment(vault, key) is None
+        ):
             raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
 
     def put(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:

@@ -264,13 +264,13 @@ def _writable_vault(
         pen, ground.fetcher, table, courier, auditor, ground.watch, reclaimer.needs
     )
     publisher = Publisher(
-        key, suite, pen, tree, checkpointer, writer, state, committer, courier, ground.register,
-        FamilyMove(ground.followed, ledger, auditor, rebuilder),
+        key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
+        ground.register, FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     safety = Safety(tree, content, committer, state, rebuilder)
     vault = WritableVault(
-        volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher), reader,
-        ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
+        volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher, space),
+        reader, ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
         ground.opening.found, settings=settings, pen=pen, lease=lease, writer=writer,
         committer=committer, ledger=ledger, courier=courier, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,

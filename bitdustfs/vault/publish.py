@@ -1,7 +1,7 @@
 """Publishing: upload what is new, then move the root, so that another machine can mount it.
 
     finish a root that was signed before and not confirmed
-    -> commit a generation
+    -> commit a generation; where suppliers have no room, what is deleted already goes first
     -> the journal since the last root, or (a checkpoint) new leaves, into metadata blocks
     -> close the open blocks; wait until each has the acknowledgements that a root needs
     -> sign the root, sync it here (*proposed*)
@@ -20,6 +20,7 @@ import trio
 
 from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.writer import ExtentWriter, Plain
 from bitdustfs.cache.rows import Checkpoint, Proposed, Published
 from bitdustfs.cache.state import State
@@ -40,6 +41,7 @@ from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
+from bitdustfs.vault.reclaim import Reclaimer
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +68,15 @@ class Publisher:
         state: State,
         committer: Committer,
         courier: Courier,
+        space: Space,
+        reclaimer: Reclaimer,
         register: RootRegister,
         on_family: OnFamily,
     ) -> None:
         self._key, self._suite, self._pen = key, suite, pen
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
         self._state, self._committer, self._courier = state, committer, courier
+        self._space, self._reclaimer = space, reclaimer
         self._register, self._on_family = register, on_family
         self._lock = trio.Lock()
 
@@ -103,7 +108,10 @@ class Publisher:
                 or self._state.journal_bytes() >= JOURNAL_MAX
             )
             checkpoint = full and not self._tree.frozen
+            promised = self._space.promised
+            unwanted = await self._reclaimer.unwanted() if self._courier.crowded else []
             generation = await self._committer.commit(sync=True, freeze=checkpoint)
+            await self._reclaimer.drop(unwanted)
             same = generation == published.generation and not checkpoint
             if same and not successor:
                 return
@@ -118,6 +126,7 @@ class Publisher:
             reach("root-propose")
             await trio.to_thread.run_sync(self._state.set_proposed, root)
             await self._finish_proposed()
+            self._space.kept(promised)
 
     async def _finish_proposed(self) -> None:
         """Sends a root that was signed and not confirmed: always the same bytes."""

@@ -167,6 +167,43 @@ class Reclaimer:
             await self._compactor.step()
             self._situation = situation
 
+    async def unwanted(self) -> list[bytes]:
+        """Blocks that no root has named yet, and that nothing refers to any more.
+
+        The publisher asks, while no root is proposed, and only where suppliers have no room:
+        deleting is what makes room, and what is deleted must not have to be uploaded first. To be
+        dropped once a commit made after this is durable. Raises Unavailable, Malformed, LocalError.
+        """
+        if self._tree.frozen is not None:
+            return []
+        new = await trio.to_thread.run_sync(_born_after, self._table.snapshot(), self._roots.seq)
+        await self._uses.look()
+        found = []
+        for block in new:
+            use = self._uses.get(block)
+            if use is not None and use.live:
+                continue
+            _, entries = await self._directories.of(block)
+            # journals of attempts that failed are needed by nothing: the next attempt writes anew
+            entries = tuple(entry for entry in entries if entry.kind != Kind.JOURNAL)
+            if not await self._refers(block, entries):
+                found.append(block)
+        return found
+
+    async def drop(self, unwanted: Collection[bytes]) -> None:
+        """What `unwanted` told goes: here, and from the suppliers that took some of it."""
+        root = open_root_untrusted(self._roots.published.root, self._vault)
+        for block in unwanted:
+            row = self._table.get(block)
+            if row is not None and row.state == CLOSED:
+                await self._deletion.condemn(block, row, root)
+                self._proven.pop(block, None)
+                self._condemned.add(block)
+                await self._tree.run(_delete, use_key(block))
+        if unwanted:
+            await self._deletion.tell()
+            await self._space.refresh()
+
     def needs(self) -> Needs:
         """A predicate: whether a root may need a block. What is not known counts as needed."""
         needed = self._roots.blocks()
@@ -219,15 +256,20 @@ class Reclaimer:
             else:
                 self._alive.add(block)
             return
+        if await self._refers(block, entries):
+            log.warning("block %s is in use although it is not counted", block.hex())
+            self._alive.add(block)
+
+    async def _refers(self, block: bytes, entries: tuple[ExtentEntry, ...]) -> bool:
+        """Whether anything refers to the block, which is proven unused where nothing does."""
         async with self._flusher.lock:
             for at in range(0, len(entries), CHECK_STEP):
                 part = entries[at : at + CHECK_STEP]
                 if await self._tree.run(_in_use, block, part, self._roots.seq):
-                    log.warning("block %s is in use although it is not counted", block.hex())
-                    self._alive.add(block)
-                    return
+                    return True
             pending = 1 if self._tree.batch else 0
             self._proven[block] = self._committer.taken + pending
+            return False
 
     def _is_gone(self, block: bytes) -> bool:
         """Whether an unused block was deleted by a machine that could not say so in the tree."""
@@ -243,6 +285,11 @@ class Reclaimer:
         del self._proven[block]
         self._condemned.add(block)  # a census from before may list it still
         await self._tree.run(_delete, use_key(block))
+
+
+def _born_after(rows: Mapping[bytes, BlockRow], seq: int) -> list[bytes]:
+    """In a thread: closed blocks that were begun for a root after that of `seq`."""
+    return [b for b, row in rows.items() if row.state == CLOSED and born_for(b) > seq]
 
 
 def _unused(

@@ -15,6 +15,7 @@ from bitdustfs import failpoints
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.database import Database
 from bitdustfs.cache.rows import CLOSED, DEAD, OPEN, BlockRow
+from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import LocalError
 
 BLOCKS = [bytes([n]) * 16 for n in range(12)]
@@ -87,7 +88,9 @@ class TableModel(RuleBasedStateMachine):
         assert self.table.waiting() == sorted(b for b, row in closed.items() if row.waits)
         assert dict(self.table.metadata()) == {b: r for b, r in self.model.items() if r.meta}
         assert self.table.owed_positions == sum(len(row.owed) for row in closed.values())
-        assert self.table.pending == sum(r.length for r in closed.values() if not r.enough)
+        assert self.table.pending == sum(
+            slice_length(r.length, r.k) for r in closed.values() if not r.enough
+        )
 
 
 TestTable = TableModel.TestCase

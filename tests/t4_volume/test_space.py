@@ -2,14 +2,26 @@
 
 import os
 import random
+import stat
 
 import pytest
-from machine import Net, PowerCut
+import trio
+from machine import CALLER, Net, PowerCut
 from scenario import read_file, write_file
 
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.errors import NoSpace, Unavailable
 from bitdustfs.units import KIB, MIB
+
+#: nothing goes on by itself
+QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}
+
+
+async def unlink(vault, name):
+    found = await vault.volume.lookup(ROOT_INODE, name)
+    await vault.volume.unlink(ROOT_INODE, name)
+    await vault.volume.forget(found.inode, vault.volume._lookups.held(found.inode))
 
 
 def stored(net):
@@ -166,3 +178,62 @@ async def test_what_a_dead_machine_left_unpublished_goes(net, tmp_path):
         assert await read_file(vault, b"published") == content
     async with net.mount(tmp_path / "three", machine=b"o" * 16) as vault:
         assert await read_file(vault, b"published") == content
+
+
+async def set_attributes(vault, inode, upto, size=60_000):
+    """Sets attributes until one is refused; how many were taken."""
+    for number in range(upto):
+        try:
+            await vault.xattrs.set(inode, b"user.%d" % number, os.urandom(size))
+        except NoSpace:
+            return number
+    return upto
+
+
+async def test_promise_4_attributes_are_refused_before_they_eat_what_deletes_need(tmp_path):
+    net = Net(space=(256 + 32) * MIB // 4)
+    await net.create()
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await vault.space.refresh()
+        inode = await write_file(vault, b"file", b"")
+        taken = await set_attributes(vault, inode, 3500)
+        assert 500 < taken < 3500
+        await vault.publish()
+        await vault.space.refresh()
+        assert vault.space.placeable() >= vault.space.reserve // 4
+        for number in range(0, taken, 2):
+            await vault.xattrs.remove(inode, b"user.%d" % number)
+        await unlink(vault, b"file")
+        await settle(vault)
+        await write_file(vault, b"there is room again", b"x" * MIB)
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"there is room again") == b"x" * MIB
+
+
+async def test_promise_4_a_vault_beyond_its_quota_finds_back_by_deleting(tmp_path, monkeypatch):
+    """However it came there: here nothing was ever refused."""
+    net = Net(space=(256 + 32) * MIB // 4)
+    await net.create()
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        kept = os.urandom(MIB)
+        await write_file(vault, b"kept", kept)
+        await vault.publish()
+        with monkeypatch.context() as patched:
+            patched.setattr(vault.space, "_fits", lambda size: True)
+            inode = await write_file(vault, b"file", b"")
+            assert await set_attributes(vault, inode, 3500) == 3500
+            await vault.committer.commit(sync=True)
+            for _ in range(2):  # and a sync ends, with the reason
+                with pytest.raises(Unavailable, match="no room"), trio.fail_after(40):
+                    await vault.publish()
+        await unlink(vault, b"file")
+        await write_file(vault, b"after", b"x" * 1000)
+        await vault.publish()
+        await settle(vault)
+        await vault.volume.create(ROOT_INODE, b"one more", stat.S_IFREG | 0o644, CALLER)
+        await vault.publish()
+        assert stored(net) < 64 * MIB
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert await read_file(vault, b"kept") == kept
+        assert await read_file(vault, b"after") == b"x" * 1000
