@@ -4,6 +4,8 @@ Everything that bounds what a peer may send stands here, so that one page shows 
 stranger can make us use.
 """
 
+from bitdustfs.errors import UsageError
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -41,7 +43,7 @@ SIZE_SUFFIXES = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024 * GIB}
 def parse_size(text: str) -> int:
     """Bytes from "512", "64K", "1.5G" (powers of 1024; a trailing B or iB is allowed).
 
-    Raises ValueError with a sentence for anything else.
+    Raises UsageError for anything else.
     """
     stripped = text.strip().upper().removesuffix("IB").removesuffix("B")
     suffix = stripped[-1:] if stripped[-1:] in ("K", "M", "G", "T") else ""
@@ -49,9 +51,9 @@ def parse_size(text: str) -> int:
     try:
         size = int(float(number) * SIZE_SUFFIXES[suffix])
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is not a size; write for example 512M or 10G") from None
+        raise UsageError(f"{text!r} is not a size; write for example 512M or 10G") from None
     if size < 0:
-        raise ValueError(f"{text!r} is negative; a size must be positive")
+        raise UsageError(f"{text!r} is negative; a size must be positive")
     return size
 
 

@@ -105,7 +105,7 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
 
 
 def with_word(options: MountOptions, word: str) -> MountOptions:
-    """The same with one word of -o. Raises UsageError, or ValueError with a sentence."""
+    """The same with one word of -o. Raises UsageError."""
     name, _, value = word.partition("=")
     match name:
         case "key":

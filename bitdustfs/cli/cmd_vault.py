@@ -117,7 +117,7 @@ def run_create(args: argparse.Namespace) -> int:
 
 
 def parse_order(args: argparse.Namespace) -> Order:
-    """The vault that a command line asks for. Raises UsageError, or ValueError with a sentence."""
+    """The vault that a command line asks for. Raises UsageError."""
     suppliers = tuple(check_address(a) for a in args.supplier)
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
     if args.ecc:

@@ -144,7 +144,7 @@ def run(
         error: BaseException = known
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-    except (BitdustError, ValueError) as caught:
+    except BitdustError as caught:
         error = caught
     except BrokenPipeError:  # `bitdust status | head`
         sys.stderr.close()
@@ -155,7 +155,7 @@ def run(
         where = f"{caught.filename}: " if caught.filename else ""
         error = LocalError(f"{where}{caught.strerror or caught}")
     print(f"bitdust: {error}", file=sys.stderr)
-    return usage if isinstance(error, UsageError | ValueError) else failed
+    return usage if isinstance(error, UsageError) else failed
 
 
 if __name__ == "__main__":

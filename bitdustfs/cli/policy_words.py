@@ -33,7 +33,7 @@ def parse_policy(words: list[str]) -> dict[str, int]:
                     policy[name] = Spread[value.upper()]
                 case _:
                     raise ValueError(name)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, UsageError):
             raise UsageError(
                 f"{word!r} is no policy; write for example patience=48h, margin=1, bandwidth=10M "
                 "or spread=host"

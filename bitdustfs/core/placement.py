@@ -1,6 +1,7 @@
 """Which group a new block goes to, how many acknowledgements make it safe, and default codes."""
 
 from bitdustfs.core.records import Family, Group
+from bitdustfs.errors import UsageError
 from bitdustfs.units import MIB
 
 SLOP_SHARE, SLOP_MIN = 0.03, 256 * MIB  #: see slop
@@ -35,13 +36,13 @@ def default_k(n: int) -> int:
 
 
 def parse_ecc(text: str) -> tuple[int, int]:
-    """(k, n) from "4/7", or ValueError with a sentence."""
+    """(k, n) from "4/7". Raises UsageError for anything else."""
     try:
         k, n = (int(part) for part in text.split("/"))
     except ValueError:
-        raise ValueError(f"{text!r} is not a code; write k/n, for example 4/7") from None
+        raise UsageError(f"{text!r} is not a code; write k/n, for example 4/7") from None
     if not 1 <= k <= n <= 64:
-        raise ValueError(f"{text}: a code needs 1 <= k <= n <= 64")
+        raise UsageError(f"{text}: a code needs 1 <= k <= n <= 64")
     return k, n
 
 

@@ -94,6 +94,7 @@ class _Connection:
         for waiting in self._waiting.values():
             waiting.finish(self.failure)
         self._waiting.clear()
+        self._queue.close()  # whoever waits to put something in is told
 
     async def call(self, request: wire.Request, payload: Buffer) -> Replied:
         if self.failure is not None:
@@ -103,6 +104,9 @@ class _Connection:
         try:
             await self._send.send((wire.encode_frame(request_id, request, len(payload)), payload))
             await waiting.done.wait()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            assert self.failure is not None  # only `fail` closes the queue
+            raise self.failure from None
         finally:
             self._waiting.pop(request_id, None)
         if isinstance(waiting.answer, PeerError):
@@ -193,12 +197,23 @@ class PeerSupplier(Supplier):
             return connection
 
     async def _open(self) -> _Connection:
-        failures = []
+        """A session at the first address where the supplier is found.
+
+        Where another node answers, or something that speaks another protocol, the next address is
+        tried: nothing that an address does is the supplier's fault. Raises Refused when the
+        supplier itself says no; else, where all addresses end alike, that error, and Unreachable
+        where they do not.
+        """
+        failures: list[PeerError] = []
         for address in self.addresses:
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
                     transport = await trio.open_tcp_stream(*split(address))
                     return await self._session(transport)
+            except Refused:
+                raise
+            except PeerError as error:
+                failures.append(type(error)(f"{address}: {error}"))
             except (
                 OSError,
                 trio.TooSlowError,
@@ -206,8 +221,10 @@ class PeerSupplier(Supplier):
                 ValueError,
                 OverflowError,
             ) as error:
-                failures.append(f"{address}: {error or type(error).__name__}")
-        raise Unreachable("; ".join(failures) or "no address is known")
+                failures.append(Unreachable(f"{address}: {error or type(error).__name__}"))
+        kinds = {type(failure) for failure in failures}
+        kind = kinds.pop() if len(kinds) == 1 else Unreachable
+        raise kind("; ".join(map(str, failures)) or "no address is known")
 
     async def _session(self, transport: trio.SocketStream) -> _Connection:
         own = self._credentials

@@ -36,7 +36,6 @@ from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.census import Census, take_census
 from bitdustfs.tree.transaction import page
-from bitdustfs.tree.tree import Tree
 from bitdustfs.units import CHUNK_SIZE
 from bitdustfs.vault.vaults import ReadVault
 
@@ -95,7 +94,7 @@ class _Walk:
         self.orphans: set[int] = set()
         self.uses: dict[bytes, int] = {}
         self.live: Counter[bytes] = Counter()
-        self.places: dict[bytes, dict[int, Place]] = {}  # block -> ordinal -> place
+        self.places: list[Place] = []  # of extents, since they were taken last
         self.counters: Counters | None = None
         self._inode = 0
         self._attributes: Inode | None = None
@@ -127,11 +126,13 @@ class _Walk:
 
     def _place(self, place: Place, live: int) -> None:
         self.live[place.block] += live
-        known = self.places.setdefault(place.block, {}).setdefault(place.ordinal, place)
-        if known != place:
-            self.report.fault(
-                f"two items disagree on extent {place.ordinal} of {place.block.hex()}"
-            )
+        if not self.places or self.places[-1] != place:  # overwriting leaves parts of one extent
+            self.places.append(place)
+
+    def take_places(self) -> list[Place]:
+        """Where the extents are that were met since the last call."""
+        taken, self.places = self.places, []
+        return taken
 
     def _extent(self, inode: int, offset: int, value: bytes) -> None:
         extent = decode_extent(value)
@@ -182,18 +183,23 @@ class _Walk:
         counters = self.counters
         if counters is not None and counters.inodes != len(self.modes):
             fault(f"{counters.inodes} inodes are counted, {len(self.modes)} are there")
-        self.report.walked(len(self.modes), len(self.places))
+        self.report.walked(len(self.modes), len(self.live))
 
 
-async def walk(tree: Tree, report: Report, progress: OnItems) -> _Walk:
-    """All items of the tree as it is at the call."""
-    shadow = tree.shadow()
+async def _walk(vault: ReadVault, report: Report, progress: OnItems) -> _Walk:
+    """All items of the tree as it is at the call, and the extents that this machine has.
+
+    Extents are checked as they are met: what is kept in memory grows with files and blocks only.
+    """
+    shadow = vault.volume.tree.shadow()
     found = _Walk(report)
     low = b""
     while items := await shadow.run(page, low, b"\xff" * 9, PAGE):
         for key, value in items:
             found.take(key, value)
         low = items[-1][0] + b"\0"
+        for place in found.take_places():
+            await _check_local(vault, place, report)
         await progress("items", report.items, 0)
     found.finish()
     return found
@@ -204,30 +210,26 @@ async def verify(vault: ReadVault, local_only: bool, sample: float, progress: On
     fragments.
     """
     report = Report()
-    found = await walk(vault.volume.tree, report, progress)
-    await _check_local(vault, found, report, progress)
+    found = await _walk(vault, report, progress)
     if not local_only:
-        blocks = {*found.places, *(place.block for place in await vault.volume.tree.nodes())}
+        blocks = {*found.live, *(place.block for place in await vault.volume.tree.nodes())}
         published = vault.state.published()
         blocks |= {ref.place.block for ref in published.journal} if published else set()
         await _check_suppliers(vault, blocks, report, sample, progress)
     return report
 
 
-async def _check_local(vault: ReadVault, found: _Walk, report: Report, progress: OnItems) -> None:
-    """Every extent that is in use and whose block this machine still has."""
-    for number, (block, places) in enumerate(found.places.items()):
-        await progress("local blocks", number, len(found.places))
-        row = vault.state.blocks.get(block)
-        if row is None or not row.local:
-            continue
-        for place in places.values():
-            sealed = await vault.reader.read_sealed_local(place)
-            report.checked(extents=1)
-            if sealed is None or digest(sealed) != place.hash:
-                report.fault(
-                    f"this machine's copy of block {block.hex()} is damaged at {place.offset}"
-                )
+async def _check_local(vault: ReadVault, place: Place, report: Report) -> None:
+    """An extent that is in use, if this machine still has its block."""
+    row = vault.state.blocks.get(place.block)
+    if row is None or not row.local:
+        return
+    sealed = await vault.reader.read_sealed_local(place)
+    report.checked(extents=1)
+    if sealed is None or digest(sealed) != place.hash:
+        report.fault(
+            f"this machine's copy of block {place.block.hex()} is damaged at {place.offset}"
+        )
 
 
 async def _check_suppliers(

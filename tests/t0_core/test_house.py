@@ -42,7 +42,7 @@ BELOW = {
     "core": "errors units",
     "config": "errors",
     "errors": "",
-    "units": "",
+    "units": "errors",
     "failpoints": "",
 }
 TOP = {"__init__", "errors", "units", "failpoints", "config"}  #: modules that lie in no room

@@ -160,6 +160,62 @@ async def test_another_node_at_the_address_is_named():
             await PeerSupplier(bytes(32), (address,), credentials(), nursery).ping()
 
 
+async def test_a_supplier_is_found_at_its_second_address_when_another_node_is_at_the_first():
+    """An address that its provider gave to somebody else since."""
+    other = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    wanted = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    async with (
+        serving(other) as first, serving(wanted) as second, trio.open_nursery() as nursery,
+    ):  # fmt: skip
+        node = wanted.node.verify_key.encode()
+        peer = PeerSupplier(node, (first, second), credentials(), nursery)
+        await peer.ping()
+        await peer.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_promise_11_whoever_waits_to_send_is_told_when_the_connection_ends():
+    """Twenty requests to a supplier that takes nothing any more, and then goes away."""
+    node = SigningKey(os.urandom(32))
+    context = make_context(node.encode(), server_side=True)
+    service = SupplierService(node, MemoryShelf(), GIB)
+    stopped = trio.Event()
+
+    async def serve_the_opening_only(transport):
+        stream = TlsStream(transport, context, server_side=True)
+        await stream.handshake()
+        nonce = os.urandom(32)
+        await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, nonce)))
+        await stream.receive_some()
+        await stream.send_all(wire.encode_frame(0, wire.Done()))
+        await stopped.wait()
+        await transport.aclose()
+
+    failed = []
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, serve_the_opening_only, 0)
+        port = listeners[0].socket.getsockname()[1]
+        public = service.node.verify_key.encode()
+        peer = PeerSupplier(public, (f"127.0.0.1:{port}",), credentials(), nursery)
+
+        async def put():
+            with pytest.raises((Unreachable, ProtocolViolation)):
+                await peer.call(
+                    wire.Put(b"b" * 16, 0, records.Ballot(1, b"m" * 16), b"h", b"c" * 32),
+                    bytes(4 << 20),
+                )
+            failed.append(trio.current_time())
+
+        async with trio.open_nursery() as calls:
+            for _ in range(20):
+                calls.start_soon(put)
+            await trio.testing.wait_all_tasks_blocked(0.2)
+            began = trio.current_time()
+            stopped.set()
+        assert len(failed) == 20 and failed[-1] - began < 5
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("reply", [b"\xff" * 64, wire.encode_frame(1, wire.Bytes()), b""])
 async def test_a_lying_server_gives_the_client_a_typed_error(reply):
     node = SigningKey(os.urandom(32))

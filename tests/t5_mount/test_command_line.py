@@ -2,6 +2,7 @@
 traceback.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import bitdustfs
 from bitdustfs.cli.cmd_verify import parse_share
+from bitdustfs.cli.main import run
 from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 
@@ -28,6 +30,14 @@ def bitdust(home, *words, stdin="", function="main"):
         capture_output=True, text=True,
         input=stdin, check=False,
     )  # fmt: skip
+
+
+def test_a_bug_of_ours_is_not_called_a_wrong_word():
+    def buggy(args):
+        raise ValueError("a slice of another length")
+
+    with pytest.raises(ValueError, match="slice"):
+        run(buggy, argparse.Namespace(), failed=1)
 
 
 BAD = [
