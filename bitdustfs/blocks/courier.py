@@ -26,6 +26,7 @@ from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import Fragment, encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.placement import acknowledgements_needed
 from bitdustfs.core.records import Ballot, BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Unavailable
@@ -249,7 +250,9 @@ class Courier:
             # else it died meanwhile, or another machine wrote it
             reach("fragment-acked")
             await self._ledger.acknowledged(delivery.block, delivery.acked)
-        if delivery.full and self._ledger.is_waiting(delivery.block):
+        row = self._table.get(delivery.block)
+        spared = 0 if row is None else row.n - acknowledgements_needed(row.k, row.n)
+        if len(delivery.full) > spared and self._ledger.is_waiting(delivery.block):
             self._crowded.add(delivery.block)
         else:
             self._crowded.discard(delivery.block)

@@ -114,6 +114,7 @@ class Publisher:
             await self._reclaimer.drop(unwanted)
             same = generation == published.generation and not checkpoint
             if same and not successor:
+                self._space.kept(promised)  # what was admitted came to nothing
                 return
             if same and not self._rebased(published):
                 proposal = generation, published.journal, published.journal_bytes

@@ -6,12 +6,13 @@ import stat
 
 import pytest
 import trio
+import trio.testing
 from machine import CALLER, Net, PowerCut
 from scenario import read_file, write_file
 
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.errors import NoSpace, Unavailable
+from bitdustfs.errors import NoSpace, Refused, Unavailable
 from bitdustfs.units import KIB, MIB
 
 #: nothing goes on by itself
@@ -237,3 +238,24 @@ async def test_promise_4_a_vault_beyond_its_quota_finds_back_by_deleting(tmp_pat
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         assert await read_file(vault, b"kept") == kept
         assert await read_file(vault, b"after") == b"x" * 1000
+
+
+async def test_one_full_supplier_while_others_are_away_is_not_called_want_of_room(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await vault.publish()
+
+        async def full(*what):
+            raise Refused("quota", "the contract is used up")
+
+        net.suppliers[6].put = full
+        for supplier in net.suppliers[:3]:
+            supplier.break_()
+        await write_file(vault, b"file", b"x" * MIB)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.publish)  # waits for those that are away
+            rounds = vault.courier.rounds
+            while vault.courier.rounds < rounds + 4:
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            for supplier in net.suppliers[:3]:
+                supplier.heal()
+        assert not vault.publisher.due
