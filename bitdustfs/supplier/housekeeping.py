@@ -18,6 +18,16 @@ TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where
 DISCARD_AT_ONCE = 1000  #: fragments of the trash that go in one transaction
 CONTRACT_MIN = 4 * MIB  #: bytes of the smallest contract: what a stranger makes us remember costs
 CONTRACT_LONGEST = 2 * 365 * 86400  #: seconds from now that a contract may run at most
+GRACE_SHARE, GRACE_MAX = 32, 16 * MIB  #: see grace
+
+
+def grace(space: int) -> int:
+    """Bytes that a vault may have here beyond its contract over `space` bytes.
+
+    Owners reckon with the contract. A vault that fills it all the same could never delete again: a
+    root without what was deleted has to be published first, and that takes some room.
+    """
+    return min(space // GRACE_SHARE, GRACE_MAX)
 
 
 class Housekeeping:
@@ -63,7 +73,7 @@ class Housekeeping:
                 raise Refused(
                     "no-space", f"{format_size(space)} asked for, {format_size(free)} to give"
                 )
-            if space < row.used:
+            if space + grace(space) < row.used:
                 raise Refused("quota", f"{format_size(row.used)} are in use already")
             promised = msgspec.structs.replace(row, space=space, until=max(until, row.until))
             self._rows.write(vault, promised)

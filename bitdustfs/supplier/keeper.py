@@ -13,25 +13,15 @@ from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import block_dead_records, open_header_untrusted
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
-from bitdustfs.supplier.housekeeping import Housekeeping
+from bitdustfs.supplier.housekeeping import Housekeeping, grace
 from bitdustfs.supplier.kinship import Kinship
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, fragment_key
 from bitdustfs.supplier.vaultrows import VaultRows
 from bitdustfs.supplier.voter import acceptor
-from bitdustfs.units import MIB, format_size
+from bitdustfs.units import format_size
 
-GRACE_SHARE, GRACE_MAX = 32, 16 * MIB  #: see grace
 DEAD_RECORD_MAX = 320  #: bytes of a block-dead record, which is kept as long as the vault
-
-
-def grace(space: int) -> int:
-    """Bytes that a vault may have here beyond its contract over `space` bytes.
-
-    Owners reckon with the contract. A vault that fills it all the same could never delete again: a
-    root without what was deleted has to be published first, and that takes some room.
-    """
-    return min(space // GRACE_SHARE, GRACE_MAX)
 
 
 class Keeper:

@@ -103,6 +103,19 @@ async def test_the_quota_is_enforced(supplier):
     assert (await supplier.usage()).fragments == 1
 
 
+async def test_a_vault_a_little_beyond_its_contract_can_renew_it(supplier):
+    """The grace is there so that it can delete: losing the contract meanwhile would lose all."""
+    await contracted(supplier, space=6 * MIB)
+    header, fragments = make_block(random.Random(1).randbytes(12 * MIB))
+    await put(supplier, header, fragments[0])
+    await put(supplier, header, fragments[1])
+    await refused("quota", put, supplier, header, fragments[2])
+    usage = await supplier.usage()
+    assert usage.used > usage.space == 6 * MIB
+    await supplier.promise(6 * MIB, 2_000_000_001)
+    await refused("quota", supplier.promise, 5 * MIB, 2_000_000_001)
+
+
 async def test_a_contract_is_no_toy(supplier):
     await refused("malformed", supplier.promise, 1, 2_000_000_000)
     contract = contract_records.open_untrusted(
