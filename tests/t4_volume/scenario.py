@@ -8,6 +8,9 @@ from machine import CALLER
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.units import MIB
 
+#: nothing goes on by itself
+QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}
+
 
 async def write_file(vault, name, content, folder=ROOT_INODE, offset=0):
     found = await vault.volume.lookup(folder, name)
@@ -28,3 +31,26 @@ async def read_file(vault, name, folder=ROOT_INODE):
 
 def photos(count=3, size=3 * MIB):
     return {f"photo {i}.jpg".encode(): random.Random(i).randbytes(size + i) for i in range(count)}
+
+
+async def unlink(vault, name):
+    found = await vault.volume.lookup(ROOT_INODE, name)
+    await vault.volume.unlink(ROOT_INODE, name)
+    await vault.volume.forget(found.inode, vault.volume._lookups.held(found.inode))
+
+
+async def checkpoint(vault):
+    generation = await vault.committer.commit(sync=True, freeze=True)
+    await vault.publisher._checkpoint(generation)
+    await vault.publish()
+    await vault.courier.try_all()
+
+
+def forget_leaves(vault, home):
+    """As after `ls -R` with a small cache: nodes and extents are to be fetched again."""
+    vault.volume.tree._nodes.clear()
+    vault.reader._plain.clear()
+    vault.reader._plain_size = 0
+    vault.reader._files._fetched_sizes.clear()
+    for file in home.rglob("fetched/*"):
+        file.unlink()

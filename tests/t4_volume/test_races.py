@@ -2,49 +2,19 @@
 deleting.
 """
 
-import errno
 import os
-import threading
 import time
-from contextlib import suppress
 
 import pytest
 import trio
-from scenario import read_file, write_file
+from scenario import QUIET, checkpoint, forget_leaves, read_file, unlink, write_file
 
-from bitdustfs.cache.folder import local_error
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core import leaves
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.errors import DiskFull, FsError, LocalError, Malformed, Unavailable
+from bitdustfs.errors import FsError, Malformed, Unavailable
 from bitdustfs.fs import content
 from bitdustfs.units import MIB
-
-#: nothing goes on by itself
-QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}
-
-
-async def unlink(vault, name):
-    found = await vault.volume.lookup(ROOT_INODE, name)
-    await vault.volume.unlink(ROOT_INODE, name)
-    await vault.volume.forget(found.inode, vault.volume._lookups.held(found.inode))
-
-
-async def checkpoint(vault):
-    generation = await vault.committer.commit(sync=True, freeze=True)
-    await vault.publisher._checkpoint(generation)
-    await vault.publish()
-    await vault.courier.try_all()
-
-
-def forget_leaves(vault, home):
-    """As after `ls -R` with a small cache: nodes and extents are to be fetched again."""
-    vault.volume.tree._nodes.clear()
-    vault.reader._plain.clear()
-    vault.reader._plain_size = 0
-    vault.reader._files._fetched_sizes.clear()
-    for file in home.rglob("fetched/*"):
-        file.unlink()
 
 
 async def test_promise_3_no_block_dies_for_a_commit_that_is_still_on_its_way_to_disk(net, tmp_path):
@@ -121,43 +91,6 @@ async def test_promise_3_what_a_root_needs_is_that_of_the_root_published_by_then
         assert journal and not journal & vault.reclaimer._condemned
 
 
-@pytest.mark.parametrize("step", ["append", "close"])
-async def test_promise_3_a_block_closed_just_before_the_disk_was_full_is_uploaded(
-    net, tmp_path, step
-):
-    data = os.urandom(20 * MIB if step == "append" else 100_000)
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        await vault.publish()
-        real = vault.writer._create if step == "append" else vault.writer._close
-        calls = 0
-
-        def fails_once(what):
-            nonlocal calls
-            calls += 1
-            if calls == 2:
-                raise local_error(OSError(errno.ENOSPC, "full"))
-            return real(what)
-
-        setattr(vault.writer, "_create" if step == "append" else "_close", fails_once)
-        inode = await write_file(vault, b"big", b"")
-        for at in range(0, len(data), 100_000):
-            for _ in range(2):
-                try:
-                    await vault.content.write(inode, at, data[at : at + 100_000])
-                    break
-                except DiskFull:
-                    continue
-        for _ in range(3):
-            try:
-                await vault.publish()
-                break
-            except DiskFull:
-                continue
-        assert not vault.publisher.due
-    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
-        assert await read_file(vault, b"big") == data
-
-
 async def test_promise_4_what_was_taken_to_be_sealed_is_not_forgotten_when_a_leaf_is_missing(
     net, tmp_path
 ):
@@ -215,24 +148,6 @@ async def test_promise_4_a_mount_that_ends_by_force_commits_what_it_accepted(net
             raise RuntimeError("a bug")
     async with net.mount(tmp_path / "one", take_over=True, **QUIET) as vault:
         assert await read_file(vault, b"file") == b"accepted"
-
-
-async def test_promise_4_a_full_disk_refuses_and_memory_does_not_fill(net, tmp_path):
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        inode = await write_file(vault, b"file", b"")
-
-        def full(*what):
-            raise local_error(OSError(errno.ENOSPC, "full"))
-
-        vault.writer._append = full
-        refused = 0
-        for number in range(64):
-            try:
-                await vault.content.write(inode, number * MIB, bytes(MIB))
-            except DiskFull:
-                refused += 1
-        assert refused > 30 and vault.content.dirty < 32 * MIB
-        del vault.writer._append
 
 
 async def test_promise_2_a_file_is_not_called_published_before_it_is(net, tmp_path):
@@ -318,42 +233,6 @@ async def test_promise_11_readers_of_one_extent_do_not_wait_one_after_the_other(
         assert max(took) < 25
 
 
-async def test_a_bad_sector_in_a_local_copy_is_read_from_the_suppliers(net, tmp_path):
-    data = os.urandom(300_000)
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        await write_file(vault, b"file", data)
-        await vault.publish()
-        await vault.courier.try_all()
-        forget_leaves(vault, tmp_path / "one")
-        pread = os.pread
-
-        def bad(fd, length, offset):
-            if "/blocks/" in os.readlink(f"/proc/self/fd/{fd}"):
-                raise OSError(errno.EIO, "Input/output error")
-            return pread(fd, length, offset)
-
-        os.pread = bad
-        try:
-            assert await read_file(vault, b"file") == data
-        finally:
-            os.pread = pread
-
-
-async def test_lmdb_errors_are_ours(net, tmp_path):
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        import lmdb
-
-        class Broken:
-            def sync(self, force):
-                raise lmdb.Error("mdb_env_sync: Input/output error")
-
-        database = vault.state._database
-        env, database._env = database._env, Broken()
-        with pytest.raises(LocalError):
-            vault.state.sync()
-        database._env = env
-
-
 async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path):
     usual, content.RESIZE_STEP = content.RESIZE_STEP, 10
     try:
@@ -398,44 +277,6 @@ async def test_big_files_deleted_while_another_one_is_purged_are_purged_too(net,
             assert (await vault.volume.totals()).live == 0
     finally:
         content.RESIZE_STEP = usual
-
-
-async def test_promise_3_no_fragment_leaves_before_its_header_is_durable_here(net, tmp_path):
-    """Else a power cut could make a second header for one block."""
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        database, signing, failed = vault.state._database, threading.local(), []
-        change, sync = vault.state.blocks.change, database._sync
-
-        def change_of(block, what):
-            signing.now = getattr(what, "__name__", "") == "signed"
-            try:
-                return change(block, what)
-            finally:
-                signing.now = False
-
-        def fails_once():
-            if getattr(signing, "now", False) and not failed:
-                failed.append(True)
-                database._unsure = True
-                raise OSError(errno.EIO, "Input/output error")
-            sync()
-            failed[:] = [False] * len(failed)
-
-        vault.state.blocks.change, database._sync = change_of, fails_once
-        lost = []  # at each put: whether a power cut would lose the header
-        for supplier in net.suppliers:
-
-            async def put(*what, put=supplier.put):
-                lost.append(any(failed))
-                return await put(*what)
-
-            supplier.put = put
-        await write_file(vault, b"file", os.urandom(100_000))
-        for _ in range(3):
-            with suppress(LocalError):  # where the courier met it while somebody waited
-                await vault.publish()
-        assert not vault.publisher.due
-        assert failed and lost and not any(lost)
 
 
 async def test_only_a_block_that_was_closed_ends_the_courier_s_pause(net, tmp_path):

@@ -8,21 +8,12 @@ import pytest
 import trio
 import trio.testing
 from machine import CALLER, Net, PowerCut
-from scenario import read_file, write_file
+from scenario import QUIET, read_file, unlink, write_file
 
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import NoSpace, Refused, Unavailable
 from bitdustfs.units import KIB, MIB
-
-#: nothing goes on by itself
-QUIET = {"publish_every": 1e9, "publish_tick": 1e9, "reclaims": False}
-
-
-async def unlink(vault, name):
-    found = await vault.volume.lookup(ROOT_INODE, name)
-    await vault.volume.unlink(ROOT_INODE, name)
-    await vault.volume.forget(found.inode, vault.volume._lookups.held(found.inode))
 
 
 def stored(net):
