@@ -12,6 +12,7 @@ import trio
 
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.placement import MARGIN, acknowledgements_needed
 from bitdustfs.failpoints import reach
@@ -22,19 +23,24 @@ FETCHED_SHARE = 4  #: fetched extents may always have this part of them
 
 
 class CacheRoom:
-    """How much of `limit` bytes own blocks and fetched extents take."""
+    """How much of `limit` bytes, and of the `disk`, own blocks and fetched extents may take."""
 
-    def __init__(self, files: BlockFiles, limit: int) -> None:
-        self._files, self._limit = files, limit
+    def __init__(self, files: BlockFiles, limit: int, disk: DiskRoom) -> None:
+        self._files, self._limit, self.disk = files, limit, disk
 
     def fetched_limit(self) -> int:
-        """Bytes that fetched extents may take: what own blocks leave, never less than a share."""
-        return max(self._limit // FETCHED_SHARE, self._limit - self._files.own_total)
+        """Bytes that fetched extents may take: what own blocks leave, never less than a share.
+
+        Less where the disk is nearly full: what was fetched goes before anything else.
+        """
+        usual = max(self._limit // FETCHED_SHARE, self._limit - self._files.own_total)
+        lacking = self.disk.lacking()
+        return max(0, min(usual, self._files.fetched_total - lacking)) if lacking else usual
 
     def surplus(self) -> int:
-        """Bytes of own blocks beyond what the cache may hold."""
+        """Bytes of own blocks beyond what the cache may hold, or the disk has room for."""
         fetched = min(self._files.fetched_total, self._limit // FETCHED_SHARE)
-        return max(0, self._files.own_total + fetched - self._limit)
+        return max(0, self._files.own_total + fetched - self._limit, self.disk.lacking())
 
 
 class Eviction:
@@ -55,6 +61,7 @@ class Eviction:
         `holders`: the positions that list a block. `seq`: of the root accepted last; blocks born
         for it are kept.
         """
+        await trio.to_thread.run_sync(self._files.trim_fetched, self._room.fetched_limit())
         surplus, dropped = self._room.surplus(), 0
         rows = [(block, self._table.get(block)) for block in self._files.own()]
         there = [

@@ -16,9 +16,10 @@ import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.cache.blocktable import BlockTable
+from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.core.placement import acknowledgements_needed, capacity, slop
 from bitdustfs.core.records import Member
-from bitdustfs.errors import NoSpace
+from bitdustfs.errors import DiskFull, NoSpace
 from bitdustfs.net.ask import ask_all
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,14 @@ USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
 class Space:
     """The space of one vault. What waits here for suppliers is the block table's `pending`."""
 
-    def __init__(self, circle: Circle, table: BlockTable) -> None:
-        self._circle, self._table = circle, table
+    def __init__(self, circle: Circle, table: BlockTable, disk: DiskRoom) -> None:
+        self._circle, self._table, self._disk = circle, table, disk
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
         self._promised = 0  # bytes of metadata admitted that no root has brought to suppliers yet
         self._wanted = trio.Event()  # a writer waits for deleted data's space
         self._given = trio.Event()  # an attempt to give it back is over
-        self._gave = -GIVE_BACK_EVERY
+        self._gave = self._waited_in_vain = -GIVE_BACK_EVERY
 
     @property
     def capacity(self) -> int:
@@ -90,8 +91,10 @@ class Space:
     async def admit(self, live: int, dirty: int, more: int) -> None:
         """Returns when `more` bytes of content are sure to find a place; else raises NoSpace.
 
-        Where only deleted data is in the way, it is given back first.
+        Where only deleted data is in the way, it is given back first. Raises DiskFull where this
+        machine has no room for them.
         """
+        await self._admit_here(dirty + more)
         if more <= self.left(live, dirty):
             return
         if more <= self.capacity - live - dirty:
@@ -104,11 +107,29 @@ class Space:
 
         They must not eat what deletes and compaction need.
         """
+        await self._admit_here(size)
         if not self._fits(size):
             await self._wait_given()
             if not self._fits(size):
                 raise NoSpace
         self._promised += size
+
+    async def _admit_here(self, owed: int) -> None:
+        """Returns when this machine's disk has room for `owed` bytes; else raises DiskFull.
+
+        What suppliers have goes from here first. Who waited in vain speaks for all who come within
+        GIVE_BACK_EVERY.
+        """
+        if not self._disk.is_short(owed):
+            return
+        if trio.current_time() - self._waited_in_vain > GIVE_BACK_EVERY:
+            with trio.move_on_after(GIVE_BACK_DEADLINE):
+                while self._disk.is_short(owed):
+                    self._wanted.set()
+                    await self._given.wait()
+                return
+            self._waited_in_vain = trio.current_time()
+        raise DiskFull("this machine's disk is full; free some room for the cache")
 
     def _fits(self, size: int) -> bool:
         group = self._circle.family.group

@@ -102,6 +102,11 @@ class BlockFiles:
         with self._lock:
             self._fetched_sizes[block] = self._fetched_sizes.pop(block, 0) + len(data)
             self._fetched_total += len(data)
+        self.trim_fetched(limit)
+
+    def trim_fetched(self, limit: int) -> None:
+        """Drops what was fetched, the oldest blocks' first, until it is within `limit` bytes."""
+        with self._lock:
             victims = []
             while self._fetched_total > limit and self._fetched_sizes:
                 victim, size = self._fetched_sizes.popitem(last=False)

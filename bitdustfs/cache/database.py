@@ -13,6 +13,7 @@ al., "Can applications recover from fsync failures?", 2020). Only LMDB's meta pa
 metasync off, each commit syncs its data pages before it writes the meta page.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,9 +25,10 @@ import lmdb
 from bitdustfs.cache.folder import local_error
 from bitdustfs.errors import DiskFull, LocalError
 from bitdustfs.failpoints import reach
-from bitdustfs.units import GIB
+from bitdustfs.units import GIB, MIB
 
 MAP_SIZE = 1024 * GIB  # sparse; never resized
+FULL = MIB  #: bytes free below which a failed write is the full disk's fault
 TABLES = ("meta", "journal", "blocks")
 SYNCED_AGAIN = b"synced again"  #: key in `meta`: written only so that a commit writes something
 
@@ -53,6 +55,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
+        self._path = path
         try:
             self._env = lmdb.open(str(path), map_size=MAP_SIZE, max_dbs=8, metasync=False)
         except lmdb.Error as error:
@@ -71,7 +74,7 @@ class Database:
         """A transaction that is committed at the end of the block. Raises LocalError or
         DiskFull.
         """
-        with _errors(), self._lock:
+        with self._errors(), self._lock:
             with self._env.begin(write=True) as txn:
                 write = Write(txn)
                 yield write
@@ -92,7 +95,7 @@ class Database:
 
     def sync(self) -> None:
         """Makes every commit so far survive power loss. Raises LocalError or DiskFull."""
-        with _errors(), self._lock:
+        with self._errors(), self._lock:
             if self._unsure:
                 self._commit_again()
             self._sync()
@@ -103,7 +106,7 @@ class Database:
         Raises LocalError or DiskFull.
         """
         if self._unsure:
-            with _errors(), self._lock:
+            with self._errors(), self._lock:
                 if self._unsure:  # else it was a sync under way in another thread
                     self._commit_again()
                     self._sync()
@@ -128,15 +131,22 @@ class Database:
             self._env.sync(True)
             self._env.close()
 
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What a disk that refuses raises becomes an error of ours."""
+        try:
+            yield
+        except OSError as error:
+            raise local_error(error) from error
+        except lmdb.Error as error:
+            # LMDB calls a write that the full disk cut short an input/output error
+            full = isinstance(error, lmdb.MapFullError | lmdb.DiskError) or self._is_full()
+            if full:
+                raise DiskFull(
+                    "this machine's disk is full; free some room for its state"
+                ) from error
+            raise LocalError(f"the local state cannot be written: {error}") from error
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What a disk that refuses raises becomes an error of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise local_error(error) from error
-    except (lmdb.MapFullError, lmdb.DiskError) as error:
-        raise DiskFull("this machine's disk is full; free some room for its state") from error
-    except lmdb.Error as error:
-        raise LocalError(f"the local state cannot be written: {error}") from error
+    def _is_full(self) -> bool:
+        stat = os.statvfs(self._path)
+        return stat.f_bavail * stat.f_frsize < FULL

@@ -17,7 +17,7 @@ from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.rows import Batch
 from bitdustfs.cache.state import State
 from bitdustfs.core.items import key_object
-from bitdustfs.errors import BitdustError
+from bitdustfs.errors import BitdustError, DiskFull
 from bitdustfs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,9 @@ def changed_since_published(state: State) -> dict[int, int]:
 class Committer:
     """Generations of one vault's state on this machine.
 
-    `seal` brings everything dirty into extents and items before the batch is taken. `changed_in`
-    tells for each inode the generation of its last change that is not published.
+    `seal` brings everything dirty into extents and items before the batch is taken. `give_reserve`
+    frees room that was held on this disk, and tells whether there was some. `changed_in` tells for
+    each inode the generation of its last change that is not published.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class Committer:
         state: State,
         seal: Callable[[], Awaitable[None]],
         due: CommitDue,
+        give_reserve: Callable[[], bool],
     ) -> None:
         self._tree, self._writer, self._state = tree, writer, state
-        self._seal, self._due = seal, due
+        self._seal, self._due, self._give_reserve = seal, due, give_reserve
         self._lock = trio.Lock()
         self.generation = state.last_generation()
         self._synced = self.generation
@@ -84,7 +86,12 @@ class Committer:
         """
         async with self._lock:
             with trio.CancelScope(shield=True):
-                await self._commit(sync, freeze)
+                try:
+                    await self._commit(sync, freeze)
+                except DiskFull:
+                    if not await trio.to_thread.run_sync(self._give_reserve):
+                        raise
+                    await self._commit(sync, freeze)
             return self.generation
 
     async def _commit(self, sync: bool, freeze: bool) -> None:

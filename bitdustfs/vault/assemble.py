@@ -31,6 +31,7 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
@@ -56,6 +57,7 @@ from bitdustfs.tree.tree import Tree
 from bitdustfs.units import GIB
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
+from bitdustfs.vault.followed import FamilyMove, Followed
 from bitdustfs.vault.lease import Lease
 from bitdustfs.vault.opening import Opening, claim, settle
 from bitdustfs.vault.publish import Publisher
@@ -63,7 +65,7 @@ from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.uses import Uses
-from bitdustfs.vault.vaults import FamilyMove, Followed, ReadVault, WritableVault
+from bitdustfs.vault.vaults import ReadVault, WritableVault
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class Ground:
         suite: Suite,
         state: State,
         files: BlockFiles,
+        home: Path,
         circle: Circle,
         cache_limit: int,
         opening: Opening,
@@ -90,9 +93,10 @@ class Ground:
         self.circle, self.opening, self.register = circle, opening, register
         self.fetcher = Fetcher(circle)
         self.sealers = Sealers(key.capability())
-        self.room = CacheRoom(files, cache_limit)
+        self.disk = DiskRoom(home)
+        self.room = CacheRoom(files, cache_limit, self.disk)
         self.reader = ExtentReader(self.sealers, files, self.fetcher, self.room.fetched_limit)
-        self.space = Space(circle, state.blocks)
+        self.space = Space(circle, state.blocks, self.disk)
         self.followed = Followed(opening.known, circle)
         load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
         self.watch = Watch(circle, load, save)
@@ -138,7 +142,9 @@ async def open_vault(
         circle = Circle(opening.known.family, connect)
         if not opening.complete:
             await find_stand_ins(circle)
-        ground = Ground(key, suite, state, files, circle, settings.cache_limit, opening, register)
+        ground = Ground(
+            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register
+        )
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
@@ -235,7 +241,7 @@ def _writable_vault(
 
         Not for long, and not at all while suppliers take nothing: then work piles up here.
         """
-        if ground.room.surplus() >= BACKLOG:
+        if ground.room.surplus() >= BACKLOG or ground.disk.lacking():
             with trio.move_on_after(BACKLOG_WAIT), throttle.hurrying():
                 courier.kick()
                 await courier.progress()
@@ -244,7 +250,7 @@ def _writable_vault(
         tree, reader, windows, flusher, space, throttle, wait_for_room, due.set
     )
     volume, purger = ground.volume(tree, content, lookups)
-    committer = Committer(tree, writer, state, flusher.seal_all, due)
+    committer = Committer(tree, writer, state, flusher.seal_all, due, ground.disk.give)
     checkpointer = Checkpointer(tree, writer)
 
     async def on_lost(lost: Mapping[bytes, Collection[int]]) -> None:

@@ -91,12 +91,13 @@ class Publisher:
         """Whether anything is not published yet."""
         return self._committer.generation > self.published.generation
 
-    async def publish(self, change: FamilyChange | None = None) -> None:
+    async def publish(self, change: FamilyChange | None = None, again: bool = False) -> None:
         """Returns when everything written before the call is published.
 
         `change` makes the family that the root is to name, out of the one that is accepted by then:
-        what was pending is finished first. Raises Unavailable, Superseded, LocalError or DiskFull,
-        and what `change` raises; nothing is lost by that.
+        what was pending is finished first. `again`: moves the root also where nothing changed; what
+        was begun for the last one may be evicted after that. Raises Unavailable, Superseded,
+        LocalError or DiskFull, and what `change` raises; nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()
@@ -113,7 +114,7 @@ class Publisher:
             generation = await self._committer.commit(sync=True, freeze=checkpoint)
             await self._reclaimer.drop(unwanted)
             same = generation == published.generation and not checkpoint
-            if same and not successor:
+            if same and not successor and not again:
                 self._space.kept(promised)  # what was admitted came to nothing
                 return
             if same and not self._rebased(published):

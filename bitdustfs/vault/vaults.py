@@ -11,7 +11,6 @@ from contextlib import nullcontext
 
 import trio
 
-from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.evict import CacheRoom, Eviction
 from bitdustfs.blocks.fetch import Fetcher
@@ -21,11 +20,10 @@ from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
-from bitdustfs.cache.rows import Published
 from bitdustfs.cache.state import State
 from bitdustfs.core.placement import acknowledgements_needed
-from bitdustfs.core.records import Ballot, Family, Root, open_family_untrusted, root_records
-from bitdustfs.errors import BitdustError, LocalError, Superseded, Unavailable
+from bitdustfs.core.records import Ballot, root_records
+from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
@@ -34,6 +32,7 @@ from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.commit import Committer
+from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.lease import TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
 from bitdustfs.vault.reclaim import Reclaimer
@@ -43,33 +42,10 @@ log = logging.getLogger(__name__)
 
 AFTER_FAILURE = 5.0  #: seconds until a task that this machine's disk stopped begins again
 CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
+CENSUS_HURRY = 2.0  #: the same, while this disk has no room for what is written
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
-
-
-class Followed:
-    """The root and family that are followed, and who wants to hear when the family changes."""
-
-    def __init__(self, known: Known, circle: Circle) -> None:
-        self._known, self._circle = known, circle
-        self._moved = trio.Event()
-
-    @property
-    def known(self) -> Known:
-        """The newest root at the last change of the family, and the family."""
-        return self._known
-
-    async def wait_moved(self) -> None:
-        """Returns when the family has changed."""
-        await self._moved.wait()
-
-    def change(self, root: Root, row: Published, family: Family) -> None:
-        """A root that names another family was accepted."""
-        self._known = Known(root, row.root, family, row.family, confirmed=True)
-        self._circle.move(family)
-        self._moved.set()
-        self._moved = trio.Event()
 
 
 class ReadVault:
@@ -254,17 +230,25 @@ class WritableVault(ReadVault):
 
     # -- publishing
 
-    async def publish(self, hurry: bool = True, change: FamilyChange | None = None) -> None:
+    async def publish(
+        self, hurry: bool = True, change: FamilyChange | None = None, again: bool = False
+    ) -> None:
         """Publishes all that was written before the call. Raises what Publisher.publish does.
 
-        `hurry`: somebody waits, so uploading does not make way for writers.
+        `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`: see
+        there.
         """
         with trio.move_on_after(WITNESS_DEADLINE):
             await self._witness.wait()
         self.pen.require()
         try:
             with self._throttle.hurrying() if hurry else nullcontext():
-                await self.publisher.publish(change)
+                try:
+                    await self.publisher.publish(change, again)
+                except DiskFull:  # a root without what was deleted is what makes room
+                    if not await trio.to_thread.run_sync(self._room.disk.give):
+                        raise
+                    await self.publisher.publish(change, again)
             self.committer.forget(self.publisher.published.generation)
         except Superseded:
             self.pen.lose(TAKEN_OVER)
@@ -274,11 +258,12 @@ class WritableVault(ReadVault):
         """Gives deleted data's space back now: somebody has to wait for it."""
         try:
             await self.auditor.recent(CENSUS_FRESH)
-            for _ in range(2):  # what dies is deleted after a root without it
-                await self.publish()
+            for again in (False, True):  # what dies is deleted after a root without it
+                await self.publish(again=again and self._room.disk.lacking() > 0)
                 await self.reclaimer.step()
         except BitdustError as error:
             log.warning("no space could be given back: %s", error)
+        await self._evict()
         await self.space.refresh()
 
     # -- tasks, each until the mount ends or the pen is lost
@@ -306,39 +291,23 @@ class WritableVault(ReadVault):
             await trio.sleep(USAGE_EVERY)
 
     async def keep_within_cache(self) -> None:
-        """Evicts what the cache has no room for."""
+        """Evicts what the cache, or this machine's disk, has no room for."""
         while not self.pen.lost:
             await trio.sleep(EVICT_EVERY)
-            if not self._room.surplus():
-                continue
-            census = await self.auditor.recent(CENSUS_FRESH)
-            try:
-                await self.eviction.evict(census.holders, self.published_seq())
-            except LocalError as error:
-                log.warning("nothing could be evicted: %s", error)
+            await trio.to_thread.run_sync(self._room.disk.refresh)
+            await self._evict()
+
+    async def _evict(self) -> None:
+        if not self._room.surplus():
+            return
+        # a disk that is nearly full cannot wait until what was placed just now is listed
+        fresh = CENSUS_HURRY if self._room.disk.lacking() else CENSUS_FRESH
+        census = await self.auditor.recent(fresh)
+        try:
+            await self.eviction.evict(census.holders, self.published_seq())
+        except LocalError as error:
+            log.warning("nothing could be evicted: %s", error)
 
     async def give_back_for_writers(self) -> None:
         """Gives space back when a writer waits for it."""
         await self.space.give_back_for_writers(self.give_back)
-
-
-class FamilyMove:
-    """What has to follow when a root that names another family was accepted."""
-
-    def __init__(
-        self, followed: Followed, ledger: Ledger, auditor: Auditor, rebuilder: Rebuilder
-    ) -> None:
-        self._followed, self._ledger = followed, ledger
-        self._auditor, self._rebuilder = auditor, rebuilder
-
-    async def __call__(self, root: Root, row: Published) -> None:
-        """Everybody follows the family that the root names. Raises LocalError."""
-        family = open_family_untrusted(row.family, root.vault)
-        before = self._followed.known.family.voters
-        moved = [p for p, m in enumerate(family.voters) if m.node != before[p].node]
-        self._auditor.forget(moved)
-        self._rebuilder.forget(moved)
-        self._followed.change(root, row, family)
-        with trio.CancelScope(shield=True):  # what newcomers acknowledged is not to be forgotten
-            for position in moved:
-                await self._ledger.settle(position, joined=True)

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+import time
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_promise_4_a_full_cache_disk_is_enospc_and_recovers(small_disk, world):
         os.fsync(file.fileno())
     assert caught.value.errno == errno.ENOSPC
     assert (world.mountpoint / "kept").read_bytes() == kept
-    (world.mountpoint / "too much").unlink()
+    (world.mountpoint / "too much").unlink(missing_ok=True)  # its name may be refused already
     ballast.unlink()
     after = rng.randbytes(3_000_000)
     (world.mountpoint / "after").write_bytes(after)
@@ -63,6 +64,60 @@ def test_promise_4_a_full_cache_disk_is_enospc_and_recovers(small_disk, world):
     assert (world.mountpoint / "kept").read_bytes() == kept
     assert (world.mountpoint / "after").read_bytes() == after
     assert "nothing is wrong" in world.run("verify", world.mountpoint).stdout
+
+
+@root_only
+def test_promise_4_a_disk_smaller_than_what_is_written_makes_room_by_itself(small_disk, world):
+    """What the suppliers hold goes from here: the vault has room, so nothing is refused."""
+    disk = world.home / "vaults"
+    small_disk(disk, "80m")
+    world.mount()
+    files = {f"file {n}": random.Random(n).randbytes(20_000_000) for n in range(10)}
+    for name, content in files.items():
+        (world.mountpoint / name).write_bytes(content)
+    world.run("sync", world.mountpoint)
+    for name, content in files.items():
+        assert (world.mountpoint / name).read_bytes() == content
+
+
+@root_only
+def test_promise_4_deleting_and_syncing_work_while_another_program_fills_the_disk(
+    small_disk, world
+):
+    disk = world.home / "vaults"
+    small_disk(disk, "80m")
+    world.mount()
+    kept = random.Random(1).randbytes(8_000_000)
+    (world.mountpoint / "kept").write_bytes(kept)
+    for number in range(300):
+        (world.mountpoint / f"small {number}").write_bytes(kept[number : number + 5000])
+    world.run("sync", world.mountpoint)
+    ballast = disk / "ballast"
+    with open(ballast, "wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(1 << 12))
+    for number in range(300):
+        (world.mountpoint / f"small {number}").unlink()
+    folder = os.open(world.mountpoint, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    world.run("sync", world.mountpoint)
+    with pytest.raises(OSError) as caught, open(world.mountpoint / "new", "wb") as file:
+        file.write(kept)
+    assert caught.value.errno == errno.ENOSPC
+    (world.mountpoint / "new").unlink(missing_ok=True)  # its name may have been taken
+    ballast.unlink()
+    assert (world.mountpoint / "kept").read_bytes() == kept
+    deadline = time.monotonic() + 30
+    while not any((disk).glob("*/reserve")):  # taken again, for the next time
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (world.mountpoint / "after").write_bytes(kept)
+    world.run("sync", world.mountpoint)
+    world.run("unmount", world.mountpoint)
+    world.mount(world.move_to("two"))
+    assert sorted(os.listdir(world.mountpoint)) == ["after", "kept"]
+    assert (world.mountpoint / "kept").read_bytes() == kept
 
 
 @root_only

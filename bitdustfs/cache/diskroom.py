@@ -1,0 +1,78 @@
+"""Room on this machine's disk, kept for what makes room.
+
+Deleting takes room before it gives any: its journal, the root without what was deleted, the rows of
+what is evicted. So this machine's own writes stop while less than `low` bytes are free, and a file
+`reserve` holds some bytes for the case that other programs fill the disk: they are given back to
+the disk when a write finds it full, and taken again once there is room.
+"""
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+from bitdustfs.units import MIB
+
+log = logging.getLogger(__name__)
+
+LOW_MAX, LOW_SHARE = 64 * MIB, 8  #: bytes left free; of a small disk at most this part
+AHEAD = 32 * MIB  #: bytes free beyond that for which room is made: more than memory holds dirty
+RESERVE_MAX, RESERVE_SHARE = 16 * MIB, 32  #: the same, held by the file
+
+
+class DiskRoom:
+    """The disk that `folder` lies on. Thread-safe; every method asks the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / "reserve"
+        stat = os.statvfs(folder)
+        size = stat.f_blocks * stat.f_frsize
+        self.low = min(LOW_MAX, size // LOW_SHARE)  #: bytes free below which nothing is added
+        self._reserve = min(RESERVE_MAX, size // RESERVE_SHARE)
+        self._lock = threading.Lock()
+        self.refresh()
+
+    def free(self) -> int:
+        """Bytes that may still be written."""
+        stat = os.statvfs(self._folder)
+        return stat.f_bavail * stat.f_frsize
+
+    def is_short(self, owed: int) -> bool:
+        """Whether nothing may be added to `owed` bytes that are to be written already."""
+        return self.free() < self.low + owed
+
+    def lacking(self) -> int:
+        """Bytes that should be free and are not, so that writers need not stop."""
+        return max(0, self.low + max(self.low, AHEAD) - self.free())
+
+    def refresh(self) -> None:
+        """Takes the reserve where there is room for it, and gives it where the disk is full."""
+        free = self.free()
+        if free >= self.low + self._reserve:
+            self._take()
+        elif free < self._reserve:
+            self.give()
+
+    def give(self) -> bool:
+        """Gives the reserve back to the disk; whether there was one."""
+        with self._lock:
+            try:
+                held = self._path.stat().st_blocks * 512
+            except FileNotFoundError:
+                return False
+            self._path.unlink()
+        log.warning("this machine's disk is full; %d bytes held in reserve are free now", held)
+        return held > 0
+
+    def _take(self) -> None:
+        with self._lock:
+            if self._path.exists():
+                return
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, self._reserve)
+            except OSError as error:  # filled just now, or a file system without it
+                log.info("no reserve on this machine's disk: %s", error.strerror)
+                self._path.unlink()
+            finally:
+                os.close(fd)
