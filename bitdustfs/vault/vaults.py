@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 AFTER_FAILURE = 5.0  #: seconds until a task that this machine's disk stopped begins again
 CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
-CENSUS_HURRY = 2.0  #: the same, while this disk has no room for what is written
+CENSUS_HURRY = 2.0  #: the same, when somebody waits for it
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
@@ -263,7 +263,8 @@ class WritableVault(ReadVault):
                 await self.reclaimer.step()
         except BitdustError as error:
             log.warning("no space could be given back: %s", error)
-        await self._evict()
+        # a writer that waits for this disk cannot wait until what was placed just now is listed
+        await self._evict(CENSUS_HURRY)
         await self.space.refresh()
 
     # -- tasks, each until the mount ends or the pen is lost
@@ -295,13 +296,11 @@ class WritableVault(ReadVault):
         while not self.pen.lost:
             await trio.sleep(EVICT_EVERY)
             await trio.to_thread.run_sync(self._room.disk.refresh)
-            await self._evict()
+            await self._evict(CENSUS_FRESH)
 
-    async def _evict(self) -> None:
+    async def _evict(self, fresh: float) -> None:
         if not self._room.surplus():
             return
-        # a disk that is nearly full cannot wait until what was placed just now is listed
-        fresh = CENSUS_HURRY if self._room.disk.lacking() else CENSUS_FRESH
         census = await self.auditor.recent(fresh)
         try:
             await self.eviction.evict(census.holders, self.published_seq())
