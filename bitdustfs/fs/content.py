@@ -105,7 +105,7 @@ class Content:
     async def shrink(self, inode: int) -> bool:
         """One bounded step of truncating to nothing; True when it is done, or the inode is gone."""
         try:
-            return await self._tree.run(self._truncate_step, inode, 0)
+            return await self._tree.tidy(self._truncate_step, inode, 0)
         except FsError:
             return True
 

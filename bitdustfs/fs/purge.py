@@ -45,7 +45,7 @@ class Purger:
             if not await self._content.shrink(inode):
                 return False
             self._content.forget(inode)
-        return await self._tree.run(purge_step, inode)
+        return await self._tree.tidy(purge_step, inode)
 
     async def purge(self, inode: int) -> None:
         """All of it, with turns for others in between."""

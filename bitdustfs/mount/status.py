@@ -123,7 +123,8 @@ class WritableDescriber(Describer):
     def _state(self) -> str:
         if self._writable.read_only:
             return "read-only"
-        return "local" if self._writable.publisher.due else "published"
+        unwritten = self._vault.content.dirty or self._vault.volume.tree.has_written()
+        return "local" if unwritten or self._writable.committer.changed_in else "published"
 
     async def _thinnest(self) -> tuple[int, str]:
         latest = await self._writable.rebuilder.replanned()

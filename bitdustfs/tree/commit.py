@@ -58,7 +58,8 @@ class Committer:
 
     `seal` brings everything dirty into extents and items before the batch is taken. `give_reserve`
     frees room that was held on this disk, and tells whether there was some. `changed_in` tells for
-    each inode the generation of its last change that is not published.
+    each object that programs changed the generation of its last change that is not published;
+    housekeeping does not count.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Committer:
     async def _commit(self, sync: bool, freeze: bool) -> None:
         await self._seal()
         # no await from here to the thread: batch, parts and frozen overlay are of one instant
-        changes = self._tree.take_batch()
+        changes, written = self._tree.take_batch()
         parts = self._writer.take_parts()
         if changes:
             self.taken = self.generation + 1
@@ -113,7 +114,7 @@ class Committer:
         try:
             await trio.to_thread.run_sync(self._write, batch, sync)
         except BaseException:
-            self._tree.put_back(changes)
+            self._tree.put_back(changes, written)
             self._writer.put_back_parts(parts)
             if freeze:
                 self._tree.thaw()
@@ -122,17 +123,13 @@ class Committer:
         self._tree.committed()
         if sync:
             self._synced = self.generation
-        self._note(batch)
+        # what a committed batch changed is published only with its generation
+        self.changed_in.update(dict.fromkeys(written, batch.generation))
 
     def _write(self, batch: Batch, sync: bool) -> None:
         """In a thread: what the batch refers to is on disk before it is."""
         self._writer.sync_open()
         self._state.append(batch, sync)
-
-    def _note(self, batch: Batch) -> None:
-        """What a committed batch changed is published only with its generation."""
-        for key, _ in batch.changes:
-            self.changed_in[key_object(key)] = batch.generation
 
     def forget(self, generation: int) -> None:
         """Everything up to a generation is published."""

@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sortedcontainers import SortedDict
 
 from bitdustfs.blocks.reader import ExtentReader
-from bitdustfs.core.items import COUNTERS_KEY, USE_PREFIX, object_range
+from bitdustfs.core.items import COUNTERS_KEY, USE_PREFIX, key_object, object_range
 from bitdustfs.core.leaves import (
     Index,
     Leaf,
@@ -49,6 +49,7 @@ class Tree:
         self.frozen: SortedDict | None = None  # while a checkpoint is written
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
         self._taken: dict[bytes, bytes | None] = {}  # being committed
+        self._written: set[int] = set()  # objects that programs changed since the last commit
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
         self._counters: bytes | None = None  # every write looks at them
         self.touched_uses: set[bytes] = set()  # keys of block use items that changed
@@ -62,20 +63,38 @@ class Tree:
 
         It may be run several times: it must not do anything but read, check and collect.
         """
+        result, changes = await self._run(lambda tx: function(tx, *args, **kwargs))
+        if changes:
+            self.apply(changes)
+        return result
+
+    async def tidy(
+        self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The same for housekeeping: what programs wrote is as well kept before as after it."""
+        result, changes = await self._run(lambda tx: function(tx, *args, **kwargs))
+        if changes:
+            self._apply(changes)
+        return result
+
+    async def _run(
+        self, function: Callable[[Transaction], R]
+    ) -> tuple[R, dict[bytes, bytes | None]]:
+        """No await from the function's last run to the caller."""
         pinned: Pinned = {}
         while True:
             transaction = Transaction(self, pinned)
             try:
-                result = function(transaction, *args, **kwargs)
+                return function(transaction), transaction.changes
             except Missing as missing:
                 pinned[missing.place.hash] = await self.load(missing.place, missing.kind)
-                continue
-            if transaction.changes:
-                self.apply(transaction.changes)
-            return result
 
     def apply(self, changes: dict[bytes, bytes | None]) -> None:
-        """Takes changes into the overlay and the batch being collected."""
+        """Takes changes that programs made into the overlay and the batch being collected."""
+        self._written.update(map(key_object, changes))
+        self._apply(changes)
+
+    def _apply(self, changes: dict[bytes, bytes | None]) -> None:
         self.replay(changes)
         self.batch.update(changes)
         if COUNTERS_KEY in changes:
@@ -122,19 +141,28 @@ class Tree:
         low, high = object_range(inode)
         return any(low <= key < high for batch in (self.batch, self._taken) for key in batch)
 
-    def take_batch(self) -> dict[bytes, bytes | None]:
-        """The changes since the last call; the caller commits them or puts them back."""
+    def take_batch(self) -> tuple[dict[bytes, bytes | None], set[int]]:
+        """The changes since the last call, and the objects that programs changed.
+
+        The caller commits them or puts them back.
+        """
         batch, self.batch = self.batch, {}
+        written, self._written = self._written, set()
         self._taken = batch
-        return batch
+        return batch, written
+
+    def has_written(self) -> bool:
+        """Whether programs changed anything since the last commit."""
+        return bool(self._written)
 
     def committed(self) -> None:
         """What was taken is on disk."""
         self._taken = {}
 
-    def put_back(self, batch: dict[bytes, bytes | None]) -> None:
+    def put_back(self, batch: dict[bytes, bytes | None], written: set[int]) -> None:
         """A commit failed: its changes go under those made since."""
         self.batch = {**batch, **self.batch}
+        self._written |= written
         self._taken = {}
 
     def glance(self, key: bytes) -> bytes | None:

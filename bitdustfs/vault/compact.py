@@ -92,7 +92,7 @@ class Compactor:
         async with self._flusher.lock:  # nobody must take the copies for dead
             places = await self._writer.append(False, pieces)
             for (inode, item, _), place in zip(group, places, strict=True):
-                if await self._tree.run(move, inode, item, place):
+                if await self._tree.tidy(move, inode, item, place):
                     self._tree.bump(inode)
 
 

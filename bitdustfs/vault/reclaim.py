@@ -199,7 +199,7 @@ class Reclaimer:
                 await self._deletion.condemn(block, row, root)
                 self._proven.pop(block, None)
                 self._condemned.add(block)
-                await self._tree.run(_delete, use_key(block))
+                await self._tree.tidy(_delete, use_key(block))
         if unwanted:
             await self._deletion.tell()
             await self._space.refresh()
@@ -252,7 +252,7 @@ class Reclaimer:
         except Unavailable as error:  # left half uploaded by a machine that died, or too few answer
             log.info("block %s cannot be looked into: %s", block.hex(), error)
             if self._is_gone(block):
-                await self._tree.run(_delete, use_key(block))
+                await self._tree.tidy(_delete, use_key(block))
             else:
                 self._alive.add(block)
             return
@@ -284,7 +284,7 @@ class Reclaimer:
         await self._deletion.condemn(block, row, root)
         del self._proven[block]
         self._condemned.add(block)  # a census from before may list it still
-        await self._tree.run(_delete, use_key(block))
+        await self._tree.tidy(_delete, use_key(block))
 
 
 def _born_after(rows: Mapping[bytes, BlockRow], seq: int) -> list[bytes]:

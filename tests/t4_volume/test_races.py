@@ -163,6 +163,21 @@ async def test_promise_2_a_file_is_not_called_published_before_it_is(net, tmp_pa
         assert not vault.committer.changed_in
 
 
+async def test_housekeeping_after_a_sync_does_not_make_the_vault_unpublished(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", os.urandom(300_000))
+        await vault.volume.unlink(ROOT_INODE, b"file")
+        await vault.publish()
+        await vault.volume.forget(inode, 1)  # purged only now
+        await vault.committer.commit(sync=True)
+        assert vault.publisher.due
+        assert not vault.committer.changed_in
+        await write_file(vault, b"other", b"x")
+        assert vault.volume.tree.has_written() or vault.content.dirty
+        await vault.committer.commit(sync=True)
+        assert vault.committer.changed_in
+
+
 async def test_what_audits_find_lost_holds_up_nothing_that_is_new(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=0, **QUIET) as vault:
         await write_file(vault, b"old", os.urandom(3 * MIB))
