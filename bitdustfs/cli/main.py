@@ -8,113 +8,70 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 import bitdustfs
-from bitdustfs.cli import (
-    cmd_key,
-    cmd_mount,
-    cmd_rebuild,
-    cmd_status,
-    cmd_supplier,
-    cmd_swarm,
-    cmd_sync,
-    cmd_unmount,
-    cmd_vault,
-    cmd_verify,
-)
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 
 
 class Verb(NamedTuple):
-    """One word after `bitdust`. What `add_arguments` sets as `run` carries it out."""
+    """One word after `bitdust`. What the function `arguments` of its module sets as `run` carries
+    it out.
+
+    The module is imported only for the verb that is used: all of them take a second.
+    """
 
     name: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
+    module: str
     text: str
-    description: str | None  #: what --help says
+    arguments: str = "add_arguments"
 
 
 VERBS = (
-    Verb(
-        "vault",
-        cmd_vault.add_arguments,
-        "make a vault, change its policy, recover or refound it",
-        cmd_vault.__doc__,
-    ),
-    Verb(
-        "key",
-        cmd_key.add_arguments,
-        "show, write down, restore or protect the key",
-        cmd_key.__doc__,
-    ),
-    Verb(
-        "mount",
-        cmd_mount.add_arguments,
-        "mount a vault at a folder (as mount.bitdust)",
-        cmd_mount.__doc__,
-    ),
-    Verb(
-        "status",
-        cmd_status.add_status,
-        "how safe a mount's content is, and who keeps it",
-        "How safe a mount's content is, and who keeps it.",
-    ),
-    Verb(
-        "suppliers",
-        cmd_status.add_suppliers,
-        "who keeps a vault, and how well",
-        "Who keeps a vault, and how well.",
-    ),
+    Verb("vault", "cmd_vault", "make a vault, change its policy, recover or refound it"),
+    Verb("key", "cmd_key", "show, write down, restore or protect the key"),
+    Verb("mount", "cmd_mount", "mount a vault at a folder (as mount.bitdust)"),
+    Verb("status", "cmd_status", "how safe a mount's content is, and who keeps it", "add_status"),
+    Verb("suppliers", "cmd_status", "who keeps a vault, and how well", "add_suppliers"),
     Verb(
         "rebuild",
-        cmd_rebuild.add_arguments,
+        "cmd_rebuild",
         "make what suppliers lack again, now, and replace those to be replaced",
-        cmd_rebuild.__doc__,
     ),
     Verb(
         "sync",
-        cmd_sync.add_arguments,
+        "cmd_sync",
         "publish everything written so far; returns when that is done",
-        cmd_sync.__doc__,
     ),
-    Verb(
-        "unmount",
-        cmd_unmount.add_arguments,
-        "publish, then unmount; returns when all is safe",
-        cmd_unmount.__doc__,
-    ),
-    Verb(
-        "verify",
-        cmd_verify.add_arguments,
-        "is everything there, here and at the suppliers?",
-        cmd_verify.__doc__,
-    ),
-    Verb("supplier", cmd_supplier.add_arguments, "keep fragments for others", cmd_supplier.__doc__),
-    Verb(
-        "swarm",
-        cmd_swarm.add_arguments,
-        "a network of local suppliers, to try things out",
-        cmd_swarm.__doc__,
-    ),
+    Verb("unmount", "cmd_unmount", "publish, then unmount; returns when all is safe"),
+    Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
+    Verb("supplier", "cmd_supplier", "keep fragments for others"),
+    Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`bitdust VERB ...`; the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="bitdust", description=bitdustfs.__doc__)
     parser.add_argument("--version", action="version", version=f"bitdustfs {bitdustfs.__version__}")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    used = next((word for word in words if not word.startswith("-")), None)
     for verb in VERBS:
-        made = verbs.add_parser(verb.name, help=verb.text, description=verb.description)
-        verb.add_arguments(made)
-    args = parser.parse_args(arguments)
+        made = verbs.add_parser(verb.name, help=verb.text)
+        if verb.name == used:
+            module = import_module(f"bitdustfs.cli.{verb.module}")
+            made.description = module.__doc__
+            getattr(module, verb.arguments)(made)
+    args = parser.parse_args(words)
     return run(args.run, args, failed=1)
 
 
 def mount_main(arguments: list[str] | None = None) -> int:
     """`mount.bitdust [VAULT] MOUNTPOINT [-o OPTS]`, also as mount(8) calls it."""
+    cmd_mount = import_module("bitdustfs.cli.cmd_mount")
     parser = argparse.ArgumentParser(prog="mount.bitdust", description=cmd_mount.__doc__)
     cmd_mount.add_arguments(parser, helper=True)
     args = parser.parse_args(arguments)

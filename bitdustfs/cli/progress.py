@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from bitdustfs.net.control import Progress
 
 
 @contextmanager
 def progress_bar(what: str, unit: str = "it") -> Iterator[Callable[[Progress], None]]:
     """What is called inside with each Progress moves the bar; none is shown without a terminal."""
+    from tqdm import tqdm  # here: it takes a sixth of a second, and most commands show no bar
+
     with tqdm(unit=unit, desc=what, leave=False, disable=None) as bar:
 
         def show(progress: Progress) -> None:
