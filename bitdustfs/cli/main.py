@@ -60,11 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     used = next((word for word in words if not word.startswith("-")), None)
     for verb in VERBS:
-        made = verbs.add_parser(verb.name, help=verb.text)
-        if verb.name == used:
-            module = import_module(f"bitdustfs.cli.{verb.module}")
-            made.description = module.__doc__
-            getattr(module, verb.arguments)(made)
+        if verb.name != used:
+            verbs.add_parser(verb.name, help=verb.text)
+            continue
+        module = import_module(f"bitdustfs.cli.{verb.module}")
+        made = verbs.add_parser(verb.name, help=verb.text, description=module.__doc__)
+        getattr(module, verb.arguments)(made)
     args = parser.parse_args(words)
     return run(args.run, args, failed=1)
 
