@@ -80,6 +80,10 @@ def test_sqlite_survives_kill_9_of_the_mount(world, mode):
             committed = before + 1 + int(writer.stdout.readline())
         os.kill(world.mount_pid(), signal.SIGKILL)
         rest = writer.communicate(timeout=60)[0].split()
+        if mode == "delete":
+            # SQLite says that a transaction is committed also when it cannot open the folder to
+            # sync the journal's removal: the last one after the kill was perhaps not synced
+            rest = rest[:-1]
         committed = max([committed, *(before + 1 + int(line) for line in rest)])
         world.detach()
         world.mount()
