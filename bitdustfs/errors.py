@@ -93,7 +93,10 @@ class WrongPeer(PeerError):
 
 
 class Refused(PeerError):
-    """The peer understood and said no: `code` is one of `Refused.CODES`."""
+    """The peer understood and said no: `code` is one of `Refused.CODES`.
+
+    `proof`: with "fenced", the signed claim of the higher ballot, as the peer says.
+    """
 
     CODES = (
         "unknown-vault",  # no contract with this vault here
@@ -113,10 +116,11 @@ class Refused(PeerError):
         "failed",  # the supplier's own fault (disk, bug)
     )
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", proof: bytes = b"") -> None:
         super().__init__(f"refused ({code}){': ' + detail if detail else ''}")
         self.code = code
         self.detail = detail
+        self.proof = proof
 
 
 class LeaseHeld(BitdustError):

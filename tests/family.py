@@ -2,6 +2,7 @@
 
 import os
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import trio
@@ -88,10 +89,20 @@ def make_block(content, block=b"b" * 16, k=4, n=7, key=KEY):
     return header, fragments
 
 
+def claim_of(key=KEY, ballot=BALLOT):
+    """The signed claim of a ballot: the same one at each call, as of one mount."""
+    return _claim(key, ballot)
+
+
+@cache
+def _claim(key, ballot):
+    return claim_ballot(key.signing, ballot)
+
+
 async def contracted(supplier, space=GIB, key=KEY):
     """A contract and the promised ballot, so that puts are allowed."""
     await supplier.promise(space, 2_000_000_000)
-    await supplier.prepare(claim_ballot(key.signing, BALLOT), False)
+    await supplier.prepare(claim_of(key), False)
 
 
 def family_of(node, epoch=0, key=KEY):

@@ -13,6 +13,7 @@ from bitdustfs.core.records import (
     Features,
     Group,
     Member,
+    claim_ballot,
     open_family_untrusted,
     seal_record,
 )
@@ -77,9 +78,8 @@ class Net:
         ballot = Ballot(1, os.urandom(16))
         opened = open_family_untrusted(family, self.key.vault_id)
         register = RootRegister(self.key.vault_id, lambda m: self.sessions()[m.node], opened)
-        await register.prepare(self.key.signing, ballot, False)
-        await register.accept(first_root(self.key, Suite.AEGIS256, ballot, family, 0), family)
-        await register.release(ballot)
+        root = first_root(self.key, Suite.AEGIS256, ballot, family, 0)
+        await register.found(root, family, claim_ballot(self.key.signing, ballot))
 
     @asynccontextmanager
     async def mount(

@@ -27,7 +27,7 @@ from bitdustfs.core.erasure import ErasureCode
 from bitdustfs.core.fragment import Fragment, encode_block, sign_header
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import acknowledgements_needed
-from bitdustfs.core.records import Ballot, BlockHeader
+from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Unavailable
 from bitdustfs.failpoints import reach
@@ -45,8 +45,8 @@ WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for supplier
 class _Delivery:
     """One attempt to place fragments of one block, and what suppliers said to it."""
 
-    def __init__(self, block: bytes, header: bytes, ballot: Ballot) -> None:
-        self.block, self.header, self.ballot = block, header, ballot
+    def __init__(self, block: bytes, header: bytes) -> None:
+        self.block, self.header = block, header
         self.acked: list[int] = []
         self.dead: list[int] = []
         self.full: list[int] = []  #: positions whose suppliers have no room for it
@@ -54,7 +54,7 @@ class _Delivery:
 
 class Courier:
     """Delivers the blocks of one vault. `heed_fence` is asked when a supplier refuses the
-    ballot.
+    claim.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Courier:
         ledger: Ledger,
         space: Space,
         throttle: Throttle,
-        heed_fence: Callable[[], Awaitable[None]],
+        heed_fence: Callable[[], Awaitable[object]],
     ) -> None:
         self._key, self._pen, self._circle = key, pen, circle
         self._table, self._files, self._ledger = table, files, ledger
@@ -194,7 +194,7 @@ class Courier:
             return
         fragments = await trio.to_thread.run_sync(self._encode, block, row)
         header = row.header or await self._sign(block, row, fragments)
-        delivery = _Delivery(block, header, self._pen.ballot)
+        delivery = _Delivery(block, header)
         await self._put_all(delivery, dict(enumerate(fragments)), row.owed)
 
     def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
@@ -235,7 +235,7 @@ class Courier:
         self, header: BlockHeader, raw: bytes, fragments: Mapping[int, Fragment]
     ) -> tuple[list[int], bool]:
         """Puts fragments that were made again; who took them, and whether one said it is dead."""
-        delivery = _Delivery(header.block, raw, self._pen.ballot)
+        delivery = _Delivery(header.block, raw)
         await self._put_all(delivery, fragments, fragments.keys())
         return delivery.acked, bool(delivery.dead)
 
@@ -275,7 +275,7 @@ class Courier:
         reach("fragment-put")
         try:
             await supplier.put(
-                delivery.block, fragment.position, delivery.ballot, delivery.header,
+                delivery.block, fragment.position, self._pen.claim, delivery.header,
                 fragment.chunks, fragment.payload,
             )  # fmt: skip
         except PeerError as error:

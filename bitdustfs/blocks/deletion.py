@@ -15,10 +15,12 @@ import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.pen import Pen
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import DEAD, BlockRow
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.quorum import rival_untrusted
 from bitdustfs.core.records import BlockDead, Root, seal_record
 from bitdustfs.errors import PeerError, Refused
 from bitdustfs.failpoints import reach
@@ -38,13 +40,14 @@ class Deletion:
     def __init__(
         self,
         key: VaultKey,
+        pen: Pen,
         circle: Circle,
         table: BlockTable,
         files: BlockFiles,
         ledger: Ledger,
         on_liar: Callable[[bytes, str], None],
     ) -> None:
-        self._key, self._circle, self._table = key, circle, table
+        self._key, self._pen, self._circle, self._table = key, pen, circle, table
         self._files, self._ledger, self._on_liar = files, ledger, on_liar
 
     @property
@@ -100,15 +103,21 @@ class Deletion:
         member = self._circle.family.voters[position]
         health = self._circle.health(member.node)
         try:
-            await self._circle.session(member).kill(record)
+            await self._circle.session(member).kill(record, self._pen.claim)
         except PeerError as error:
             log.info("%s does not delete yet: %s", member.node.hex()[:12], error)
-            refused = isinstance(error, Refused) and error.code not in EXCUSES
-            if refused and health.deletion(refused=True) >= REFUSED_MAX:
+            if self._is_refusal(error) and health.deletion(refused=True) >= REFUSED_MAX:
                 self._on_liar(member.node, "refuses to delete what its customer deleted")
             return False
         health.deletion(refused=False)
         return True
+
+    def _is_refusal(self, error: PeerError) -> bool:
+        """Whether a supplier does not want to delete, and cannot prove that it must not."""
+        if not isinstance(error, Refused) or error.code in EXCUSES:
+            return False
+        pen, vault = self._pen, self._key.vault_id
+        return rival_untrusted(vault, error.proof, pen.ballot, pen.claim) is None
 
 
 def _confirmed(positions: tuple[int, ...], row: BlockRow) -> BlockRow | None:

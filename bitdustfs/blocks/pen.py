@@ -1,8 +1,8 @@
 """The right to write: who holds the pen writes blocks and roots, nobody else (promise 10).
 
-A mount that may write has a pen: the ballot that a quorum promised it, and the seq of the root that
-it works towards. The pen is lost for good when another machine took the vault over; whoever waits
-for suppliers then is told why.
+A mount that may write has a pen: the ballot that a quorum promised it, its signed claim of that
+ballot, and the seq of the root that it works towards. The pen is lost for good when another machine
+took the vault over; whoever waits for suppliers then is told why.
 """
 
 import logging
@@ -18,11 +18,21 @@ log = logging.getLogger(__name__)
 class Pen:
     """The pen of one mount. `seq`: of the root being worked towards; blocks are born for it."""
 
-    def __init__(self, ballot: Ballot, seq: int) -> None:
-        self.ballot = ballot
+    def __init__(self, ballot: Ballot, claim: bytes, seq: int) -> None:
+        self._ballot, self._claim = ballot, claim
         self._seq = seq
         self._why = ""
         self._lost = trio.Event()
+
+    @property
+    def ballot(self) -> Ballot:
+        """The ballot that is written under."""
+        return self._ballot
+
+    @property
+    def claim(self) -> bytes:
+        """The signed claim of the ballot, which suppliers are shown."""
+        return self._claim
 
     @property
     def seq(self) -> int:
@@ -43,6 +53,10 @@ class Pen:
         """The root of this seq was accepted."""
         self._seq = accepted + 1
 
+    def renew(self, ballot: Ballot, claim: bytes) -> None:
+        """A quorum promised a higher ballot: a claim that came to nothing was in the way."""
+        self._ballot, self._claim = ballot, claim
+
     def lose(self, why: str) -> None:
         """The pen is lost for good. What was accepted and not published is kept on this machine."""
         if not self.lost:
@@ -54,7 +68,7 @@ class Pen:
         """The ballot to write under. Raises Superseded when the pen is lost."""
         if self.lost:
             raise Superseded(self._why)
-        return self.ballot
+        return self._ballot
 
     async def wait_lost(self) -> None:
         """Returns when the pen is lost."""

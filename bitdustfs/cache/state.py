@@ -180,6 +180,22 @@ class State:
                 sealed = self._sealer.seal(self._suite, 0, Kind.BATCH, encode(batch))
                 write.txn.put(_u64(batch.generation), sealed, db=self._journal)
 
+    # -- what this machine claimed
+
+    def claim(self) -> bytes:
+        """The signed claim that this machine made last; empty bytes before the first."""
+        return self.get_value("claim") or b""
+
+    def machine(self) -> bytes:
+        """The name that it claimed under, which is its own one if this state is a copy."""
+        return self.get_value("machine") or b""
+
+    def set_claim(self, claim: bytes, machine: bytes) -> None:
+        """Synced before anybody hears of the claim."""
+        with self._database.write(sync=True) as write:
+            write.txn.put(b"value/claim", claim, db=self._meta)
+            write.txn.put(b"value/machine", machine, db=self._meta)
+
     # -- small named values that outlive a process (contacts, histories)
 
     def get_value(self, name: str) -> bytes | None:

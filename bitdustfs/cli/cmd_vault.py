@@ -64,6 +64,10 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="a supplier, a reserve or any node of the network",
     )  # fmt: skip
+    parser.add_argument(
+        "--with", dest="newcomer", action="append", default=[], metavar="HOST:PORT",
+        help="a new supplier for a position that nobody has any more (repeatable)",
+    )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="the risk is known: do not ask")
     parser.set_defaults(run=run_refound)
 
@@ -88,7 +92,10 @@ def run_refound(args: argparse.Namespace) -> int:
         print("nothing was changed")
         return 1
     addresses = [*(check_address(a) for a in args.bootstrap), *known_addresses(key.vault_id)]
-    family = trio.run(refound_vault, key, addresses, config.home(), machine_id(), suite())
+    newcomers = [check_address(address) for address in args.newcomer]
+    family = trio.run(
+        refound_vault, key, addresses, config.home(), machine_id(), suite(), newcomers
+    )
     remember_addresses(family)
     print(
         f"the vault has a family of {len(family.voters)} again (epoch {family.epoch}); "

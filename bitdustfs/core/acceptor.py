@@ -1,10 +1,14 @@
-"""The acceptor of the root register: a pure state machine, one per vault at every voter.
+"""The voter's side of the root register: a pure state machine, one per vault at every voter.
 
 Paxos-like (Lamport, "Paxos made simple", 2001), one register, values ordered by (ballot, seq):
 
-    prepare(b)    b > promised, or the holder again: promise b, answer what was accepted
+    prepare(c)    the ballot of c > promised, or c again: promise it, answer what was accepted
     accept(r)     r.ballot >= promised and (ballot, seq) above the stored one: store, promise
                   the same bytes again succeed; anything lower is refused
+    heed(c)       whatever else a writer asks: as prepare, but the lease is not asked about
+
+A promise is shown as the signed claim that it was given to, so that nobody has to believe a voter:
+a refusal carries the higher claim, and proves by it that another machine was there.
 
 The lease is a courtesy between machines of one owner, not a safety argument: safety rests on
 ballots.
@@ -18,42 +22,57 @@ from bitdustfs.errors import Refused
 
 @dataclass(frozen=True)
 class Acceptor:
-    """What one voter remembers, synced to disk before it answers. `root`, `family`: signed
-    bytes.
+    """What one voter remembers, synced to disk before it answers.
+
+    `claim`, `root`, `family`: signed bytes. No claim: the root is what proves the promise.
     """
 
     promised: Ballot | None = None
+    claim: bytes = b""
     accepted: tuple[Ballot, int] | None = None
     root: bytes | None = None
     family: bytes | None = None
     family_epoch: int = -1
 
-    def prepare(self, ballot: Ballot, lease_live: bool) -> "Acceptor":
-        """The state after promising `ballot`, or Refused.
+    def prepare(self, ballot: Ballot, claim: bytes, lease_live: bool) -> "Acceptor":
+        """The state after promising the ballot of a signed claim, or Refused.
 
         `lease_live`: another machine renewed within the lease and nobody asked to take over.
         """
         promised = self.promised
         if promised is not None:
-            if ballot < promised:
-                raise Refused("fenced", f"ballot {promised.generation} is promised already")
+            self._check(ballot, claim)
             if ballot.machine != promised.machine and lease_live:
                 raise Refused("lease-held", promised.machine.hex()[:8])
-        return replace(self, promised=ballot)
+        return replace(self, promised=ballot, claim=claim)
+
+    def heed(self, ballot: Ballot, claim: bytes) -> "Acceptor":
+        """The state after a request of the claim's holder that is not about the register.
+
+        Raises Refused for a lower claim: the fence for put, delete and stand-down.
+        """
+        self._check(ballot, claim)
+        return replace(self, promised=ballot, claim=claim)
+
+    def _check(self, ballot: Ballot, claim: bytes) -> None:
+        promised = self.promised
+        # a copy of a machine claims the same ballots as the machine, and is not the machine
+        copy = ballot == promised and self.claim not in (b"", claim)
+        if promised is not None and (ballot < promised or copy):
+            raise self._fenced(promised)
+
+    def _fenced(self, promised: Ballot) -> Refused:
+        return Refused("fenced", f"ballot {promised.generation} is promised already", self.claim)
 
     def accept(self, root: Root, raw: bytes, family: bytes, family_epoch: int) -> "Acceptor":
         """The state after storing a root whose signatures were verified, or Refused."""
         if self.promised is not None and root.ballot < self.promised:
-            raise Refused("fenced", f"ballot {self.promised.generation} is promised already")
+            raise self._fenced(self.promised)
         if raw != self.root and self.accepted is not None and root.order <= self.accepted:
             raise Refused("stale", "a root at least as new is accepted already")
         # of another ballot: the change of the family never came to a majority, and was dropped
         same = self.accepted is not None and root.ballot == self.accepted[0]
         if same and family_epoch < self.family_epoch:
             raise Refused("stale", f"family epoch {self.family_epoch} is known already")
-        return Acceptor(root.ballot, root.order, raw, family, family_epoch)
-
-    def check_writer(self, ballot: Ballot) -> None:
-        """Raises Refused unless `ballot` is the promised one: the fence for put and delete."""
-        if ballot != self.promised:
-            raise Refused("fenced", "another machine took this vault over")
+        claim = self.claim if root.ballot == self.promised else b""
+        return Acceptor(root.ballot, claim, root.order, raw, family, family_epoch)

@@ -2,8 +2,8 @@
 
 In the signed family the policy is a map of words to whole numbers (docs/format.md), so that
 programs of several ages read each other's: a word that is not known here is kept and not heeded. In
-code it is a `Policy`. Refoundings travel in the same map, as `refounded:G` = S; in code they are a
-field.
+code it is a `Policy`. Refoundings travel in the same map, as `lineage:L` = S (`refounded:G` = S in
+version 1); in code they are a field.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,16 @@ from bitdustfs.core.spread import Spread
 
 PATIENCE = 72 * 3600  #: seconds that a supplier may be away before it is replaced (tests/churn.py)
 MARGIN = 1  #: fragments beyond k below which nobody is waited for
-_REFOUNDED = "refounded:"
+_LINEAGE, _REFOUNDED = "lineage:", "refounded:"
 
 
 class Refounding(NamedTuple):
-    """A family that was founded anew: under this ballot generation, over the root of this seq."""
+    """A family that was founded anew: under this lineage, over the root of this seq.
 
+    Version 1 had no lineages: `generation` is the ballot generation that it leapt to.
+    """
+
+    lineage: int
     generation: int
     seq: int
 
@@ -44,14 +48,19 @@ def read_policy(words: Mapping[str, int]) -> Policy:
         bandwidth=float(words.get("bandwidth", 0)),
         spread=words.get("spread", Spread.NETWORK),
         bench=words.get("bench"),
-        refoundings=tuple(
-            Refounding(int(word.removeprefix(_REFOUNDED)), seq)
-            for word, seq in words.items()
-            if word.startswith(_REFOUNDED) and word.removeprefix(_REFOUNDED).isdigit()
+        refoundings=(
+            *(Refounding(0, generation, seq) for generation, seq in _numbered(words, _REFOUNDED)),
+            *(Refounding(lineage, 0, seq) for lineage, seq in _numbered(words, _LINEAGE)),
         ),
     )
 
 
+def _numbered(words: Mapping[str, int], prefix: str) -> list[tuple[int, int]]:
+    """Number and value of the words that are `prefix` and a number."""
+    found = [(w.removeprefix(prefix), seq) for w, seq in words.items() if w.startswith(prefix)]
+    return [(int(number), seq) for number, seq in found if number.isdigit()]
+
+
 def refounding_word(refounding: Refounding) -> dict[str, int]:
     """How a refounding is written into a family's words."""
-    return {f"{_REFOUNDED}{refounding.generation}": refounding.seq}
+    return {f"{_LINEAGE}{refounding.lineage}": refounding.seq}

@@ -4,6 +4,8 @@ Every record travels as `Signed`: the body's bytes as they were signed, and the 
 verify the received bytes and decode them; nothing is ever re-encoded to be checked.
 """
 
+from collections.abc import Sequence
+from os import urandom
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
@@ -29,6 +31,10 @@ from bitdustfs.errors import Malformed
 from bitdustfs.units import BLOCK_MAX, FAMILY_MAX, GROUP_MAX, HEADER_MAX, ROOT_MAX
 
 FORMAT = 1
+ANCESTORS_MAX = 64  #: roots that a root remembers before it
+#: bits of `Features.incompatible` that are known here
+LINEAGES = 1  #: a ballot has a lineage, or a family names former voters
+KNOWN = LINEAGES
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
@@ -78,18 +84,43 @@ class Features(Record, frozen=True):
     incompatible: U63 = 0
 
 
-class Ballot(Record, frozen=True, order=True):
-    """A right to write, ordered by (generation, machine)."""
+class Ballot(Record, frozen=True):
+    """A right to write, ordered by (lineage, generation, machine).
+
+    `lineage` rises when a history is left for good: by refounding, and by recovering a vault.
+    """
 
     generation: U63
     machine: Uid
+    lineage: U63 = 0
+
+    @property
+    def rank(self) -> tuple[int, int, bytes]:
+        """By which ballots are ordered."""
+        return (self.lineage, self.generation, self.machine)
+
+    def __lt__(self, other: "Ballot") -> bool:
+        return self.rank < other.rank
+
+    def __le__(self, other: "Ballot") -> bool:
+        return self.rank <= other.rank
+
+    def __gt__(self, other: "Ballot") -> bool:
+        return self.rank > other.rank
+
+    def __ge__(self, other: "Ballot") -> bool:
+        return self.rank >= other.rank
 
 
 class BallotClaim(Record, frozen=True):
-    """Signed by the vault key: this machine claims the ballot."""
+    """Signed by the vault key: this machine claims the ballot.
+
+    `nonce` tells two claims of one ballot apart: of a machine, and of a copy of it.
+    """
 
     vault: Public
     ballot: Ballot
+    nonce: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
 
 class Place(Record, frozen=True):
@@ -119,6 +150,8 @@ class RootContent(Record, frozen=True):
     stored: U63
     older_secrets: tuple[bytes, ...] = ()
     snapshots: tuple[bytes, ...] = ()
+    #: uids of the roots before this one, the one right before it last
+    ancestors: Annotated[tuple[Uid, ...], msgspec.Meta(max_length=ANCESTORS_MAX)] = ()
 
 
 class Root(Record, frozen=True):
@@ -182,6 +215,8 @@ class Family(Record, frozen=True):
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1, max_length=64)]
     bench: Annotated[tuple[Member, ...], msgspec.Meta(max_length=256)] = ()
     words: dict[str, int] = {}  #: see core/policy.py
+    #: who voted before, while a change of the voters is under way: majorities of both must agree
+    former: Annotated[tuple[Member, ...], msgspec.Meta(max_length=GROUP_MAX)] = ()
 
     def member(self, node: bytes) -> Member | None:
         """The supplier with this key, of a position or of the bench."""
@@ -327,8 +362,26 @@ def decode_root_content_untrusted(plain: bytes) -> RootContent:
 
 
 def claim_ballot(key: SigningKey, ballot: Ballot) -> bytes:
-    """The signed claim that Prepare carries."""
-    return seal_record(key, "ballot", BallotClaim(key.verify_key.encode(), ballot))
+    """A signed claim of a ballot: no two are the same."""
+    return seal_record(key, "ballot", BallotClaim(key.verify_key.encode(), ballot, urandom(16)))
+
+
+def open_claim_untrusted(data: bytes, vault: bytes) -> BallotClaim:
+    """A claim of this vault, checked. Raises Malformed or Forged."""
+    claim = ballot_records.open_untrusted(data, vault)
+    if claim.vault != vault:
+        raise Malformed("the claim is of another vault")
+    return claim
+
+
+def root_features(ballot: Ballot) -> Features:
+    """What a reader of a root under this ballot must know."""
+    return Features(incompatible=LINEAGES if ballot.lineage else 0)
+
+
+def family_features(former: Sequence[Member]) -> Features:
+    """What a reader of a family with these former voters must know."""
+    return Features(incompatible=LINEAGES if former else 0)
 
 
 def family_hash(signed_family: bytes) -> bytes:
@@ -341,7 +394,7 @@ def open_root_untrusted(data: bytes, vault: bytes) -> Root:
     root = root_records.open_untrusted(data, vault)
     if root.vault != vault or root.format != FORMAT:
         raise Malformed("a root belongs to another vault or format")
-    if root.features.incompatible:
+    if root.features.incompatible & ~KNOWN:
         raise Malformed("this vault uses a newer format; upgrade bitdustfs to mount it")
     return root
 
@@ -349,7 +402,8 @@ def open_root_untrusted(data: bytes, vault: bytes) -> Root:
 def open_family_untrusted(data: bytes, vault: bytes) -> Family:
     """A family of this vault, checked. Raises Malformed or Forged."""
     family = family_records.open_untrusted(data, vault)
-    if family.vault != vault or family.format != FORMAT or family.features.incompatible:
+    unknown = family.features.incompatible & ~KNOWN
+    if family.vault != vault or family.format != FORMAT or unknown:
         raise Malformed("a family belongs to another vault or a newer format")
     if len(family.groups) != 1:
         raise Malformed("a family of several groups is of a newer format; upgrade bitdustfs")

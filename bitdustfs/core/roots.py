@@ -9,14 +9,15 @@ import msgspec
 from bitdustfs.core.codec import encode
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
+    ANCESTORS_MAX,
     FORMAT,
     Ballot,
-    Features,
     Root,
     RootContent,
     decode_root_content_untrusted,
     family_hash,
     open_family_untrusted,
+    root_features,
     seal_record,
 )
 from bitdustfs.core.sealing import Kind, Sealer, Suite
@@ -55,7 +56,7 @@ def sign_root(
     named = open_family_untrusted(family, key.vault_id)
     sealed = seal_root_content(key, suite, uid, content)
     body = Root(
-        FORMAT, Features(), key.vault_id, ballot, seq, uid, parent, now,
+        FORMAT, root_features(ballot), key.vault_id, ballot, seq, uid, parent, now,
         named.epoch, family_hash(family), 0, sealed,
     )  # fmt: skip
     return seal_record(key.signing, "root", body)
@@ -68,4 +69,17 @@ def first_root(key: VaultKey, suite: Suite, ballot: Ballot, family: bytes, now: 
 
 def repropose(key: VaultKey, root: Root, ballot: Ballot) -> bytes:
     """The same root under a new writer's ballot."""
-    return seal_record(key.signing, "root", msgspec.structs.replace(root, ballot=ballot))
+    body = msgspec.structs.replace(root, ballot=ballot, features=root_features(ballot))
+    return seal_record(key.signing, "root", body)
+
+
+def ancestors_with(content: RootContent, uid: bytes) -> tuple[bytes, ...]:
+    """What the next root remembers: the root of this content and uid, and those before it."""
+    return (*content.ancestors, uid)[-ANCESTORS_MAX:]
+
+
+def descends(root: Root, content: RootContent, seq: int, uid: bytes) -> bool | None:
+    """Whether a root stands on the one of `seq` and `uid`; None: that is too long ago to tell."""
+    if uid in (root.uid, *content.ancestors):
+        return True
+    return False if root.seq - seq <= len(content.ancestors) else None

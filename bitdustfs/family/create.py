@@ -21,6 +21,7 @@ from bitdustfs.core.records import (
     Group,
     Member,
     Root,
+    claim_ballot,
     open_family_untrusted,
     open_root_untrusted,
     seal_record,
@@ -171,10 +172,8 @@ async def _accept_first_root(
     opened = open_family_untrusted(family, key.vault_id)
     register = RootRegister(key.vault_id, lambda member: sessions[member.node], opened)
     ballot = Ballot(1, os.urandom(16))
-    await register.prepare(key.signing, ballot, False)
     root = first_root(key, suite, ballot, family, int(time.time()))
-    await register.accept(root, family)
-    await register.release(ballot)
+    await register.found(root, family, claim_ballot(key.signing, ballot))
     return _Founded(
         open_root_untrusted(root, key.vault_id),
         opened,

@@ -10,11 +10,11 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.quorum import Known, check_known_untrusted
 from bitdustfs.core.records import Member
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.net.dht.discover import find_family_addresses, joined
 from bitdustfs.net.peer import Credentials, PeerSupplier
-from bitdustfs.net.register import Known, check_current_untrusted
 from bitdustfs.net.supplier import Connect
 from bitdustfs.net.tls import make_context
 
@@ -55,7 +55,8 @@ async def _ask_members(
         nonlocal best
         peer = PeerSupplier(b"", (address,), credentials, nursery)
         try:
-            known = check_current_untrusted(key.vault_id, await peer.current())
+            held = await peer.current()
+            known = check_known_untrusted(key.vault_id, held.root, held.family)
         except (PeerError, Malformed) as error:
             failures.append(str(error) if address in str(error) else f"{address}: {error}")
             return

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import open_family_untrusted, open_root_untrusted
 from bitdustfs.core.sealing import Suite
-from bitdustfs.net.register import Known
 from bitdustfs.vault.assemble import open_state_folder
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import trio
 
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Family, RootContent
+from bitdustfs.core.records import Family, Member, RootContent
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import PeerError
 from bitdustfs.family.find import connector, find_family, owner_credentials
+from bitdustfs.family.hire import hire
 from bitdustfs.family.own_root import own_root
 from bitdustfs.family.refound import refound
 from bitdustfs.net.peer import PeerSupplier
@@ -26,9 +27,15 @@ from bitdustfs.vault.vaults import WritableVault
 
 
 async def refound_vault(
-    key: VaultKey, addresses: Sequence[str], home: Path, machine: bytes, suite: Suite
+    key: VaultKey,
+    addresses: Sequence[str],
+    home: Path,
+    machine: bytes,
+    suite: Suite,
+    newcomers: Sequence[str] = (),
 ) -> Family:
-    """Founds a family of those that are left over the highest root; that family.
+    """Founds a family of those that are left, and of suppliers at the addresses `newcomers`, over
+    the highest root; that family.
 
     Raises what `find_family` and `refound` raise, and StateLocked while the vault is mounted here.
     """
@@ -37,7 +44,17 @@ async def refound_vault(
         known = await find_family(key, [*addresses], credentials, nursery)
         connect = connector(credentials, nursery)
         own = own_root(key, home, machine, suite)
-        family = await refound(key, known.family, connect, machine, own)
+        waiting, engaged = list(newcomers), set[bytes]()
+
+        async def engage(old: Family, position: int) -> Member | None:
+            if not waiting:
+                return None
+            address = waiting.pop(0)
+            member = await hire(old, position, credentials, [], address, unwanted=engaged)
+            engaged.add(member.node)
+            return member
+
+        family = await refound(key, known.family, connect, machine, own, engage)
         nursery.cancel_scope.cancel()
     return family
 

@@ -1,29 +1,48 @@
 """A family that lost its majority for good gets a successor: the owner's last resort for writing.
 
 A majority of the old family can no longer agree to anything, so the new one is signed without it:
-members that answer stay, reserves that stood in take the positions they have copies of, over the
-highest root that any of them holds. What only the lost ones held of newer roots is lost; and if
-they were merely cut off and another machine writes there, there are two histories, of which the
-refounded one wins.
+members that answer stay, reserves that stood in take the positions they have copies of, new
+suppliers that the owner names take others, over the highest root that any of the old ones holds.
+What only the lost ones held of newer roots is lost; and if they were merely cut off and another
+machine writes there, there are two histories, of which the refounded one wins.
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
 from bitdustfs.core.policy import Refounding, refounding_word
-from bitdustfs.core.records import Ballot, Family, Group, family_hash, seal_record
+from bitdustfs.core.quorum import Known
+from bitdustfs.core.records import (
+    Ballot,
+    Family,
+    Group,
+    Member,
+    claim_ballot,
+    family_features,
+    family_hash,
+    root_features,
+    seal_record,
+)
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.net.ask import ask_all
-from bitdustfs.net.register import Known, RootRegister
+from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Connect
 from bitdustfs.net.wire import KinIs
 
 log = logging.getLogger(__name__)
 
-LEAP = 1 << 20  #: ballot generations that a refounded history is ahead of the one it leaves
+
+#: a new supplier, with a contract, for a position of a family; None: there is no more
+Engage = Callable[[Family, int], Awaitable[Member | None]]
+
+
+async def nobody(family: Family, position: int) -> Member | None:
+    """No new supplier is named."""
+    return None
 
 
 async def _stand(family: Family, connect: Connect) -> dict[bytes, KinIs]:
@@ -35,13 +54,19 @@ async def _stand(family: Family, connect: Connect) -> dict[bytes, KinIs]:
 
 
 async def refound(
-    key: VaultKey, family: Family, connect: Connect, machine: bytes, own: Known | None = None
+    key: VaultKey,
+    family: Family,
+    connect: Connect,
+    machine: bytes,
+    own: Known | None = None,
+    engage: Engage = nobody,
 ) -> Family:
     """Signs and founds the successor of `family`; returns it. Mount as usual afterwards.
 
-    `own`: the newest root that this machine knows to have been accepted, and its family. Raises
-    UsageError when a majority of the family answers: then nothing of this is needed; Unavailable
-    when even with the stand-ins there is no majority.
+    `own`: the newest root that this machine knows to have been accepted, and its family. `engage`
+    is asked for each position that nobody has any more. Raises UsageError when a majority of the
+    family answers: then nothing of this is needed; Unavailable when even with stand-ins and new
+    suppliers there is no majority.
     """
     register = RootRegister(key.vault_id, connect, family)
     view = await register.read()
@@ -59,30 +84,32 @@ async def refound(
     for position, member in enumerate(old.voters):
         stand_in = None if member.node in answers else standing.get(position)
         reserve = None if stand_in is None else old.member(stand_in)
+        if member.node not in answers and reserve is None:
+            reserve = await engage(old, position)
         members.append(reserve or member)
         alive += member.node in answers or reserve is not None
     needed = majority(len(members))
     if alive < needed:
         raise Unavailable(
             f"{alive} of {len(members)} positions have a supplier or a stand-in that answers, and "
-            f"{needed} are needed for a new family; try again when more are back"
+            f"{needed} are needed for a new family; name new suppliers (--with HOST:PORT), or try "
+            "again when more are back"
         )
     taken = {member.node for member in members}
     group = Group(old.group.k, old.group.meta_k, tuple(members))
-    promised = view.promised.generation if view.promised else 0
-    ballot = Ballot(max(promised, best.root.ballot.generation) + LEAP, machine)
+    proven = max(filter(None, (view.proven, best.root.ballot)))
+    ballot = Ballot(1, machine, proven.lineage + 1)
     body = msgspec.structs.replace(
-        old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,),
-        bench=tuple(m for m in old.bench if m.node not in taken),
-        words={**old.words, **refounding_word(Refounding(ballot.generation, best.root.seq))},
+        old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,), former=(),
+        features=family_features(()), bench=tuple(m for m in old.bench if m.node not in taken),
+        words={**old.words, **refounding_word(Refounding(ballot.lineage, 0, best.root.seq))},
     )  # fmt: skip
     raw = seal_record(key.signing, "family", body)
     root = msgspec.structs.replace(
         best.root, ballot=ballot, seq=best.root.seq + 1, family_epoch=body.epoch,
-        family_hash=family_hash(raw),
+        family_hash=family_hash(raw), features=root_features(ballot),
     )  # fmt: skip
+    claim = claim_ballot(key.signing, ballot)
     new = RootRegister(key.vault_id, connect, body)
-    await new.prepare(key.signing, ballot, True)
-    await new.accept(seal_record(key.signing, "root", root), raw)
-    await new.release(ballot)
+    await new.found(seal_record(key.signing, "root", root), raw, claim)
     return body

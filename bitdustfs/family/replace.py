@@ -1,27 +1,20 @@
 """A family changes: a position goes to another supplier, or the policy is another one.
 
 The new supplier first gets everything that the position holds, and from then on also what is new.
-Then a root names the next family, and is accepted by majorities of both (one position a change, so
-that any two majorities of neighbouring families meet). Only then the old supplier is out.
+Then a root names the next family and its former voters, and is accepted by majorities of both. Only
+then the old supplier is out: a second root names the same family without former voters.
 """
 
 import logging
 import random
 from collections.abc import Callable, Sequence
 
-import msgspec
 import trio
 
 from bitdustfs.cache.rows import CLOSED, DEAD
+from bitdustfs.core.families import next_family
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import (
-    Group,
-    Member,
-    claim_ballot,
-    family_hash,
-    open_family_untrusted,
-    seal_record,
-)
+from bitdustfs.core.records import Member, open_family_untrusted
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.net.supplier import Supplier
@@ -36,34 +29,6 @@ log = logging.getLogger(__name__)
 CLAIMS_TRIED = 59  #: with one in twenty missing, 0.95 that one of them shows it
 CLAIM_DEADLINE = 5.0  #: seconds that a chunk may take
 ROUNDS = 3  #: times that what is still missing is tried before the change is given up
-
-
-def next_family(
-    key: VaultKey,
-    raw: bytes,
-    position: int | None = None,
-    member: Member | None = None,
-    policy: dict[str, int] | None = None,
-    bench: Sequence[Member] | None = None,
-) -> bytes:
-    """The successor of a signed family, signed.
-
-    One position, some of the policy, or the bench changed.
-    """
-    family = open_family_untrusted(raw, key.vault_id)
-    group = family.group
-    if position is not None and member is not None:
-        members = list(group.members)
-        members[position] = member
-        group = Group(group.k, group.meta_k, tuple(members))
-    reserves = family.bench if bench is None else bench
-    voters = {each.node for each in group.members}
-    body = msgspec.structs.replace(
-        family, epoch=family.epoch + 1, parent=family_hash(raw), groups=(group,),
-        words={**family.words, **(policy or {})},
-        bench=tuple(reserve for reserve in reserves if reserve.node not in voters),
-    )  # fmt: skip
-    return seal_record(key.signing, "family", body)
 
 
 async def set_policy(vault: WritableVault, key: VaultKey, policy: dict[str, int]) -> None:
@@ -89,11 +54,13 @@ async def replace_member(
     When it fails, the family is as it was, and what the new one got is used by the next attempt;
     so, too, when it is not `wanted` any more: the supplier that was away is back.
     """
-    ballot, fetcher = vault.pen.require(), vault.fetcher
+    vault.pen.require()
     fired = vault.known.family.voters[position].node
     supplier = vault.circle.connect(member)
-    await supplier.prepare(claim_ballot(key.signing, ballot), True)
-    fill = Fill(fetcher, supplier, position, ballot, vault.courier.encode_one, wanted)
+    await supplier.prepare(vault.pen.claim, True)
+    fill = Fill(
+        vault.fetcher, supplier, position, lambda: vault.pen.claim, vault.courier.encode_one, wanted
+    )
     vault.ledger.welcome(position, supplier)  # what is new goes there at once
     try:
         missing = await _fill_all(vault, fill, supplier, position, progress)

@@ -104,7 +104,7 @@ class Staffing:
         family = self._vault.known.family
         body = StandDown(family.vault, member.node, position, family.epoch)
         record = seal_record(self._key.signing, "stand-down", body)
-        await self._vault.circle.session(member).stand_down(record)
+        await self._vault.circle.session(member).stand_down(record, self._vault.pen.claim)
 
     def _stand_in(self, position: int) -> Member | None:
         """The reserve that has a copy of a position already."""
@@ -170,7 +170,7 @@ class Staffing:
             if row is None or (member.node, epoch) in self._taught:
                 continue
             try:
-                await vault.circle.session(member).accept(row.root, row.family)
+                await vault.circle.session(member).accept(row.root, row.family, vault.pen.claim)
                 self._taught.add((member.node, epoch))
             except PeerError as error:
                 log.info("reserve %s is not told: %s", member.node.hex()[:12], error)

@@ -134,7 +134,7 @@ class _Connection:
             if waiting is None:
                 continue  # its caller gave up
             if isinstance(frame.message, wire.Fault):
-                waiting.finish(Refused(frame.message.code, frame.message.detail))
+                waiting.finish(_refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
                 waiting.finish((frame.message, frame.payload))
             else:
@@ -238,14 +238,16 @@ class PeerSupplier(Supplier):
             decoder = wire.FrameDecoder(from_server=True)
             challenge = await _receive(stream, decoder)
             if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
-                raise ProtocolViolation("the supplier speaks another protocol version")
+                raise ProtocolViolation(
+                    "the supplier does not begin as suppliers of this version do"
+                )
             body = wire.session_body(own.role, own.vault, key, own.tls_public, challenge.nonce)
             signature = sign(own.key, "session", body)
             opening = wire.Open(wire.VERSION, own.role, own.vault, signature)
             await stream.send_all(wire.encode_frame(0, opening))
             reply = await _receive(stream, decoder)
             if isinstance(reply, wire.Fault):
-                raise Refused(reply.code, reply.detail)
+                raise _refused(reply)
             return _Connection(stream, decoder)
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -270,3 +272,7 @@ async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMes
     except Malformed as error:
         raise ProtocolViolation(str(error)) from error
     return frame.message
+
+
+def _refused(fault: wire.Fault) -> Refused:
+    return Refused(fault.code, fault.detail, fault.proof)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot, Member, Visit
+from bitdustfs.core.records import Member, Visit
 from bitdustfs.errors import ProtocolViolation
 from bitdustfs.net import wire
 
@@ -45,13 +45,13 @@ class Supplier(ABC):
         self,
         block: bytes,
         position: int,
-        ballot: Ballot,
+        claim: bytes,
         header: bytes,
         chunks: bytes,
         payload: Buffer,
     ) -> None:
         """Returns once the fragment is synced at the supplier."""
-        await self.call(wire.Put(block, position, ballot, header, chunks), payload)
+        await self.call(wire.Put(block, position, claim, header, chunks), payload)
 
     async def head(self, block: bytes, position: int) -> wire.HeadIs:
         """Signed header and chunk hashes of a fragment."""
@@ -68,9 +68,9 @@ class Supplier(ABC):
         """Fragments kept, ordered by block id + position byte, after the key `after`."""
         return await self._ask(wire.Listed, wire.List(after, limit))
 
-    async def kill(self, record: bytes) -> None:
+    async def kill(self, record: bytes, claim: bytes) -> None:
         """Deletes a block by its owner-signed block-dead record."""
-        await self._ask(wire.Done, wire.Kill(record))
+        await self._ask(wire.Done, wire.Kill(record, claim))
 
     async def promise(self, space: int, until: int) -> bytes:
         """The supplier's signed contract for `space` bytes until a Unix time."""
@@ -84,21 +84,21 @@ class Supplier(ABC):
         """Asks for the promise of a ballot; answers what is accepted."""
         return await self._ask(wire.CurrentIs, wire.Prepare(claim, take_over))
 
-    async def accept(self, root: bytes, family: bytes) -> None:
-        """Stores a signed root and its family."""
-        await self._ask(wire.Done, wire.Accept(root, family))
+    async def accept(self, root: bytes, family: bytes, claim: bytes) -> None:
+        """Stores a signed root and its family, written under a claim."""
+        await self._ask(wire.Done, wire.Accept(root, family, claim))
 
     async def current(self) -> wire.CurrentIs:
         """What is promised and accepted."""
         return await self._ask(wire.CurrentIs, wire.Current())
 
-    async def renew(self, ballot: Ballot) -> None:
-        """Renews the lease of the ballot's holder."""
-        await self._ask(wire.Done, wire.Renew(ballot))
+    async def renew(self, claim: bytes) -> None:
+        """Renews the lease of the claim's holder."""
+        await self._ask(wire.Done, wire.Renew(claim))
 
-    async def release(self, ballot: Ballot) -> None:
-        """Ends the lease of the ballot's holder."""
-        await self._ask(wire.Done, wire.Release(ballot))
+    async def release(self, claim: bytes) -> None:
+        """Ends the lease of the claim's holder."""
+        await self._ask(wire.Done, wire.Release(claim))
 
     async def ping(self) -> None:
         """Returns when the supplier answered."""
@@ -124,9 +124,9 @@ class Supplier(ABC):
         """Asks a member or reserve to look around now."""
         await self._ask(wire.Done, wire.Hurry())
 
-    async def stand_down(self, record: bytes) -> None:
+    async def stand_down(self, record: bytes, claim: bytes) -> None:
         """Has superfluous copies of a position deleted, by an owner-signed record."""
-        await self._ask(wire.Done, wire.StandDown(record))
+        await self._ask(wire.Done, wire.StandDown(record, claim))
 
     async def aclose(self) -> None:
         """Ends connections, if any. Further calls may open them again."""

@@ -30,7 +30,7 @@ from bitdustfs.units import (
     ROOT_MAX,
 )
 
-VERSION = 1
+VERSION = 2
 PREFIX = struct.Struct(">IIQ")
 CHUNK_HASHES_MAX = chunk_count(FRAGMENT_MAX) * HASH_SIZE
 LIST_MAX = 1000
@@ -76,7 +76,7 @@ class Put(Message, frozen=True, tag=10):
 
     block: BlockId
     position: Position
-    ballot: Ballot
+    claim: RecordBytes
     header: HeaderBytes
     chunks: ChunkHashes
     payload_limit = FRAGMENT_MAX
@@ -106,9 +106,10 @@ class List(Message, frozen=True, tag=13):
 
 
 class Kill(Message, frozen=True, tag=14):
-    """An owner-signed block-dead record. Answered by Done."""
+    """An owner-signed block-dead record, from the holder of a claim. Answered by Done."""
 
     record: RecordBytes
+    claim: RecordBytes
 
 
 class Promise(Message, frozen=True, tag=20):
@@ -130,10 +131,11 @@ class Prepare(Message, frozen=True, tag=22):
 
 
 class Accept(Message, frozen=True, tag=23):
-    """A signed root and the signed family it names. Answered by Done."""
+    """A signed root, the signed family it names, the claim it was written under. Done."""
 
     root: RootBytes
     family: FamilyBytes
+    claim: RecordBytes
 
 
 class Current(Message, frozen=True, tag=24):
@@ -141,15 +143,15 @@ class Current(Message, frozen=True, tag=24):
 
 
 class Renew(Message, frozen=True, tag=25):
-    """The holder of the ballot is alive. Answered by Done."""
+    """The holder of the claim is alive. Answered by Done."""
 
-    ballot: Ballot
+    claim: RecordBytes
 
 
 class Release(Message, frozen=True, tag=26):
-    """The holder of the ballot unmounts: others need not wait. Answered by Done."""
+    """The holder of the claim unmounts: others need not wait. Answered by Done."""
 
-    ballot: Ballot
+    claim: RecordBytes
 
 
 class Ping(Message, frozen=True, tag=27):
@@ -178,9 +180,13 @@ class Warrants(Message, frozen=True, tag=30):
 
 
 class StandDown(Message, frozen=True, tag=31):
-    """An owner-signed stand-down: the copies it names are deleted. Answered by Done."""
+    """An owner-signed stand-down, from the holder of a claim: the copies it names are deleted.
+
+    Answered by Done.
+    """
 
     record: RecordBytes
+    claim: RecordBytes
 
 
 class Hurry(Message, frozen=True, tag=32):
@@ -196,10 +202,14 @@ class Done(Message, frozen=True, tag=40):
 
 
 class Fault(Message, frozen=True, tag=41):
-    """Refused or failed: a code of errors.Refused and a detail for the log."""
+    """Refused or failed: a code of errors.Refused and a detail for the log.
+
+    `proof`: the signed claim that fences the asker off.
+    """
 
     code: Annotated[str, msgspec.Meta(max_length=32)]
     detail: Text
+    proof: RecordBytes = b""
 
 
 class HeadIs(Message, frozen=True, tag=42):
@@ -240,9 +250,9 @@ class UsageIs(Message, frozen=True, tag=46):
 
 
 class CurrentIs(Message, frozen=True, tag=47):
-    """The promised ballot, and the accepted root and family; empty bytes for none."""
+    """The claim that was promised, and the accepted root and family; empty bytes for none."""
 
-    promised: Ballot | None
+    claim: RecordBytes
     root: RootBytes
     family: FamilyBytes
 

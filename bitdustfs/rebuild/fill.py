@@ -9,7 +9,7 @@ import trio
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import Fragment, chunk_hashes
-from bitdustfs.core.records import Ballot, BlockHeader
+from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.pace import Pace
@@ -32,7 +32,7 @@ class Takes(Protocol):
         self,
         block: bytes,
         position: int,
-        ballot: Ballot,
+        claim: bytes,
         header: bytes,
         chunks: bytes,
         payload: Buffer,
@@ -42,8 +42,9 @@ class Takes(Protocol):
 class Fill:
     """One position on its way to another supplier.
 
-    `local` makes fragments from what is here. `wanted` is asked before each block: not any more
-    ends the run. The policy's bandwidth is kept to.
+    `claim`: what this machine writes under by then. `local` makes fragments from what is here.
+    `wanted` is asked before each block: not any more ends the run. The policy's bandwidth is kept
+    to.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class Fill:
         fetcher: Fetcher,
         supplier: Takes,
         position: int,
-        ballot: Ballot,
+        claim: Callable[[], bytes],
         local: Local,
         wanted: Callable[[], bool] = _always,
     ) -> None:
         self._fetcher, self._supplier = fetcher, supplier
-        self._position, self._ballot, self._local = position, ballot, local
+        self._position, self._claim, self._local = position, claim, local
         self._wanted = wanted
         self._pace = Pace(fetcher.circle.family.policy.bandwidth)
         self.done = self.total = 0
@@ -97,7 +98,7 @@ class Fill:
             await self._pace.take((header.k - 1) * size)
             fragment = (await remake(self._fetcher, header, [self._position]))[self._position]
         await self._supplier.put(
-            block, self._position, self._ballot, raw, fragment.chunks, fragment.payload
+            block, self._position, self._claim(), raw, fragment.chunks, fragment.payload
         )
         self.bytes += len(fragment)
         self.placed.add(block)

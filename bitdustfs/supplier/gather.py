@@ -11,15 +11,12 @@ import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.fetch import Fetcher
-from bitdustfs.core.records import Ballot
 from bitdustfs.rebuild.census import obtainable, take_census
 from bitdustfs.rebuild.fill import Fill
 from bitdustfs.supplier.kin import MemberConnect, OwnShelf, Round
 from bitdustfs.supplier.service import SupplierService
 
 log = logging.getLogger(__name__)
-
-NOBODY = Ballot(0, bytes(16))  # copies into the own shelf need no ballot
 
 
 async def gather(
@@ -46,7 +43,9 @@ async def gather(
     missing = sorted(set(census.blocks()) - {key[:16] for key in keys})
     if missing:
         shelf = OwnShelf(service.keeper, vault)
-        fill = Fill(fetcher, shelf, position, NOBODY, _nothing_here, wanted)
+        fill = Fill(
+            fetcher, shelf, position, bytes, _nothing_here, wanted
+        )  # no claim is needed here
         await fill.run(missing)
         gathered = fill.done - len(fill.failed)
         log.info("position %d: %d of %d fragments gathered", position, gathered, fill.done)

@@ -211,7 +211,7 @@ class Guard:
                 continue
             try:
                 current = await self._connect(vault, member).current()
-                learn = partial(self._service.voter.learn, vault, current.root, current.family)
+                learn = partial(self._service.voter.learn, vault, current)
                 await trio.to_thread.run_sync(learn)
                 return
             except (PeerError, Malformed) as error:

@@ -44,7 +44,6 @@ class Keeper:
     def check_head(self, vault: bytes, request: wire.Put, length: int) -> None:
         """Raises Refused for a Put with `length` bytes of payload that its head alone rules out."""
         row = self._rows.known(vault)
-        acceptor(row).check_writer(request.ballot)
         self._check_room(vault, row, request, length)
 
     def _check_room(self, vault: bytes, row: VaultRow, request: wire.Put, length: int) -> None:
@@ -55,11 +54,6 @@ class Keeper:
             and self._shelf.fragment(vault, key) is None
         ):
             raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
-
-    def put(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:
-        """Keeps a fragment that the holder of the ballot brings. Raises as `keep`."""
-        acceptor(self._rows.known(vault)).check_writer(request.ballot)
-        self.keep(vault, request, payload)
 
     def keep(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:
         """Keeps a genuine fragment of a vault, whoever brings it.

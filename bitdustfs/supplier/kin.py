@@ -7,7 +7,7 @@ from functools import partial
 import trio
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Ballot, Family, Member
+from bitdustfs.core.records import Family, Member
 from bitdustfs.net import wire
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.supplier.keeper import Keeper
@@ -26,13 +26,13 @@ class OwnShelf:
         self,
         block: bytes,
         position: int,
-        ballot: Ballot,
+        claim: bytes,
         header: bytes,
         chunks: bytes,
         payload: Buffer,
     ) -> None:
-        """Checked and kept; no ballot is asked for."""
-        request = wire.Put(block, position, ballot, header, chunks)
+        """Checked and kept; no claim is asked for."""
+        request = wire.Put(block, position, claim, header, chunks)
         work = partial(self._keeper.keep, self._vault, request, payload)
         await trio.to_thread.run_sync(work)
 

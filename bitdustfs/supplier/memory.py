@@ -59,7 +59,7 @@ class MemorySupplier(Supplier):
             raise DeadlineExceeded(f"no answer within {DEADLINE:g} s")
         reply, data = self.service.handle(self._session, request, payload)
         if isinstance(reply, wire.Fault):
-            raise Refused(reply.code, reply.detail)
+            raise Refused(reply.code, reply.detail, reply.proof)
         if self._corrupt and data:
             data = bytes([data[0] ^ 0xFF]) + data[1:]
         return reply, data

@@ -64,7 +64,7 @@ class SupplierService:
         try:
             return self._handle(session, request, payload)
         except Refused as refusal:
-            return wire.Fault(refusal.code, refusal.detail[:200]), b""
+            return _fault(refusal), b""
         except Forged as error:
             return wire.Fault("forged", str(error)[:200]), b""
         except Malformed as error:
@@ -116,19 +116,22 @@ class SupplierService:
             case wire.Visits():
                 return wire.VisitsAre(self.standing.note_visits(vault))
             case wire.Put():
-                self.keeper.put(vault, request, payload)
-            case wire.Kill(record):
+                self.voter.heed(vault, request.claim)
+                self.keeper.keep(vault, request, payload)
+            case wire.Kill(record, claim):
+                self.voter.heed(vault, claim)
                 self.keeper.kill(vault, row, record)
-            case wire.StandDown(record):
+            case wire.StandDown(record, claim):
+                self.voter.heed(vault, claim)
                 self.standing.stand_down(vault, record)
             case wire.Prepare(claim, take_over):
                 return self.voter.prepare(vault, claim, take_over)
-            case wire.Accept(root, family):
-                self.voter.accept(vault, root, family)
-            case wire.Renew(ballot):
-                self.voter.renew(vault, ballot)
-            case wire.Release(ballot):
-                self.voter.release(vault, ballot)
+            case wire.Accept(root, family, claim):
+                self.voter.accept(vault, root, family, claim)
+            case wire.Renew(claim):
+                self.voter.renew(vault, claim)
+            case wire.Release(claim):
+                self.voter.release(vault, claim)
         return wire.Done()
 
     def _promise(self, vault: bytes, space: int, until: int) -> bytes:
@@ -143,9 +146,14 @@ class SupplierService:
         """
         try:
             check_owner(session)
+            self.voter.heed(session.vault, request.claim)
             self.keeper.check_head(session.vault, request, length)
         except Refused as refusal:
-            return wire.Fault(refusal.code, refusal.detail[:200])
+            return _fault(refusal)
+        except Forged as error:
+            return wire.Fault("forged", str(error)[:200])
+        except Malformed as error:
+            return wire.Fault("malformed", str(error)[:200])
         return None
 
     # -- who may open a session
@@ -177,3 +185,7 @@ class SupplierService:
     def stand(self, vault: bytes, position: int) -> None:
         """From now on it stands in for a position of a vault, or, -1, for none."""
         self.standing.stand(vault, position)
+
+
+def _fault(refusal: Refused) -> wire.Fault:
+    return wire.Fault(refusal.code, refusal.detail[:200], refusal.proof)

@@ -23,7 +23,7 @@ class VaultRow(Record, frozen=True):
     until: int  #: Unix seconds at which the contract ends
     used: U63 = 0  #: bytes of its fragments, those in the trash not counted
     fragments: U63 = 0
-    promised: Ballot | None = None
+    promised: Ballot | None = None  #: that of `claim`; without one it is not heeded
     root: bytes = b""
     family: bytes = b""
     standing: int = -1  #: position that it stands in for
@@ -32,6 +32,7 @@ class VaultRow(Record, frozen=True):
     visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
     released: bool = False  #: the writer unmounted: no lease is to be waited for
     former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
+    claim: bytes = b""  #: the signed claim that was promised
 
 
 class FragmentRow(Record, frozen=True):

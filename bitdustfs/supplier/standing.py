@@ -38,7 +38,7 @@ class Standing:
             case wire.Kin():
                 return self._kinship.kin(vault, row)
             case wire.Current():
-                return wire.CurrentIs(row.promised, row.root, row.family)
+                return wire.CurrentIs(row.claim, row.root, row.family)
             case wire.Hurry():
                 self._kinship.hurry(vault)
                 return wire.Done()

@@ -16,11 +16,9 @@ import msgspec
 
 from bitdustfs.core.acceptor import Acceptor
 from bitdustfs.core.records import (
-    Ballot,
-    BallotClaim,
-    ballot_records,
     family_hash,
     family_records,
+    open_claim_untrusted,
     open_family_untrusted,
     open_root_untrusted,
     root_records,
@@ -44,27 +42,47 @@ class Voter:
 
     def prepare(self, vault: bytes, claim: bytes, take_over: bool) -> wire.CurrentIs:
         """Promises the ballot of a signed claim. Raises Refused, Malformed, Forged."""
-        body: BallotClaim = ballot_records.open_untrusted(claim, vault)
-        if body.vault != vault:
-            raise Refused("malformed", "the claim is of another vault")
+        body = open_claim_untrusted(claim, vault)
         with self._rows.changing(vault) as row:
             live = not take_over and self._lease_live(vault, row)
-            state = acceptor(row).prepare(body.ballot, live)
-            kept = msgspec.structs.replace(row, promised=state.promised, released=False)
-            self._rows.write(vault, kept)
+            self._promise(vault, row, acceptor(row).prepare(body.ballot, claim, live))
             self._renewed[vault] = self._clock()
-        return wire.CurrentIs(state.promised, row.root, row.family)
+        return wire.CurrentIs(claim, row.root, row.family)
 
-    def accept(self, vault: bytes, root: bytes, family: bytes) -> None:
+    def heed(self, vault: bytes, claim: bytes) -> None:
+        """Whoever asks for something as a writer shows its claim: a higher one is promised.
+
+        Raises Refused for a lower one, Malformed, Forged.
+        """
+        with self._rows.changing(vault) as row:
+            if claim != row.claim:
+                body = open_claim_untrusted(claim, vault)
+                self._promise(vault, row, acceptor(row).heed(body.ballot, claim))
+
+    def _promise(self, vault: bytes, row: VaultRow, state: Acceptor) -> None:
+        self._rows.write(
+            vault,
+            msgspec.structs.replace(
+                row, promised=state.promised, claim=state.claim, released=False
+            ),
+        )
+
+    def accept(self, vault: bytes, root: bytes, family: bytes, claim: bytes) -> None:
         """A root from its writer. Raises Refused, Malformed, Forged."""
-        self.learn(vault, root, family)
+        self.heed(vault, claim)
+        self._keep(vault, root, family)
         self._renewed[vault] = self._clock()
 
-    def learn(self, vault: bytes, root: bytes, family: bytes) -> None:
+    def learn(self, vault: bytes, shown: wire.CurrentIs) -> None:
         """A root that another supplier of the family holds: as if from its writer, but late.
 
         Raises Refused when it is not newer, Malformed or Forged.
         """
+        self._keep(vault, shown.root, shown.family)
+        if shown.claim:
+            self.heed(vault, shown.claim)
+
+    def _keep(self, vault: bytes, root: bytes, family: bytes) -> None:
         opened = open_root_untrusted(root, vault)
         named = open_family_untrusted(family, vault)
         if family_hash(family) != opened.family_hash or named.epoch != opened.family_epoch:
@@ -72,8 +90,9 @@ class Voter:
         with self._rows.changing(vault) as row:
             state = acceptor(row).accept(opened, root, family, named.epoch)
             kept = msgspec.structs.replace(
-                row, promised=state.promised, root=state.root or b"", family=state.family or b""
-            )
+                row, promised=state.promised, root=state.root or b"", family=state.family or b"",
+                claim=state.claim,
+            )  # fmt: skip
             self._rows.write(vault, self._moved(vault, row, kept))
 
     def _moved(self, vault: bytes, row: VaultRow, kept: VaultRow) -> VaultRow:
@@ -87,15 +106,19 @@ class Voter:
             kept = msgspec.structs.replace(kept, standing=-1)
         return kept
 
-    def renew(self, vault: bytes, ballot: Ballot) -> None:
-        """The holder of the ballot is alive. Raises Refused."""
-        acceptor(self._rows.known(vault)).check_writer(ballot)
+    def renew(self, vault: bytes, claim: bytes) -> None:
+        """The holder of the claim is alive. Raises Refused, Malformed, Forged."""
+        self.heed(vault, claim)
         self._renewed[vault] = self._clock()
 
-    def release(self, vault: bytes, ballot: Ballot) -> None:
-        """The holder of the ballot has unmounted: known also after a restart. Raises Refused."""
-        with self._rows.changing(vault) as row:
-            acceptor(row).check_writer(ballot)
+    def release(self, vault: bytes, claim: bytes) -> None:
+        """The holder of the claim has unmounted: known also after a restart.
+
+        Raises Refused, Malformed, Forged.
+        """
+        with self._rows.changing(vault):
+            self.heed(vault, claim)
+            row = self._rows.known(vault)
             self._rows.write(vault, msgspec.structs.replace(row, released=True))
 
     def owner_here(self, vault: bytes) -> bool:
@@ -109,11 +132,14 @@ class Voter:
 
 def acceptor(row: VaultRow) -> Acceptor:
     """The register's state out of a vault row. The bytes were verified before they were stored."""
+    promised = row.promised if row.claim else None
     if not row.root:
-        return Acceptor(row.promised)
+        return Acceptor(promised, row.claim)
     root = root_records.peek_untrusted(row.root)
     family = family_records.peek_untrusted(row.family)
-    return Acceptor(row.promised, root.order, row.root, row.family, family.epoch)
+    return Acceptor(
+        promised or root.ballot, row.claim, root.order, row.root, row.family, family.epoch
+    )
 
 
 def _former(row: VaultRow, family: bytes, vault: bytes) -> tuple[bytes, ...]:

@@ -55,6 +55,7 @@ from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import CommitDue, Committer, changed_since_published
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import GIB
+from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
 from bitdustfs.vault.followed import FamilyMove, Followed
@@ -88,9 +89,11 @@ class Ground:
         cache_limit: int,
         opening: Opening,
         register: RootRegister,
+        claims: Claims,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
-        self.circle, self.opening, self.register = circle, opening, register
+        self.circle, self.opening = circle, opening
+        self.register, self.claims = register, claims
         self.fetcher = Fetcher(circle)
         self.sealers = Sealers(key.capability())
         self.disk = DiskRoom(home)
@@ -135,16 +138,18 @@ async def open_vault(
     files = BlockFiles(folder.path)
     try:
         register = RootRegister(key.vault_id, connect, family)
+        claims = Claims(key, register, state, machine)
         opening = await claim(
-            key, register, family.epoch, machine, state,
+            key, register, claims, state,
             read_only=settings.read_only, take_over=settings.take_over,
         )  # fmt: skip
         circle = Circle(opening.known.family, connect)
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
-            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register
-        )
+            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
+            claims,
+        )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
@@ -185,7 +190,7 @@ async def _writing(
         nursery.start_soon(vault.courier.run)
         nursery.start_soon(vault.committer.run)
         nursery.start_soon(vault.keep_publishing)
-        nursery.start_soon(vault.lease.run)
+        nursery.start_soon(vault.keep_pen)
         if settings.reclaims:
             nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
         for what, task in (
@@ -221,7 +226,7 @@ def _writable_vault(
 ) -> tuple[WritableVault, Purger]:
     key, suite, state, files = ground.key, ground.suite, ground.state, ground.files
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
-    pen = Pen(ballot, ground.opening.known.root.seq + 1)
+    pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
     lease = Lease(ground.register, pen)
     throttle, ledger, due = Throttle(), Ledger(table), CommitDue()
     courier = Courier(key, pen, circle, table, files, ledger, space, throttle, lease.renew)
@@ -260,7 +265,7 @@ def _writable_vault(
     auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, random.Random(os.urandom(16)))
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
-    deletion = Deletion(key, circle, table, files, ledger, ground.watch.condemn)
+    deletion = Deletion(key, pen, circle, table, files, ledger, ground.watch.condemn)
     compactor = Compactor(tree, uses, table, directories, reader, writer, flusher)
     reclaimer = Reclaimer(
         key.vault_id, circle, tree, table, roots, uses, directories, committer, checkpointer,
@@ -271,7 +276,7 @@ def _writable_vault(
     )
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
-        ground.register, FamilyMove(ground.followed, ledger, auditor, rebuilder),
+        ground.register, ground.claims, FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     safety = Safety(tree, content, committer, state, rebuilder)
     vault = WritableVault(

@@ -5,8 +5,8 @@ import trio
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.cache.rows import Published
+from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Family, Root, open_family_untrusted
-from bitdustfs.net.register import Known
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 

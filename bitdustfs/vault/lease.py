@@ -1,13 +1,14 @@
 """The lease and the fence: this machine shows that it is alive, and hears when another took over.
 
 The lease is a courtesy between machines of one owner; safety rests on ballots. A supplier that
-refuses this ballot may lie, or was away when it was claimed: only when no majority is left is the
-pen lost.
+refuses this machine's claim has to show a higher one, and only when no quorum is left without those
+who do is the pen lost.
 """
 
 import trio
 
 from bitdustfs.blocks.pen import Pen
+from bitdustfs.core.records import BallotClaim
 from bitdustfs.errors import Superseded
 from bitdustfs.net.register import RootRegister
 
@@ -26,24 +27,22 @@ class Lease:
         self._register, self._pen = register, pen
         self._released = False
 
-    async def run(self) -> None:
-        """Renews until the pen is lost."""
-        while not self._pen.lost:
-            await trio.sleep(RENEW_EVERY)
-            await self.renew()
+    async def renew(self) -> BallotClaim | None:
+        """Shows that this machine is alive, or loses the pen.
 
-    async def renew(self) -> None:
-        """Shows that this machine is alive, or loses the pen."""
+        The highest claim that a minority promised instead of this machine's, if any.
+        """
         if self._pen.lost or self._released:
-            return
+            return None
         try:
-            await self._register.renew(self._pen.ballot)
+            return await self._register.renew(self._pen.claim)
         except Superseded:
             self._pen.lose(TAKEN_OVER)
+            return None
 
     async def release(self) -> None:
         """Ends the lease, as far as voters can be reached: another machine need not wait."""
         if not self._released and not self._pen.lost:
             self._released = True
             with trio.move_on_after(RELEASE_DEADLINE):
-                await self._register.release(self._pen.ballot)
+                await self._register.release(self._pen.claim)

@@ -2,10 +2,10 @@
 
 Which root to follow, whether this machine may write, what its own state is worth.
 
-Ask the voters; hold the best root against what this machine saw (promise 8) and against what it has
-not published yet (promise 10); only then claim the ballot, propose that root again under it, and
-bring the local state to it. Whenever something speaks against writing, the answer is a sentence,
-nothing is claimed, and what this machine recorded stays as it is.
+Ask the voters; hold the best root against what this machine saw (promise 8) and against what it
+published, or has not published yet (promise 10); only then claim a ballot, propose the best root
+again under it, and bring the local state to it. Whenever something speaks against writing, the
+answer is a sentence, nothing is claimed, and what this machine recorded stays as it is.
 """
 
 import time
@@ -17,32 +17,36 @@ from bitdustfs.cache.state import State
 from bitdustfs.core.journal import decode_journal_untrusted
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
+from bitdustfs.core.quorum import Known, is_quorum
 from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, root_records
-from bitdustfs.core.roots import open_root_content_untrusted, repropose
+from bitdustfs.core.roots import descends, open_root_content_untrusted, repropose
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Unavailable
-from bitdustfs.net.register import Known, RootRegister, View
+from bitdustfs.net.register import RootRegister, View
+from bitdustfs.vault.claims import Claims
 
 
 @dataclass(frozen=True)
 class Opening:
     """The root to follow; the ballot to write under, or None and, unless asked for, why not.
 
-    `found`: order of the newest root as the voters showed it, before anything was claimed.
+    `claim`: the signed claim of the ballot. `found`: order of the newest root as the voters showed
+    it, before anything was claimed.
     """
 
     known: Known
     ballot: Ballot | None
+    claim: bytes
     message: str
     found: tuple[Ballot, int]
     complete: bool  #: whether every voter answered
+    keeps: bool  #: whether this machine's own state stays as it is: the root does not fit it
 
 
 async def claim(
     key: VaultKey,
     register: RootRegister,
-    epoch: int,
-    machine: bytes,
+    claims: Claims,
     state: State,
     *,
     read_only: bool,
@@ -50,47 +54,33 @@ async def claim(
 ) -> Opening:
     """The best root, claimed for writing where nothing speaks against it.
 
-    `epoch`: of the family that the register's voters are. Raises LeaseHeld, Superseded or
-    Unavailable.
+    Raises LeaseHeld, Superseded or Unavailable.
     """
-    view = await _follow(register, epoch)
+    view = await register.read()
     known = _best(view)
-    found = known.root.order
-    message = _too_few(view) or _rollback(known, state) or _diverged(known, state)
+    found, complete = known.root.order, view.answers == view.voters
+    objection = _objection(key, known, state, claims.machine)
+    message = objection or _too_few(view)
+    held = None if view.majority or read_only or objection else claims.held(view)
+    if held is not None and _is_mine(known, state):
+        return Opening(known, *held, "", found, complete, False)  # nobody else can have written
     if read_only or message:
-        return Opening(known, None, message, found, view.answers == view.voters)
-    generation = view.promised.generation + 1 if view.promised else 1
-    ballot = Ballot(generation, machine)
-    while True:
-        newest = _best(await register.prepare(key.signing, ballot, take_over))
-        if newest.root.order < known.root.order:
-            newest = known
-        if newest.family.epoch == known.family.epoch:
-            break
-        known = _best(await _follow(register, known.family.epoch))  # it changed meanwhile
-    message = _rollback(newest, state) or _diverged(newest, state)
+        return Opening(known, None, b"", message, found, complete, bool(objection))
+    claims.look(view)
+    prepared, ballot, signed = await claims.prepare(view.proven, take_over)
+    newest = _best(prepared)
+    if known.root.order > newest.root.order and is_quorum(known.family, prepared.shown):
+        newest = known  # who showed it did not answer again
+    message = _objection(key, newest, state, claims.machine)
     if message:
-        await register.release(ballot)
-        return Opening(newest, None, message, newest.root.order, view.answers == view.voters)
+        await register.release(signed)
+        return Opening(newest, None, b"", message, newest.root.order, complete, True)
     raw = repropose(key, newest.root, ballot)
-    await register.accept(raw, newest.raw_family)
-    register.settle()
+    await register.accept(raw, newest.raw_family, newest.family, signed)
+    register.follow(newest.family)
     root = open_root_untrusted(raw, key.vault_id)
-    return Opening(
-        replace(newest, root=root, raw=raw, confirmed=True), ballot, "", newest.root.order,
-        view.answers == view.voters,
-    )  # fmt: skip
-
-
-async def _follow(register: RootRegister, epoch: int) -> View:
-    """What the voters of the newest family hold; leaves these voters in the register."""
-    while True:
-        view = await register.read()
-        known = _best(view)
-        if known.family.epoch == epoch and (view.former is None or register.changing):
-            return view
-        epoch = known.family.epoch
-        register.follow(known.family, view.former)
+    known = replace(newest, root=root, raw=raw, confirmed=True)
+    return Opening(known, ballot, signed, "", newest.root.order, complete, False)
 
 
 def _best(view: View) -> Known:
@@ -112,8 +102,7 @@ def _too_few(view: View) -> str:
         f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
         f"needed to write; mounted read-only with the newest state that is known, published "
         f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a "
-        "family "
-        "of those that are left"
+        "family of those that are left, and of new suppliers"
     )
 
 
@@ -128,8 +117,13 @@ def _rollback(known: Known, state: State) -> str:
     )
 
 
-def _diverged(known: Known, state: State) -> str:
-    """Why this machine's unpublished work does not fit the root that others published."""
+def _objection(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
+    """Why a root is not to be followed for writing; "" where nothing speaks against it."""
+    return _rollback(known, state) or _diverged(key, known, state, machine)
+
+
+def _diverged(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
+    """Why what this machine published, or did not publish yet, does not fit the root found."""
     published = state.published()
     if published is None or _is_mine(known, state):
         return ""
@@ -140,6 +134,16 @@ def _diverged(known: Known, state: State) -> str:
             "read-only to keep what only this machine may still have: copy what you need, then "
             "move "
             "this machine's state folder away and mount again"
+        )
+    own = root_records.peek_untrusted(published.root)
+    content = open_root_content_untrusted(key, known.root)
+    fits = descends(known.root, content, own.seq, own.uid)
+    if own.ballot.machine == machine and fits is False:
+        return (
+            f"the newest root was not made out of root {own.seq}, which this machine published: "
+            "there are two histories of this vault. Mounted read-only to keep what only this "
+            "machine may still have: copy what you need, then move this machine's state folder "
+            "away and mount again"
         )
     if state.last_generation() == published.generation:
         return ""
@@ -153,9 +157,10 @@ def _diverged(known: Known, state: State) -> str:
 def _left_behind(known: Known, published: Published) -> bool:
     """Whether a refounding of the family went on from before this machine's published root."""
     own = root_records.peek_untrusted(published.root)
+    at = (own.ballot.lineage, own.ballot.generation)
     return any(
-        own.ballot.generation < generation and own.seq > seq
-        for generation, seq in known.family.policy.refoundings
+        at < (lineage, generation) and own.seq > seq
+        for lineage, generation, seq in known.family.policy.refoundings
     )
 
 
@@ -170,7 +175,7 @@ async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Ope
     Blocks that a crash left open are closed before. Raises Unavailable, LocalError.
     """
     known = opening.known
-    if _rollback(known, state) or _diverged(known, state):
+    if opening.keeps:
         return
     if _is_mine(known, state):
         if opening.ballot is not None:  # else nothing is claimed, and a proposal stays ours

@@ -5,17 +5,20 @@
     -> the journal since the last root, or (a checkpoint) new leaves, into metadata blocks
     -> close the open blocks; wait until each has the acknowledgements that a root needs
     -> sign the root, sync it here (*proposed*)
-    -> accept at a majority of voters, of both families where it names a new one
+    -> accept at a quorum of voters
     -> record it here (*published*)
 
 One at a time. A root that was signed is sent again, the same bytes, until it is confirmed. A change
-of the family is made inside, out of the family that is accepted by then.
+of the family is made inside, out of the family that is accepted by then. Where it changes the
+voters, its root needs majorities of the former and of the new ones, and a second root follows at
+once, whose family names the new ones alone.
 """
 
 import logging
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import trio
 
 from bitdustfs.blocks.courier import Courier
@@ -24,23 +27,33 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.writer import ExtentWriter, Plain
 from bitdustfs.cache.rows import Checkpoint, Proposed, Published
 from bitdustfs.cache.state import State
+from bitdustfs.core.families import settled_family
 from bitdustfs.core.journal import encode_journal
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
+    Ballot,
     JournalRef,
     Root,
     RootContent,
     open_family_untrusted,
     open_root_untrusted,
 )
-from bitdustfs.core.roots import sign_root
+from bitdustfs.core.roots import (
+    ancestors_with,
+    open_root_content_untrusted,
+    repropose,
+    sign_root,
+)
 from bitdustfs.core.sealing import Kind, Suite
+from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
+from bitdustfs.vault.claims import Claims
+from bitdustfs.vault.lease import TAKEN_OVER
 from bitdustfs.vault.reclaim import Reclaimer
 
 log = logging.getLogger(__name__)
@@ -71,13 +84,14 @@ class Publisher:
         space: Space,
         reclaimer: Reclaimer,
         register: RootRegister,
+        claims: Claims,
         on_family: OnFamily,
     ) -> None:
         self._key, self._suite, self._pen = key, suite, pen
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
-        self._register, self._on_family = register, on_family
+        self._register, self._claims, self._on_family = register, claims, on_family
         self._lock = trio.Lock()
 
     @property
@@ -101,6 +115,7 @@ class Publisher:
         """
         async with self._lock:
             await self._finish_proposed()
+            await self._settle_family()
             published = self.published
             successor = b"" if change is None else change(published.family)
             full = (
@@ -124,11 +139,58 @@ class Publisher:
             else:
                 proposal = await self._journal(published, generation)
             await self._courier.wait_acknowledged(bool(successor))
-            root = self._next_root(published, *proposal, successor)
-            reach("root-propose")
-            await trio.to_thread.run_sync(self._state.set_proposed, root)
-            await self._finish_proposed()
+            await self._propose(published, *proposal, successor)
             self._space.kept(promised)
+            await self._settle_family()
+
+    async def reclaim(self, rival: Ballot) -> None:
+        """Claims a ballot above that of `rival`, a claim which never came to a quorum.
+
+        Some suppliers promised it and refuse this machine since. Raises Superseded when another
+        machine wrote meanwhile, Unavailable, LocalError.
+        """
+        async with self._lock:
+            view, ballot, claim = await self._claims.prepare(rival, True)
+            proposed, published = self._state.proposed(), self.published
+            own = [row.root for row in (proposed, published) if row is not None]
+            uids = {open_root_untrusted(raw, self._key.vault_id).uid for raw in own}
+            if view.best is None or view.best.root.uid not in uids:
+                raise Superseded(TAKEN_OVER)
+            self._pen.renew(ballot, claim)
+            root = repropose(self._key, open_root_untrusted(own[0], self._key.vault_id), ballot)
+            if proposed is not None:
+                row = msgspec.structs.replace(proposed, root=root)
+                await trio.to_thread.run_sync(self._state.set_proposed, row)
+                await self._finish_proposed()
+                return
+            family = open_family_untrusted(published.family, self._key.vault_id)
+            await self._register.accept(root, published.family, family, claim)
+            again = msgspec.structs.replace(published, root=root)
+            await trio.to_thread.run_sync(self._state.set_published, again)
+
+    async def _settle_family(self) -> None:
+        """Ends a change of the voters: from here on the new ones decide alone."""
+        published = self.published
+        if not open_family_untrusted(published.family, self._key.vault_id).former:
+            return
+        reach("family-settle")
+        successor = settled_family(self._key, published.family)
+        same = published.generation, published.journal, published.journal_bytes
+        await self._propose(published, *same, successor)
+
+    async def _propose(
+        self,
+        published: Published,
+        generation: int,
+        journal: tuple[JournalRef, ...],
+        journal_bytes: int,
+        successor: bytes,
+    ) -> None:
+        """Signs the next root, syncs it here, and has it accepted."""
+        root = self._next_root(published, generation, journal, journal_bytes, successor)
+        reach("root-propose")
+        await trio.to_thread.run_sync(self._state.set_proposed, root)
+        await self._finish_proposed()
 
     async def _finish_proposed(self) -> None:
         """Sends a root that was signed and not confirmed: always the same bytes."""
@@ -137,10 +199,9 @@ class Publisher:
             return
         self._pen.require()  # a mount that turned read-only meanwhile moves no root
         family = proposed.family or self.published.family
-        if proposed.family:
-            self._register.change_to(open_family_untrusted(family, self._key.vault_id))
+        named = open_family_untrusted(family, self._key.vault_id)
         reach("root-accept")
-        await self._register.accept(proposed.root, family)
+        await self._register.accept(proposed.root, family, named, self._pen.claim)
         reach("root-accepted")
         row = Published(
             proposed.root,
@@ -154,7 +215,7 @@ class Publisher:
         root = open_root_untrusted(proposed.root, self._key.vault_id)
         self._pen.advance(root.seq)
         if proposed.family:
-            self._register.settle()
+            self._register.follow(named)
             await self._on_family(root, row)
 
     async def _checkpoint(self, generation: int) -> tuple[int, tuple[JournalRef, ...], int]:
@@ -204,7 +265,11 @@ class Publisher:
     ) -> Proposed:
         previous = open_root_untrusted(published.root, self._key.vault_id)
         checkpoint = self._state.checkpoint()
-        content = RootContent(self._tree.base, journal, self._key.name_key, generation, 0)
+        before = open_root_content_untrusted(self._key, previous)
+        content = RootContent(
+            self._tree.base, journal, self._key.name_key, generation, 0,
+            ancestors=ancestors_with(before, previous.uid),
+        )  # fmt: skip
         root = sign_root(
             self._key, self._suite, self._pen.require(), previous.seq + 1, previous.uid,
             successor or published.family, content, int(time.time()),

@@ -44,6 +44,7 @@ from bitdustfs.core.records import (
     Member,
     Place,
     RootContent,
+    claim_ballot,
     open_header_untrusted,
     seal_record,
 )
@@ -284,17 +285,15 @@ async def new_root(key: VaultKey, suite: Suite, found: Remains, content: RootCon
     """Signs a root over `content`, above all that blocks tell of, and has a majority accept it."""
     register = RootRegister(key.vault_id, found.connect, found.family)
     view = await register.read()
-    generation = max(h.ballot.generation for h in found.headers.values())
-    if view.promised is not None:
-        generation = max(generation, view.promised.generation)
-    ballot = Ballot(generation + 1, os.urandom(16))
-    await register.prepare(key.signing, ballot, True)
+    seen = [header.ballot for header in found.headers.values()]
+    proven = max(seen if view.proven is None else [*seen, view.proven])
+    ballot = Ballot(1, os.urandom(16), proven.lineage + 1)  # it leaves the history that was lost
     seq = max(h.seq for h in found.headers.values()) + 1
     root = sign_root(
         key, suite, ballot, seq, bytes(16), found.raw_family, content, int(time.time())
     )
-    await register.accept(root, found.raw_family)
-    await register.release(ballot)
+    register.follow(found.family)
+    await register.found(root, found.raw_family, claim_ballot(key.signing, ballot))
 
 
 async def build_tree(vault: WritableVault, found: Remains) -> Recovered:

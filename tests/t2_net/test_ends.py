@@ -7,7 +7,7 @@ import os
 
 import pytest
 import trio
-from family import KEY, contracted, credentials, make_block, serving
+from family import KEY, claim_of, contracted, credentials, make_block, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder
@@ -18,7 +18,6 @@ from bitdustfs.core.records import (
     Features,
     Group,
     Member,
-    claim_ballot,
     seal_record,
 )
 from bitdustfs.core.roots import first_root
@@ -55,11 +54,9 @@ async def test_an_ended_contract_makes_way_for_others_and_only_then_is_forgotten
 
     first = MemorySupplier(service, KEY.vault_id)
     await first.promise(12 * MIB, int(now) + 30 * DAY)
-    await first.prepare(claim_ballot(KEY.signing, Ballot(1, b"m" * 16)), False)
+    await first.prepare(claim_of(), False)
     header, fragments = make_block(os.urandom(12 * MIB))
-    await first.put(
-        b"b" * 16, 0, Ballot(1, b"m" * 16), header, fragments[0].chunks, fragments[0].payload
-    )
+    await first.put(b"b" * 16, 0, claim_of(), header, fragments[0].chunks, fragments[0].payload)
     second = MemorySupplier(service, other.vault_id)
     with pytest.raises(Refused, match="no-space"):
         await second.promise(12 * MIB, int(now) + 30 * DAY)
@@ -96,8 +93,9 @@ async def test_who_was_replaced_while_away_hears_of_it_and_can_leave():
         if service.shelf.vault(KEY.vault_id) is None:
             await contracted(supplier, 4 * MIB)
         family = family_of(members, epoch, addresses)
-        root = first_root(KEY, Suite.AEGIS256, Ballot(1 + epoch, b"m" * 16), family, 0)
-        await supplier.accept(root, family)
+        ballot = Ballot(1 + epoch, b"m" * 16)
+        root = first_root(KEY, Suite.AEGIS256, ballot, family, 0)
+        await supplier.accept(root, family, claim_of(ballot=ballot))
 
     async def serve(service, task_status=trio.TASK_STATUS_IGNORED):
         async with serving(service) as address:

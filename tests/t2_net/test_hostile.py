@@ -60,7 +60,7 @@ def test_frames_parse_or_raise_malformed(head, from_server):
 
 @given(st.lists(st.integers(1, 50), min_size=1), st.binary(max_size=300))
 def test_frames_survive_any_split(cuts, payload):
-    message = wire.Put(b"b" * 16, 3, records.Ballot(1, b"m" * 16), b"h", b"l" * 32)
+    message = wire.Put(b"b" * 16, 3, b"c" * 100, b"h", b"l" * 32)
     data = (wire.encode_frame(9, message, len(payload)) + payload) * 2
     decoder = wire.FrameDecoder(from_server=False)
     got, at = [], 0
@@ -201,7 +201,7 @@ async def test_promise_11_whoever_waits_to_send_is_told_when_the_connection_ends
         async def put():
             with pytest.raises((Unreachable, ProtocolViolation)):
                 await peer.call(
-                    wire.Put(b"b" * 16, 0, records.Ballot(1, b"m" * 16), b"h", b"c" * 32),
+                    wire.Put(b"b" * 16, 0, b"c" * 100, b"h", b"c" * 32),
                     bytes(4 << 20),
                 )
             failed.append(trio.current_time())
@@ -250,7 +250,7 @@ async def test_a_reader_reads_and_changes_nothing(tmp_path):
 
 def test_nothing_but_the_vaults_key_signs_its_records():
     stranger = VaultKey(b"w" * 32)
-    claim = records.BallotClaim(KEY.vault_id, records.Ballot(1, b"m" * 16))
+    claim = records.BallotClaim(KEY.vault_id, b"c" * 100)
     forged = records.seal_record(stranger.signing, "ballot", claim)
     with pytest.raises(Forged):
         records.ballot_records.open_untrusted(forged, KEY.vault_id)

@@ -1,130 +1,300 @@
-"""The root register against its promises: random crashes, losses, reorderings and two writers.
+"""The root register against its promises: every schedule of a small world.
 
-A voter is the real acceptor. Messages are lost, delayed and reordered; writers die and come back
-with higher ballots. What must hold: a root that a majority accepted is never forgotten by any later
-writer, and roots confirmed one after another never go back.
+Three voters and a newcomer. One writer gives the place of voter 2 to the newcomer (two roots: one
+that names the former voters too, one that does not) and publishes; another takes the vault over
+and publishes. In each step one message reaches one voter, and its answer arrives or is lost; or a
+writer goes on to what comes next. A writer that stops anywhere is a schedule in which it takes no
+further step. Voters are the real acceptors, and what answers add up to is the real Poll.
+
+In every state: the roots that were ever confirmed are one history, and nobody who asks a quorum
+finds a root that lacks one of them. From every state: once all are reachable, a new writer gets
+through, and finds them all.
 """
 
-import random
-from dataclasses import dataclass, field
+from collections import deque
+from functools import cache
+from itertools import combinations, pairwise
+from typing import NamedTuple
 
 import pytest
 
 from bitdustfs.core.acceptor import Acceptor
-from bitdustfs.core.placement import majority
-from bitdustfs.core.records import Ballot, Features, Root
+from bitdustfs.core.quorum import Known, Poll, Shown, all_voters, is_quorum
+from bitdustfs.core.records import Ballot, Family, Features, Group, Member, Root
 from bitdustfs.errors import Refused
 
-
-def root_of(ballot, seq, uid):
-    return Root(1, Features(), bytes(32), ballot, seq, uid, bytes(16), 0, 0, bytes(32), 0, b"")
-
-
-@dataclass
-class Writer:
-    """One mount: claims a ballot, re-proposes the best root found, extends it."""
-
-    machine: bytes
-    ballot: Ballot | None = None
-    base: Root | None = None
-    known: list = field(default_factory=list)
+VAULT = bytes(32)
+FIRST, SECOND, THIRD = Ballot(1, b"a" * 16), Ballot(2, b"b" * 16), Ballot(3, b"c" * 16)
 
 
-class World:
-    def __init__(self, seed, voters=7):
-        self.rng = random.Random(seed)
-        self.voters = [Acceptor() for _ in range(voters)]
-        self.stored = {}  # raw -> Root
-        self.confirmed = []  # roots that some writer saw accepted by a majority
-        self.generation = 0
+def members(*numbers):
+    return tuple(Member(bytes([number]) * 32, (), 0) for number in numbers)
 
-    def reachable(self):
-        """The voters whose answers arrive this time, in random order."""
-        count = self.rng.randrange(len(self.voters) + 1)
-        return self.rng.sample(range(len(self.voters)), count)
 
-    def prepare(self, writer):
-        self.generation += self.rng.randrange(1, 3)
-        ballot = Ballot(self.generation, writer.machine)
-        answers = []
-        for i in self.reachable():
-            try:
-                self.voters[i] = self.voters[i].prepare(ballot, lease_live=False)
-            except Refused:
+def family(epoch, voters, former=()):
+    """The name of a family: what a state remembers of it."""
+    group = Group(1, 1, members(*voters))
+    name = f"{epoch}: {voters} {former}"
+    FAMILIES[name] = Family(
+        1, Features(), VAULT, epoch, VAULT, VAULT, (group,), former=members(*former)
+    )
+    return name
+
+
+def root(ballot, history, family):
+    """The signed bytes of a root, as it were. Its uid is the last of `history`, the uids so far."""
+    raw = repr((ballot.rank, history, family)).encode()
+    if raw not in ROOTS:
+        named = FAMILIES[family]
+        body = Root(
+            1, Features(), VAULT, ballot, len(history), uid(history[-1]), VAULT[:16], 0,
+            named.epoch, VAULT, 0, b"",
+        )  # fmt: skip
+        ROOTS[raw], HISTORIES[raw], NAMES[raw] = Known(body, raw, named, b""), history, family
+    return raw
+
+
+FAMILIES: dict[str, Family] = {}
+ROOTS: dict[bytes, Known] = {}
+HISTORIES: dict[bytes, tuple[str, ...]] = {}
+NAMES: dict[bytes, str] = {}
+OLD = family(0, (0, 1, 2))
+BOTH, NEW = family(1, (0, 1, 3), (0, 1, 2)), family(2, (0, 1, 3))
+AT_ONCE = family(1, (0, 1, 3))  # as version 1 did it: the change names nobody who voted before
+NUMBERS = {member.node: number for number, member in enumerate(members(0, 1, 2, 3))}
+BASE = ("base",)
+
+
+def uid(name):
+    return name.encode().ljust(16, b".")[:16]
+
+
+def claim_of(ballot):
+    return repr(ballot.rank).encode()
+
+
+Answer = tuple[bytes, bytes, bytes]  # a voter's node, the claim that it promised, its root
+
+
+@cache
+def poll_of(first, shown):
+    """The answers so far to a writer's claim."""
+    poll = Poll(FAMILIES[first])
+    poll.take({node: Shown(claim, None, ROOTS.get(raw)) for node, claim, raw in shown})
+    return poll, poll.family, poll.complete
+
+
+class Writer(NamedTuple):
+    """One mount. `shown`: what voters answered to its claim, None once a quorum did."""
+
+    name: str
+    ballot: Ballot
+    first: str
+    shown: tuple[Answer, ...] | None
+    target: bytes = b""  # the root that it proposes
+    acks: frozenset[bytes] = frozenset()
+    left: tuple[str, ...] = ()  # what it does once its root is confirmed
+
+    def asks(self):
+        """The voters that its present question goes to, and have not answered yet."""
+        if self.shown is not None:
+            asked = {node for node, _, _ in self.shown}
+            return all_voters(poll_of(self.first, self.shown)[1]).keys() - asked
+        return all_voters(ROOTS[self.target].family).keys() - self.acks if self.target else set()
+
+    def ready(self):
+        """Whether it can go on."""
+        if self.shown is not None:
+            return poll_of(self.first, self.shown)[2]
+        return bool(self.target) and is_quorum(ROOTS[self.target].family, self.acks)
+
+    def proposes(self, history, family):
+        target = root(self.ballot, history, family)
+        return self._replace(shown=None, target=target, acks=frozenset())
+
+    def goes_on(self):
+        """The writer at its next question."""
+        if self.shown is not None:
+            best = poll_of(self.first, self.shown)[0].best
+            assert best is not None
+            return self.proposes(HISTORIES[best.raw], NAMES[best.raw])
+        history, name = HISTORIES[self.target], NAMES[self.target]
+        if FAMILIES[name].former:
+            return self.proposes((*history, f"{self.name} settles"), NEW)
+        if not self.left:
+            return self._replace(target=b"")
+        what, *left = self.left
+        return self._replace(left=tuple(left)).proposes((*history, self.name + what), name)
+
+
+class World(NamedTuple):
+    """A state of the small world. `voters`: the numbers of their acceptors."""
+
+    voters: tuple[int, ...]
+    writers: tuple[Writer, ...]
+    confirmed: frozenset[bytes]  # roots that a writer saw accepted by a quorum
+
+
+ACCEPTORS: list[Acceptor] = []
+ACCEPTOR_NUMBERS: dict[Acceptor, int] = {}
+
+
+def numbered(acceptor):
+    """A small number for an acceptor's state, always the same one."""
+    if acceptor not in ACCEPTOR_NUMBERS:
+        ACCEPTOR_NUMBERS[acceptor] = len(ACCEPTORS)
+        ACCEPTORS.append(acceptor)
+    return ACCEPTOR_NUMBERS[acceptor]
+
+
+def answer_of(node, number, liar=False):
+    """What a voter shows; a liar shows what was there in the beginning."""
+    if liar:
+        return node, b"", root(FIRST, BASE, OLD)
+    return node, ACCEPTORS[number].claim, ACCEPTORS[number].root or b""
+
+
+def deliver(number, writer):
+    """The voter after the writer's question, or None: it refuses."""
+    return delivered(number, writer.ballot, b"" if writer.shown is not None else writer.target)
+
+
+@cache
+def delivered(number, ballot, target):
+    acceptor, claim = ACCEPTORS[number], claim_of(ballot)
+    try:
+        if not target:
+            return numbered(acceptor.prepare(ballot, claim, False))
+        known = ROOTS[target]
+        acceptor = acceptor.heed(ballot, claim)
+        return numbered(acceptor.accept(known.root, known.raw, b"", known.family.epoch))
+    except Refused:
+        return None
+
+
+def heard(writer, answer):
+    """The writer after an answer."""
+    if writer.shown is not None:
+        return writer._replace(shown=tuple(sorted((*writer.shown, answer))))
+    return writer._replace(acks=writer.acks | {answer[0]})
+
+
+def steps(world, liar):
+    """All worlds that are one step away."""
+    for at, writer in enumerate(world.writers):
+
+        def with_writer(changed, confirmed=world.confirmed, voters=world.voters, at=at):
+            writers = (*world.writers[:at], changed, *world.writers[at + 1 :])
+            return World(voters, writers, confirmed)
+
+        if writer.ready():
+            done = {writer.target} if writer.shown is None else set()
+            yield with_writer(writer.goes_on(), world.confirmed | done)
+        for node in writer.asks():
+            number = NUMBERS[node]
+            if number == liar:
+                if writer.shown is not None:  # it promises, tells lies, and accepts nothing
+                    yield with_writer(heard(writer, answer_of(node, None, liar=True)))
                 continue
-            if self.rng.random() < 0.9:  # else the answer is lost; the promise stays
-                answers.append(self.voters[i])
-        writer.ballot = writer.base = None
-        if len(answers) < majority(len(self.voters)):
-            return
-        known = [self.stored[a.root] for a in answers if a.root is not None]
-        best = max(known, key=lambda r: r.order, default=None)
-        lost = [r for r in self.confirmed if best is None or r.order > best.order]
-        assert not lost, "a confirmed root is hidden from a new writer"
-        writer.ballot = ballot
-        seq, uid = (best.seq, best.uid) if best else (0, bytes(16))
-        writer.base = root_of(ballot, seq, uid)
-        if not self.accept(writer, writer.base):
-            writer.ballot = None  # dies, or tries again later
-
-    def accept(self, writer, root):
-        raw = repr(root).encode()
-        self.stored[raw] = root
-        got = 0
-        for i in self.reachable():
-            try:
-                self.voters[i] = self.voters[i].accept(root, raw, b"family", 0)
-            except Refused:
+            after = deliver(world.voters[number], writer)
+            if after is None:
                 continue
-            got += self.rng.random() < 0.9
-        if got < majority(len(self.voters)):
+            voters = (*world.voters[:number], after, *world.voters[number + 1 :])
+            yield with_writer(writer, voters=voters)  # the answer is lost
+            yield with_writer(heard(writer, answer_of(node, after)), voters=voters)
+
+
+def is_one_history(confirmed):
+    histories = sorted((HISTORIES[raw] for raw in confirmed), key=len)
+    return all(longer[: len(shorter)] == shorter for shorter, longer in pairwise(histories))
+
+
+def is_kept(world, liar):
+    """Whether whoever asks a quorum finds a root that has all that was confirmed."""
+    answers = [
+        answer_of(node, world.voters[number], number == liar) for node, number in NUMBERS.items()
+    ]
+    longest = max((HISTORIES[raw] for raw in world.confirmed), key=len, default=BASE)
+    for size in range(2, 5):
+        for shown in combinations(answers, size):
+            for first in (OLD, NEW):
+                poll, _, complete = poll_of(first, shown)
+                found = HISTORIES[poll.best.raw] if complete and poll.best else longest
+                if found[: len(longest)] != longest:
+                    return False
+    return True
+
+
+def gets_through(world, liar):
+    """Whether a new writer that reaches everybody publishes, over all that was confirmed."""
+    writer, voters = Writer("c", THIRD, OLD, (), left=(" goes on",)), [*world.voters]
+    confirmed = set(world.confirmed)
+    for _ in range(12):
+        for node in sorted(writer.asks()):
+            number = NUMBERS[node]
+            if number == liar:
+                if writer.shown is not None:
+                    writer = heard(writer, answer_of(node, None, liar=True))
+                continue
+            after = deliver(voters[number], writer)
+            assert after is not None, "an honest voter refuses the highest claim"
+            voters[number] = after
+            writer = heard(writer, answer_of(node, after))
+        if writer.asks() - {node for node, number in NUMBERS.items() if number == liar}:
+            continue  # somebody showed a newer family
+        if not writer.ready():
             return False
-        assert all(root.order > r.order or root == r for r in self.confirmed), "the root went back"
-        self.confirmed.append(root)
-        return True
-
-    def extend(self, writer):
-        """Publishes on top of the base; the same bytes again when it was not confirmed."""
-        if writer.ballot is None or writer.base is None:
-            return
-        uid = self.rng.randbytes(16)
-        root = root_of(writer.ballot, writer.base.seq + 1, uid)
-        for _ in range(self.rng.randrange(1, 4)):
-            if self.accept(writer, root):
-                writer.base = root
-                return
-        writer.ballot = None
+        if writer.shown is None:
+            confirmed.add(writer.target)
+        writer = writer.goes_on()
+        if not writer.target and writer.shown is None:
+            return is_one_history(confirmed)
+    return False
 
 
-@pytest.mark.parametrize("voters", [1, 3, 4, 7])
-def test_promise_3_a_majority_root_is_never_lost_or_undone(voters):
-    confirmed = 0
-    for seed in range(150):
-        world = World(seed, voters)
-        writers = [Writer(b"a" * 16), Writer(b"b" * 16)]
-        for _ in range(60):
-            writer = world.rng.choice(writers)
-            if writer.ballot is None or world.rng.random() < 0.2:
-                world.prepare(writer)
-            else:
-                world.extend(writer)
-        confirmed += len(world.confirmed)
-        lineage = [r.uid for r in world.confirmed]
-        order = [r.order for r in world.confirmed]
-        assert order == sorted(order) and len(lineage) == len(order)
-    assert confirmed > 300, "the model hardly ever confirms anything: it tests nothing"
+def explore(change, knows, liar=None, limit=10**6):
+    """Every state that can be reached; the first one that breaks a promise, and how many there
+    are.
+    """
+    start = root(FIRST, BASE, OLD)
+    held = numbered(Acceptor(FIRST, claim_of(FIRST), ROOTS[start].root.order, start, b"", 0))
+    one = Writer("a", FIRST, OLD, None, left=(" publishes",))
+    one = one.proposes((*BASE, "a changes"), change)
+    two = Writer("b", SECOND, knows, (), left=(" publishes",))
+    first = World((held, held, held, numbered(Acceptor())), (one, two), frozenset({start}))
+    seen, waiting = {first}, deque([first])
+    judged = {}
+    while waiting:
+        world = waiting.popleft()
+        if not is_one_history(world.confirmed):
+            return "two histories", len(seen)
+        what = (world.voters, world.confirmed)  # the promises are about these
+        if what not in judged:
+            judged[what] = is_kept(world, liar) and gets_through(world, liar)
+            if not judged[what]:
+                return "lost or stuck", len(seen)
+        for after in steps(world, liar):
+            if after not in seen:
+                seen.add(after)
+                waiting.append(after)
+        assert len(seen) < limit
+    return "", len(seen)
 
 
-def test_stale_and_fenced_requests_are_refused():
-    low, high = Ballot(1, b"a" * 16), Ballot(2, b"b" * 16)
-    state = Acceptor().prepare(high, lease_live=True)
-    with pytest.raises(Refused, match="fenced"):
-        state.prepare(low, lease_live=False)
-    with pytest.raises(Refused, match="fenced"):
-        state.accept(root_of(low, 9, b"u" * 16), b"raw", b"f", 0)
-    with pytest.raises(Refused, match="lease-held"):
-        state.prepare(Ballot(3, b"c" * 16), lease_live=True)
-    state = state.accept(root_of(high, 5, b"u" * 16), b"raw", b"f", 0)
-    assert state.accept(root_of(high, 5, b"u" * 16), b"raw", b"f", 0) == state
-    with pytest.raises(Refused, match="stale"):
-        state.accept(root_of(high, 5, b"v" * 16), b"other", b"f", 0)
+@pytest.mark.parametrize("knows", [OLD, NEW], ids=["old", "new"])
+def test_promise_3_and_10_hold_in_every_schedule(knows):
+    fault, states = explore(BOTH, knows)
+    assert fault == ""
+    assert states > 10_000
+
+
+@pytest.mark.parametrize("liar", [0, 2])
+def test_promise_9_a_voter_that_shows_what_is_long_past_changes_nothing(liar):
+    fault, states = explore(BOTH, OLD, liar)
+    assert fault == ""
+    assert states > 1_000
+
+
+def test_the_exploration_finds_the_fork_of_a_change_that_names_nobody_from_before():
+    fault, _ = explore(AT_ONCE, OLD)
+    assert fault

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import lmdb
 import pytest
-from family import BALLOT, KEY, family_of, root_of
+from family import BALLOT, KEY, claim_of, family_of, root_of
 from nacl.signing import SigningKey
 from sortedcontainers import SortedDict
 
@@ -336,7 +336,8 @@ def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, mon
     )
     owner = Session(ONE, "owner")
     family = family_of(service.kinship.own)
-    service.voter.accept(ONE, root_of(family, seq=7), family)
+    claim = claim_of()
+    service.voter.accept(ONE, root_of(family, seq=7), family, claim)
     for number in range(many):
         keep(shelf, number)
     if isinstance(shelf, MemoryShelf):
@@ -347,7 +348,7 @@ def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, mon
     )
     for number in range(many):
         dead = BlockDead(KEY.vault_id, block_id(number), BALLOT, 1)
-        kill = wire.Kill(seal_record(KEY.signing, "block-dead", dead))
+        kill = wire.Kill(seal_record(KEY.signing, "block-dead", dead), claim)
         assert service.handle(owner, kill, b"") == (wire.Done(), b"")
         usage, _ = service.handle(owner, wire.Usage(), b"")
         assert usage.trash == 47 * (number + 1)

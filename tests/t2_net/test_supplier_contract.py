@@ -5,7 +5,7 @@ import time
 
 import pytest
 import trio
-from family import BALLOT, KEY, contracted, make_block
+from family import BALLOT, KEY, claim_of, contracted, make_block
 
 from bitdustfs.core.codec import encode
 from bitdustfs.core.keys import VaultKey, sign
@@ -18,6 +18,7 @@ from bitdustfs.core.records import (
     Member,
     Root,
     Signed,
+    StandDown,
     claim_ballot,
     contract_records,
     family_hash,
@@ -32,16 +33,19 @@ pytestmark = [
     pytest.mark.deadline(30),
 ]
 BLOCK = b"b" * 16
+CLAIM = claim_of()
+DEAD = BlockDead(KEY.vault_id, BLOCK, BALLOT, 7)
 
 
 async def refused(code, call, *arguments):
     with pytest.raises(Refused) as caught:
         await call(*arguments)
     assert caught.value.code == code
+    return caught.value
 
 
-async def put(supplier, header, fragment, block=BLOCK, ballot=BALLOT):
-    await supplier.put(block, fragment.position, ballot, header, fragment.chunks, fragment.payload)
+async def put(supplier, header, fragment, block=BLOCK, claim=CLAIM):
+    await supplier.put(block, fragment.position, claim, header, fragment.chunks, fragment.payload)
 
 
 def family_of(supplier, epoch=0, key=KEY):
@@ -129,15 +133,15 @@ async def test_only_deaths_of_what_is_kept_are_remembered(supplier):
     header, fragments = make_block(b"x" * 1000)
     await put(supplier, header, fragments[0])
     family = family_of(supplier)
-    await supplier.accept(root_of(family), family)
+    await supplier.accept(root_of(family), family, CLAIM)
     for block in (b"n" * 16, BLOCK):
         dead = BlockDead(KEY.vault_id, block, BALLOT, 1)
-        await supplier.kill(seal_record(KEY.signing, "block-dead", dead))
+        await supplier.kill(seal_record(KEY.signing, "block-dead", dead), CLAIM)
     shelf = supplier.service.shelf
     assert shelf.tombstone(KEY.vault_id, BLOCK) and not shelf.tombstone(KEY.vault_id, b"n" * 16)
     padded = encode((KEY.vault_id, BLOCK, (1, BALLOT.machine), 1, bytes(500)))
     record = encode(Signed(padded, sign(KEY.signing, "block-dead", padded)))
-    await refused("malformed", supplier.kill, record)
+    await refused("malformed", supplier.kill, record, CLAIM)
 
 
 async def test_only_genuine_fragments_are_kept(supplier):
@@ -146,7 +150,7 @@ async def test_only_genuine_fragments_are_kept(supplier):
     stranger, foreign = make_block(b"y" * 1000, key=VaultKey(b"w" * 32))
     payload = bytearray(fragments[0].payload)
     payload[5] ^= 1
-    await refused("forged", supplier.put, BLOCK, 0, BALLOT, header, fragments[0].chunks, payload)
+    await refused("forged", supplier.put, BLOCK, 0, CLAIM, header, fragments[0].chunks, payload)
     await refused("forged", put, supplier, stranger, foreign[0])
     await refused("malformed", put, supplier, b"nonsense", fragments[0])
     await refused("malformed", put, supplier, header, fragments[0], b"c" * 16)
@@ -173,20 +177,59 @@ async def test_reads_outside_and_of_nothing_are_refused(supplier):
 async def test_promise_10_a_superseded_writer_is_fenced(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"x" * 1000)
-    newer = Ballot(2, b"n" * 16)
-    await refused("lease-held", supplier.prepare, claim_ballot(KEY.signing, newer), False)
-    await supplier.prepare(claim_ballot(KEY.signing, newer), True)
-    await refused("fenced", put, supplier, header, fragments[0])
-    await refused("fenced", supplier.renew, BALLOT)
-    family = family_of(supplier)
-    await refused("fenced", supplier.accept, root_of(family), family)
-    await refused("fenced", supplier.prepare, claim_ballot(KEY.signing, BALLOT), True)
-    await put(supplier, header, fragments[0], ballot=newer)
+    newer = claim_of(ballot=Ballot(2, b"n" * 16))
+    await refused("lease-held", supplier.prepare, newer, False)
+    await supplier.prepare(newer, True)
+    family, dead = family_of(supplier), seal_record(KEY.signing, "block-dead", DEAD)
+    stand_down = StandDown(KEY.vault_id, supplier.node, 0, 0)
+    for call, *arguments in (
+        (put, supplier, header, fragments[0]),
+        (supplier.renew, CLAIM),
+        (supplier.release, CLAIM),
+        (supplier.accept, root_of(family), family, CLAIM),
+        (supplier.prepare, CLAIM, True),
+        (supplier.kill, dead, CLAIM),
+        (supplier.stand_down, seal_record(KEY.signing, "stand-down", stand_down), CLAIM),
+    ):
+        refusal = await refused("fenced", call, *arguments)
+        assert refusal.proof == newer  # nobody has to believe the supplier
+    await put(supplier, header, fragments[0], claim=newer)
+
+
+async def test_promise_10_whoever_shows_a_higher_claim_fences_off_the_lower_one(supplier):
+    """It was away when the claim was made: it hears of it with the first request."""
+    await contracted(supplier)
+    header, fragments = make_block(b"x" * 1000)
+    await put(supplier, header, fragments[0], claim=claim_of(ballot=Ballot(2, b"n" * 16)))
+    await refused("fenced", put, supplier, header, fragments[1])
+    left = claim_of(ballot=Ballot(1, b"o" * 16, lineage=1))  # a history that leaves that one
+    await supplier.renew(left)
+    await refused("fenced", supplier.renew, claim_of(ballot=Ballot(9, b"n" * 16)))
+    assert (await supplier.current()).claim == left
+
+
+async def test_promise_10_a_copy_of_a_machine_is_not_the_machine(supplier):
+    """Both claim the same ballot, in the name of the same machine."""
+    await contracted(supplier)
+    copy = claim_ballot(KEY.signing, BALLOT)
+    refusal = await refused("fenced", supplier.prepare, copy, True)
+    assert refusal.proof == CLAIM
+    await supplier.prepare(CLAIM, False)
+
+
+async def test_promise_10_junk_for_a_claim_changes_nothing(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(b"x" * 1000)
+    stranger = claim_ballot(VaultKey(b"w" * 32).signing, Ballot(9, b"n" * 16))
+    await refused("malformed", put, supplier, header, fragments[0], BLOCK, b"junk")
+    await refused("forged", put, supplier, header, fragments[0], BLOCK, stranger)
+    await refused("malformed", supplier.renew, b"")
+    await put(supplier, header, fragments[0])
 
 
 async def test_a_released_or_expired_lease_needs_no_take_over(supplier):
     await contracted(supplier)
-    await supplier.release(BALLOT)
+    await supplier.release(CLAIM)
     second = Ballot(2, b"n" * 16)
     await supplier.prepare(claim_ballot(KEY.signing, second), False)
     third = claim_ballot(KEY.signing, Ballot(3, b"o" * 16))
@@ -199,31 +242,30 @@ async def test_a_released_or_expired_lease_needs_no_take_over(supplier):
 async def test_roots_only_move_forward(supplier):
     await contracted(supplier)
     family = family_of(supplier)
-    await supplier.accept(root_of(family, seq=5), family)
-    await supplier.accept(root_of(family, seq=5), family)  # the same bytes again
-    await refused("stale", supplier.accept, root_of(family, seq=4), family)
-    await supplier.accept(root_of(family, seq=6), family)
+    await supplier.accept(root_of(family, seq=5), family, CLAIM)
+    await supplier.accept(root_of(family, seq=5), family, CLAIM)  # the same bytes again
+    await refused("stale", supplier.accept, root_of(family, seq=4), family, CLAIM)
+    await supplier.accept(root_of(family, seq=6), family, CLAIM)
     current = await supplier.current()
     assert (current.root, current.family) == (root_of(family, seq=6), family)
     other = family_of(supplier, epoch=1)
-    await refused("malformed", supplier.accept, root_of(family, seq=7), other)
+    await refused("malformed", supplier.accept, root_of(family, seq=7), other, CLAIM)
     forged = root_of(family, seq=8, key=VaultKey(b"w" * 32))
-    await refused("forged", supplier.accept, forged, family)
+    await refused("forged", supplier.accept, forged, family, CLAIM)
 
 
 async def test_a_block_dies_only_by_a_record_of_a_known_root(supplier):
     await contracted(supplier)
     header, fragments = make_block(b"x" * 1000)
     await put(supplier, header, fragments[0])
-    dead = BlockDead(KEY.vault_id, BLOCK, BALLOT, 7)
-    record = seal_record(KEY.signing, "block-dead", dead)
-    await refused("stale", supplier.kill, record)
+    record = seal_record(KEY.signing, "block-dead", DEAD)
+    await refused("stale", supplier.kill, record, CLAIM)
     family = family_of(supplier)
-    await supplier.accept(root_of(family, seq=7), family)
-    stranger = seal_record(VaultKey(b"w" * 32).signing, "block-dead", dead)
-    await refused("forged", supplier.kill, stranger)
-    await supplier.kill(record)
-    await supplier.kill(record)
+    await supplier.accept(root_of(family, seq=7), family, CLAIM)
+    stranger = seal_record(VaultKey(b"w" * 32).signing, "block-dead", DEAD)
+    await refused("forged", supplier.kill, stranger, CLAIM)
+    await supplier.kill(record, CLAIM)
+    await supplier.kill(record, CLAIM)
     await refused("dead", put, supplier, header, fragments[0])
     usage = await supplier.usage()
     assert usage.used == 0 and usage.trash > 0 and not (await supplier.list()).fragments
@@ -241,13 +283,13 @@ async def test_a_block_dies_only_by_a_record_of_a_known_root(supplier):
 async def test_the_trash_makes_way_for_what_was_promised(supplier):
     await contracted(supplier)
     family = family_of(supplier)
-    await supplier.accept(root_of(family, seq=7), family)
+    await supplier.accept(root_of(family, seq=7), family, CLAIM)
     ids = [bytes([i]) * 16 for i in range(3)]
     for block in ids:
         header, fragments = make_block(random.Random(1).randbytes(100_000), block=block)
         await put(supplier, header, fragments[0], block=block)
         dead = BlockDead(KEY.vault_id, block, BALLOT, 7)
-        await supplier.kill(seal_record(KEY.signing, "block-dead", dead))
+        await supplier.kill(seal_record(KEY.signing, "block-dead", dead), CLAIM)
     trash = (await supplier.usage()).trash
     supplier.service.housekeeping._space = trash * 2 // 3 + 1
     assert supplier.service.housekeeping.tidy() == trash // 3

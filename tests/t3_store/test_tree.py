@@ -40,7 +40,7 @@ def store(folder):
     sealers, room = Sealers(KEY.capability()), CacheRoom(files, 1 << 30, DiskRoom(folder))
     circle = Circle(family, lambda member: None)  # nobody is asked: all is here
     reader = ExtentReader(sealers, files, Fetcher(circle), room.fetched_limit)
-    pen = Pen(Ballot(1, b"m" * 16), 1)
+    pen = Pen(Ballot(1, b"m" * 16), b"", 1)
     writer = ExtentWriter(
         sealers, Suite.AEGIS256, state.blocks, files, lambda: family.group, pen,
         lambda inode: None, lambda: None,

@@ -109,7 +109,9 @@ async def filled(net, tmp_path, files, policy=None):
         await vault.publish()
         await vault.courier.try_all()
         for reserve in vault.known.family.bench:
-            await vault.circle.session(reserve).accept(vault.state_root(), vault.known.raw_family)
+            await vault.circle.session(reserve).accept(
+                vault.state_root(), vault.known.raw_family, vault.pen.claim
+            )
     kin.now += LEASE + 1
     kin.start()
     await kin.pass_time(10, rounds=2)
@@ -183,7 +185,7 @@ async def test_nobody_stands_in_while_the_owner_is_there(net, tmp_path):
     kin.lose(net.services[3])
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for _ in range(60):
-            await vault.register.renew(vault.pen.ballot)
+            await vault.register.renew(vault.pen.claim)
             await kin.pass_time(LEASE / 2, rounds=1)
         assert kin.standing() == []
     kin.now += LEASE
@@ -208,7 +210,12 @@ async def test_reserves_and_members_read_nothing_without_a_warrant(net, tmp_path
         ):  # fmt: skip
             with pytest.raises(Refused, match="unauthorised"):
                 await request
-        for forbidden in (wire.Promise(1, 1), wire.Kill(b""), wire.Usage(), wire.StandDown(b"")):
+        for forbidden in (
+            wire.Promise(1, 1),
+            wire.Kill(b"", b""),
+            wire.Usage(),
+            wire.StandDown(b"", b""),
+        ):
             with pytest.raises(Refused):
                 await session.call(forbidden)
 

@@ -9,11 +9,11 @@ from scenario import photos, read_file, write_file
 from test_away import Kin
 
 from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import open_family_untrusted, open_root_untrusted
-from bitdustfs.errors import UsageError
+from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.family.refound import refound
 from bitdustfs.family.replace import set_bench
-from bitdustfs.net.register import Known
 
 CONTENT = photos(1)[b"photo 0.jpg"]
 
@@ -34,7 +34,9 @@ async def parted(home):
         await vault.publish()
         await vault.courier.try_all()
         for reserve in vault.known.family.bench:
-            await vault.circle.session(reserve).accept(vault.state_root(), vault.known.raw_family)
+            await vault.circle.session(reserve).accept(
+                vault.state_root(), vault.known.raw_family, vault.pen.claim
+            )
     sessions = net.sessions()
     reserves = [sessions[service.node.verify_key.encode()] for service in kin.reserves]
     for supplier in [*net.suppliers[4:], *reserves]:
@@ -82,7 +84,7 @@ async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tm
     root = open_root_untrusted(row.root, net.key.vault_id)
     known = Known(root, row.root, open_family_untrusted(row.family, net.key.vault_id), row.family)
     family = await refound(net.key, net.family, connect, b"m" * 16, known)
-    assert family.policy.refoundings[-1][1] == root.seq
+    assert family.policy.refoundings[-1].seq == root.seq
     async with net.mount(tmp_path / "one", family=family) as vault:
         assert not vault.read_only
         assert await read_file(vault, b"new") == CONTENT[::-1]
@@ -93,3 +95,32 @@ async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tm
         assert await read_file(vault, b"new") == CONTENT[::-1]
     with pytest.raises(UsageError, match="mount the vault as usual"):
         await refound(net.key, family, connect, b"m" * 16)
+
+
+async def test_half_of_four_gone_for_good_are_replaced_by_new_suppliers(tmp_path):
+    net = Net(k=2, n=4)
+    await net.create()
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"old", CONTENT)
+        await vault.publish()
+        await vault.courier.try_all()
+    for supplier in net.suppliers[2:]:
+        supplier.break_()
+    new = [await net.spare()]
+    sessions = net.sessions()
+
+    async def engage(family, position):
+        assert position in (2, 3)
+        return new.pop() if new else None
+
+    def connect(member):
+        return sessions[member.node]
+
+    with pytest.raises(Unavailable, match=r"2 of 4 positions.*--with"):
+        await refound(net.key, net.family, connect, b"q" * 16)
+    family = await refound(net.key, net.family, connect, b"q" * 16, engage=engage)
+    async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
+        assert not vault.read_only
+        assert await read_file(vault, b"old") == CONTENT
+        await write_file(vault, b"new", CONTENT)
+        await vault.publish()
