@@ -3,6 +3,7 @@ it.
 """
 
 import os
+import time
 
 import pytest
 import trio
@@ -26,6 +27,7 @@ from bitdustfs.units import GIB, MIB
 from bitdustfs.vault.verify import verify
 
 PATIENCE = 1000
+NOW = time.time()
 
 
 class Kin:
@@ -222,14 +224,14 @@ async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_
     liars = [s for s in net.services if s is not victim][:3]
     words = []
     for liar in liars:  # they say so although the victim is there
-        liar.kinship._away_since[kin.vault, victim.node.verify_key.encode()] = 0.0
+        liar.kinship._away[kin.vault] = {victim.node.verify_key.encode(): 2.0 * PATIENCE}
         words.append(liar.kinship.attest(kin.vault, liar.shelf.vault(kin.vault), position, False))
     own = reserve.node.verify_key.encode()
     for evidence in (words[:2], words[:2] * 5, []):
         if evidence:
-            assert check_warrants_untrusted(family, [encode_warrant(position, own, evidence)]) == []
+            assert check_warrants_untrusted(family, [encode_warrant(position, own, evidence)], NOW) == []
     warrant = encode_warrant(position, own, words)
-    assert len(check_warrants_untrusted(family, [warrant])) == 1
+    assert len(check_warrants_untrusted(family, [warrant], NOW)) == 1
     honest = net.services[6]
     session = member_session(kin, honest, reserve)
     await session.warrants((warrant,))
@@ -238,7 +240,7 @@ async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_
     assert row.family == victim.shelf.vault(kin.vault).family  # ... and that is all
     assert warrant in row.warrants  # for the owner to see
     outsider = encode_warrant(position, SigningKey(os.urandom(32)).verify_key.encode(), words)
-    assert check_warrants_untrusted(family, [outsider]) == []
+    assert check_warrants_untrusted(family, [outsider], NOW) == []
 
 
 async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
@@ -251,8 +253,8 @@ async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
     row = server.shelf.vault(kin.vault)
     session = member_session(kin, server, reserve)
     position = net.family.position(server.node.verify_key.encode())
-    block = next(k[:16] for v, k in server.shelf.kept if k[16] == position)
-    length = len(server.shelf.kept[kin.vault, block + bytes([position])][2])
+    sizes = {k[:16]: len(kept[2]) for (_, k), kept in server.shelf.kept.items()}
+    block, length = max(sizes.items(), key=lambda one: one[1])
     with pytest.raises(Refused, match="busy"):
         for _ in range((2 * row.used + MIB) // length + 1):
             await session.read(block, position, 0, length)

@@ -1,21 +1,27 @@
 """Who is online, suspect or absent: pings with hysteresis, kept across mounts."""
 
 from bitdustfs.blocks.circle import Circle
+from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch
 
 
 class Kept:
-    """A clock, and the place where a watch keeps its history."""
+    """Two clocks, and the place where a watch keeps its history. `set_by`: of the wall clock."""
 
     def __init__(self, net):
-        self.now, self.raw = 1_700_000_000.0, None
+        self.now, self.set_by, self.raw = 1_700_000_000.0, 0.0, None
         self.circle = Circle(net.family, lambda member: net.sessions()[member.node])
 
     def watch(self):
         def save(raw):
             self.raw = raw
 
-        return Watch(self.circle, lambda: self.raw, save, lambda: self.now)
+        def wall():
+            return self.now + self.set_by
+
+        return Watch(
+            self.circle, Reputation(lambda: self.raw, save, wall), wall, clock=lambda: self.now
+        )
 
 
 async def rounds(kept, watch, count, seconds):
@@ -48,7 +54,7 @@ async def test_what_audits_found_is_remembered_across_mounts(net):
     kept = Kept(net)
     watch, node = kept.watch(), net.suppliers[0].node
     for passed in (True, False, True):
-        watch.audited(node, passed)
+        watch.reputation.audited(node, passed)
     await rounds(kept, watch, 1, 100)
     seen = kept.watch().history(node)
     assert (seen.audits, seen.audits_failed, seen.answered) == (3, 1, 1)
