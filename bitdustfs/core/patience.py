@@ -6,11 +6,11 @@ long, uses up the patience: a clock that is set, a machine that slept or was sto
 between two mounts. Time never counts backwards.
 """
 
-STEP_SHARE = 1 / 5  #: of the patience that one step counts for at most; guards take six looks in it
+STEPS_MIN = 5  #: steps that use up a patience at least; guards take six looks in it
 STEP_MIN = 60.0  #: seconds that a step may count for in any case
 NO_TIME = 1e-9  #: seconds: of somebody who was missed once, and is away since just now
 
 
 def step(elapsed: float, patience: float) -> float:
     """Seconds that count of `elapsed` seconds between two looks."""
-    return min(max(elapsed, NO_TIME), max(patience * STEP_SHARE, STEP_MIN))
+    return min(max(elapsed, NO_TIME), max(patience / STEPS_MIN, STEP_MIN))

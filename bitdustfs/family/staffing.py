@@ -27,7 +27,7 @@ POLICY_DEADLINE = 30.0  #: seconds that a change of the policy may take
 LAST_TEACHING = 5.0  #: seconds that the end of a mount gives to telling reserves of the family
 LOOK_EVERY = 10.0  #: seconds between looks for suppliers to be replaced, at most
 #: seconds after a replacement that failed until it is tried again; the pause doubles
-AGAIN_FIRST, AGAIN_MAX = 10.0, 600.0
+AGAIN_FIRST, AGAIN_MAX = 2.0, 600.0
 PASSED_OVER = 3600.0  #: seconds for which a newcomer that failed is not hired again
 BENCH_FIRST, BENCH_SHORT = 5.0, 60.0  #: seconds between looks for reserves while some are lacking
 BENCH_EVERY = 600.0  #: seconds between them while none is
