@@ -227,6 +227,7 @@ async def test_promise_9_a_power_cut_is_no_misconduct(net, filled, loss):
         victim.heal()
         victim.break_()
         await audited(filled, 7 * 20)
+    victim.heal()
     assert filled.watch.state(victim.node) != "gone"
     assert (await filled.rebuilder.look()).replace is None
     assert {filled.watch.state(s.node) for s in net.suppliers if s is not victim} == {"online"}
