@@ -5,20 +5,10 @@ import random
 import subprocess
 import sys
 
-import pytest
-from hosts import LIMIT, missing, running
-
-
-@pytest.fixture
-def hosts(tmp_path):
-    if why := missing():
-        pytest.skip(why)
-    with running(tmp_path, 7) as made:
-        yield made
+from hosts import LIMIT
 
 
 def test_promise_9_and_10_three_of_seven_hosts_cut_off_and_back_one_history_nothing_rebuilt(hosts):
-    hosts.create()
     hosts.on(0, "mount", hosts.mountpoint)
     assert os.path.ismount(hosts.mountpoint)
     first, second = (random.Random(n).randbytes(5_000_000) for n in range(2))

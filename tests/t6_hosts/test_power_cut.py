@@ -3,21 +3,10 @@
 For minutes: scripts/power-cut.
 """
 
-import pytest
-from hosts import missing, running
 from power_cut import cut_one
 
 
-@pytest.fixture
-def hosts(tmp_path):
-    if why := missing():
-        pytest.skip(why)
-    with running(tmp_path, 8) as made:
-        yield made
-
-
 def test_promise_9_a_power_cut_soon_after_the_mount_fires_nobody_and_moves_nothing(hosts):
-    hosts.create()
     hosts.on(0, "mount", hosts.mountpoint)
     (hosts.mountpoint / "file").write_bytes(bytes(range(256)) * 10_000)
     hosts.on(0, "sync", hosts.mountpoint)
