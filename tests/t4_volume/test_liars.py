@@ -18,7 +18,7 @@ from bitdustfs.errors import (
 )
 from bitdustfs.mount.answers import Forgiving
 from bitdustfs.net import wire
-from bitdustfs.rebuild import audit, census
+from bitdustfs.rebuild import audit
 from bitdustfs.rebuild.audit import Auditor, audits_needed
 from bitdustfs.units import MIB
 
@@ -168,7 +168,6 @@ async def test_a_rotten_sector_is_repaired_and_nobody_is_called_a_liar(net, tmp_
 
 async def audited(vault, count):
     """So many audits one after the other."""
-    await vault.auditor.recent(0)
     for _ in range(count):
         await vault.auditor.audit(*vault.auditor._choose())
 
@@ -204,12 +203,12 @@ async def filled(net, tmp_path, monkeypatch):
     monkeypatch.setattr(audit, "DEADLINE", 0.05)
     monkeypatch.setattr(audit, "PING_DEADLINE", 0.05)
     monkeypatch.setattr(audit, "FIRST_PAUSE", 1e9)
-    monkeypatch.setattr(census, "LIST_DEADLINE", 0.05)
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=0) as vault:
         for name, content in photos(2, 2 * MIB).items():
             await write_file(vault, name, content)
         await vault.publish()
         await vault.courier.try_all()
+        await vault.auditor.recent(0)
         yield vault
 
 
