@@ -42,7 +42,12 @@ class Health:
         self.avoided_until, self._avoid = -1.0, AVOID_FIRST
 
     def answered(self) -> None:
-        """It answered a ping; whether it serves is another question."""
+        """It answered a ping: one that could not be reached is asked again from now on.
+
+        Whether it serves is another question, so one that was merely slow is not.
+        """
+        if not self.reachable:
+            self.avoided_until, self._avoid = -1.0, AVOID_FIRST
         self.reachable = True
 
     def slow(self) -> None:
@@ -68,6 +73,10 @@ class Health:
         """Notes whether an audit was answered; how many in a row were not."""
         self.silent = 0 if answered else self.silent + 1
         return self.silent
+
+    def forgive(self) -> None:
+        """What was counted against it is forgotten."""
+        self.silent = self.refused_deletes = 0
 
     def deletion(self, refused: bool) -> int:
         """Notes whether a deletion was refused; how many in a row were."""

@@ -1,8 +1,9 @@
-"""`bitdust supplier run`, `replace`, `leave`: arguments and what is printed."""
+"""`bitdust supplier run`, `replace`, `forgive`, `leave`: arguments and what is printed."""
 
 import argparse
 from pathlib import Path
 
+from bitdustfs.cli.cmd_status import NODE_DIGITS
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
@@ -40,6 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the new supplier (else one is found in the network)",
     )  # fmt: skip
     replace.set_defaults(run=run_replace)
+    forgive = verbs.add_parser(
+        "forgive", help="a supplier that a mount holds to be gone was judged wrongly"
+    )
+    forgive.add_argument("mountpoint", type=Path)
+    forgive.add_argument(
+        "supplier", nargs="?", default="",
+        help="its position, or how its key begins (without: lists those that count as gone)",
+    )  # fmt: skip
+    forgive.set_defaults(run=run_forgive)
     leave = verbs.add_parser(
         "leave",
         help="hand what a running supplier keeps over to others; it ends when that is done, "
@@ -69,6 +79,21 @@ def run_replace(args: argparse.Namespace) -> int:
     with progress_bar("filling", "block") as show:
         MountClient(args.mountpoint).replace(args.position, args.address, show)
     print(f"position {args.position} has another supplier")
+    return 0
+
+
+def run_forgive(args: argparse.Namespace) -> int:
+    """Returns once the mount judges the supplier like any other again."""
+    mount = MountClient(args.mountpoint)
+    if args.supplier:
+        node = mount.forgive(args.supplier).node
+        print(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
+        return 0
+    gone = mount.gone().suppliers
+    for line in gone:
+        print(f"{line.node[:NODE_DIGITS]}  it {line.why}")
+    if not gone:
+        print("no supplier counts as gone")
     return 0
 
 

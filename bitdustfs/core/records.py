@@ -299,6 +299,7 @@ class Attestation(Record, frozen=True):
     position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
     member: Public
     attester: Public
+    time: U63 = 0  #: Unix seconds by the attester's clock; 0 by programs that did not date it
 
 
 class Leaving(Record, frozen=True):
@@ -308,6 +309,7 @@ class Leaving(Record, frozen=True):
     family_epoch: U63
     position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
     member: Public
+    time: U63 = 0  #: Unix seconds by the member's clock; 0 by programs that did not date it
 
 
 class Warrant(Record, frozen=True):

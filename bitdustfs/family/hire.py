@@ -24,12 +24,15 @@ CANDIDATES = 16  #: suppliers looked at for one position
 class Wanted(NamedTuple):
     """Bytes to be promised, by none of the nodes `taken`, and by no neighbour of the addresses
     `near`.
+
+    `fill`: bytes of that which are needed at once.
     """
 
     space: int
     taken: set[bytes]
     near: list[str]
     spread: int
+    fill: int = 0
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
@@ -53,19 +56,21 @@ async def hire(
     wanted: str = "",
     unwanted: Collection[bytes] = (),
     reserves: Sequence[str] = (),
+    fill: int = 0,
 ) -> Member:
     """A new member for a position: at the address `wanted`; else a reserve.
 
     Else found through the DHT.
 
     Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the
-    other members (core/spread.py). Who had the position before and still keeps its fragments comes
-    first. Raises Unavailable.
+    other members (core/spread.py). Who leaves makes no contract; who has no room for the `fill`
+    bytes that the position has now is passed over. Who had the position before and still keeps its
+    fragments comes first. Raises Unavailable.
     """
     space = max(member.space for member in family.voters)
     taken = {*(member.node for member in family.voters), *unwanted}
     others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
-    rules = Wanted(space, taken, [] if wanted else others, _spread(family))
+    rules = Wanted(space, taken, [] if wanted else others, _spread(family), fill)
     failures: list[str] = []
     found = await _engage(
         [wanted] if wanted else reserves, rules, 1, credentials, failures, position
@@ -142,7 +147,9 @@ async def _engage(
                     )
                     continue
                 try:
-                    engaged.append(await contract(peer, rules.space))
+                    member = await contract(peer, rules.space)
+                    await _check_room(peer, kept[peer.addresses[0]], rules.fill)
+                    engaged.append(member)
                     near += peer.addresses
                 except (PeerError, Malformed) as error:
                     failures.append(f"{peer.addresses[0]}: {error}")
@@ -151,6 +158,17 @@ async def _engage(
                 await peer.aclose()
             nursery.cancel_scope.cancel()
     return engaged
+
+
+async def _check_room(peer: PeerSupplier, kept: int, fill: int) -> None:
+    """Raises Refused where a contract has no room for `fill` bytes of one position.
+
+    It may be full of other things. The `kept` fragments of the position itself need no more room.
+    """
+    told = await peer.usage()
+    others = told.used - told.used * min(kept, told.fragments) // max(1, told.fragments)
+    if told.space - others < fill:
+        raise Refused("no-space", "it is full already")
 
 
 async def _kept(peer: PeerSupplier, position: int) -> int:

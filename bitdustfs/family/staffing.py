@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 POLICY_DEADLINE = 30.0  #: seconds that a change of the policy may take
 LAST_TEACHING = 5.0  #: seconds that the end of a mount gives to telling reserves of the family
 LOOK_EVERY = 10.0  #: seconds between looks for suppliers to be replaced, at most
+#: seconds after a replacement that failed until it is tried again; the pause doubles
+AGAIN_FIRST, AGAIN_MAX = 2.0, 600.0
+PASSED_OVER = 3600.0  #: seconds for which a newcomer that failed is not hired again
 BENCH_FIRST, BENCH_SHORT = 5.0, 60.0  #: seconds between looks for reserves while some are lacking
 BENCH_EVERY = 600.0  #: seconds between them while none is
 RENEW_EVERY = 3600.0  #: seconds between looks at when contracts end
@@ -44,6 +47,10 @@ class Staffing:
         self._bench_due = self._renewal_due = self._visits_due = 0.0
         self.visits: list[Visit] = []  #: what stand-ins have read, at all suppliers together
         self._bench_pause = BENCH_FIRST
+        self._failed: dict[
+            bytes, float
+        ] = {}  # newcomers that failed, until when they are not hired
+        self._again: dict[bytes, tuple[float, float]] = {}  # whom to replace -> when, pause after
 
     def _known(self) -> list[str]:
         family = self._vault.known.family
@@ -80,24 +87,44 @@ class Staffing:
         member = None if address else self._stand_in(position)
         if member is None:
             credentials = owner_credentials(self._key)
-            unwanted = {*self._gone(), *vault.circle.stand_ins.values()}
+            unwanted = {*self._unwanted(), *vault.circle.stand_ins.values()}
             online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
-            reserves = [a for m in online for a in m.addresses]
+            reserves = [a for m in online if vault.watch.stays(m.node) for a in m.addresses]
+            fill = sorted(map(vault.space.used, family.voters))[family.group.n // 2]
             member = await hire(
-                family, position, credentials, self._known(), address, unwanted, reserves
+                family, position, credentials, self._known(), address, unwanted, reserves, fill
             )
-        fill = await replace_member(vault, self._key, position, member, progress, wanted)
+        filled = await self._hand_over(position, member, progress, wanted)
         remember_addresses(vault.known.family)
         if vault.circle.health(node).reachable:
             try:
                 await self._stand_down(family.voters[position], position)
             except PeerError as error:
                 log.info("%s keeps what it had: %s", node.hex()[:12], error)
-        return fill
+        return filled
+
+    async def _hand_over(
+        self, position: int, member: Member, progress: OnProgress, wanted: Callable[[], bool]
+    ) -> Fill:
+        """Replaces; a newcomer that has no room, or is gone meanwhile, is not hired again soon."""
+        try:
+            return await replace_member(self._vault, self._key, position, member, progress, wanted)
+        except (PeerError, BaseExceptionGroup) as failure:  # of a group's, one is enough to tell
+            error = _first(failure)
+            if not isinstance(error, PeerError):
+                raise error from None
+            self._failed[member.node] = trio.current_time() + PASSED_OVER
+            raise Unavailable(f"the new supplier failed: {error}") from error
+
+    def _unwanted(self) -> set[bytes]:
+        """Those that are gone, and those that failed lately when they were hired."""
+        now = trio.current_time()
+        self._failed = {node: until for node, until in self._failed.items() if until > now}
+        return {*self._gone(), *self._failed}
 
     def _gone(self) -> set[bytes]:
-        """Those that left or were caught: never hired again by this machine."""
-        return {node for node, seen in self._vault.watch.histories.items() if seen.gone}
+        """Those that left or were caught: not hired by this machine until they are forgiven."""
+        return set(self._vault.watch.reputation.gone())
 
     async def _stand_down(self, member: Member, position: int) -> None:
         """Has a supplier delete what it keeps of a position that is another one's."""
@@ -109,7 +136,11 @@ class Staffing:
     def _stand_in(self, position: int) -> Member | None:
         """The reserve that has a copy of a position already."""
         node = self._vault.watch.stand_in(position)
-        return None if node is None else self._vault.known.family.member(node)
+        return (
+            None
+            if node is None or node in self._unwanted()
+            else self._vault.known.family.member(node)
+        )
 
     async def run(self) -> None:
         """Looks after everything, until the mount may not write any more.
@@ -138,12 +169,13 @@ class Staffing:
             log.warning("%s", error)
 
     async def _replace_due(self) -> None:
-        await self.replace_due(_say_nothing)
+        await self.replace_due(_say_nothing, patient=True)
 
-    async def replace_due(self, progress: OnProgress) -> bool:
+    async def replace_due(self, progress: OnProgress, patient: bool = False) -> bool:
         """Replaces the supplier whose turn it is by the plan, if any; whether there was one.
 
-        It gives up when that supplier comes back meanwhile. Raises Unavailable.
+        It gives up when that supplier comes back meanwhile. `patient`: what failed a short while
+        ago is not tried yet. Raises Unavailable.
         """
         vault = self._vault
         async with self._changing:
@@ -151,14 +183,19 @@ class Staffing:
             if position is None:
                 return False
             node = vault.known.family.voters[position].node
+            at, pause = self._again.get(node, (0.0, AGAIN_FIRST))
+            if patient and trio.current_time() < at:
+                return False
             try:
                 await self._replace(
                     position, "", progress, lambda: vault.watch.state(node) != "online"
                 )
             except BitdustError as error:
+                self._again[node] = trio.current_time() + pause, min(2 * pause, AGAIN_MAX)
                 raise Unavailable(
                     f"position {position} keeps its supplier for now: {error}"
                 ) from error
+            self._again.pop(node, None)
         log.warning("position %d has another supplier", position)
         return True
 
@@ -225,7 +262,7 @@ class Staffing:
         if wanted > 0:
             credentials = owner_credentials(self._key)
             family, known = vault.known.family, self._known()
-            found = await line_up(family, wanted, credentials, known, self._gone())
+            found = await line_up(family, wanted, credentials, known, self._unwanted())
         async with self._changing:
             family = vault.known.family  # it may have changed while others were asked
             lost = ("absent", "gone")
@@ -286,6 +323,14 @@ def together(told: Sequence[Visit], since: int) -> list[Visit]:
             visit.stand_in, visit.position, size, first, last
         )
     return [visit for visit in total.values() if visit.until >= since]
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error itself; of a group the first, a bug before what was to be expected."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    known, rest = error.split(BitdustError)
+    return _first((rest or known or error).exceptions[0])
 
 
 async def _say_nothing(done: int, total: int) -> None:

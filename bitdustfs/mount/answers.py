@@ -13,8 +13,10 @@ from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.attachment import Attachment
 from bitdustfs.mount.commands import (
+    AskGone,
     AskStatus,
     AskSuppliers,
+    Forgive,
     MountCommand,
     Rebuild,
     Replace,
@@ -25,8 +27,16 @@ from bitdustfs.mount.commands import (
     WaitEnd,
 )
 from bitdustfs.mount.ending import Farewell
-from bitdustfs.mount.statements import RebuildOutcome, Replaced, VerifyOutcome
+from bitdustfs.mount.statements import (
+    Forgiven,
+    GoneLine,
+    GoneSuppliers,
+    RebuildOutcome,
+    Replaced,
+    VerifyOutcome,
+)
 from bitdustfs.mount.status import Describer, WritableDescriber
+from bitdustfs.mount.supplier_warnings import NAME_DIGITS
 from bitdustfs.net.control import Completed, Progress, Say, Statement
 from bitdustfs.vault.vaults import ReadVault, WritableVault
 from bitdustfs.vault.verify import verify
@@ -34,6 +44,7 @@ from bitdustfs.vault.verify import verify
 SLOW = 90.0  #: seconds without any progress, with enough suppliers, after which sync gives up
 SYNC_TICK = 0.3  #: seconds between looks at how far sync is
 VERIFY_TICK = 0.2  #: seconds between words about how far verify is
+POSITION_DIGITS = 2  #: of a position in decimal: fewer than anybody writes of a key
 ERRORS_SHOWN = 3  #: suppliers' errors that one sentence quotes
 
 
@@ -50,6 +61,7 @@ class MountAnswers:
         self._vault, self._describer = vault, describer
         self._attachment, self._farewell = attachment, farewell
         self._verifying = Verifying(vault)
+        self._forgiving = Forgiving(vault)
 
     async def answer(self, command: MountCommand, say: Say) -> Statement:
         """The last statement to one command. Raises BitdustError."""
@@ -58,6 +70,10 @@ class MountAnswers:
                 return await self._describer.status()
             case AskSuppliers():
                 return self._describer.suppliers()
+            case AskGone():
+                return self._forgiving.gone()
+            case Forgive(supplier=supplier):
+                return self._forgiving.forgive(supplier)
             case Sync():
                 return Completed()  # it was opened read-only: there is nothing to publish
             case Verify(local=local, sample=sample):
@@ -217,6 +233,39 @@ class Rebuilding:
         except BitdustError as error:
             return replaced, str(error)
         return replaced, ""
+
+
+class Forgiving:
+    """Takes back what this machine holds against a supplier."""
+
+    def __init__(self, vault: ReadVault) -> None:
+        self._vault = vault
+
+    def gone(self) -> GoneSuppliers:
+        """Who counts as gone, and why."""
+        gone = self._vault.watch.reputation.gone()
+        return GoneSuppliers(
+            suppliers=[GoneLine(node=node.hex(), why=why) for node, why in sorted(gone.items())]
+        )
+
+    def forgive(self, supplier: str) -> Forgiven:
+        """Raises UsageError unless one supplier is meant, and it counts as gone."""
+        voters = self._vault.known.family.voters
+        gone = self._vault.watch.reputation.gone()
+        if supplier.isdigit() and len(supplier) <= POSITION_DIGITS:
+            meant = [m.node for p, m in enumerate(voters) if p == int(supplier)]
+        else:
+            meant = [node for node in gone if supplier and node.hex().startswith(supplier.lower())]
+        if len(meant) != 1:
+            raise UsageError(
+                f"{supplier} does not name one of the suppliers that count as gone; "
+                "bitdust supplier forgive MOUNTPOINT lists them"
+            )
+        [node] = meant
+        if node not in gone:
+            raise UsageError(f"supplier {node.hex()[:NAME_DIGITS]} does not count as gone")
+        self._vault.watch.forgive(node)
+        return Forgiven(node=node.hex())
 
 
 class Verifying:

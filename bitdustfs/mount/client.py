@@ -10,6 +10,8 @@ from bitdustfs.mount.commands import STALL, MountCommand
 from bitdustfs.mount.mountpoint import is_dead, socket_path
 from bitdustfs.mount.statements import (
     Ended,
+    Forgiven,
+    GoneSuppliers,
     RebuildOutcome,
     Replaced,
     Status,
@@ -57,6 +59,14 @@ class MountClient:
     def replace(self, position: int, address: str, watch: Onlooker) -> Replaced:
         """Returns once the new supplier has everything and the old one is out."""
         return self._ask(commands.Replace(position=position, address=address), Replaced, watch)
+
+    def gone(self) -> GoneSuppliers:
+        """Who counts as gone at this mount, and why."""
+        return self._ask(commands.AskGone(), GoneSuppliers, ignore)
+
+    def forgive(self, supplier: str) -> Forgiven:
+        """`supplier`: see commands.Forgive."""
+        return self._ask(commands.Forgive(supplier=supplier), Forgiven, ignore)
 
     def set_policy(self, words: dict[str, int]) -> None:
         self._ask(commands.SetPolicy(words=words), Completed, ignore)

@@ -42,6 +42,19 @@ class Replace(Command, frozen=True, kw_only=True, tag="replace"):
     address: str = ""
 
 
+class AskGone(Command, frozen=True, kw_only=True, tag="gone"):
+    """Who counts as gone, of the family or of one before? Answered by GoneSuppliers."""
+
+
+class Forgive(Command, frozen=True, kw_only=True, tag="forgive"):
+    """A supplier that counts as gone was judged wrongly. Answered by Forgiven.
+
+    `supplier`: the first hexadecimal digits of its key, or its position.
+    """
+
+    supplier: Annotated[str, msgspec.Meta(max_length=64)]
+
+
 class Rebuild(Command, frozen=True, kw_only=True, tag="rebuild"):
     """Make now what is missing, and replace whoever is due. Answered by RebuildOutcome."""
 
@@ -73,7 +86,8 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 
 MountCommand = (
-    AskStatus | AskSuppliers | Sync | Replace | Rebuild | SetPolicy | Verify | WaitEnd | Unmounted
-)
+    AskStatus | AskSuppliers | AskGone | Forgive | Sync | Replace | Rebuild | SetPolicy | Verify
+    | WaitEnd | Unmounted
+)  # fmt: skip
 
 MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

@@ -83,6 +83,25 @@ class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
     suppliers: list[SupplierLine]
 
 
+class GoneLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One supplier that counts as gone, and why: the rest of a sentence about it."""
+
+    node: str
+    why: str
+
+
+class GoneSuppliers(Statement, frozen=True, kw_only=True, tag="gone"):
+    """Who counts as gone here, of the family or of one before."""
+
+    suppliers: list[GoneLine]
+
+
+class Forgiven(Statement, frozen=True, kw_only=True, tag="forgiven"):
+    """A supplier does not count as gone any more."""
+
+    node: str
+
+
 class Replaced(Statement, frozen=True, kw_only=True, tag="replaced"):
     """A position has another supplier. `bytes` were sent to it."""
 

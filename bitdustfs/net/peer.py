@@ -3,11 +3,22 @@
 Two connections at most, opened when needed: one for puts, one for everything else, so that a small
 question never waits behind megabytes. Each connection has one reader and one writer task, which no
 caller's cancellation reaches; a failed connection fails all its calls at once and is dropped.
+
+A host that loses power, or a router that is switched off, ends no connection: it only falls silent.
+So a connection is given up, and the next call opens a fresh one,
+
+- when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or, while nothing is sent, no answer
+  to its keep-alive probes;
+- when somebody gives up waiting on the one for small questions, and not a byte came meanwhile.
+
+Then a supplier that comes back is reached at once, not when TCP tries again, which takes minutes.
+As long as a call waits, the connection that it was sent on is the one that others go on, too.
 """
 
+import errno
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -36,6 +47,12 @@ CONNECT_DEADLINE = 5.0  #: seconds for TCP, TLS and session together
 CALL_DEADLINE = 10.0  #: seconds for a request and its answer, bulk bytes aside
 SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down to
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
+SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
+#: seconds that the kernel waits for acknowledgements: of questions, and of bulk, which a busy
+#: supplier may leave in the buffers for a while
+UNACKNOWLEDGED, UNACKNOWLEDGED_BULK = 10, 30
+IDLE, PROBES, PROBES_EVERY = 15, 3, 5  #: keep-alive: after so many idle seconds, how many, seconds
+LOST = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 
 Replied = tuple[wire.Reply, bytes]
 
@@ -65,10 +82,15 @@ class _Waiting:
 
 
 class _Connection:
-    """One open session. Its two tasks live in the nursery it was started in."""
+    """One open session. Its two tasks live in the nursery it was started in.
 
-    def __init__(self, stream: TlsStream, decoder: wire.FrameDecoder) -> None:
-        self._stream, self._decoder = stream, decoder
+    `bulk`: what is sent takes its time, and silence meanwhile means nothing.
+    """
+
+    def __init__(self, stream: TlsStream, decoder: wire.FrameDecoder, bulk: bool) -> None:
+        self._stream, self._decoder, self._bulk = stream, decoder, bulk
+        self._running = trio.CancelScope()
+        self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
         self._waiting: dict[int, _Waiting] = {}
         self._next_id = 1
@@ -77,12 +99,12 @@ class _Connection:
     async def run(self) -> None:
         """Until the connection ends."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                await self._read()
+            with self._running:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._read()
         except* (PeerError, Malformed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            cause = group.exceptions[0]
-            self.fail(ProtocolViolation(f"the connection broke: {cause or type(cause).__name__}"))
+            self.fail(_ending(group.exceptions))
         finally:
             self.fail(Unreachable("the connection was closed"))
             with trio.CancelScope(shield=True):
@@ -100,7 +122,8 @@ class _Connection:
         if self.failure is not None:
             raise self.failure
         request_id, self._next_id = self._next_id, self._next_id + 1
-        waiting = self._waiting[request_id] = _Waiting()
+        waiting, since = _Waiting(), trio.current_time()
+        self._waiting[request_id] = waiting
         try:
             await self._send.send((wire.encode_frame(request_id, request, len(payload)), payload))
             await waiting.done.wait()
@@ -109,10 +132,19 @@ class _Connection:
             raise self.failure from None
         finally:
             self._waiting.pop(request_id, None)
+            if not waiting.done.is_set():
+                self._doubt(since)
         if isinstance(waiting.answer, PeerError):
             raise waiting.answer
         assert waiting.answer is not None
         return waiting.answer
+
+    def _doubt(self, since: float) -> None:
+        """Somebody who waited since then gives up: where nothing came meanwhile, it is over."""
+        silent = trio.current_time() - max(since, self._heard)
+        if self.failure is None and not self._bulk and silent >= SILENCE:
+            self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
+            self._running.cancel()
 
     async def _write(self) -> None:
         async for head, payload in self._queue:
@@ -128,6 +160,7 @@ class _Connection:
                 data = await self._stream.receive_some()
                 if not data:
                     raise Unreachable("the supplier closed the connection")
+                self._heard = trio.current_time()
                 self._decoder.feed(data)
                 continue
             waiting = self._waiting.get(frame.id)
@@ -139,6 +172,16 @@ class _Connection:
                 waiting.finish((frame.message, frame.payload))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
+
+
+def _ending(causes: Sequence[BaseException]) -> PeerError:
+    """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
+    for cause in causes:
+        system = cause.__cause__
+        if isinstance(system, OSError) and system.errno in LOST:
+            return DeadlineExceeded(f"the connection was lost: {system.strerror}")
+    said = causes[0]
+    return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")
 
 
 class PeerSupplier(Supplier):
@@ -185,7 +228,7 @@ class PeerSupplier(Supplier):
             if self._clock() < self._retry_at:
                 raise Unreachable(self._last_failure)
             try:
-                connection = await self._open()
+                connection = await self._open(bulk)
             except PeerError as error:
                 self._retry_at = self._clock() + self._backoff
                 self._backoff = min(self._backoff * 2, BACKOFF_MAX)
@@ -196,7 +239,7 @@ class PeerSupplier(Supplier):
             self._nursery.start_soon(connection.run)
             return connection
 
-    async def _open(self) -> _Connection:
+    async def _open(self, bulk: bool) -> _Connection:
         """A session at the first address where the supplier is found.
 
         Where another node answers, or something that speaks another protocol, the next address is
@@ -209,7 +252,8 @@ class PeerSupplier(Supplier):
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
                     transport = await trio.open_tcp_stream(*split(address))
-                    return await self._session(transport)
+                    _notice_silence(transport, UNACKNOWLEDGED_BULK if bulk else UNACKNOWLEDGED)
+                    return await self._session(transport, bulk)
             except Refused:
                 raise
             except PeerError as error:
@@ -226,7 +270,7 @@ class PeerSupplier(Supplier):
         kind = kinds.pop() if len(kinds) == 1 else Unreachable
         raise kind("; ".join(map(str, failures)) or "no address is known")
 
-    async def _session(self, transport: trio.SocketStream) -> _Connection:
+    async def _session(self, transport: trio.SocketStream, bulk: bool) -> _Connection:
         own = self._credentials
         stream = TlsStream(transport, own.context, server_side=False)
         try:
@@ -248,7 +292,7 @@ class PeerSupplier(Supplier):
             reply = await _receive(stream, decoder)
             if isinstance(reply, wire.Fault):
                 raise _refused(reply)
-            return _Connection(stream, decoder)
+            return _Connection(stream, decoder, bulk)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await stream.aclose()
@@ -259,6 +303,18 @@ class PeerSupplier(Supplier):
             connection.fail(Unreachable("closed by us"))
             await connection._stream.aclose()
         self._connections.clear()
+
+
+def _notice_silence(transport: trio.SocketStream, unacknowledged: int) -> None:
+    """Has the kernel end a connection whose other end is gone without a word."""
+    transport.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (trio.socket.TCP_KEEPIDLE, IDLE),
+        (trio.socket.TCP_KEEPINTVL, PROBES_EVERY),
+        (trio.socket.TCP_KEEPCNT, PROBES),
+        (trio.socket.TCP_USER_TIMEOUT, 1000 * unacknowledged),
+    ):
+        transport.setsockopt(trio.socket.IPPROTO_TCP, option, value)
 
 
 async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:

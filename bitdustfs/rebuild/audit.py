@@ -9,8 +9,14 @@ A supplier that lacks a share f of its fragments passes m audits with probabilit
 `audits_needed(f, c)` = ln(1 - c) / ln(1 - f) of them catch it with probability c: 299 for one per
 cent and c = 0.95. Whose failures are many, and more than disks explain, is a liar and counts as
 gone.
+
+An audit that nobody answers proves nothing: the power may be out there. It counts against a
+supplier only when the supplier is shown to be there on the very connection that the audit waits on,
+by a fresh answer: while the audit waits, a ping after it is answered; or a connection on which a
+ping was just answered is closed on being audited, twice in a row.
 """
 
+import enum
 import logging
 import math
 import random
@@ -23,9 +29,17 @@ from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
+from bitdustfs.errors import (
+    DeadlineExceeded,
+    Malformed,
+    PeerError,
+    ProtocolViolation,
+    Refused,
+    Unavailable,
+)
 from bitdustfs.rebuild.census import Census, take_census
-from bitdustfs.rebuild.watch import Watch
+from bitdustfs.rebuild.reputation import History
+from bitdustfs.rebuild.watch import PING_DEADLINE, Watch
 from bitdustfs.units import CHUNK_SIZE
 
 log = logging.getLogger(__name__)
@@ -36,8 +50,24 @@ DEADLINE = 5.0  #: seconds that one chunk may take
 CLOSER = 20  #: audits that follow a failed one at once
 LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
 SILENT_MAX = 8  #: audits in a row that a supplier may leave unanswered while it answers pings
+ACQUITTED = 20  #: audits passed in a row after which nobody is gone any more who may be acquitted
 
 OnLost = Callable[[Mapping[bytes, Collection[int]]], Awaitable[object]]
+
+
+class Verdict(enum.Enum):
+    """What one request of an audit came to."""
+
+    RIGHT = enum.auto()
+    LOST = enum.auto()  #: the chunk is wrong, or is not there
+    HUNG_UP = enum.auto()  #: the supplier ended the connection
+    WITHHELD = enum.auto()  #: it is there, and does not answer
+    UNKNOWN = enum.auto()  #: nobody answered
+
+
+def is_liar(seen: History) -> bool:
+    """Whether a supplier failed more audits than disks explain."""
+    return seen.audits_failed >= LIAR_FAILURES and seen.audits_failed / seen.audits > LIAR_SHARE
 
 
 def audits_needed(missing: float, certainty: float) -> int:
@@ -131,40 +161,50 @@ class Auditor:
         start = self._rng.randrange(0, length, CHUNK_SIZE)
         verdict = await self._check(node, header, position, start)
         if node not in self._circle.holders(position):
-            return None
-        if verdict is None:
-            self._unanswered(position)
+            return None  # the position was given to another supplier meanwhile
+        if verdict not in (Verdict.RIGHT, Verdict.LOST):
+            if verdict is Verdict.WITHHELD:
+                self._withheld(node, position)
             return None
         self._circle.health(node).audited(answered=True)
-        seen = self._watch.audited(node, verdict)
+        seen = self._watch.reputation.audited(node, verdict is Verdict.RIGHT)
         self._overtaken = set(range(header.n)) - {position}
-        if verdict is False:
-            verdicts = [
-                await self._check(node, header, position, start)
-                for start in range(0, length, CHUNK_SIZE)
-            ]
-            if node not in self._circle.holders(position):
-                return None  # the position was given to another supplier meanwhile
-            log.warning(
-                "position %d failed an audit of block %s: %d of %d chunks are wrong or gone",
-                position, block.hex(), len(verdicts) - verdicts.count(True), len(verdicts),
-            )  # fmt: skip
-            self._damaged.setdefault(block, set()).add(position)
-            await self._on_lost({block: {position}})
-            failed, share = seen.audits_failed, seen.audits_failed / seen.audits
-            if failed >= LIAR_FAILURES and share > LIAR_SHARE:
-                self._watch.condemn(node, f"failed {failed} of {seen.audits} audits")
-        return verdict
+        if verdict is Verdict.RIGHT:
+            self._acquit(node, seen)
+            return True
+        verdicts = [
+            await self._check(node, header, position, start)
+            for start in range(0, length, CHUNK_SIZE)
+        ]
+        if node not in self._circle.holders(position):
+            return None
+        log.warning(
+            "position %d failed an audit of block %s: %d of %d chunks are wrong or gone",
+            position, block.hex(), len(verdicts) - verdicts.count(Verdict.RIGHT), len(verdicts),
+        )  # fmt: skip
+        self._damaged.setdefault(block, set()).add(position)
+        await self._on_lost({block: {position}})
+        if is_liar(seen):
+            why = f"failed {seen.audits_failed} of {seen.audits} audits"
+            self._watch.reputation.condemn(node, why, lasting=False)
+        return False
 
-    def _unanswered(self, position: int) -> None:
-        """An audit without an answer; in a row, of one that answers pings: it does not serve."""
-        node = self._circle.serving(position)
-        health = self._circle.health(node)
-        if health.reachable and position in self._overtaken:
+    def _withheld(self, node: bytes, position: int) -> None:
+        """An audit that somebody who is there left unanswered; in a row: it does not serve."""
+        self._watch.reputation.withheld(node)
+        if position in self._overtaken:
             self._overtaken.discard(position)
             # while others did answer: it is not this machine's own line
+            health = self._circle.health(node)
             if health.audited(answered=False) > SILENT_MAX:
-                self._watch.condemn(node, f"left {health.silent} audits in a row unanswered")
+                why = f"left {health.silent} audits in a row unanswered"
+                self._watch.reputation.condemn(node, why, lasting=False)
+
+    def _acquit(self, node: bytes, seen: History) -> None:
+        """Whoever passes audits again, and stays, was judged wrongly, or has mended its ways."""
+        may = seen.gone and not seen.lasting and not is_liar(seen)
+        if may and seen.passed >= ACQUITTED and self._watch.stays(node):
+            self._watch.reputation.acquit(node)
 
     async def _look_closer(self, position: int) -> None:
         """More audits of a supplier that failed one, at once."""
@@ -193,22 +233,62 @@ class Auditor:
         else:
             self._damaged.pop(block, None)
 
-    async def _check(
-        self, node: bytes, header: BlockHeader, position: int, start: int
-    ) -> bool | None:
+    async def _check(self, node: bytes, header: BlockHeader, position: int, start: int) -> Verdict:
+        """Asks for one chunk; what that shows of the supplier. Never HUNG_UP."""
+        verdict = await self._ask(node, header, position, start)
+        if verdict is Verdict.HUNG_UP:
+            verdict = Verdict.UNKNOWN
+            if await self._is_there(node):
+                again = await self._ask(node, header, position, start)
+                verdict = Verdict.WITHHELD if again is Verdict.HUNG_UP else again
+        return verdict
+
+    async def _ask(self, node: bytes, header: BlockHeader, position: int, start: int) -> Verdict:
+        verdict = Verdict.UNKNOWN
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                nonlocal verdict
+                verdict = await self._read(node, header, position, start)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(read)
+            await trio.sleep(DEADLINE)
+            # the request waits still, so its connection is the one that a ping goes by
+            if await self._is_there(node) and verdict is Verdict.UNKNOWN:
+                verdict = Verdict.WITHHELD
+            nursery.cancel_scope.cancel()
+        return verdict
+
+    async def _read(self, node: bytes, header: BlockHeader, position: int, start: int) -> Verdict:
         stop = min(slice_length(header.length, header.k), start + CHUNK_SIZE)
-        with trio.move_on_after(DEADLINE):
+        supplier = self._circle.supplier(node)
+        try:
+            await self._fetcher.prove_at(supplier, header, position, start, stop)
+        except Malformed:
+            return Verdict.LOST
+        except Refused as error:
+            lost = error.code in ("damaged", "not-found")
+            return Verdict.LOST if lost else Verdict.WITHHELD
+        except ProtocolViolation:
+            return Verdict.HUNG_UP
+        except PeerError:
+            return Verdict.UNKNOWN
+        return Verdict.RIGHT
+
+    async def _is_there(self, node: bytes) -> bool:
+        """Whether a supplier answers a ping right now."""
+        with trio.move_on_after(PING_DEADLINE):
             try:
-                await self._fetcher.prove_at(
-                    self._circle.supplier(node), header, position, start, stop
-                )
-            except Malformed:
-                return False
+                await self._circle.supplier(node).ping()
+                return True
+            except Refused:
+                return True
             except PeerError as error:
-                lost = isinstance(error, Refused) and error.code in ("damaged", "not-found")
-                return False if lost else None
-            return True
-        return None
+                self._circle.health(node).fault(error)
+                return False
+        self._circle.health(node).fault(DeadlineExceeded("a ping is not answered"))
+        return False
 
 
 def _unlisted(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[bytes, set[int]]:

@@ -11,13 +11,14 @@ from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import Fragment, chunk_hashes
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.rebuild.pace import Pace
 from bitdustfs.rebuild.remake import WINDOW, remake
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 2  #: blocks worked on at once
+NO_ROOM = ("no-space", "quota")  #: codes of refusals for want of room
 Local = Callable[[bytes, int], Awaitable[Fragment | None]]
 
 
@@ -64,16 +65,19 @@ class Fill:
         self.failed: set[bytes] = set()
         self.placed: set[bytes] = set()  #: in all runs
         self.bytes = 0
+        self._full: Refused | None = None  # the supplier has no room for more
 
     async def run(self, blocks: Sequence[bytes]) -> None:
         """Puts the fragments of `blocks`, in their order; `failed` are those not had or not
         placed.
+
+        Raises Refused as soon as the supplier has no room: nothing more is moved in vain.
         """
-        self.total, self.done, self.failed = len(blocks), 0, set()
+        self.total, self.done, self.failed, self._full = len(blocks), 0, set(), None
         waiting = list(blocks)
 
         async def work() -> None:
-            while waiting and self._wanted():
+            while waiting and self._full is None and self._wanted():
                 block = waiting.pop(0)
                 try:
                     await self._one(block)
@@ -85,6 +89,8 @@ class Fill:
         async with trio.open_nursery() as nursery:
             for _ in range(IN_FLIGHT):
                 nursery.start_soon(work)
+        if self._full is not None:
+            raise self._full
 
     async def _one(self, block: bytes) -> None:
         header, raw = await self._fetcher.signed_header(block)
@@ -97,9 +103,14 @@ class Fill:
         if fragment is None:
             await self._pace.take((header.k - 1) * size)
             fragment = (await remake(self._fetcher, header, [self._position]))[self._position]
-        await self._supplier.put(
-            block, self._position, self._claim(), raw, fragment.chunks, fragment.payload
-        )
+        try:
+            await self._supplier.put(
+                block, self._position, self._claim(), raw, fragment.chunks, fragment.payload
+            )
+        except Refused as refusal:
+            if refusal.code in NO_ROOM:
+                self._full = refusal
+            raise
         self.bytes += len(fragment)
         self.placed.add(block)
 

@@ -6,7 +6,14 @@
     gone      it said that it leaves, or was caught lying: to be replaced at once
 
 A round in which fewer than half answer says something of this machine's own network, not of the
-suppliers: it is not counted. Time away counts from the first ping that failed, across mounts.
+suppliers: it is not counted.
+
+Time away counts from the first ping that failed, across mounts. Within a mount it is measured by
+CLOCK_MONOTONIC: nobody sets that clock, and it stands still while this machine sleeps and could see
+nobody, where CLOCK_BOOTTIME would count a weekend's sleep as a supplier's absence. Between mounts
+only the wall clock can tell. No step counts for much, and none backwards (core/patience.py).
+
+Who is gone, and what is remembered of everybody, is in reputation.py.
 """
 
 import logging
@@ -17,52 +24,37 @@ import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
-from bitdustfs.core.codec import Decoder, encode
-from bitdustfs.core.records import Family, Member, Record, leaving_records
+from bitdustfs.core.patience import NO_TIME, step
+from bitdustfs.core.records import Family, Member, leaving_records
 from bitdustfs.core.warrants import stand_ins
-from bitdustfs.errors import DeadlineExceeded, Malformed, PeerError
+from bitdustfs.errors import Malformed, PeerError
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.wire import KinIs
+from bitdustfs.rebuild.reputation import History, Reputation
 
 log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0
 PING_DEADLINE = 5.0
 SUSPECT_AFTER = 2  #: missed pings in a row that make a supplier suspect
-SAVE_EVERY = 60.0
-
-
-class History(Record, frozen=True):
-    """What was seen of one supplier. Times are Unix seconds; `away_since` 0: it answers."""
-
-    rounds: int = 0
-    answered: int = 0
-    missed: int = 0  #: in a row
-    away_since: float = 0.0
-    latency: float = 0.0  #: seconds, smoothed
-    gone: str = ""  #: why it is to be replaced whatever it answers
-    audits: int = 0
-    audits_failed: int = 0
-
-
-_histories = Decoder(tuple[tuple[bytes, History], ...], "histories of suppliers", 1 << 20)
+SAVE_EVERY = 60.0  #: seconds between two writings of the histories to this disk
 
 
 class Watch:
-    """The states of a family's suppliers. `load` and `save` keep the history on this machine."""
+    """The states of a family's suppliers, by what is held of them and by who answers."""
 
     def __init__(
         self,
         circle: Circle,
-        load: Callable[[], bytes | None],
-        save: Callable[[bytes], None],
+        reputation: Reputation,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._circle, self._save, self._wall = circle, save, wall
-        raw = load()
+        self._circle, self._wall, self._clock = circle, wall, clock
+        self.reputation = reputation
         self._kin: dict[bytes, KinIs] = {}  # what each said of itself when it last answered
-        self.histories = {} if raw is None else dict(_histories.decode_untrusted(raw))
-        self._saved = 0.0
+        self._looked_at: float | None = None  # by the clock; None before the first look
+        self._save_at = clock()
         self.looked = trio.Event()  #: set once everybody was asked
         self._proven: dict[bytes, int] = {}  # stand-in -> position that its warrant is for
 
@@ -76,7 +68,8 @@ class Watch:
         return self._kin.get(node)
 
     def history(self, node: bytes) -> History:
-        return self.histories.get(node, History())
+        """What is remembered of a node."""
+        return self.reputation.history(node)
 
     def state(self, node: bytes) -> str:
         """online, suspect, absent or gone."""
@@ -88,9 +81,9 @@ class Watch:
         return "absent" if self.away(node) > self.patience else "suspect"
 
     def away(self, node: bytes) -> float:
-        """Seconds since the first of the pings that it missed in a row."""
-        since = self.history(node).away_since
-        return self._wall() - since if since else 0.0
+        """Seconds since the first of the pings that it missed in a row, by the last look."""
+        seen = self.history(node)
+        return max(seen.away, NO_TIME) if seen.missed else 0.0
 
     def lasting(self, node: bytes) -> float:
         """The same, once it missed enough of them to be suspect; else 0."""
@@ -101,20 +94,17 @@ class Watch:
         seen = self.history(node)
         return seen.answered / seen.rounds if seen.rounds else 1.0
 
-    def condemn(self, node: bytes, why: str) -> None:
-        """From here on the supplier counts as gone. `why`: the rest of a sentence about it."""
-        if not self.history(node).gone:
-            log.warning("supplier %s is gone: it %s", node.hex()[:12], why)
-            self.histories[node] = msgspec.structs.replace(self.history(node), gone=why)
-            self._saved = 0.0
+    def stays(self, node: bytes) -> bool:
+        """Whether it answered when it was asked last, and did not say that it leaves."""
+        told = self._kin.get(node)
+        return told is not None and not told.leaving
 
-    def audited(self, node: bytes, passed: bool) -> History:
-        """Notes an audit that was answered; the history with it."""
-        seen = self.history(node)
-        self.histories[node] = msgspec.structs.replace(
-            seen, audits=seen.audits + 1, audits_failed=seen.audits_failed + (not passed)
-        )
-        return self.histories[node]
+    def forgive(self, node: bytes) -> None:
+        """The owner forgives a supplier, with all that was counted against it."""
+        self.reputation.forgive(node)
+        self._circle.health(node).forgive()
+
+    # -- asking
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -135,20 +125,20 @@ class Watch:
         answers = await ask_all(family.everybody, ping, each=PING_DEADLINE)
         for member, error in answers.failed.items():
             self._kin.pop(member.node, None)
-            if not isinstance(error, DeadlineExceeded):
-                circle.health(member.node).fault(error)
+            circle.health(member.node).fault(error)
         self._hear(family)
         await self._prove_stand_ins(family)
         self.looked.set()
+        before, self._looked_at = self._looked_at, self._clock()
         if 2 * len(answers.given) < len(family.everybody) and not circle.stand_ins:
             log.info("few suppliers answer: this machine's own network may be down")
             return
         for member in family.everybody:
-            seen = self.history(member.node)
-            self.histories[member.node] = self._after(seen, answers.given.get(member))
-        if self._wall() - self._saved > SAVE_EVERY:
-            self._saved = self._wall()
-            await trio.to_thread.run_sync(self._save, encode(tuple(self.histories.items())))
+            seen = self._after(self.history(member.node), answers.given.get(member), before)
+            self.reputation.note(member.node, seen)
+        if self.reputation.urgent or self._clock() >= self._save_at:
+            self._save_at = self._clock() + SAVE_EVERY
+            await trio.to_thread.run_sync(self.reputation.keep)
 
     def _hear(self, family: Family) -> None:
         """What they said: who stands in for whom, and who leaves."""
@@ -165,7 +155,7 @@ class Watch:
             except Malformed:
                 continue
             if left.vault == family.vault and left.member == member.node:
-                self.condemn(member.node, "leaves")
+                self.reputation.condemn(member.node, "leaves", lasting=False)
 
     async def _prove_stand_ins(self, family: Family) -> None:
         """Asks who says that it stands in for the evidence; once shown, it counts for this mount.
@@ -184,32 +174,41 @@ class Watch:
                 except PeerError as error:
                     log.info("%s shows no warrant: %s", member.node.hex()[:12], error)
                     continue
-                allowed = stand_ins(family, shown).get(told.standing, [])
+                allowed = stand_ins(family, shown, self._wall()).get(told.standing, [])
                 if member.node in allowed:
                     self._proven[member.node] = told.standing
 
     def stand_in(self, position: int) -> bytes | None:
-        """The reserve that answers and has all it could get of a position, by a warrant it
+        """The reserve that answers, stays, and has all it could get of a position, by a warrant it
         showed.
         """
         for node, proven in self._proven.items():
             told = self._kin.get(node)
             stands = told is not None and told.standing == position and told.complete
+            stands = stands and self.stays(node) and not self.history(node).gone
             if proven == position and stands:
                 return node
         return None
 
-    def _after(self, seen: History, latency: float | None) -> History:
+    def _after(self, seen: History, latency: float | None, before: float | None) -> History:
+        """The history after a look. `before`: when the last one was; None: in another mount."""
         if latency is None:
+            away = NO_TIME if not seen.missed else seen.away + self._passed(seen, before)
             return msgspec.structs.replace(
-                seen, rounds=seen.rounds + 1, missed=seen.missed + 1,
+                seen, rounds=seen.rounds + 1, missed=seen.missed + 1, away=away,
                 away_since=seen.away_since or self._wall(),
             )  # fmt: skip
         smoothed = latency if not seen.latency else 0.8 * seen.latency + 0.2 * latency
         return msgspec.structs.replace(
             seen, rounds=seen.rounds + 1, answered=seen.answered + 1, missed=0, away_since=0.0,
-            latency=smoothed,
+            latency=smoothed, away=0.0,
         )  # fmt: skip
+
+    def _passed(self, seen: History, before: float | None) -> float:
+        """Seconds that count for somebody who was missed at the last look, too."""
+        if before is not None and self._looked_at is not None:
+            return step(self._looked_at - before, self.patience)
+        return step(self._wall() - (seen.noted or seen.away_since), self.patience)
 
 
 async def find_stand_ins(circle: Circle) -> None:
@@ -224,5 +223,4 @@ async def find_stand_ins(circle: Circle) -> None:
 
     answers = await ask_all(circle.family.bench, ask, each=PING_DEADLINE)
     for member, error in answers.failed.items():
-        if not isinstance(error, DeadlineExceeded):
-            circle.health(member.node).fault(error)
+        circle.health(member.node).fault(error)

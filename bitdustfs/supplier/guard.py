@@ -173,9 +173,9 @@ class Guard:
         expected = [m for m in others if not self._kin.absent(vault, family, m.node)]
         if 2 * sum(m.node in seen.answers for m in expected) < len(expected):
             log.info("few others answer: this supplier's own network may be down")
-            return seen
-        for member in others:
-            self._kin.observe(vault, member.node, member.node in seen.answers)
+            self._kin.observe(vault, family, None)
+        else:
+            self._kin.observe(vault, family, seen.answers)
         return seen
 
     def _believe(self, vault: bytes, seen: Round) -> None:

@@ -46,7 +46,9 @@ class Housekeeping:
         self._wall, self._trash_seconds = wall, trash_seconds
 
     def offer(self) -> int:
-        """Bytes that may still be promised."""
+        """Bytes that may still be promised: none by a supplier that leaves."""
+        if self._kinship.leaving:
+            return 0
         rows = self._shelf.all_rows()
         return max(0, self._space - sum(r.space for vault, r in rows if self._binds(vault, r)))
 
@@ -65,6 +67,8 @@ class Housekeeping:
         """
         if space < CONTRACT_MIN:
             raise Refused("malformed", f"a contract is over {format_size(CONTRACT_MIN)} at least")
+        if self._kinship.leaving:
+            raise Refused("no-space", "this supplier leaves")
         until = min(until, int(self._wall()) + CONTRACT_LONGEST)
         with self._rows.alone():
             row = self._shelf.vault(vault) or VaultRow(0, 0)

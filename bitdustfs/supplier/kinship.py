@@ -8,11 +8,12 @@ standing.py's.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from nacl.signing import SigningKey
 
+from bitdustfs.core.patience import NO_TIME, step
 from bitdustfs.core.records import (
     Attestation,
     Family,
@@ -22,28 +23,45 @@ from bitdustfs.core.records import (
     root_records,
     seal_record,
 )
-from bitdustfs.core.warrants import check_warrants_untrusted, stand_ins
-from bitdustfs.errors import Refused
+from bitdustfs.core.warrants import (
+    EVIDENCE_SECONDS,
+    Holding,
+    check_attestation_untrusted,
+    check_warrants_untrusted,
+)
+from bitdustfs.errors import Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.units import MIB
 
 BUDGET_SHARE, BUDGET_EXTRA = 2, 64 * MIB  #: a stand-in may read twice what is kept here, and some
+REQUESTS_SHARE, REQUESTS_EXTRA = 16, 10_000  #: requests for each fragment kept here, and some
 BUDGET_SECONDS = 86400.0  #: in so much time
+RENEW_BEFORE = EVIDENCE_SECONDS / 2  #: seconds left of a warrant when a stand-in asks for another
 
 
 class Kinship:
-    """One supplier's view of the others in the families it belongs to. Thread-safe."""
+    """One supplier's view of the others in the families it belongs to. Thread-safe.
 
-    def __init__(self, node: SigningKey, clock: Callable[[], float] = time.monotonic) -> None:
-        self._node, self._clock = node, clock
+    `clock` measures how long others are away: CLOCK_MONOTONIC, which nobody sets and which stands
+    still while this machine sleeps and could see nobody. `wall` dates what is signed.
+    """
+
+    def __init__(
+        self,
+        node: SigningKey,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._node, self._clock, self._wall = node, clock, wall
         self.own = node.verify_key.encode()
         self.leaving = False  #: whether this supplier is being given up by whoever runs it
         self._hurried: set[bytes] = set()  # vaults in which somebody asked for a round now
         self._complete: set[bytes] = set()  # vaults whose copies here are all that can be had
-        self._away_since: dict[tuple[bytes, bytes], float] = {}
+        self._looked: dict[bytes, float] = {}  # vault -> when its last round was
+        self._away: dict[bytes, dict[bytes, float]] = {}  # vault -> those that were missed: seconds
         self._families: dict[bytes, tuple[bytes, Family]] = {}  # vault -> as signed, opened
-        self._let_in: dict[bytes, tuple[VaultRow, dict[int, list[bytes]]]] = {}
+        self._held: dict[bytes, tuple[VaultRow, float, list[Holding]]] = {}  # until the time
 
     def family(self, vault: bytes, row: VaultRow) -> Family | None:
         """The newest family of a vault that is known here."""
@@ -56,17 +74,26 @@ class Kinship:
 
     # -- who is there
 
-    def observe(self, vault: bytes, node: bytes, answered: bool) -> None:
-        """One of this supplier's own pings."""
-        if answered:
-            self._away_since.pop((vault, node), None)
-        else:
-            self._away_since.setdefault((vault, node), self._clock())
+    def observe(self, vault: bytes, family: Family, answered: Collection[bytes] | None) -> None:
+        """One round of this supplier's own pings to all others of a family.
+
+        None: so few answered that it says nothing of them. The time before counts for nobody then.
+        """
+        now, before = self._clock(), self._away.get(vault, {})
+        passed, self._looked[vault] = now - self._looked.get(vault, now), now
+        if answered is None:
+            return
+        self._away[vault] = {
+            member.node: before[member.node] + step(passed, family.policy.patience)
+            if member.node in before
+            else NO_TIME
+            for member in family.everybody
+            if member.node not in answered and member.node != self.own
+        }
 
     def away(self, vault: bytes, node: bytes) -> float:
-        """Seconds since the first of the pings in a row that a node left unanswered; 0: none."""
-        since = self._away_since.get((vault, node))
-        return 0.0 if since is None else max(self._clock() - since, 1e-9)
+        """Seconds for which a node left all pings unanswered, by the last round; 0: it answered."""
+        return self._away.get(vault, {}).get(node, 0.0)
 
     def absent(self, vault: bytes, family: Family, node: bytes) -> bool:
         """Whether it is away past the patience."""
@@ -118,7 +145,7 @@ class Kinship:
         position = standing if position is None else position
         if not self.leaving or position is None:
             return b""
-        body = Leaving(vault, family.epoch, position, self.own)
+        body = Leaving(vault, family.epoch, position, self.own, self._now())
         return seal_record(self._node, "leaving", body)
 
     def attest(self, vault: bytes, row: VaultRow, position: int, owner_here: bool) -> bytes:
@@ -131,8 +158,16 @@ class Kinship:
             raise Refused("unauthorised", "the owner is here and decides")
         if not self.absent(vault, family, member):
             raise Refused("unauthorised", "that supplier was here lately")
-        body = Attestation(vault, family.epoch, position, member, self.own)
+        body = Attestation(vault, family.epoch, position, member, self.own, self._now())
         return seal_record(self._node, "attestation", body)
+
+    def attested(self, family: Family, position: int, record: bytes, by: bytes) -> bool:
+        """Whether a record is the genuine word of `by` that a position's member is away."""
+        try:
+            word = check_attestation_untrusted(family, position, record, self._wall())
+        except Malformed:
+            return False
+        return word.by == by
 
     def holding(self, vault: bytes, row: VaultRow, records: Iterable[bytes]) -> tuple[bytes, ...]:
         """The warrants of the row and those of `records`, as far as they hold in its family."""
@@ -142,33 +177,62 @@ class Kinship:
         both = [*row.warrants, *(r for r in records if r not in row.warrants)]
         if len(both) == len(row.warrants):
             return row.warrants
-        return tuple(raw for raw, _ in check_warrants_untrusted(family, both))
+        return tuple(held.raw for held in check_warrants_untrusted(family, both, self._wall()))
 
     def stand_ins(self, vault: bytes, row: VaultRow) -> dict[int, list[bytes]]:
-        """The nodes that may stand in for each position, by the warrants kept here."""
+        """The nodes that may stand in for each position now, by the warrants kept here."""
+        found: dict[int, list[bytes]] = {}
+        for held in self._holding(vault, row):
+            found.setdefault(held.warrant.position, []).append(held.warrant.stand_in)
+        return found
+
+    def fresh(self, vault: bytes, row: VaultRow, position: int) -> bool:
+        """Whether this supplier's own warrant for a position holds for some time yet."""
+        return any(
+            (held.warrant.position, held.warrant.stand_in) == (position, self.own)
+            and held.until - self._wall() > RENEW_BEFORE
+            for held in self._holding(vault, row)
+        )
+
+    def _holding(self, vault: bytes, row: VaultRow) -> list[Holding]:
+        """The warrants kept here that hold now; they are checked again when one has ended."""
         family = self.family(vault, row)
         if family is None or not row.warrants:
-            return {}
-        known = self._let_in.get(vault)
-        if known is None or (known[0].family, known[0].warrants) != (row.family, row.warrants):
-            known = self._let_in[vault] = (row, stand_ins(family, row.warrants))
-        return known[1]
+            return []
+        known, now = self._held.get(vault), self._wall()
+        if known is not None and now < known[1]:
+            before, _, held = known
+            if (before.family, before.warrants) == (row.family, row.warrants):
+                return held
+        held = check_warrants_untrusted(family, row.warrants, now)
+        ends = min((one.until for one in held), default=now + EVIDENCE_SECONDS)
+        self._held[vault] = row, ends, held
+        return held
+
+    def _now(self) -> int:
+        """Unix seconds, as records are dated."""
+        return max(0, int(self._wall()))
 
 
 @dataclass
 class _Budget:
-    """Bytes that one stand-in has read, since when."""
+    """What one stand-in has read, since when."""
 
     since: float
-    used: int = 0
+    bytes: int = 0
+    requests: int = 0
 
     def spend(self, size: int) -> None:
-        """So many bytes more were read."""
-        self.used += size
+        """One request more, for so many bytes."""
+        self.bytes += size
+        self.requests += 1
 
 
 class Visitors:
-    """What stand-ins read here: within a budget, and noted for the owner. Thread-safe."""
+    """What stand-ins read here: within a budget of bytes and requests, and noted for the owner.
+
+    Thread-safe.
+    """
 
     def __init__(
         self, kinship: Kinship, clock: Callable[[], float], wall: Callable[[], float]
@@ -192,7 +256,10 @@ class Visitors:
             budget = self._budgets.setdefault((vault, node), _Budget(now))
             if now - budget.since > BUDGET_SECONDS:
                 budget = self._budgets[vault, node] = _Budget(now)
-            if budget.used + size > BUDGET_SHARE * row.used + BUDGET_EXTRA:
+            if (
+                budget.bytes + size > BUDGET_SHARE * row.used + BUDGET_EXTRA
+                or budget.requests >= REQUESTS_SHARE * row.fragments + REQUESTS_EXTRA
+            ):
                 raise Refused("busy", "a stand-in has read all that it needs for a day")
             budget.spend(size)
             visits = self._unnoted.setdefault(vault, {})

@@ -46,7 +46,7 @@ class SupplierService:
     ) -> None:
         self.node, self.shelf, self._clock = node, shelf, clock
         rows = VaultRows(shelf)
-        self.kinship = Kinship(node, clock)
+        self.kinship = Kinship(node, clock, wall)
         self.housekeeping = Housekeeping(rows, shelf, space, self.kinship, wall, trash_seconds)
         self.voter = Voter(self.kinship.own, rows, self._now)
         self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, wall)

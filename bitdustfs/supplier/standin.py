@@ -11,12 +11,11 @@ import trio
 
 from bitdustfs.core.records import Member
 from bitdustfs.core.warrants import (
-    EVIDENCE_MAX,
     attestations_needed,
-    check_attestation_untrusted,
+    choose_evidence,
     encode_warrant,
 )
-from bitdustfs.errors import Malformed, PeerError
+from bitdustfs.errors import PeerError
 from bitdustfs.supplier.gather import gather
 from bitdustfs.supplier.kin import MemberConnect, Round
 from bitdustfs.supplier.service import SupplierService
@@ -114,8 +113,8 @@ class StandIn:
         """Gathers evidence, and shows the warrant to everybody; whether it is enough."""
         member = seen.family.voters[position]
         if seen.leaving(member.node):
-            said = [seen.answers[member.node].leaving]
-            warrant = encode_warrant(position, self._kin.own, said, leaving=True)
+            left = [seen.answers[member.node].leaving]
+            warrant = encode_warrant(position, self._kin.own, left, leaving=True)
             await self._show(vault, seen, (warrant,))
             return self._standing.warranted(vault, position)
         await self._show(vault, seen, ())  # what others know: stand-ins among those who attest
@@ -123,22 +122,29 @@ class StandIn:
         # stand-ins' words count only where their warrants are known: as many as fit, then
         if len(said) < attestations_needed(len(seen.family.voters)):
             return False
-        warrant = encode_warrant(position, self._kin.own, said[:EVIDENCE_MAX])
+        evidence = choose_evidence(seen.family, said)
+        warrant = encode_warrant(position, self._kin.own, evidence)
         await self._show(vault, seen, (warrant,))
         return self._standing.warranted(vault, position)
 
-    async def _ask_to_attest(self, vault: bytes, seen: Round, position: int) -> list[bytes]:
-        """What the others sign: their own pings to the position's member fail past patience."""
+    async def _ask_to_attest(
+        self, vault: bytes, seen: Round, position: int
+    ) -> list[tuple[bytes, bytes]]:
+        """What the others sign: their own pings to the position's member fail past patience.
+
+        Each with who signed it.
+        """
         absent = seen.family.voters[position].node
-        said: list[bytes] = []
+        said: list[tuple[bytes, bytes]] = []
 
         async def ask(peer: Member) -> None:
             try:
                 record = await self._connect(vault, peer).attest(position)
-                if check_attestation_untrusted(seen.family, position, record) == peer.node:
-                    said.append(record)
-            except (PeerError, Malformed) as error:
+            except PeerError as error:
                 log.debug("%s does not attest: %s", peer.node.hex()[:12], error)
+                return
+            if self._kin.attested(seen.family, position, record, peer.node):
+                said.append((peer.node, record))
 
         async with trio.open_nursery() as nursery:
             for peer in seen.family.everybody:
@@ -147,8 +153,11 @@ class StandIn:
         return said
 
     async def _renew_warrant(self, vault: bytes, seen: Round, position: int) -> None:
-        """The warrant again where others lack it: they were away, or the family is a newer one."""
-        if self._standing.warranted(vault, position):
+        """The warrant again where others lack it: they were away, or the family is a newer one.
+
+        Another warrant, with fresh words, long before the present one is too old.
+        """
+        if self._standing.freshly_warranted(vault, position):
             await self._show(vault, seen, ())
         else:
             await self._obtain_warrant(vault, seen, position)

@@ -11,7 +11,7 @@ from bitdustfs.core.records import Visit, stand_down_records
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.kinship import Kinship, Visitors
-from bitdustfs.supplier.session import Session
+from bitdustfs.supplier.session import Session, check_owner
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.vaultrows import VaultRows
@@ -55,6 +55,8 @@ class Standing:
         """
         if session.role != "member":
             return
+        if not isinstance(request, wire.Read | wire.Head | wire.List | wire.Usage):
+            check_owner(session)
         size = request.length if isinstance(request, wire.Read) else 0
         if self._visitors.admit(session.vault, row, session.node, size):
             self.note_visits(session.vault)
@@ -79,6 +81,11 @@ class Standing:
         if row is None:
             return False
         return self._kinship.own in self._kinship.stand_ins(vault, row).get(position, [])
+
+    def freshly_warranted(self, vault: bytes, position: int) -> bool:
+        """The same, and for some time yet."""
+        row = self._shelf.vault(vault)
+        return row is not None and self._kinship.fresh(vault, row, position)
 
     # -- standing in
 

@@ -50,6 +50,7 @@ from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Connect
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
+from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch, find_stand_ins
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import CommitDue, Committer, changed_since_published
@@ -102,7 +103,7 @@ class Ground:
         self.space = Space(circle, state.blocks, self.disk)
         self.followed = Followed(opening.known, circle)
         load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
-        self.watch = Watch(circle, load, save)
+        self.watch = Watch(circle, Reputation(load, save))
 
     def tree(self, due: CommitDue) -> Tree:
         """The tree as this machine last committed it."""
@@ -265,7 +266,8 @@ def _writable_vault(
     auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, random.Random(os.urandom(16)))
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
-    deletion = Deletion(key, pen, circle, table, files, ledger, ground.watch.condemn)
+    condemn = ground.watch.reputation.condemn
+    deletion = Deletion(key, pen, circle, table, files, ledger, condemn)
     compactor = Compactor(tree, uses, table, directories, reader, writer, flusher)
     reclaimer = Reclaimer(
         key.vault_id, circle, tree, table, roots, uses, directories, committer, checkpointer,

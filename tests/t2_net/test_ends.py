@@ -22,7 +22,8 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.core.roots import first_root
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import Refused
+from bitdustfs.errors import Refused, Unavailable
+from bitdustfs.family.hire import hire
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.supplier.daemon import kin_connector, steadily
 from bitdustfs.supplier.diskshelf import DiskShelf
@@ -130,6 +131,34 @@ async def test_who_was_replaced_while_away_hears_of_it_and_can_leave():
         with pytest.raises(Refused, match="forged"):
             await unknown.current()
         nursery.cancel_scope.cancel()
+
+
+async def test_who_leaves_or_is_full_is_not_hired_and_the_next_one_is():
+    leaver, full, free = (
+        SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), 64 * MIB) for _ in range(3)
+    )
+    await contracted(MemorySupplier(leaver, KEY.vault_id), 8 * MIB)  # as reserves of the bench
+    supplier = MemorySupplier(full, KEY.vault_id)
+    await contracted(supplier, 8 * MIB)
+    header, fragments = make_block(os.urandom(16 * MIB))
+    await supplier.put(  # it had another position before
+        b"b" * 16, 1, Ballot(1, b"m" * 16), header, fragments[1].chunks, fragments[1].payload
+    )
+    leaver.leave()
+    assert leaver.housekeeping.offer() == 0
+    with pytest.raises(Refused, match="leaves"):
+        await MemorySupplier(leaver, KEY.vault_id).promise(8 * MIB, 2_000_000_000)
+    member = Member(SigningKey(os.urandom(32)).verify_key.encode(), (), 8 * MIB)
+    family = Family(
+        1, Features(), KEY.vault_id, 0, bytes(32), KEY.capability().read_proof_public,
+        (Group(1, 1, (member,)),),
+    )  # fmt: skip
+    async with serving(leaver) as first, serving(full) as second, serving(free) as third:
+        reserves = [first, second, third]
+        hired = await hire(family, 0, credentials(), [], reserves=reserves, fill=5 * MIB)
+        assert hired.node == free.node.verify_key.encode()
+        with pytest.raises(Unavailable, match="full already"):
+            await hire(family, 0, credentials(), [], wanted=second, fill=5 * MIB)
 
 
 async def test_a_full_disk_ends_no_task_of_a_supplier(autojump_clock):

@@ -3,6 +3,8 @@ it.
 """
 
 import os
+import time
+from contextlib import suppress
 
 import pytest
 import trio
@@ -26,6 +28,7 @@ from bitdustfs.units import GIB, MIB
 from bitdustfs.vault.verify import verify
 
 PATIENCE = 1000
+NOW = time.time()
 
 
 class Kin:
@@ -33,6 +36,7 @@ class Kin:
 
     def __init__(self, net):
         self.net, self.now, self.down = net, 1_000_000.0, set()
+        self.set_by = 0.0  # seconds by which the suppliers' wall clocks were set
         self.vault = net.key.vault_id
         self.services = {}
         for service in net.services:
@@ -40,7 +44,9 @@ class Kin:
         self.reserves = []
 
     def adopt(self, service):
+        began = self.now
         service._clock = service.kinship._clock = lambda: self.now
+        service.kinship._wall = lambda: NOW + self.now - began + self.set_by
         self.services[service.node.verify_key.encode()] = service
 
     async def bench(self, count=7):
@@ -229,14 +235,14 @@ async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_
     liars = [s for s in net.services if s is not victim][:3]
     words = []
     for liar in liars:  # they say so although the victim is there
-        liar.kinship._away_since[kin.vault, victim.node.verify_key.encode()] = 0.0
+        liar.kinship._away[kin.vault] = {victim.node.verify_key.encode(): 2.0 * PATIENCE}
         words.append(liar.kinship.attest(kin.vault, liar.shelf.vault(kin.vault), position, False))
     own = reserve.node.verify_key.encode()
-    for evidence in (words[:2], words[:2] * 5, []):
-        if evidence:
-            assert check_warrants_untrusted(family, [encode_warrant(position, own, evidence)]) == []
+    for evidence in (words[:2], words[:2] * 5):
+        too_few = encode_warrant(position, own, evidence)
+        assert check_warrants_untrusted(family, [too_few], NOW) == []
     warrant = encode_warrant(position, own, words)
-    assert len(check_warrants_untrusted(family, [warrant])) == 1
+    assert len(check_warrants_untrusted(family, [warrant], NOW)) == 1
     honest = net.services[6]
     session = member_session(kin, honest, reserve)
     await session.warrants((warrant,))
@@ -245,7 +251,7 @@ async def test_f_liars_open_no_door_and_f_plus_one_only_that_of_a_copy(net, tmp_
     assert row.family == victim.shelf.vault(kin.vault).family  # ... and that is all
     assert warrant in row.warrants  # for the owner to see
     outsider = encode_warrant(position, SigningKey(os.urandom(32)).verify_key.encode(), words)
-    assert check_warrants_untrusted(family, [outsider]) == []
+    assert check_warrants_untrusted(family, [outsider], NOW) == []
 
 
 async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
@@ -258,8 +264,8 @@ async def test_a_stand_in_reads_no_more_than_it_needs(net, tmp_path):
     row = server.shelf.vault(kin.vault)
     session = member_session(kin, server, reserve)
     position = net.family.position(server.node.verify_key.encode())
-    block = next(k[:16] for v, k in server.shelf.kept if k[16] == position)
-    length = len(server.shelf.kept[kin.vault, block + bytes([position])][2])
+    sizes = {k[:16]: len(kept[2]) for (_, k), kept in server.shelf.kept.items()}
+    block, length = max(sizes.items(), key=lambda one: one[1])
     with pytest.raises(Refused, match="busy"):
         for _ in range((2 * row.used + MIB) // length + 1):
             await session.read(block, position, 0, length)
@@ -311,6 +317,108 @@ async def test_a_member_that_leaves_hands_over_a_copy_without_being_away(net, tm
     assert kin.standing() == [position] and guard.depending() == []
     assert not calls  # copied from the leaver alone
     assert kin.fragments()[position] == kin.fragments()[(position + 1) % 7]
+
+
+async def test_one_member_and_the_reserves_it_lets_in_open_no_other_door(net, tmp_path):
+    """n = 7, f = 2: its leaving is one voice, however many reserves speak with it."""
+    kin = await filled(net, tmp_path, photos(1))
+    evil, victim, honest = net.services[0], net.services[5], net.services[6]
+    family, colluding, asker = net.family, kin.reserves[:6], kin.reserves[6]
+    place = family.position(evil.node.verify_key.encode())
+    position = family.position(victim.node.verify_key.encode())
+    evil.kinship.leave()
+    left = evil.kinship.kin(kin.vault, evil.shelf.vault(kin.vault)).leaving
+    words = []
+    for liar in [evil, *colluding]:  # they say so although the victim answers
+        liar.kinship._away[kin.vault] = {victim.node.verify_key.encode(): 2.0 * PATIENCE}
+        row = liar.shelf.vault(kin.vault)
+        words.append(liar.kinship.attest(kin.vault, row, position, False))
+    for reserve in colluding:
+        own = reserve.node.verify_key.encode()
+        warrant = encode_warrant(place, own, [left], leaving=True)
+        await member_session(kin, honest, reserve).warrants((warrant,))
+    own = asker.node.verify_key.encode()
+    session = member_session(kin, honest, asker)
+    await session.warrants((encode_warrant(position, own, words),))
+    with pytest.raises(Refused, match="unauthorised"):
+        await session.list()
+
+
+async def test_a_stand_in_asks_no_more_often_than_it_needs(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(kinship, "REQUESTS_SHARE", 1)
+    monkeypatch.setattr(kinship, "REQUESTS_EXTRA", 100)
+    kin = await filled(net, tmp_path, photos(1))
+    kin.lose(net.services[4])
+    await kin.pass_time(3 * PATIENCE, rounds=20)
+    [reserve] = [r for r in kin.reserves if r.shelf.vault(kin.vault).standing >= 0]
+    server = net.services[0]
+    session = member_session(kin, server, reserve)
+    for _ in range(100 + server.shelf.vault(kin.vault).fragments):  # some bytes each
+        with suppress(Refused):
+            await session.list()
+    with pytest.raises(Refused, match="busy"):
+        await session.list()
+    kin.now += kinship.BUDGET_SECONDS + 1
+    await session.list()
+
+
+async def test_a_warrant_ends_unless_the_others_still_say_so(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    lost, away = net.services[3], net.services[5]
+    kin.lose(lost)
+    kin.down.add(away.node.verify_key.encode())
+    await kin.pass_time(4 * PATIENCE, rounds=24)
+    assert kin.standing() == [3, 5]
+    kin.down.discard(away.node.verify_key.encode())  # it is back, and its copy is complete
+    server, sessions = net.services[0], {}
+    for reserve in kin.reserves:
+        if (standing := reserve.shelf.vault(kin.vault).standing) >= 0:
+            sessions[standing] = member_session(kin, server, reserve)
+    for _ in range(3):
+        kin.set_by += 16 * 86400
+        await kin.pass_time(PATIENCE, rounds=24)
+    await sessions[3].list()
+    with pytest.raises(Refused, match="unauthorised"):
+        await sessions[5].list()
+
+
+# -- clocks
+
+
+async def test_a_machine_that_slept_or_was_set_right_attests_nobodys_absence(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1), {"patience": 72 * 3600})
+    away = net.services[2].node.verify_key.encode()
+    kin.down.add(away)
+    await kin.pass_time(1200, rounds=2)
+    for days in (9, -20, 400):  # wall clocks, which say nothing here
+        kin.set_by += days * 86400
+        await kin.pass_time(600, rounds=1)
+    kin.now += 9 * 86400  # and once the other clock: stopped, or a virtual machine that was saved
+    for service in net.services[:2]:
+        row = service.shelf.vault(kin.vault)
+        with pytest.raises(Refused, match="here lately"):  # asked before its next round, too
+            service.kinship.attest(kin.vault, row, net.family.position(away), False)
+    await kin.pass_time(600, rounds=1)
+    assert kin.standing() == [] and not any(r.shelf.kept for r in kin.reserves)
+    kin.set_by = 0.0
+    await kin.pass_time(73 * 3600, rounds=73)
+    assert kin.standing() == [net.family.position(away)]
+
+
+async def test_while_a_suppliers_own_network_is_down_nobody_else_is_away(net, tmp_path):
+    kin = await filled(net, tmp_path, photos(1))
+    missed, cut = net.services[2].node.verify_key.encode(), net.services[0]
+    others = set(kin.services) - {cut.node.verify_key.encode(), missed}
+    kin.down.add(missed)
+    for _ in range(8):
+        await kin.pass_time(20, rounds=2)
+        kin.down |= others
+        await kin.pass_time(PATIENCE, rounds=2)
+        kin.down -= others
+        await kin.pass_time(1, rounds=1)
+    with pytest.raises(Refused, match="here lately"):
+        row = cut.shelf.vault(kin.vault)
+        cut.kinship.attest(kin.vault, row, net.family.position(missed), False)
 
 
 # -- what one liar, or one bad line, must not bring about

@@ -9,7 +9,14 @@ import trio
 from scenario import photos, read_file, write_file
 
 from bitdustfs.core.items import ROOT_INODE
-from bitdustfs.errors import Malformed, Refused
+from bitdustfs.errors import (
+    DeadlineExceeded,
+    Malformed,
+    ProtocolViolation,
+    Refused,
+    UsageError,
+)
+from bitdustfs.mount.answers import Forgiving
 from bitdustfs.net import wire
 from bitdustfs.rebuild import audit
 from bitdustfs.rebuild.audit import Auditor, audits_needed
@@ -154,6 +161,129 @@ async def test_a_rotten_sector_is_repaired_and_nobody_is_called_a_liar(net, tmp_
         await vault.rebuilder.step(0.0)
         await vault.fetcher.prove(header, position, 65536, 131072)
         assert vault.watch.state(victim.node) != "gone"
+
+
+# -- who is merely away, and who was judged wrongly
+
+
+async def audited(vault, count):
+    """So many audits one after the other."""
+    for _ in range(count):
+        await vault.auditor.audit(*vault.auditor._choose())
+
+
+def resetting(supplier):
+    """Ends the connection whenever it is asked for a chunk; everything else is answered."""
+    call = supplier.call
+
+    async def hang_up(request, payload=b""):
+        if isinstance(request, wire.Read):
+            raise ProtocolViolation("the connection broke")
+        return await call(request, payload)
+
+    supplier.call = hang_up
+
+
+def losing_large_packets(supplier):
+    """A line on which small questions come through, and an answer of some size loses it."""
+    call = supplier.call
+
+    async def lose(request, payload=b""):
+        if isinstance(request, wire.Read):
+            await trio.sleep(audit.DEADLINE / 2)
+            raise DeadlineExceeded("nothing was heard")
+        return await call(request, payload)
+
+    supplier.call = lose
+
+
+@pytest.fixture
+async def filled(net, tmp_path, monkeypatch):
+    """A mount with some files at all seven suppliers, that audits only when it is told to."""
+    monkeypatch.setattr(audit, "DEADLINE", 0.05)
+    monkeypatch.setattr(audit, "PING_DEADLINE", 0.05)
+    monkeypatch.setattr(audit, "FIRST_PAUSE", 1e9)
+    async with net.mount(tmp_path / "one", make_root=True, cache_limit=0) as vault:
+        for name, content in photos(2, 2 * MIB).items():
+            await write_file(vault, name, content)
+        await vault.publish()
+        await vault.courier.try_all()
+        await vault.auditor.recent(0)
+        yield vault
+
+
+@pytest.mark.parametrize("loss", ["hang_", "break_", losing_large_packets, "both"])
+async def test_promise_9_a_power_cut_is_no_misconduct(net, filled, loss):
+    victim = net.suppliers[3]
+    if callable(loss):
+        loss(victim)
+    elif loss == "both":
+        victim.hang_()
+    else:
+        getattr(victim, loss)()
+    await audited(filled, 7 * 20)
+    if loss == "both":  # the machine is back, the program on it is not
+        victim.heal()
+        victim.break_()
+        await audited(filled, 7 * 20)
+    victim.heal()
+    assert filled.watch.state(victim.node) != "gone"
+    assert (await filled.rebuilder.look()).replace is None
+    assert {filled.watch.state(s.node) for s in net.suppliers if s is not victim} == {"online"}
+
+
+async def test_promise_9_a_supplier_that_hangs_up_on_audits_is_found(net, filled):
+    resetting(net.suppliers[3])
+    await audited(filled, 7 * 20)
+    assert filled.watch.state(net.suppliers[3].node) == "gone"
+    assert "unanswered" in filled.watch.history(net.suppliers[3].node).gone
+
+
+async def test_who_serves_again_is_acquitted_and_who_lies_on_is_not(net, filled):
+    silent, liar = net.suppliers[3], net.suppliers[5]
+    answer = silent.call
+    slow(silent)
+    dropping(liar)
+    await audited(filled, 7 * 20)
+    assert {filled.watch.state(s.node) for s in (silent, liar)} == {"gone"}
+    silent.call = answer
+    await audited(filled, 7 * (audit.ACQUITTED + 5))
+    assert filled.watch.state(silent.node) == "online"
+    assert filled.watch.state(liar.node) == "gone"
+
+
+async def test_who_leaves_is_not_acquitted_by_audits_until_it_stays(net, filled):
+    leaver = net.suppliers[2]
+    leaver.service.leave()
+    await filled.watch.round()
+    await audited(filled, 7 * (audit.ACQUITTED + 5))
+    assert filled.watch.state(leaver.node) == "gone"
+    leaver.service.kinship.leaving = False  # it was started again, to stay
+    await filled.watch.round()
+    await audited(filled, 14)
+    assert filled.watch.state(leaver.node) == "online"
+
+
+async def test_the_owner_forgives_whom_it_wants(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        forgiving, node = Forgiving(vault), net.suppliers[1].node
+        vault.watch.reputation.condemn(node, "refuses to delete what its customer deleted")
+        vault.watch.reputation.condemn(b"f" * 32, "leaves")  # of a family before
+        for _ in range(9):
+            vault.watch.reputation.audited(node, passed=False)
+        assert vault.watch.state(node) == "gone"
+        assert {line.node for line in forgiving.gone().suppliers} == {node.hex(), "66" * 32}
+        for wrong in ("2", "9", "", "ff", "77"):
+            with pytest.raises(UsageError):
+                forgiving.forgive(wrong)
+        assert forgiving.forgive("1").node == node.hex()
+        assert vault.watch.state(node) == "online"
+        assert vault.watch.history(node).audits_failed == 0
+        forgiving.forgive("66" * 8)
+        assert forgiving.gone().suppliers == []
+        await vault.watch.round()
+    async with net.mount(tmp_path / "one", machine=b"m" * 16) as vault:
+        assert vault.watch.state(node) == "online"
 
 
 def test_one_per_cent_missing_is_caught_within_the_number_of_audits_that_is_stated():

@@ -10,6 +10,7 @@ from machine import PowerCut
 from scenario import photos, read_file, write_file
 
 from bitdustfs.errors import Refused, Unavailable, Unreachable
+from bitdustfs.family import staffing
 from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
 from bitdustfs.rebuild import audit
@@ -139,6 +140,47 @@ async def test_a_replacement_that_fails_leaves_the_family_as_it_was(net, tmp_pat
         assert vault.known.family.epoch == 0 and not vault.ledger._newcomers
         await write_file(vault, b"more", b"y" * 100_000)
         await vault.publish()
+        assert await sound(vault)
+
+
+async def test_a_newcomer_that_is_full_is_left_at_once_and_another_one_hired(
+    net, tmp_path, monkeypatch
+):
+    hired = []
+
+    async def hire(family, position, credentials, known, address, unwanted, reserves, fill):
+        for member in spares:
+            if member.node not in unwanted:
+                hired.append(member.node)
+                return member
+        raise Unavailable("nobody is left")
+
+    monkeypatch.setattr(staffing, "hire", hire)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for number in range(6):
+            await write_file(vault, b"file %d" % number, os.urandom(3 * MIB))
+            await vault.publish()
+        await vault.courier.try_all()
+        spares = [await net.spare() for _ in range(2)]
+        full = net.spares[0]
+        call = full.call
+
+        async def no_room(request, payload=b""):
+            if isinstance(request, wire.Put):
+                full.calls.append("Put")
+                raise Refused("no-space", "its disk is full")
+            return await call(request, payload)
+
+        full.call = no_room
+        vault.watch.reputation.condemn(net.suppliers[3].node, "leaves")
+        staff = staffing.Staffing(net.key, vault)
+        with pytest.raises(Unavailable, match=r"new supplier failed.*no-space"):
+            await staff.replace_due(silent, patient=True)
+        assert full.calls.count("Put") <= 4  # two blocks at once, and perhaps what is new
+        assert not await staff.replace_due(silent, patient=True)  # not again at once
+        assert await staff.replace_due(silent)
+        assert hired == [spare.node for spare in net.spares]
+        assert vault.known.family.voters[3].node == net.spares[1].node
         assert await sound(vault)
 
 

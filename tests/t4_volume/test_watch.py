@@ -1,21 +1,30 @@
 """Who is online, suspect or absent: pings with hysteresis, kept across mounts."""
 
 from bitdustfs.blocks.circle import Circle
+from bitdustfs.core.codec import encode
+from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch
+
+DAY = 86400.0
 
 
 class Kept:
-    """A clock, and the place where a watch keeps its history."""
+    """Two clocks, and the place where a watch keeps its history. `set_by`: of the wall clock."""
 
     def __init__(self, net):
-        self.now, self.raw = 1_700_000_000.0, None
+        self.now, self.set_by, self.raw = 1_700_000_000.0, 0.0, None
         self.circle = Circle(net.family, lambda member: net.sessions()[member.node])
 
     def watch(self):
         def save(raw):
             self.raw = raw
 
-        return Watch(self.circle, lambda: self.raw, save, lambda: self.now)
+        def wall():
+            return self.now + self.set_by
+
+        return Watch(
+            self.circle, Reputation(lambda: self.raw, save, wall), wall, clock=lambda: self.now
+        )
 
 
 async def rounds(kept, watch, count, seconds):
@@ -48,7 +57,7 @@ async def test_what_audits_found_is_remembered_across_mounts(net):
     kept = Kept(net)
     watch, node = kept.watch(), net.suppliers[0].node
     for passed in (True, False, True):
-        watch.audited(node, passed)
+        watch.reputation.audited(node, passed)
     await rounds(kept, watch, 1, 100)
     seen = kept.watch().history(node)
     assert (seen.audits, seen.audits_failed, seen.answered) == (3, 1, 1)
@@ -75,3 +84,83 @@ async def test_when_nobody_answers_it_is_our_own_network(net):
         supplier.break_()
     await rounds(kept, watch, 100, 3600)
     assert watch.state(net.suppliers[0].node) == "online"
+
+
+async def test_a_clock_that_is_set_while_mounted_fires_nobody(net):
+    kept = Kept(net)
+    watch, victim = kept.watch(), net.suppliers[2]
+    await rounds(kept, watch, 2, 10)
+    victim.break_()
+    for days in (5, -30, 400, 0):
+        kept.set_by += days * DAY
+        await rounds(kept, watch, 2, 10)
+        assert watch.state(victim.node) == "suspect"
+        assert watch.away(victim.node) < 100
+    await rounds(kept, watch, 73, 3600)  # only time makes it absent
+    assert watch.state(victim.node) == "absent"
+
+
+async def test_a_clock_that_is_set_between_two_mounts_fires_nobody(net):
+    kept = Kept(net)
+    net.suppliers[2].break_()
+    for days in (0, 300, -600, 300):
+        kept.set_by += days * DAY
+        watch = kept.watch()
+        await rounds(kept, watch, 8, 10)
+        assert watch.state(net.suppliers[2].node) == "suspect"
+        assert watch.away(net.suppliers[2].node) < 2 * watch.patience / 5 + 400
+
+
+async def test_a_supplier_that_is_away_in_every_mount_is_absent_in_the_end(net):
+    kept, looks = Kept(net), 0
+    net.suppliers[2].break_()
+    while True:  # an owner that mounts for half an hour a day
+        watch = kept.watch()
+        await rounds(kept, watch, 30, 60)
+        looks += 1
+        if watch.state(net.suppliers[2].node) == "absent":
+            break
+        assert looks < 10
+        kept.now += DAY
+    assert looks > 3
+
+
+async def test_a_history_from_before_is_read_and_counts_as_one_step(net):
+    kept = Kept(net)
+    watch, victim = kept.watch(), net.suppliers[2]
+    kept.raw = encode(((victim.node, (9, 1, 8, kept.now - 100 * DAY, 0.1, "", 4, 1)),))
+    watch = kept.watch()
+    victim.break_()
+    await rounds(kept, watch, 2, 10)
+    assert watch.state(victim.node) == "suspect"
+    assert watch.history(victim.node).audits == 4
+
+
+async def test_a_machine_that_slept_finds_nobody_absent(net):
+    kept = Kept(net)
+    watch = kept.watch()
+    net.suppliers[2].break_()
+    await rounds(kept, watch, 2, 10)
+    await rounds(kept, watch, 1, 30 * DAY)
+    assert watch.state(net.suppliers[2].node) == "suspect"
+
+
+async def test_a_ping_that_is_not_answered_in_time_says_that_nobody_is_there(net, autojump_clock):
+    kept = Kept(net)
+    watch, victim = kept.watch(), net.suppliers[2]
+    await rounds(kept, watch, 1, 10)
+    health = kept.circle.health(victim.node)
+    victim.hang_()
+    await rounds(kept, watch, 3, 10)
+    assert not health.reachable and not health.usable and kept.circle.online() == 6
+    victim.heal()
+    await rounds(kept, watch, 1, 10)
+    assert health.reachable and health.usable and watch.state(victim.node) == "online"
+
+
+async def test_a_supplier_that_merely_pings_well_is_not_asked_first_again(net):
+    kept = Kept(net)
+    watch, victim = kept.watch(), net.suppliers[2]
+    kept.circle.health(victim.node).slow()
+    await rounds(kept, watch, 1, 10)
+    assert not kept.circle.health(victim.node).usable

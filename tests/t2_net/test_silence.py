@@ -1,0 +1,142 @@
+"""Lines that fall silent: no connection ends, nothing is refused, nothing comes any more."""
+
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from family import contracted, credentials, make_block, serving
+from nacl.signing import SigningKey
+
+from bitdustfs.core.records import Ballot
+from bitdustfs.errors import DeadlineExceeded, Refused
+from bitdustfs.net import peer
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.units import MIB
+
+
+class Line:
+    """Between a client and a server. `cut` swallows what its connections carry, for ever."""
+
+    def __init__(self, server):
+        self._server, self._down, self.connections = server, [], 0
+        self._whole = trio.Event()
+
+    def cut(self):
+        self._whole = trio.Event()
+        for down in self._down:
+            down.set()
+
+    async def carry(self, client):
+        self.connections += 1
+        down = trio.Event()
+        self._down.append(down)
+        host, _, port = self._server.rpartition(":")
+        server = await trio.open_tcp_stream(host, int(port))
+        async with server, client, trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump, client, server, down)
+            nursery.start_soon(self._pump, server, client, down)
+
+    async def _pump(self, source, sink, down):
+        async for data in source:
+            if not down.is_set():
+                await sink.send_all(data)
+        if not down.is_set():
+            await sink.aclose()
+
+
+@asynccontextmanager
+async def over_a_line():
+    """(a supplier's session over a line, the line, what answers at its end)."""
+    service = SupplierService(SigningKey(b"n" * 32), MemoryShelf(), 64 * MIB)
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        line = Line(address)
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, line.carry, [listener])
+        ends = (f"127.0.0.1:{listener.socket.getsockname()[1]}",)
+        session = PeerSupplier(service.node.verify_key.encode(), ends, credentials(), nursery)
+        yield session, line, service
+        await session.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_whoever_comes_back_is_reached_by_a_fresh_connection_at_once(monkeypatch):
+    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    async with over_a_line() as (supplier, line, _):
+        await supplier.ping()
+        line.cut()
+        with trio.move_on_after(0.5) as waiting:
+            await supplier.ping()
+        assert waiting.cancelled_caught
+        with trio.fail_after(2):
+            await supplier.ping()
+        assert line.connections == 2
+
+
+async def test_what_waits_on_a_silent_connection_ends_when_a_ping_gives_it_up(monkeypatch):
+    """So an audit that waits still is on the connection on which a later ping is answered."""
+    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    async with over_a_line() as (supplier, line, _):
+        await contracted(supplier, 4 * MIB)
+        line.cut()
+        ended = trio.Event()
+
+        async def read():
+            with pytest.raises(DeadlineExceeded, match="nothing was heard"):
+                await supplier.read(b"b" * 16, 0, 0, 100)
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            with trio.move_on_after(0.5):
+                await supplier.ping()
+            with trio.fail_after(0.5):
+                await ended.wait()
+
+
+async def test_a_slow_answer_costs_no_connection_while_others_come(monkeypatch):
+    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    async with over_a_line() as (supplier, line, service):
+        await contracted(supplier, 4 * MIB)
+        reading = threading.Event()
+
+        def read(*what):
+            reading.wait(5)
+            raise Refused("not-found")
+
+        service.shelf.read = read
+        async with trio.open_nursery() as nursery:
+
+            async def ping():
+                while True:
+                    await supplier.ping()
+                    await trio.sleep(0.05)
+
+            nursery.start_soon(ping)
+            with trio.move_on_after(0.5) as waiting:
+                await supplier.read(b"b" * 16, 0, 0, 100)
+            reading.set()
+            nursery.cancel_scope.cancel()
+        await supplier.ping()
+        assert waiting.cancelled_caught and line.connections == 1
+
+
+async def test_putting_takes_its_time_and_silence_meanwhile_means_nothing(monkeypatch):
+    monkeypatch.setattr(peer, "SILENCE", 0.0)
+    async with over_a_line() as (supplier, line, _):
+        await contracted(supplier, 64 * MIB)
+        header, fragments = make_block(bytes(4 * MIB))
+
+        async def put(position):
+            fragment = fragments[position]
+            await supplier.put(
+                b"b" * 16, position, Ballot(1, b"m" * 16), header, fragment.chunks, fragment.payload
+            )
+
+        await put(0)
+        with trio.move_on_after(0):
+            await put(1)
+        await put(2)
+        assert line.connections == 2  # one for questions, one for bulk
