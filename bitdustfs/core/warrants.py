@@ -54,7 +54,7 @@ class _Voice(NamedTuple):
     until: float
 
 
-class _Shown(NamedTuple):
+class _Genuine(NamedTuple):
     """A warrant with those of its words that are genuine and not too old."""
 
     raw: bytes
@@ -107,7 +107,7 @@ def check_warrants_untrusted(
     return list(holding.values())
 
 
-def _genuine(family: Family, warrants: Iterable[bytes], now: float) -> Iterator[_Shown]:
+def _genuine(family: Family, warrants: Iterable[bytes], now: float) -> Iterator[_Genuine]:
     """What is well-formed and of this family, with its genuine words."""
     bench = {member.node for member in family.bench}
     for raw in dict.fromkeys(warrants):
@@ -121,7 +121,7 @@ def _genuine(family: Family, warrants: Iterable[bytes], now: float) -> Iterator[
             continue
         words = tuple(_words(family, warrant, now))
         if words:
-            yield _Shown(raw, warrant, words)
+            yield _Genuine(raw, warrant, words)
 
 
 def _words(family: Family, warrant: Warrant, now: float) -> Iterator[Word]:
@@ -136,7 +136,7 @@ def _words(family: Family, warrant: Warrant, now: float) -> Iterator[Word]:
             continue
 
 
-def _until(family: Family, shown: _Shown, voices: dict[bytes, _Voice]) -> float:
+def _until(family: Family, shown: _Genuine, voices: dict[bytes, _Voice]) -> float:
     """Until when a warrant holds by the voices that are known: 0 where they are too few."""
     if shown.warrant.leaving:
         return shown.words[0].until

@@ -142,7 +142,7 @@ async def test_who_leaves_or_is_full_is_not_hired_and_the_next_one_is():
     await contracted(supplier, 8 * MIB)
     header, fragments = make_block(os.urandom(16 * MIB))
     await supplier.put(  # it had another position before
-        b"b" * 16, 1, Ballot(1, b"m" * 16), header, fragments[1].chunks, fragments[1].payload
+        b"b" * 16, 1, claim_of(), header, fragments[1].chunks, fragments[1].payload
     )
     leaver.leave()
     assert leaver.housekeeping.offer() == 0

@@ -5,10 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from family import contracted, credentials, make_block, serving
+from family import claim_of, contracted, credentials, make_block, serving
 from nacl.signing import SigningKey
 
-from bitdustfs.core.records import Ballot
 from bitdustfs.errors import DeadlineExceeded, Refused
 from bitdustfs.net import peer
 from bitdustfs.net.peer import PeerSupplier
@@ -132,7 +131,7 @@ async def test_putting_takes_its_time_and_silence_meanwhile_means_nothing(monkey
         async def put(position):
             fragment = fragments[position]
             await supplier.put(
-                b"b" * 16, position, Ballot(1, b"m" * 16), header, fragment.chunks, fragment.payload
+                b"b" * 16, position, claim_of(), header, fragment.chunks, fragment.payload
             )
 
         await put(0)

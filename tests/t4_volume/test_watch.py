@@ -2,6 +2,7 @@
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.codec import encode
+from bitdustfs.rebuild import watch as watching
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch
 
@@ -145,7 +146,8 @@ async def test_a_machine_that_slept_finds_nobody_absent(net):
     assert watch.state(net.suppliers[2].node) == "suspect"
 
 
-async def test_a_ping_that_is_not_answered_in_time_says_that_nobody_is_there(net, autojump_clock):
+async def test_a_ping_that_is_not_answered_in_time_says_that_nobody_is_there(net, monkeypatch):
+    monkeypatch.setattr(watching, "PING_DEADLINE", 0.5)
     kept = Kept(net)
     watch, victim = kept.watch(), net.suppliers[2]
     await rounds(kept, watch, 1, 10)
