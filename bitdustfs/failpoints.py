@@ -14,14 +14,17 @@ from collections.abc import Mapping
 #: where a mount writes to its disk, and the other durable steps it takes
 MOUNT_WRITES = ("block-append", "block-sync", "block-close", "state-commit", "state-sync")
 MOUNT_STEPS = (
-    "state-committed", "header-record", "fragment-put", "fragment-acked", "leaf-write",
-    "checkpoint-commit", "root-propose", "root-accept", "root-accepted", "evict", "condemn",
-    "condemned", "death-told",
+    "state-committed", "header-record", "header-recorded", "fragment-put", "fragment-acked",
+    "leaf-write", "checkpoint-commit", "checkpoint-committed", "root-propose", "root-proposed",
+    "root-accept", "root-accepted", "root-published", "family-settle", "evict", "evicted",
+    "condemn", "condemned", "death-told", "claimed", "followed",
 )  # fmt: skip
 #: where a supplier writes to its disk
 SHELF_WRITES = (
     "shelf-write", "shelf-sync", "shelf-rename", "shelf-index", "shelf-register", "shelf-kill",
 )  # fmt: skip
+#: what a supplier did durably, and nobody has heard of yet
+SHELF_STEPS = ("shelf-registered", "shelf-indexed", "shelf-killed")
 
 ACTIONS = {"kill": 0, "enospc": errno.ENOSPC, "eio": errno.EIO}
 
@@ -36,7 +39,7 @@ class FaultPlan:
             name, _, rest = part.partition("=")
             action, _, visit = rest.partition("@")
             writes = name in (*MOUNT_WRITES, *SHELF_WRITES)
-            known = writes or name in MOUNT_STEPS
+            known = writes or name in (*MOUNT_STEPS, *SHELF_STEPS)
             if not known or action not in ACTIONS or (ACTIONS[action] and not writes):
                 raise ValueError(f"BITDUST_FAILPOINTS: {part!r} names no such point or action")
             number = int(visit.rstrip("+") or 1)

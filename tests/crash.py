@@ -18,16 +18,23 @@ from bitdustfs.failpoints import MOUNT_STEPS, MOUNT_WRITES
 #: visits after which a kill at a point comes, at most; rare points have few
 LATEST_VISIT = {
     "leaf-write": 2,
+    "claimed": 1,
     "checkpoint-commit": 1,
+    "checkpoint-committed": 1,
     "root-propose": 3,
+    "root-proposed": 3,
     "root-accept": 3,
     "root-accepted": 3,
+    "root-published": 3,
     "evict": 2,
+    "evicted": 2,
     "condemn": 2,
     "condemned": 2,
     "death-told": 1,
 }
-POINTS = (*MOUNT_WRITES, *MOUNT_STEPS)
+#: steps that a cycle does not come by: a root of another machine, a change of the family
+ELSEWHERE = ("followed", "family-settle")
+POINTS = tuple(point for point in (*MOUNT_WRITES, *MOUNT_STEPS) if point not in ELSEWHERE)
 
 
 def content_of(name: str, version: int) -> bytes:

@@ -219,6 +219,7 @@ class Courier:
 
         reach("header-record")
         changed = await trio.to_thread.run_sync(self._table.change, block, signed)
+        reach("header-recorded")
         return header if changed is None else changed.header
 
     async def encode_one(self, block: bytes, position: int) -> Fragment | None:

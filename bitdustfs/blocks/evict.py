@@ -80,6 +80,7 @@ class Eviction:
                 continue
             reach("evict")
             self._files.remove(block)
+            reach("evicted")
             dropped += row.length
         return dropped
 

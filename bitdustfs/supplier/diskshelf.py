@@ -162,6 +162,7 @@ class DiskShelf(Shelf):
         with self._write(vault) as (_, change):
             reach("shelf-register")
             change.replace(row)
+        reach("shelf-registered")
 
     def all_rows(self) -> list[tuple[bytes, VaultRow]]:
         return list(self._vaults.items())
@@ -232,6 +233,7 @@ class DiskShelf(Shelf):
                 raise Refused("unknown-vault")
             if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
                 change.count(row.size, 1)
+        reach("shelf-indexed")
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
         row = self.fragment(vault, key)
@@ -299,6 +301,7 @@ class DiskShelf(Shelf):
                     change.trashed.append(Trashed(now, name, row.size))
                     change.count(-row.size, -1)
             reach("shelf-kill")
+        reach("shelf-killed")
 
     def discard(self, items: Sequence[Trashed]) -> int:
         freed = 0

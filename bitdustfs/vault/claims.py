@@ -14,6 +14,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import can_be_quorum
 from bitdustfs.core.records import Ballot, claim_ballot, open_claim_untrusted
 from bitdustfs.errors import Superseded
+from bitdustfs.failpoints import reach
 from bitdustfs.net.register import Fenced, RootRegister, View
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Claims:
             ballot = Ballot(highest.generation + 1, self._machine, highest.lineage)
             claim = claim_ballot(self._key.signing, ballot)
             self._state.set_claim(claim, self._machine)
+            reach("claimed")
             try:
                 return await self._register.prepare(claim, take_over), ballot, claim
             except Fenced as fenced:

@@ -22,6 +22,7 @@ from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, roo
 from bitdustfs.core.roots import descends, open_root_content_untrusted, repropose
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Unavailable
+from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister, View
 from bitdustfs.vault.claims import Claims
 
@@ -194,6 +195,7 @@ async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Ope
         known.raw, known.raw_family, generation, content.journal, size, base.generation
     )
     state.adopt(published, base, batch, known.confirmed)
+    reach("followed")
 
 
 async def load_journal(reader: ExtentReader, content: RootContent) -> dict[bytes, bytes | None]:

@@ -190,6 +190,7 @@ class Publisher:
         root = self._next_root(published, generation, journal, journal_bytes, successor)
         reach("root-propose")
         await trio.to_thread.run_sync(self._state.set_proposed, root)
+        reach("root-proposed")
         await self._finish_proposed()
 
     async def _finish_proposed(self) -> None:
@@ -212,6 +213,7 @@ class Publisher:
             proposed.based_on,
         )
         await trio.to_thread.run_sync(self._state.set_published, row)
+        reach("root-published")
         root = open_root_untrusted(proposed.root, self._key.vault_id)
         self._pen.advance(root.seq)
         if proposed.family:
@@ -226,6 +228,7 @@ class Publisher:
             await self._writer.close_open()
             reach("checkpoint-commit")
             await trio.to_thread.run_sync(self._state.set_checkpoint, row)
+            reach("checkpoint-committed")
         finally:  # memory follows the disk, also when the commit's own answer was an error
             if row is not None and self._state.checkpoint() == row:
                 self._checkpointer.finish(row.index)

@@ -11,9 +11,9 @@ import pytest
 from crash import Cycle
 
 CYCLES = (
-    ("block-append", "fragment-put", None, "root-accept"),
-    ("block-close", "state-committed", "root-propose", None),
-    ("header-record", "root-accepted", None, "fragment-acked"),
+    ("block-append", "fragment-put", None, "root-proposed"),
+    ("block-close", "state-committed", "root-accept", None),
+    ("header-recorded", "root-published", None, "fragment-acked"),
 )
 
 
@@ -42,7 +42,15 @@ def test_promise_2_an_acknowledged_fragment_survives_kill_9_of_its_supplier(worl
 
 
 @pytest.mark.parametrize(
-    "point", ["shelf-write", "shelf-sync", "shelf-rename", "shelf-index", "shelf-register"]
+    "point",
+    [
+        "shelf-write",
+        "shelf-sync",
+        "shelf-rename",
+        "shelf-index",
+        "shelf-indexed",
+        "shelf-registered",
+    ],
 )
 def test_promise_9_suppliers_killed_while_they_store_lose_nothing_acknowledged(world, point):
     for number in range(2):
@@ -63,7 +71,7 @@ def test_a_supplier_killed_while_it_deletes_ends_with_the_block_deleted(world):
     for number in range(2):
         world.stop_supplier(number)
         world.wait_supplier_ended(number)
-    world.start(environment={"BITDUST_FAILPOINTS": "shelf-kill=kill@1"})
+    world.start(environment={"BITDUST_FAILPOINTS": "shelf-killed=kill@1"})
     world.mount()
     (world.mountpoint / "kept").write_bytes(os.urandom(3_000_000))
     world.run("sync", world.mountpoint)
