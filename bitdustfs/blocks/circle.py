@@ -4,20 +4,30 @@ Position by position: who has it, who stands in for it, who is asked for its fra
 When the family changes, `move` is told; what is known of earlier suppliers stays.
 """
 
+from collections.abc import Callable, Collection
+
 from bitdustfs.blocks.health import Health
 from bitdustfs.core.records import Family, Member
 from bitdustfs.net.supplier import Connect, Supplier
+
+IsOwn = Callable[[Member], bool]  #: whether a supplier is on this very machine
+
+
+def nobody_is(member: Member) -> bool:
+    """No supplier is on this machine."""
+    return False
 
 
 class Circle:
     """The suppliers of one vault. `connect` makes the session with a member, one for each."""
 
-    def __init__(self, family: Family, connect: Connect) -> None:
-        self.connect = connect
+    def __init__(self, family: Family, connect: Connect, is_own: IsOwn = nobody_is) -> None:
+        self.connect, self._is_own = connect, is_own
         self._family = family
         self._sessions: dict[bytes, Supplier] = {}
         self._health: dict[bytes, Health] = {}
         self._stand_ins: dict[int, bytes] = {}
+        self._copies: dict[bytes, set[int]] = {}  # reserve -> positions it has some fragments of
         self.move(family)
 
     @property
@@ -30,6 +40,8 @@ class Circle:
         self._family = family
         reserves = {member.node for member in family.bench}
         self._stand_ins = {p: n for p, n in self._stand_ins.items() if n in reserves}
+        self._copies = {node: at for node, at in self._copies.items() if node in reserves}
+        self._own = frozenset(m.node for m in family.everybody if self._is_own(m))
         for member in family.voters:
             self.session(member)
 
@@ -58,6 +70,21 @@ class Circle:
         """How many positions' suppliers answered when they were asked last."""
         return sum(self.health(member.node).reachable for member in self._family.voters)
 
+    # -- on this very machine
+
+    def is_beside(self, node: bytes) -> bool:
+        """Whether a member or a reserve is on this machine, and goes where it goes."""
+        return node in self._own
+
+    def beside(self) -> frozenset[int]:
+        """The positions whose suppliers are on this machine."""
+        return frozenset(p for p, m in enumerate(self._family.voters) if m.node in self._own)
+
+    def online_elsewhere(self) -> int:
+        """As `online`, those on this machine not counted."""
+        members = [m for m in self._family.voters if not self.is_beside(m.node)]
+        return sum(self.health(member.node).reachable for member in members)
+
     # -- positions
 
     @property
@@ -77,6 +104,25 @@ class Circle:
     def drop_stand_in(self, position: int) -> None:
         """The copy of a position is gone."""
         self._stand_ins.pop(position, None)
+
+    def hear_copies(self, node: bytes, positions: Collection[int]) -> None:
+        """A reserve says of which positions it has some fragments."""
+        for member in self._family.bench:
+            if member.node == node:
+                self.session(member)
+                self._copies[node] = {p for p in positions if p < self._family.group.n}
+
+    def add_copy(self, position: int, node: bytes) -> None:
+        """A reserve was given a fragment of a position that was away."""
+        self._copies.setdefault(node, set()).add(position)
+
+    def drop_copy(self, position: int, node: bytes) -> None:
+        """A reserve has dropped its fragments of a position."""
+        self._copies.get(node, set()).discard(position)
+
+    def copies(self, position: int) -> list[bytes]:
+        """The reserves that have some of a position's fragments, though they do not stand in."""
+        return [node for node, at in self._copies.items() if position in at]
 
     def holders(self, position: int) -> list[bytes]:
         """Who may have a position's fragments: its own supplier, then who stands in for it."""

@@ -21,7 +21,7 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.state import State
-from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.placement import suppliers_to_publish
 from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
 from bitdustfs.fs.content import Content, WritableContent
@@ -131,8 +131,8 @@ class ReadVault:
     def too_few(self) -> str:
         """Why nothing can be published just now; "" when enough suppliers answer."""
         group = self.known.family.group
-        online = self.circle.online()
-        needed = acknowledgements_needed(group.k, group.n)
+        online = self.circle.online_elsewhere()
+        needed = suppliers_to_publish(group.k, group.n)
         if online >= needed:
             return ""
         return (
