@@ -18,6 +18,37 @@ def nobody_is(member: Member) -> bool:
     return False
 
 
+class Copies:
+    """Which reserves have some fragments of which positions, although they do not stand in."""
+
+    def __init__(self) -> None:
+        self._at: dict[bytes, frozenset[int]] = {}  # reserve -> positions
+
+    def heard(self, node: bytes, positions: Collection[int]) -> None:
+        """A reserve says of which it has some."""
+        self._at[node] = frozenset(positions)
+
+    def came(self, position: int, node: bytes) -> None:
+        """A reserve was given one."""
+        self._at[node] = self.kept_by(node) | {position}
+
+    def went(self, position: int, node: bytes) -> None:
+        """A reserve dropped those of a position."""
+        self._at[node] = self.kept_by(node) - {position}
+
+    def kept_by(self, node: bytes) -> frozenset[int]:
+        """The positions that a reserve has some of."""
+        return self._at.get(node, frozenset())
+
+    def of(self, position: int) -> list[bytes]:
+        """The reserves that have some of a position."""
+        return [node for node, positions in self._at.items() if position in positions]
+
+    def keep_of(self, nodes: Collection[bytes]) -> None:
+        """Others are no reserves any more."""
+        self._at = {node: at for node, at in self._at.items() if node in nodes}
+
+
 class Circle:
     """The suppliers of one vault. `connect` makes the session with a member, one for each."""
 
@@ -27,7 +58,7 @@ class Circle:
         self._sessions: dict[bytes, Supplier] = {}
         self._health: dict[bytes, Health] = {}
         self._stand_ins: dict[int, bytes] = {}
-        self._copies: dict[bytes, set[int]] = {}  # reserve -> positions it has some fragments of
+        self.copies = Copies()
         self.move(family)
 
     @property
@@ -40,7 +71,7 @@ class Circle:
         self._family = family
         reserves = {member.node for member in family.bench}
         self._stand_ins = {p: n for p, n in self._stand_ins.items() if n in reserves}
-        self._copies = {node: at for node, at in self._copies.items() if node in reserves}
+        self.copies.keep_of(reserves)
         self._own = frozenset(m.node for m in family.everybody if self._is_own(m))
         for member in family.voters:
             self.session(member)
@@ -104,25 +135,6 @@ class Circle:
     def drop_stand_in(self, position: int) -> None:
         """The copy of a position is gone."""
         self._stand_ins.pop(position, None)
-
-    def hear_copies(self, node: bytes, positions: Collection[int]) -> None:
-        """A reserve says of which positions it has some fragments."""
-        for member in self._family.bench:
-            if member.node == node:
-                self.session(member)
-                self._copies[node] = {p for p in positions if p < self._family.group.n}
-
-    def add_copy(self, position: int, node: bytes) -> None:
-        """A reserve was given a fragment of a position that was away."""
-        self._copies.setdefault(node, set()).add(position)
-
-    def drop_copy(self, position: int, node: bytes) -> None:
-        """A reserve has dropped its fragments of a position."""
-        self._copies.get(node, set()).discard(position)
-
-    def copies(self, position: int) -> list[bytes]:
-        """The reserves that have some of a position's fragments, though they do not stand in."""
-        return [node for node, at in self._copies.items() if position in at]
 
     def holders(self, position: int) -> list[bytes]:
         """Who may have a position's fragments: its own supplier, then who stands in for it."""

@@ -12,22 +12,22 @@ else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY wh
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
+from bitdustfs.blocks.patience import Patience
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reserves import Reserves
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.cache.blocktable import BlockTable
-from bitdustfs.cache.rows import CLOSED, BlockRow
-from bitdustfs.core.fragment import Fragment, sign_header
-from bitdustfs.core.keys import VaultKey
+from bitdustfs.cache.rows import CLOSED
+from bitdustfs.core.fragment import Fragment
 from bitdustfs.core.records import Ballot, BlockHeader, Member
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Unavailable
 from bitdustfs.failpoints import reach
@@ -61,19 +61,21 @@ class Courier:
 
     def __init__(
         self,
-        key: VaultKey,
         pen: Pen,
         circle: Circle,
         table: BlockTable,
         cutter: Cutter,
         ledger: Ledger,
+        patience: Patience,
         reserves: Reserves,
+        loans: Loans,
         space: Space,
         throttle: Throttle,
         heed_fence: Callable[[], Awaitable[None]],
     ) -> None:
-        self._key, self._pen, self._circle = key, pen, circle
-        self._table, self._cutter, self._ledger, self._reserves = table, cutter, ledger, reserves
+        self._pen, self._circle = pen, circle
+        self._table, self._cutter, self._ledger, self._patience = table, cutter, ledger, patience
+        self._reserves, self._loans = reserves, loans
         self._space, self._throttle, self._heed_fence = space, throttle, heed_fence
         self._busy: set[bytes] = set()
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
@@ -214,13 +216,13 @@ class Courier:
         if row is None or self._pen.lost:
             return
         due = [position for position in row.owed if self._is_due(block, position)]
-        self._ledger.tried(block, set(row.owed).difference(due))
+        self._patience.tried(block, set(row.owed).difference(due))
         fragments: dict[int, Fragment] = {}
         if not row.header:
             fragments = await self._cutter.cut(block, row, range(row.n))
         elif due:
             fragments = await self._cutter.cut(block, row, due)
-        header = row.header or await self._sign(block, row, [*fragments.values()])
+        header = row.header or await self._cutter.sign(block, row, fragments)
         delivery = _Delivery(block, header, self._pen.ballot)
         if due:
             await self._put_all(delivery, fragments, due)
@@ -255,30 +257,13 @@ class Courier:
             if await self._put_to(self._circle.session(member), delivery, there[position]):
                 taken[position] = member.node
 
-        with self._ledger.copying(nodes):
+        with self._loans.coming(nodes):
             async with trio.open_nursery() as nursery:
                 for position, member in chosen.items():
                     nursery.start_soon(put, position, member)
-            await self._ledger.copied(block, taken)
+            await self._loans.taken(block, taken)
         for position, node in taken.items():
-            self._circle.add_copy(position, node)
-
-    async def _sign(self, block: bytes, row: BlockRow, fragments: Sequence[Fragment]) -> bytes:
-        """The block's header, synced here before anything is put: only these bytes are ever
-        sent.
-        """
-        assert row.directory is not None
-        header = sign_header(
-            self._key.signing, fragments, block=block, group=row.group, k=row.k, key_epoch=0,
-            length=row.length, directory=row.directory, ballot=self._pen.ballot, seq=self._pen.seq,
-        )  # fmt: skip
-
-        def signed(row: BlockRow) -> BlockRow:
-            return msgspec.structs.replace(row, header=row.header or header)
-
-        reach("header-record")
-        changed = await trio.to_thread.run_sync(self._table.change, block, signed)
-        return header if changed is None else changed.header
+            self._circle.copies.came(position, node)
 
     async def encode_one(self, block: bytes, position: int) -> Fragment | None:
         """One fragment from this machine's own copy of a block; None where it has none."""
@@ -326,10 +311,10 @@ class Courier:
             if not self._circle.health(member.node).reachable:
                 return
         if await self._put_to(self._circle.session(member), delivery, fragment):
-            self._ledger.served(position)
+            self._patience.served(position)
             delivery.acked.append(position)
             return
-        self._ledger.failed(position)
+        self._patience.failed(position)
         if not self._circle.health(member.node).reachable:
             self._absent.add(member.node)
 

@@ -165,7 +165,7 @@ class Fetcher:
         """
         ranked = sorted((p for p in range(header.n) if p not in without), key=self._rank)
         others = [(position, self.circle.serving(position)) for position in ranked]
-        others += [(p, node) for p in range(header.n) for node in self.circle.copies(p)]
+        others += [(p, node) for p in range(header.n) for node in self.circle.copies.of(p)]
         got: dict[int, bytes] = {}
 
         async def worker(nursery: trio.Nursery) -> None:
@@ -207,7 +207,7 @@ class Fetcher:
         found: list[tuple[BlockHeader, bytes]] = []
         async with trio.open_nursery() as nursery:
             for position in range(self.circle.family.group.n):
-                for node in (*self.circle.holders(position), *self.circle.copies(position)):
+                for node in (*self.circle.holders(position), *self.circle.copies.of(position)):
                     nursery.start_soon(self._ask_header, block, node, position, found, nursery)
         if not found:
             raise Unavailable("no supplier that answers knows this block; try again later")

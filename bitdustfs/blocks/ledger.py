@@ -3,32 +3,28 @@
 The block table's acknowledgements, newcomers', and those who wait for them.
 
 A position's acknowledgement counts once it is durable in the table. So does that of a reserve that
-keeps a fragment for a position that is away (blocks/reserves.py). That of a supplier on this very
+keeps a fragment for a position that is away (loans.py). That of a supplier on this very
 machine does not. While a position is given to another supplier (family/replace.py), that *newcomer*
 acknowledges new blocks too; its word counts for the root that takes it into the family, and for all
 roots from then on.
 
-Promise 3: a root names a block once the wanted number hold it. After SOON of waiting the least that
-reading takes is enough. The wait ends early where nothing comes of it: every supplier that lacks
-the block has failed for SOON already, whatever it was sent. Such a block is *thin*. It is delivered
-before others that are named already, and its local copy stays.
+Promise 3: a root names a block once the wanted number hold it; when patience is over (patience.py),
+once the least do. Such a block is *thin*. It is delivered before others that are named already, and
+its local copy stays.
 """
 
 import math
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 import trio
 
+from bitdustfs.blocks.patience import Patience
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.records import Family
 from bitdustfs.net.supplier import Supplier
-
-SOON = 60.0  #: seconds that a root waits for more suppliers than it cannot do without
 
 
 def _nobody() -> frozenset[int]:
@@ -38,14 +34,15 @@ def _nobody() -> frozenset[int]:
 class Ledger:
     """The acknowledgements of one vault's blocks. `beside`: positions on this very machine."""
 
-    def __init__(self, table: BlockTable, beside: Callable[[], frozenset[int]] = _nobody) -> None:
-        self._table, self._beside = table, beside
+    def __init__(
+        self,
+        table: BlockTable,
+        patience: Patience,
+        beside: Callable[[], frozenset[int]] = _nobody,
+    ) -> None:
+        self._table, self._patience, self._beside = table, patience, beside
         self._newcomers: dict[int, Supplier] = {}  # position -> who is to have it
         self._their: dict[bytes, set[int]] = {}  # block -> positions that newcomers acknowledged
-        self._tried: dict[bytes, float] = {}  # block -> when its first delivery began, trio's clock
-        self._failing: dict[int, float] = {}  # position -> when it first failed of late, the same
-        self._leaving: set[tuple[int, bytes]] = set()  # copies that are being given up
-        self._coming: Counter[tuple[int, bytes]] = Counter()  # copies that are on their way
         self._changed = trio.Event()
 
     # -- what is known
@@ -67,10 +64,6 @@ class Ledger:
         """
         return [b for b in self._table.waiting() if self.is_waiting(b, with_newcomers)]
 
-    def thin(self) -> list[bytes]:
-        """Blocks that a root may name and that fewer hold than should, oldest first."""
-        return self._table.thin()
-
     def is_waiting(self, block: bytes, with_newcomers: bool = False) -> bool:
         """Whether a root may not name this block yet."""
         return self.wait_for(block, with_newcomers) > 0
@@ -87,10 +80,7 @@ class Ledger:
             return 0.0
         if len(holders) < row.least:
             return math.inf
-        now = trio.current_time()
-        lacking = set(row.owed) - holders
-        in_vain = max((self._failing.get(p, now) for p in lacking), default=-math.inf)
-        return max(0.0, min(self._tried.get(block, now), in_vain) + SOON - now)
+        return self._patience.left(block, set(row.owed) - holders)
 
     def newcomer(self, position: int) -> Supplier | None:
         """The supplier that a position goes to, where one does."""
@@ -112,27 +102,13 @@ class Ledger:
 
     # -- what happens
 
-    def tried(self, block: bytes, absent: Iterable[int]) -> None:
-        """A delivery of the block begins, to all that lack it but the `absent` positions."""
-        self._tried.setdefault(block, trio.current_time())
-        for position in absent:
-            self.failed(position)
-
-    def failed(self, position: int) -> None:
-        """A position's supplier took nothing."""
-        self._failing.setdefault(position, trio.current_time())
-
-    def served(self, position: int) -> None:
-        """A position's supplier took what it was sent."""
-        self._failing.pop(position, None)
-
     async def acknowledged(self, block: bytes, positions: Collection[int]) -> None:
         """These positions have the block, durably. Raises LocalError."""
         if positions:
             change = partial(_acknowledged, positions, self._beside())
             row = await trio.to_thread.run_sync(self._table.change, block, change)
             if row is not None and row.safe:
-                self._tried.pop(block, None)
+                self._patience.forget(block)
 
     async def let_go(self, blocks: Iterable[bytes]) -> None:
         """A root is about to name these blocks, for ever after. Raises LocalError."""
@@ -140,7 +116,7 @@ class Ledger:
         if changes:
             await trio.to_thread.run_sync(self._table.change_all, changes)
         for block in changes:
-            self._tried.pop(block, None)
+            self._patience.forget(block)
 
     async def lost(self, lost: Mapping[bytes, Collection[int]]) -> bool:
         """Audits found that positions lack what they acknowledged: it is owed again.
@@ -154,55 +130,10 @@ class Ledger:
     def forget(self, block: bytes) -> None:
         """The block is dead: nobody needs it any more."""
         self._their.pop(block, None)
-        self._tried.pop(block, None)
+        self._patience.forget(block)
         self.notify()
 
-    # -- copies at reserves
-
-    async def copied(self, block: bytes, copies: Mapping[int, bytes]) -> None:
-        """Reserves have the block's fragments of these positions, durably. Raises LocalError."""
-        if copies:
-            change = partial(_copied, copies)
-            await trio.to_thread.run_sync(self._table.change, block, change)
-
-    def takes_copies(self, position: int, node: bytes) -> bool:
-        """Whether a reserve may be sent a position's fragments: it is not about to drop them."""
-        return (position, node) not in self._leaving
-
-    @contextmanager
-    def copying(self, copies: Mapping[int, bytes]) -> Iterator[None]:
-        """Fragments of these positions are on their way to these reserves."""
-        on_their_way = copies.items()
-        self._coming.update(on_their_way)
-        try:
-            yield
-        finally:
-            self._coming.subtract(on_their_way)
-
-    async def give_up(
-        self, position: int, node: bytes, drop: Callable[[], Awaitable[bool]]
-    ) -> bool:
-        """Has a reserve's copies of a position dropped by `drop`; whether it was.
-
-        Not while some block has its fragment nowhere else. Nothing new is sent there meanwhile.
-        Raises what `drop` raises, and LocalError.
-        """
-        self._leaving.add((position, node))
-        try:
-            rows = await trio.to_thread.run_sync(self._table.copied, position, node)
-            served = all(position in row.acked for row in rows.values())
-            if not served or self._coming[position, node] or not await drop():
-                return False
-            await self._without_copies(position, node)
-            return True
-        finally:
-            self._leaving.discard((position, node))
-
-    async def _without_copies(self, position: int, node: bytes) -> None:
-        """A reserve keeps nothing of a position any more. Raises LocalError."""
-        rows = await trio.to_thread.run_sync(self._table.copied, position, node)
-        change = partial(_without_copy, (position, node))
-        await trio.to_thread.run_sync(self._table.change_all, dict.fromkeys(rows, change))
+    # -- when the family is another one
 
     async def reckon(self, family: Family) -> None:
         """Whose word counts under this family, for all blocks. Raises LocalError.
@@ -236,7 +167,7 @@ class Ledger:
         self._newcomers.pop(position, None)
         theirs = [block for block, positions in self._their.items() if position in positions]
         if joined:
-            self._failing.pop(position, None)
+            self._patience.served(position)
         if joined and theirs:  # durable first: until then the newcomer's word must not be lost
             change = partial(_acknowledged, (position,), self._beside())
             changes = dict.fromkeys(theirs, change)
@@ -282,19 +213,6 @@ def _without(gone: Collection[int], row: BlockRow) -> BlockRow | None:
     if row.state != CLOSED or left == row.acked:
         return None
     return msgspec.structs.replace(row, acked=left, beside=_among(left, row.beside))
-
-
-def _copied(copies: Mapping[int, bytes], row: BlockRow) -> BlockRow | None:
-    """The row after reserves acknowledged these positions' fragments."""
-    if row.state != CLOSED:
-        return None
-    row = msgspec.structs.replace(row, copies=tuple(sorted({*row.copies, *copies.items()})))
-    return msgspec.structs.replace(row, safe=row.safe or row.enough)
-
-
-def _without_copy(copy: tuple[int, bytes], row: BlockRow) -> BlockRow | None:
-    """The row after one copy was dropped."""
-    return msgspec.structs.replace(row, copies=tuple(c for c in row.copies if c != copy))
 
 
 def _reckoned(

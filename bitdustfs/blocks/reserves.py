@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection
 
 from bitdustfs.blocks.circle import Circle
-from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.cache.rows import BlockRow
 from bitdustfs.core.keys import VaultKey
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class Reserves:
     """The bench, as the courier sees it."""
 
-    def __init__(self, key: VaultKey, pen: Pen, circle: Circle, ledger: Ledger) -> None:
-        self._key, self._pen, self._circle, self._ledger = key, pen, circle, ledger
+    def __init__(self, key: VaultKey, pen: Pen, circle: Circle, loans: Loans) -> None:
+        self._key, self._pen, self._circle, self._loans = key, pen, circle, loans
         self._ready: set[bytes] = set()  # nodes that promised this ballot
 
     def choose(self, row: BlockRow, absent: Collection[int]) -> dict[int, Member]:
@@ -52,7 +52,7 @@ class Reserves:
         """The next reserve that stands in for nobody; first one that has some of the position."""
         standing = self._circle.stand_ins.values()
         bench = [m for m in self._circle.family.bench if m.node not in standing]
-        known = self._circle.copies(position)
+        known = self._circle.copies.of(position)
         for member in sorted(bench, key=lambda member: member.node not in known):
             if self._is_fit(member, position, taken):
                 return member
@@ -63,7 +63,7 @@ class Reserves:
             member.node not in taken
             and not self._circle.is_beside(member.node)
             and self._circle.health(member.node).reachable
-            and self._ledger.takes_copies(position, member.node)
+            and self._loans.is_open(position, member.node)
         )
 
     async def prepare(self, member: Member) -> bool:

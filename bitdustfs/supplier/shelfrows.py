@@ -32,6 +32,7 @@ class VaultRow(Record, frozen=True):
     visits: tuple[Visit, ...] = ()  #: what those let in have read, for the owner to see
     released: bool = False  #: the writer unmounted: no lease is to be waited for
     former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
+    copies: tuple[int, ...] = ()  #: positions of which its owner gave it fragments, its own or not
 
 
 class FragmentRow(Record, frozen=True):

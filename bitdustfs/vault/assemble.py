@@ -25,6 +25,8 @@ from bitdustfs.blocks.deletion import Deletion
 from bitdustfs.blocks.evict import CacheRoom, Eviction
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
+from bitdustfs.blocks.patience import Patience
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.reserves import Reserves
@@ -226,10 +228,11 @@ def _writable_vault(
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
     pen = Pen(ballot, ground.opening.known.root.seq + 1)
     lease = Lease(ground.register, pen)
-    throttle, ledger, due = Throttle(), Ledger(table, circle.beside), CommitDue()
-    reserves, cutter = Reserves(key, pen, circle, ledger), Cutter(table, files)
+    throttle, due, patience, loans = Throttle(), CommitDue(), Patience(), Loans(table)
+    ledger = Ledger(table, patience, circle.beside)
     courier = Courier(
-        key, pen, circle, table, cutter, ledger, reserves, space, throttle, lease.renew
+        pen, circle, table, Cutter(key, pen, table, files), ledger, patience,
+        Reserves(key, pen, circle, loans), loans, space, throttle, lease.renew,
     )  # fmt: skip
     eviction = Eviction(ground.room, files, table, courier.is_busy)
 
@@ -284,7 +287,7 @@ def _writable_vault(
         volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher, space),
         reader, ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
         ground.opening.found, settings=settings, pen=pen, lease=lease, writer=writer,
-        committer=committer, ledger=ledger, courier=courier, throttle=throttle,
+        committer=committer, ledger=ledger, loans=loans, courier=courier, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
         reclaimer=reclaimer, publisher=publisher,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.evict import CacheRoom, Eviction
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.space import Space
@@ -186,6 +187,7 @@ class WritableVault(ReadVault):
         writer: ExtentWriter,
         committer: Committer,
         ledger: Ledger,
+        loans: Loans,
         courier: Courier,
         throttle: Throttle,
         room: CacheRoom,
@@ -201,7 +203,8 @@ class WritableVault(ReadVault):
         )  # fmt: skip
         self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
-        self.ledger, self.courier, self._throttle = ledger, courier, throttle
+        self.ledger, self.loans = ledger, loans
+        self.courier, self._throttle = courier, throttle
         self._room, self.eviction = room, eviction
         self.auditor, self.rebuilder = auditor, rebuilder
         self.reclaimer, self.publisher = reclaimer, publisher

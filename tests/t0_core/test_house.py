@@ -91,6 +91,7 @@ REASONS = {
     "core/records.py": "signed records are compared with each other field by field: one page",
     "vault/recover.py": "the last resort is one procedure, read from top to bottom",
     "cache/blocktable.py:BlockTable": "one question for each index, so that nobody scans the rows",
+    "blocks/ledger.py:Ledger": "one method for each thing that happens to an acknowledgement",
     "cache/state.py:State": "one method for each row that is kept, with how durable it then is",
     "tree/tree.py:Tree": "layers, batch and versions change in one instant, with no await between",
 }
