@@ -9,7 +9,7 @@ import re
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.config import home, own_suppliers_path, peers_path
 from bitdustfs.core.records import Family
-from bitdustfs.errors import LocalError, local_error
+from bitdustfs.errors import LocalError
 
 NODE_NAME = re.compile("[0-9a-f]{64}")  #: of an own supplier's file
 
@@ -33,13 +33,13 @@ def own_suppliers() -> frozenset[bytes]:
 
 
 def note_own_supplier(node: bytes) -> None:
-    """Keeps the node key of a supplier that runs here. Raises LocalError or DiskFull."""
+    """Keeps the node key of a supplier that runs here. Raises LocalError."""
     path = own_suppliers_path() / node.hex()
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_durably(path, b"")
     except OSError as error:
-        raise local_error(error) from error
+        raise LocalError(f"{path} cannot be kept: {error.strerror}") from error
 
 
 def known_addresses(vault: bytes) -> list[str]:
