@@ -177,7 +177,6 @@ async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_w
         assert await read_file(vault, b"local") == b"l" * 100_000
 
 
-@pytest.mark.deadline(300)  # of virtual time: a minute passes for those who may be back
 async def test_promise_9_publishing_goes_on_with_three_away_and_waits_with_four(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         for supplier in net.suppliers[4:]:
