@@ -9,7 +9,7 @@ import trio
 from machine import CALLER, Net, PowerCut
 from scenario import photos, read_file, write_file
 
-from bitdustfs.blocks import courier
+from bitdustfs.blocks import courier, patience
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
 from bitdustfs.supplier.shelf import counted
@@ -177,7 +177,10 @@ async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_w
         assert await read_file(vault, b"local") == b"l" * 100_000
 
 
-async def test_promise_9_publishing_goes_on_with_three_away_and_waits_with_four(net, tmp_path):
+async def test_promise_9_publishing_goes_on_with_three_away_and_waits_with_four(
+    net, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(patience, "SOON", 1.0)
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         for supplier in net.suppliers[4:]:
             supplier.break_()
@@ -254,7 +257,8 @@ async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is
         assert await read_file(vault, b"now it fits") == content
 
 
-async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path):
+async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "SOON", 1.0)
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         for service in net.services[:3]:  # three of seven may say what they like
             row = service.shelf.rows[net.key.vault_id]
