@@ -27,3 +27,8 @@ def default_key_path() -> Path:
 def peers_path(vault: bytes) -> Path:
     """Addresses of this vault's suppliers, as last known: a convenience, never needed."""
     return home() / f"peers-{vault.hex()[:16]}"
+
+
+def own_suppliers_path() -> Path:
+    """A folder with an empty file for each supplier that ran on this machine, by its node key."""
+    return home() / "own-suppliers"

@@ -4,20 +4,61 @@ Position by position: who has it, who stands in for it, who is asked for its fra
 When the family changes, `move` is told; what is known of earlier suppliers stays.
 """
 
+from collections.abc import Callable, Collection
+
 from bitdustfs.blocks.health import Health
 from bitdustfs.core.records import Family, Member
 from bitdustfs.net.supplier import Connect, Supplier
+
+IsOwn = Callable[[Member], bool]  #: whether a supplier is on this very machine
+
+
+def nobody_is(member: Member) -> bool:
+    """No supplier is on this machine."""
+    return False
+
+
+class Copies:
+    """Which reserves have some fragments of which positions, although they do not stand in."""
+
+    def __init__(self) -> None:
+        self._at: dict[bytes, frozenset[int]] = {}  # reserve -> positions
+
+    def heard(self, node: bytes, positions: Collection[int]) -> None:
+        """A reserve says of which it has some."""
+        self._at[node] = frozenset(positions)
+
+    def came(self, position: int, node: bytes) -> None:
+        """A reserve was given one."""
+        self._at[node] = self.kept_by(node) | {position}
+
+    def went(self, position: int, node: bytes) -> None:
+        """A reserve dropped those of a position."""
+        self._at[node] = self.kept_by(node) - {position}
+
+    def kept_by(self, node: bytes) -> frozenset[int]:
+        """The positions that a reserve has some of."""
+        return self._at.get(node, frozenset())
+
+    def of(self, position: int) -> list[bytes]:
+        """The reserves that have some of a position."""
+        return [node for node, positions in self._at.items() if position in positions]
+
+    def keep_of(self, nodes: Collection[bytes]) -> None:
+        """Others are no reserves any more."""
+        self._at = {node: at for node, at in self._at.items() if node in nodes}
 
 
 class Circle:
     """The suppliers of one vault. `connect` makes the session with a member, one for each."""
 
-    def __init__(self, family: Family, connect: Connect) -> None:
-        self.connect = connect
+    def __init__(self, family: Family, connect: Connect, is_own: IsOwn = nobody_is) -> None:
+        self.connect, self._is_own = connect, is_own
         self._family = family
         self._sessions: dict[bytes, Supplier] = {}
         self._health: dict[bytes, Health] = {}
         self._stand_ins: dict[int, bytes] = {}
+        self.copies = Copies()
         self.move(family)
 
     @property
@@ -30,6 +71,8 @@ class Circle:
         self._family = family
         reserves = {member.node for member in family.bench}
         self._stand_ins = {p: n for p, n in self._stand_ins.items() if n in reserves}
+        self.copies.keep_of(reserves)
+        self._own = frozenset(m.node for m in family.everybody if self._is_own(m))
         for member in family.voters:
             self.session(member)
 
@@ -57,6 +100,21 @@ class Circle:
     def online(self) -> int:
         """How many positions' suppliers answered when they were asked last."""
         return sum(self.health(member.node).reachable for member in self._family.voters)
+
+    # -- on this very machine
+
+    def is_beside(self, node: bytes) -> bool:
+        """Whether a member or a reserve is on this machine, and goes where it goes."""
+        return node in self._own
+
+    def beside(self) -> frozenset[int]:
+        """The positions whose suppliers are on this machine."""
+        return frozenset(p for p, m in enumerate(self._family.voters) if m.node in self._own)
+
+    def online_elsewhere(self) -> int:
+        """As `online`, those on this machine not counted."""
+        members = [m for m in self._family.voters if not self.is_beside(m.node)]
+        return sum(self.health(member.node).reachable for member in members)
 
     # -- positions
 

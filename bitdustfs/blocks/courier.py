@@ -1,36 +1,37 @@
 """Brings closed blocks to their suppliers, in the background, until every position is served.
 
-    load the block -> encode n fragments -> sign the header, synced before the first put
+    cut n fragments -> sign the header, synced before the first put
     -> put to all owed positions at once -> record who acknowledged
+    -> where too few did, put what is absent to reserves, for now
 
 The retry policy: a supplier that fails leaves its position owed, and the block is tried again in
-the next round. Rounds follow each other at once while something was placed; else after a pause that
-doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY while somebody waits); `kick` ends a pause.
-Nothing is redone because somebody flaps: only owed positions are put.
+the next round. A round begins by pinging those that were away, and leaves out those that still are:
+for them nothing is read or computed. Rounds follow each other at once while something was placed;
+else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY while somebody waits);
+`kick` ends a pause. Nothing is redone because somebody flaps: only owed positions are put.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.cutter import Cutter
+from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
+from bitdustfs.blocks.reserves import Reserves
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
-from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.blocktable import BlockTable
-from bitdustfs.cache.rows import CLOSED, BlockRow
-from bitdustfs.core.erasure import ErasureCode
-from bitdustfs.core.fragment import Fragment, encode_block, sign_header
-from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.placement import acknowledgements_needed
-from bitdustfs.core.records import BlockHeader
-from bitdustfs.core.spans import slice_length
+from bitdustfs.cache.rows import CLOSED
+from bitdustfs.core.fragment import Fragment
+from bitdustfs.core.records import BlockHeader, Member
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Unavailable
 from bitdustfs.failpoints import reach
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.supplier import Supplier
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried ag
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
 NO_ROOM = ("quota", "no-space")  #: codes of refusals for want of room
 WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
+PROBE_DEADLINE = 3.0  #: seconds that who was away has to answer when a round begins
 
 
 class _Delivery:
@@ -59,20 +61,24 @@ class Courier:
 
     def __init__(
         self,
-        key: VaultKey,
         pen: Pen,
         circle: Circle,
         table: BlockTable,
-        files: BlockFiles,
+        cutter: Cutter,
         ledger: Ledger,
+        deferral: Deferral,
+        reserves: Reserves,
+        loans: Loans,
         space: Space,
         throttle: Throttle,
         heed_fence: Callable[[], Awaitable[object]],
     ) -> None:
-        self._key, self._pen, self._circle = key, pen, circle
-        self._table, self._files, self._ledger = table, files, ledger
+        self._pen, self._circle = pen, circle
+        self._table, self._cutter, self._ledger, self._deferral = table, cutter, ledger, deferral
+        self._reserves, self._loans = reserves, loans
         self._space, self._throttle, self._heed_fence = space, throttle, heed_fence
         self._busy: set[bytes] = set()
+        self._absent: set[bytes] = set()  # suppliers that do not answer in this round
         self._wake = trio.Event()
         self._failure: BitdustError | None = None  # of this machine's disk
         self._crowded: set[bytes] = set()  # blocks that too many suppliers had no room for
@@ -97,18 +103,22 @@ class Courier:
     async def wait_acknowledged(self, with_newcomers: bool = False) -> None:
         """Returns when every block closed before has the acknowledgements that a root needs.
 
+        The caller is about to name them in a root. Some may have no more than the least, after the
+        ledger's wait: from then on they count as named.
+
         Raises Unavailable when suppliers take nothing for too long or have no room, Superseded
         when the pen is lost, LocalError when a block cannot be read.
         """
-        wanted = self._ledger.waiting(with_newcomers)
+        wanted, enough = self._ledger.waiting(with_newcomers), list[bytes]()
         tried = self.rounds + 2  # the round under way may have passed a block already
         self._failure = None  # of an attempt before this one: the disk may work again
         self.kick()  # once: after that, failures are retried in their own time
         with trio.move_on_after(WAIT_DEADLINE):
             while True:
                 while wanted and not self._ledger.is_waiting(wanted[-1], with_newcomers):
-                    wanted.pop()
+                    enough.append(wanted.pop())
                 if not wanted:
+                    await self._ledger.let_go(enough)
                     return
                 self._pen.require()
                 if self._failure is not None:
@@ -118,7 +128,8 @@ class Courier:
                         "the suppliers have no room for what is new; it stays on this machine. "
                         "Delete something: its space is given back, and what is new goes there"
                     )
-                await self._ledger.wait_changed()
+                with trio.move_on_after(self._ledger.wait_for(wanted[-1], with_newcomers)):
+                    await self._ledger.wait_changed()
         raise Unavailable(
             "not enough suppliers take what is new; it stays on this machine until then"
         )
@@ -164,6 +175,7 @@ class Courier:
 
     async def _round(self) -> None:
         """One attempt at every owed block that is here; those without enough holders first."""
+        await self._look_who_is_back()
         blocks = iter(self._table.to_deliver())
 
         async def work() -> None:
@@ -174,6 +186,17 @@ class Courier:
         async with trio.open_nursery() as nursery:
             for _ in range(IN_FLIGHT):
                 nursery.start_soon(work)
+
+    async def _look_who_is_back(self) -> None:
+        """Pings those that were away: a put to one that still is would hold its block up."""
+        nodes = {member.node for member in self._circle.family.voters}
+        away = {node for node in nodes if not self._circle.health(node).reachable}
+        answers = await ask_all(
+            away, lambda node: self._circle.supplier(node).ping(), each=PROBE_DEADLINE
+        )
+        for node in answers.given:
+            self._circle.health(node).answered()
+        self._absent = away - answers.given.keys()
 
     async def _deliver_one(self, block: bytes) -> None:
         self._busy.add(block)
@@ -192,35 +215,53 @@ class Courier:
         row = self._table.get(block)
         if row is None or self._pen.lost:
             return
-        fragments = await trio.to_thread.run_sync(self._encode, block, row)
-        header = row.header or await self._sign(block, row, fragments)
+        due = [position for position in row.owed if self._is_due(block, position)]
+        self._deferral.tried(block, set(row.owed).difference(due))
+        fragments: dict[int, Fragment] = {}
+        if not row.header:
+            fragments = await self._cutter.cut(block, row, range(row.n))
+        elif due:
+            fragments = await self._cutter.cut(block, row, due)
+        header = row.header or await self._cutter.sign(block, row, fragments)
         delivery = _Delivery(block, header)
-        await self._put_all(delivery, dict(enumerate(fragments)), row.owed)
+        if due:
+            await self._put_all(delivery, fragments, due)
+        if not delivery.dead:
+            await self._lend(delivery, fragments)
 
-    def _encode(self, block: bytes, row: BlockRow) -> list[Fragment]:
-        """In a thread: all fragments; the header in the row, if it has one, is durable then."""
-        self._table.settle()
-        padded = slice_length(row.length, row.k) * row.k
-        content = self._files.load(block, row.length, padded)
-        return encode_block(content, ErasureCode(row.k, row.n))
+    def _is_due(self, block: bytes, position: int) -> bool:
+        """Whether somebody who is there is owed the position's fragment."""
+        newcomer = self._ledger.newcomer(position)
+        if newcomer is not None and not self._ledger.newcomer_has(block, position):
+            return True
+        return self._circle.family.voters[position].node not in self._absent
 
-    async def _sign(self, block: bytes, row: BlockRow, fragments: list[Fragment]) -> bytes:
-        """The block's header, synced here before anything is put: only these bytes are ever
-        sent.
-        """
-        assert row.directory is not None
-        header = sign_header(
-            self._key.signing, fragments, block=block, group=row.group, k=row.k, key_epoch=0,
-            length=row.length, directory=row.directory, ballot=self._pen.ballot, seq=self._pen.seq,
-        )  # fmt: skip
+    async def _lend(self, delivery: _Delivery, fragments: Mapping[int, Fragment]) -> None:
+        """Puts fragments that nobody took to reserves, where they are needed there."""
+        block = delivery.block
+        row = self._table.get(block)
+        if row is None or row.state != CLOSED or not row.local or self._pen.lost:
+            return
+        lacking = [p for p in row.owed if not self._ledger.newcomer_has(block, p)]
+        chosen = self._reserves.choose(row, lacking)
+        if not chosen:
+            return
+        more = [position for position in chosen if position not in fragments]
+        there = {**fragments, **(await self._cutter.cut(block, row, more) if more else {})}
+        nodes = {position: member.node for position, member in chosen.items()}
+        taken: dict[int, bytes] = {}
 
-        def signed(row: BlockRow) -> BlockRow:
-            return msgspec.structs.replace(row, header=row.header or header)
+        async def put(position: int, member: Member) -> None:
+            if await self._put_to(self._circle.session(member), delivery, there[position]):
+                taken[position] = member.node
 
-        reach("header-record")
-        changed = await trio.to_thread.run_sync(self._table.change, block, signed)
-        reach("header-recorded")
-        return header if changed is None else changed.header
+        with self._loans.coming(nodes):
+            async with trio.open_nursery() as nursery:
+                for position, member in chosen.items():
+                    nursery.start_soon(put, position, member)
+            await self._loans.taken(block, taken)
+        for position, node in taken.items():
+            self._circle.copies.came(position, node)
 
     async def encode_one(self, block: bytes, position: int) -> Fragment | None:
         """One fragment from this machine's own copy of a block; None where it has none."""
@@ -228,7 +269,7 @@ class Courier:
         if row is None or row.state != CLOSED or not row.local or not row.header:
             return None
         try:
-            return (await trio.to_thread.run_sync(self._encode, block, row))[position]
+            return (await self._cutter.cut(block, row, [position]))[position]
         except LocalError:
             return None
 
@@ -252,7 +293,7 @@ class Courier:
             reach("fragment-acked")
             await self._ledger.acknowledged(delivery.block, delivery.acked)
         row = self._table.get(delivery.block)
-        spared = 0 if row is None else row.n - acknowledgements_needed(row.k, row.n)
+        spared = 0 if row is None else row.n - row.least
         if len(delivery.full) > spared and self._ledger.is_waiting(delivery.block):
             self._crowded.add(delivery.block)
         else:
@@ -268,7 +309,12 @@ class Courier:
             if not self._circle.health(member.node).reachable:
                 return
         if await self._put_to(self._circle.session(member), delivery, fragment):
+            self._deferral.served(position)
             delivery.acked.append(position)
+            return
+        self._deferral.failed(position)
+        if not self._circle.health(member.node).reachable:
+            self._absent.add(member.node)
 
     async def _put_to(self, supplier: Supplier, delivery: _Delivery, fragment: Fragment) -> bool:
         """Whether the supplier acknowledged the fragment."""

@@ -1,7 +1,8 @@
 """Room on this machine's disk: what the cache may hold, and which local copies go.
 
-Only copies of closed blocks go, whose roots were accepted, and that enough suppliers acknowledged
-and list: nothing dirty is ever evicted (promise 4). Data goes first, least recently used first.
+Only copies of closed blocks go, whose roots were accepted, and that so many suppliers acknowledged
+and list that one of them may be lost: nothing dirty and nothing thin is ever evicted (promises 3,
+4). What reserves keep for others does not count here. Data goes first, least recently used first.
 """
 
 from collections.abc import Callable, Collection
@@ -14,7 +15,7 @@ from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.rows import CLOSED, BlockRow
-from bitdustfs.core.placement import MARGIN, acknowledgements_needed
+from bitdustfs.core.placement import acknowledgements_wanted
 from bitdustfs.failpoints import reach
 from bitdustfs.units import GIB
 
@@ -89,8 +90,7 @@ def _without_copy(
     block: bytes, holders: Callable[[bytes], Collection[int]], seq: int, row: BlockRow
 ) -> BlockRow | None:
     """The row once the local copy is gone; None where it must stay."""
-    needed = max(acknowledgements_needed(row.k, row.n), min(row.n, row.k + MARGIN))
-    safe = len({*row.acked} & {*holders(block)}) >= needed
+    safe = len({*row.acked} & {*holders(block)}) >= acknowledgements_wanted(row.k, row.n)
     evictable = safe and row.local and row.state == CLOSED and born_for(block) < seq
     return msgspec.structs.replace(row, local=False) if evictable else None
 

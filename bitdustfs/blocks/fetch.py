@@ -122,15 +122,21 @@ class Fetcher:
         return data
 
     async def try_prove(
-        self, header: BlockHeader, position: int, start: int, stop: int
+        self, header: BlockHeader, position: int, start: int, stop: int, node: bytes = b""
     ) -> bytes | None:
-        """As `prove`; None when it fails, or takes longer than another supplier would."""
+        """As `prove`; None when it fails, or takes longer than another supplier would.
+
+        `node`: whom to ask, where it is not who serves the position.
+        """
+        node = node or self.circle.serving(position)
         with trio.move_on_after(HEDGE + (stop - start) / SLOWEST):
             try:
-                return await self.prove(header, position, start, stop)
+                return await self.prove_at(
+                    self.circle.supplier(node), header, position, start, stop
+                )
             except (PeerError, Malformed):
                 return None
-        self._supplier(position)[1].slow()
+        self.circle.health(node).slow()
         return None
 
     async def _chunk_hashes(self, header: BlockHeader, position: int, supplier: Supplier) -> bytes:
@@ -152,16 +158,24 @@ class Fetcher:
     async def gather(
         self, header: BlockHeader, without: Collection[int], start: int, stop: int
     ) -> dict[int, bytes]:
-        """Chunks [start, stop) of k fragments other than `without`, each proven; or Unavailable."""
-        others = sorted((p for p in range(header.n) if p not in without), key=self._rank)
+        """Chunks [start, stop) of k fragments, each proven; or Unavailable.
+
+        The suppliers of the positions `without` are not asked. Reserves that were given fragments
+        while a supplier was away are asked last, for those as well.
+        """
+        ranked = sorted((p for p in range(header.n) if p not in without), key=self._rank)
+        others = [(position, self.circle.serving(position)) for position in ranked]
+        others += [(p, node) for p in range(header.n) for node in self.circle.copies.of(p)]
         got: dict[int, bytes] = {}
 
         async def worker(nursery: trio.Nursery) -> None:
             while others:
-                candidate = others.pop(0)
-                data = await self.try_prove(header, candidate, start, stop)
-                if data is not None:
-                    got[candidate] = data
+                position, node = others.pop(0)
+                if position in got:
+                    continue
+                data = await self.try_prove(header, position, start, stop, node)
+                if data is not None and position not in got:
+                    got[position] = data
                     if len(got) >= header.k:
                         nursery.cancel_scope.cancel()
                     return
@@ -193,7 +207,7 @@ class Fetcher:
         found: list[tuple[BlockHeader, bytes]] = []
         async with trio.open_nursery() as nursery:
             for position in range(self.circle.family.group.n):
-                for node in self.circle.holders(position):
+                for node in (*self.circle.holders(position), *self.circle.copies.of(position)):
                     nursery.start_soon(self._ask_header, block, node, position, found, nursery)
         if not found:
             raise Unavailable("no supplier that answers knows this block; try again later")

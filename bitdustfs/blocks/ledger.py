@@ -2,28 +2,45 @@
 
 The block table's acknowledgements, newcomers', and those who wait for them.
 
-A position's acknowledgement counts once it is durable in the table. While a position is given to
-another supplier (family/replace.py), that *newcomer* acknowledges new blocks too; its word counts
-for the root that takes it into the family, and for all roots from then on.
+A position's acknowledgement counts once it is durable in the table. So does that of a reserve that
+keeps a fragment for a position that is away (loans.py). That of a supplier on this very
+machine does not. While a position is given to another supplier (family/replace.py), that *newcomer*
+acknowledges new blocks too; its word counts for the root that takes it into the family, and for all
+roots from then on.
+
+Promise 3: a root names a block once the wanted number hold it; when the minute is over
+(deferral.py), once the least do. Such a block is *thin*. It is delivered before others that are
+named already, and its local copy stays.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 import trio
 
+from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED, BlockRow
-from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.records import Family
 from bitdustfs.net.supplier import Supplier
 
 
-class Ledger:
-    """The acknowledgements of one vault's blocks."""
+def _nobody() -> frozenset[int]:
+    return frozenset()
 
-    def __init__(self, table: BlockTable) -> None:
-        self._table = table
+
+class Ledger:
+    """The acknowledgements of one vault's blocks. `beside`: positions on this very machine."""
+
+    def __init__(
+        self,
+        table: BlockTable,
+        deferral: Deferral,
+        beside: Callable[[], frozenset[int]] = _nobody,
+    ) -> None:
+        self._table, self._deferral, self._beside = table, deferral, beside
         self._newcomers: dict[int, Supplier] = {}  # position -> who is to have it
         self._their: dict[bytes, set[int]] = {}  # block -> positions that newcomers acknowledged
         self._changed = trio.Event()
@@ -45,18 +62,25 @@ class Ledger:
 
         `with_newcomers`: for the root that takes them into the family.
         """
-        waiting = self._table.waiting()
-        if not with_newcomers:
-            return waiting
-        return [block for block in waiting if self.is_waiting(block, True)]
+        return [b for b in self._table.waiting() if self.is_waiting(b, with_newcomers)]
 
     def is_waiting(self, block: bytes, with_newcomers: bool = False) -> bool:
         """Whether a root may not name this block yet."""
+        return self.wait_for(block, with_newcomers) > 0
+
+    def wait_for(self, block: bytes, with_newcomers: bool = False) -> float:
+        """Seconds after which a root may name this block, if nothing changes; infinite: never."""
         row = self._table.get(block)
         if row is None or not row.waits:
-            return False
-        also = self._their.get(block, ()) if with_newcomers else ()
-        return len({*row.acked, *also}) < acknowledgements_needed(row.k, row.n)
+            return 0.0
+        holders = row.holders
+        if with_newcomers:
+            holders |= self._their.get(block, set()) - self._beside()
+        if len(holders) >= row.wanted:
+            return 0.0
+        if len(holders) < row.least:
+            return math.inf
+        return self._deferral.left(block, set(row.owed) - holders)
 
     def newcomer(self, position: int) -> Supplier | None:
         """The supplier that a position goes to, where one does."""
@@ -81,8 +105,18 @@ class Ledger:
     async def acknowledged(self, block: bytes, positions: Collection[int]) -> None:
         """These positions have the block, durably. Raises LocalError."""
         if positions:
-            change = partial(_acknowledged, positions)
-            await trio.to_thread.run_sync(self._table.change, block, change)
+            change = partial(_acknowledged, positions, self._beside())
+            row = await trio.to_thread.run_sync(self._table.change, block, change)
+            if row is not None and row.safe:
+                self._deferral.forget(block)
+
+    async def let_go(self, blocks: Iterable[bytes]) -> None:
+        """A root is about to name these blocks, for ever after. Raises LocalError."""
+        changes = {b: _named for b in blocks if (row := self._table.get(b)) and row.waits}
+        if changes:
+            await trio.to_thread.run_sync(self._table.change_all, changes)
+        for block in changes:
+            self._deferral.forget(block)
 
     async def lost(self, lost: Mapping[bytes, Collection[int]]) -> bool:
         """Audits found that positions lack what they acknowledged: it is owed again.
@@ -96,7 +130,27 @@ class Ledger:
     def forget(self, block: bytes) -> None:
         """The block is dead: nobody needs it any more."""
         self._their.pop(block, None)
+        self._deferral.forget(block)
         self.notify()
+
+    # -- when the family is another one
+
+    async def reckon(self, family: Family) -> None:
+        """Whose word counts under this family, for all blocks. Raises LocalError.
+
+        A reserve's copy counts while it is on the bench, and is the position's own fragment once
+        the reserve has the position.
+        """
+        nodes = tuple(member.node for member in family.voters)
+        bench = frozenset(member.node for member in family.bench)
+        change = partial(_reckoned, nodes, bench, self._beside())
+
+        def reckon() -> None:
+            rows = self._table.snapshot()
+            changes = [block for block, row in rows.items() if change(row) is not None]
+            self._table.change_all(dict.fromkeys(changes, change))
+
+        await trio.to_thread.run_sync(reckon)
 
     # -- newcomers
 
@@ -112,8 +166,10 @@ class Ledger:
         """The newcomer is of the family from here on, or (not `joined`) is none any more."""
         self._newcomers.pop(position, None)
         theirs = [block for block, positions in self._their.items() if position in positions]
+        if joined:
+            self._deferral.served(position)
         if joined and theirs:  # durable first: until then the newcomer's word must not be lost
-            change = partial(_acknowledged, (position,))
+            change = partial(_acknowledged, (position,), self._beside())
             changes = dict.fromkeys(theirs, change)
             await trio.to_thread.run_sync(self._table.change_all, changes)
         for block in theirs:
@@ -135,16 +191,44 @@ class Ledger:
         await self._changed.wait()
 
 
-def _acknowledged(positions: Iterable[int], row: BlockRow) -> BlockRow | None:
-    """The row after these positions acknowledged the block, too."""
+def _acknowledged(
+    positions: Collection[int], beside: Collection[int], row: BlockRow
+) -> BlockRow | None:
+    """The row after these positions acknowledged the block, too; some are `beside` this machine."""
     if row.state != CLOSED:  # it died meanwhile
         return None
-    row = msgspec.structs.replace(row, acked=tuple(sorted({*row.acked, *positions})))
+    acked = tuple(sorted({*row.acked, *positions}))
+    row = msgspec.structs.replace(row, acked=acked, beside=_among(acked, beside))
     return msgspec.structs.replace(row, safe=row.safe or row.enough)
+
+
+def _named(row: BlockRow) -> BlockRow | None:
+    """The row of a block that a root names with fewer holders than it should have."""
+    return msgspec.structs.replace(row, safe=True) if row.waits else None
 
 
 def _without(gone: Collection[int], row: BlockRow) -> BlockRow | None:
     """The row after these positions were found without it."""
     left = tuple(p for p in row.acked if p not in gone)
-    changed = row.state == CLOSED and left != row.acked
-    return msgspec.structs.replace(row, acked=left) if changed else None
+    if row.state != CLOSED or left == row.acked:
+        return None
+    return msgspec.structs.replace(row, acked=left, beside=_among(left, row.beside))
+
+
+def _reckoned(
+    nodes: Sequence[bytes], bench: Collection[bytes], beside: Collection[int], row: BlockRow
+) -> BlockRow | None:
+    """The row where these `nodes` have the positions, and these the bench; None for the same."""
+    if row.state != CLOSED:
+        return None
+    own = {position for position, node in row.copies if nodes[position] == node}
+    acked = tuple(sorted({*row.acked, *own}))
+    copies = tuple(c for c in row.copies if c[0] not in own and c[1] in bench)
+    made = msgspec.structs.replace(
+        row, acked=acked, copies=copies, beside=_among(acked, beside)
+    )  # fmt: skip
+    return None if made == row else made
+
+
+def _among(positions: Iterable[int], others: Collection[int]) -> tuple[int, ...]:
+    return tuple(position for position in positions if position in others)

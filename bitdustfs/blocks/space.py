@@ -17,7 +17,7 @@ import trio
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.diskroom import DiskRoom
-from bitdustfs.core.placement import acknowledgements_needed, capacity, slop
+from bitdustfs.core.placement import acknowledgements_least, capacity, slop
 from bitdustfs.core.records import Member
 from bitdustfs.errors import DiskFull, NoSpace
 from bitdustfs.net.ask import ask_all
@@ -58,13 +58,13 @@ class Space:
         return max(0, min(told, member.space) - self._placed.get(member.node, 0))
 
     def _usual_room(self) -> int:
-        """Bytes that as many suppliers have free as a root needs acknowledgements.
+        """Bytes that as many suppliers have free as a root cannot do without.
 
         What the others say does not count: one that is full, or lies, stops nobody (promise 9).
         """
         group = self._circle.family.group
         rooms = sorted((self._room(member) for member in group.members), reverse=True)
-        return rooms[acknowledgements_needed(group.k, group.n) - 1]
+        return rooms[acknowledgements_least(group.k, group.n, False) - 1]
 
     def placeable(self) -> int:
         """Bytes of content that suppliers can still take."""

@@ -119,13 +119,22 @@ class BlockFiles:
         """A whole closed block, zeros up to `padded` bytes. Raises LocalError when gone or
         short.
         """
-        content = bytearray(padded)
+        return self.load_range(block, length, 0, padded)
+
+    def load_range(self, block: bytes, length: int, start: int, stop: int) -> bytearray:
+        """Bytes [start, stop) of a closed block of `length` bytes, zeros where they lie beyond it.
+
+        Raises LocalError when it is gone or short.
+        """
+        content = bytearray(stop - start)
+        there = max(0, min(length, stop) - start)
         try:
             with open(self._path(block), "rb", buffering=0) as file:
-                got = file.readinto(memoryview(content)[:length])
+                file.seek(start)
+                got = file.readinto(memoryview(content)[:there])
         except OSError as error:
             raise LocalError(f"the local block {block.hex()} cannot be read: {error}") from error
-        if got != length:
+        if got != there:
             raise LocalError(f"the local block {block.hex()} is shorter than was committed")
         return content
 

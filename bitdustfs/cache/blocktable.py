@@ -41,6 +41,7 @@ class BlockTable:
         self._thin: set[bytes] = set()  # of these, the ones without enough acknowledgements
         self._owed_here: set[bytes] = set()  # of these, the ones that this machine still has
         self._metadata: set[bytes] = set()
+        self._copied: set[bytes] = set()  # closed, and reserves keep fragments of it for others
         self.owed_positions = 0  #: fragments that are still to be placed
         self.pending = 0  #: bytes of fragments, each position's, of blocks with too few of them
         with database.read("blocks") as txn, txn.cursor() as cursor:
@@ -96,16 +97,34 @@ class BlockTable:
         """Whether the block is closed and some position lacks it."""
         return block in self._owed
 
-    def to_deliver(self) -> list[bytes]:
-        """Owed blocks that this machine has: those without enough holders first.
+    def thin(self) -> list[bytes]:
+        """Closed blocks that a root may name and that fewer hold than should, oldest first."""
+        with self._lock:
+            return sorted(self._thin - self._waiting)
 
-        Of these metadata first: where room is short, it is what lets a root without deleted data be
+    def copied(self, position: int, node: bytes) -> dict[bytes, BlockRow]:
+        """The closed blocks whose fragment of a position a reserve keeps."""
+        with self._lock:
+            rows = {block: self._rows[block] for block in self._copied}
+        return {block: row for block, row in rows.items() if (position, node) in row.copies}
+
+    def to_deliver(self) -> list[bytes]:
+        """Owed blocks that this machine has: those that no root may name yet, then those without
+        enough holders, then the others.
+
+        Of each metadata first: where room is short, it is what lets a root without deleted data be
         published, after which there is room again.
         """
         with self._lock:
-            thin = self._owed_here & self._thin
-            metadata = thin & self._metadata
-            return [*metadata, *(thin - metadata), *(self._owed_here - thin)]
+            waiting = self._owed_here & self._waiting
+            thin = (self._owed_here & self._thin) - waiting
+            first = [
+                block
+                for blocks in (waiting, thin)
+                for part in (blocks & self._metadata, blocks - self._metadata)
+                for block in part
+            ]
+            return [*first, *(self._owed_here - self._thin)]
 
     # -- changing
 
@@ -186,6 +205,8 @@ class BlockTable:
         _keep(self._owed_here, block, owed and row is not None and row.local)
         _keep(self._waiting, block, row is not None and row.waits)
         _keep(self._metadata, block, row is not None and row.meta)
+        copied = row is not None and row.state == CLOSED and bool(row.copies)
+        _keep(self._copied, block, copied)
         if row is None:
             return
         self._rows[block] = row

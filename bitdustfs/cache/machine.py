@@ -1,14 +1,17 @@
 """Small files of this machine, beside its vaults.
 
-Which machine it is, where suppliers were last reached.
+Which machine it is, where suppliers were last reached, which suppliers run here.
 """
 
 import os
+import re
 
 from bitdustfs.cache.folder import write_durably
-from bitdustfs.config import home, peers_path
+from bitdustfs.config import home, own_suppliers_path, peers_path
 from bitdustfs.core.records import Family
 from bitdustfs.errors import LocalError
+
+NODE_NAME = re.compile("[0-9a-f]{64}")  #: of an own supplier's file
 
 
 def machine_id() -> bytes:
@@ -20,6 +23,23 @@ def machine_id() -> bytes:
         return bytes.fromhex(path.read_text())
     except ValueError:
         raise LocalError(f"{path} is damaged; delete it and mount again") from None
+
+
+def own_suppliers() -> frozenset[bytes]:
+    """Node keys of the suppliers that ran on this machine, as `note_own_supplier` kept them."""
+    folder = own_suppliers_path()
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return frozenset(bytes.fromhex(name) for name in names if NODE_NAME.fullmatch(name))
+
+
+def note_own_supplier(node: bytes) -> None:
+    """Keeps the node key of a supplier that runs here. Raises LocalError."""
+    path = own_suppliers_path() / node.hex()
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_durably(path, b"")
+    except OSError as error:
+        raise LocalError(f"{path} cannot be kept: {error.strerror}") from error
 
 
 def known_addresses(vault: bytes) -> list[str]:

@@ -4,7 +4,7 @@ machine").
 
 from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.codec import U16, U32, U63
-from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.placement import acknowledgements_least, acknowledgements_wanted
 from bitdustfs.core.records import JournalRef, Place, Record
 
 OPEN, CLOSED, DEAD = 0, 1, 2  #: states of a block
@@ -17,6 +17,10 @@ class BlockRow(Record, frozen=True):
     synced. `header` is set, synced, before the first put. `acked`: positions that acknowledged
     their fragment. DEAD: to be deleted by the signed record `kill`; `acked`: positions that
     confirmed it.
+
+    `copies`: (position, node) of reserves that keep a fragment for a position that was away.
+    `beside`: of `acked`, positions on this machine. They go where this machine goes, so their word
+    does not count.
     """
 
     state: int
@@ -31,6 +35,8 @@ class BlockRow(Record, frozen=True):
     local: bool = True
     kill: bytes = b""
     safe: bool = False  #: it once had the acknowledgements that a root needs
+    copies: tuple[tuple[int, bytes], ...] = ()
+    beside: tuple[int, ...] = ()
 
     @property
     def owed(self) -> tuple[int, ...]:
@@ -38,9 +44,30 @@ class BlockRow(Record, frozen=True):
         return tuple(i for i in range(self.n) if i not in self.acked)
 
     @property
+    def holders(self) -> frozenset[int]:
+        """Positions whose fragment somebody keeps away from this machine."""
+        return frozenset(self.acked).difference(self.beside).union(p for p, _ in self.copies)
+
+    @property
+    def least(self) -> int:
+        """How many of these a root cannot do without."""
+        return acknowledgements_least(self.k, self.n, self.meta)
+
+    @property
+    def wanted(self) -> int:
+        """How many of these one more may be lost of."""
+        elsewhere = self.n - len(self.beside)
+        return max(self.least, min(acknowledgements_wanted(self.k, self.n), elsewhere))
+
+    @property
     def enough(self) -> bool:
-        """Whether as many acknowledged it as a root needs (promise 3)."""
-        return len(self.acked) >= acknowledgements_needed(self.k, self.n)
+        """Whether so many hold it that one of them may be lost (promise 3)."""
+        return len(self.holders) >= self.wanted
+
+    @property
+    def thin(self) -> bool:
+        """Whether a root may name it, and yet fewer hold it than should."""
+        return self.state == CLOSED and self.safe and not self.enough
 
     @property
     def waits(self) -> bool:

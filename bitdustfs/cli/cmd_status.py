@@ -76,6 +76,8 @@ def _print_content(status: Status) -> None:
     )
     if status.local_blocks:
         print(f"{status.local_blocks} blocks are only on this machine as yet")
+    if status.thin_blocks:
+        print(f"{status.thin_blocks} blocks are held by no more suppliers than reading them takes")
 
 
 def _print_safety(status: Status) -> None:
@@ -95,6 +97,10 @@ def _print_bench(bench: Sequence[ReserveLine]) -> None:
     for reserve in bench:
         if reserve.stands_in_for is not None:
             print(f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}")
+        for position in reserve.keeps_for:
+            print(
+                f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now"
+            )
 
 
 def _print_visits(visits: Sequence[VisitLine]) -> None:

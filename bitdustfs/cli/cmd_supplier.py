@@ -13,6 +13,8 @@ from bitdustfs.supplier import daemon
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.units import parse_size
 
+OWN_HELP = "one position may go to a supplier on this machine; it does not count as kept elsewhere"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with", dest="address", default="", metavar="HOST:PORT",
         help="the new supplier (else one is found in the network)",
     )  # fmt: skip
+    replace.add_argument("--own", action="store_true", help=OWN_HELP)
     replace.set_defaults(run=run_replace)
     forgive = verbs.add_parser(
         "forgive", help="a supplier that a mount holds to be gone was judged wrongly"
@@ -77,7 +80,7 @@ def run_replace(args: argparse.Namespace) -> int:
     if args.address:
         check_address(args.address)
     with progress_bar("filling", "block") as show:
-        MountClient(args.mountpoint).replace(args.position, args.address, show)
+        MountClient(args.mountpoint).replace(args.position, args.address, args.own, show)
     print(f"position {args.position} has another supplier")
     return 0
 

@@ -77,15 +77,19 @@ def running(home: Path) -> int:
 
 
 def start(home: Path, space: str, bootstrap: str) -> None:
-    """Starts one supplier, detached, logging to home/log; it donates no more than is free there."""
+    """Starts one supplier, detached, logging to home/log; it donates no more than is free there.
+
+    Each has a BITDUST_HOME of its own: it plays another machine, so that it is no own one of ours.
+    """
     space = str(min(parse_size(space), shutil.disk_usage(home).free * 9 // 10))
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
     command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
     command += ["--bootstrap", bootstrap]
     with open(home / "log", "ab") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "BITDUST_HOME": str(home / "home")},
+        )  # fmt: skip
     write_durably(home / "pid", str(process.pid).encode())
 
 

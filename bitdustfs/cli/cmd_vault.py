@@ -11,12 +11,14 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.cmd_supplier import OWN_HELP
 from bitdustfs.cli.policy_words import HELP, parse_policy
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
 from bitdustfs.family.create import Order, create_vault
+from bitdustfs.family.own import on_this_machine
 from bitdustfs.family.recovery import refound_vault
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.cpu import suite
@@ -49,6 +51,7 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
     parser.add_argument("--policy", action="append", default=[], metavar="NAME=VALUE", help=HELP)
+    parser.add_argument("--own", action="store_true", help=OWN_HELP)
     parser.set_defaults(run=run_create)
 
 
@@ -119,7 +122,7 @@ def run_create(args: argparse.Namespace) -> int:
         path.unlink()
         raise
     remember_addresses(family)
-    _print_created(key, order, path)
+    _print_created(key, order, path, sum(map(on_this_machine, family.voters)))
     return 0
 
 
@@ -138,14 +141,18 @@ def parse_order(args: argparse.Namespace) -> Order:
             "--supplier, or a node of the network with --bootstrap to find them"
         )
     size, words = parse_size(args.space), parse_policy(args.policy)
-    return Order(k, n, size, words, suppliers, bootstrap)
+    return Order(k, n, size, words, suppliers, bootstrap, args.own)
 
 
-def _print_created(key: VaultKey, order: Order, path: Path) -> None:
+def _print_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
+    """`own`: how many of the suppliers are on this machine."""
     k, n = order.k, order.n
     print(
         f"vault {key.vault_id.hex()[:16]} of {format_size(order.size)} on {n} suppliers, "
         f"key in {path}"
     )
-    print(f"any {n - k} of the {n} suppliers may be lost without losing anything")
+    if own:
+        print("one position is on this machine: it is lost with it, and does not count below")
+    others = f"{'the other' if own else 'the'} {n - own} suppliers"
+    print(f"any {n - own - k} of {others} may be lost without losing anything")
     print("write its 24 words down now: bitdust key words")

@@ -8,7 +8,7 @@ The header carries frag_hash for every position, so any fragment proves itself, 
 them can make the others and check them bit for bit, without the key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nacl.signing import SigningKey
@@ -48,6 +48,13 @@ def fragment_hash(vault: bytes, block: bytes, position: int, length: int, chunks
 
 def encode_block(content: Buffer, code: ErasureCode) -> list[Fragment]:
     """The n fragments of a block. `content` is padded with zeros to k equal slices."""
+    return list(cut_fragments(content, code, range(code.n)).values())
+
+
+def cut_fragments(
+    content: Buffer, code: ErasureCode, positions: Iterable[int]
+) -> dict[int, Fragment]:
+    """Those of a block's fragments that are wanted; only these are computed and hashed."""
     per_slice = slice_length(len(content), code.k)
     if len(content) != per_slice * code.k:
         padded = bytearray(per_slice * code.k)
@@ -55,8 +62,12 @@ def encode_block(content: Buffer, code: ErasureCode) -> list[Fragment]:
         content = padded
     view = memoryview(content)
     slices: list[Buffer] = [view[i * per_slice : (i + 1) * per_slice] for i in range(code.k)]
-    payloads = [*slices, *code.parity(slices)]
-    return [Fragment(i, chunk_hashes(p), p) for i, p in enumerate(payloads)]
+    wanted = sorted(set(positions))
+    parity = [position for position in wanted if position >= code.k]
+    made: dict[int, Buffer] = dict(enumerate(slices))
+    if parity:
+        made |= zip(parity, code.rebuild(made, parity), strict=True)
+    return {i: Fragment(i, chunk_hashes(made[i]), made[i]) for i in wanted}
 
 
 def sign_header(

@@ -1,4 +1,4 @@
-"""Which group a new block goes to, how many acknowledgements make it safe, and default codes."""
+"""How many acknowledgements make a block safe, what a group holds, and default codes."""
 
 from bitdustfs.core.records import Family, Group
 from bitdustfs.errors import UsageError
@@ -15,14 +15,31 @@ def majority(n: int) -> int:
     return n // 2 + 1
 
 
-def acknowledgements_needed(k: int, n: int) -> int:
-    """Of the n suppliers of a block, how many must hold it before a root may name it (promise
-    3).
+def members_for_root(n: int) -> int:
+    """How many of the n members a root cannot do without."""
+    return majority(n)
+
+
+def acknowledgements_wanted(k: int, n: int) -> int:
+    """Of the n suppliers of a block, how many should hold it before a root names it (promise 3).
+
+    So many, that any one of them may be lost; and no fewer than the root itself needs.
     """
-    return min(n, max(majority(n), k + 1))
+    return min(n, max(members_for_root(n), k + 1))
 
 
-MARGIN = 1  #: fragments beyond k that make a block safe enough to be kept elsewhere only
+def acknowledgements_least(k: int, n: int, meta: bool) -> int:
+    """How many are enough where the wanted ones cannot be had within a minute (promise 3).
+
+    For data it is what reading takes. Metadata stays at one more, which can be had whenever k of
+    its data can and a root can: but for two friends, of whom one has to be enough.
+    """
+    return k + 1 if meta and n > 2 else k
+
+
+def suppliers_to_publish(k: int, n: int) -> int:
+    """How many of the n members must be there for anything to be published."""
+    return max(acknowledgements_least(k, n, False), members_for_root(n))
 
 
 def metadata_k(k: int) -> int:

@@ -32,6 +32,7 @@ from bitdustfs.core.spread import apart
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import contract
+from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.dht.discover import announce_vault, find_suppliers, joined
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import PeerSupplier
@@ -53,6 +54,7 @@ class Order:
     words: dict[str, int] = field(default_factory=dict)  #: of the policy (core/policy.py)
     suppliers: tuple[str, ...] = ()  #: addresses that are wanted; more are found by `bootstrap`
     bootstrap: tuple[str, ...] = ()  #: addresses of any nodes of the network
+    own: bool = False  #: one of them may be on this machine (own.py)
 
     def check(self) -> None:
         """Raises UsageError for what no vault can be."""
@@ -60,6 +62,8 @@ class Order:
             raise UsageError(f"a vault has {format_size(SMALLEST)} at least")
         if self.words.get("margin", 0) > self.n - self.k:
             raise UsageError(f"with {self.k}/{self.n} the margin is at most {self.n - self.k}")
+        if self.own:
+            check_own(self.k, self.n, ())
 
     @property
     def promise(self) -> int:
@@ -91,7 +95,10 @@ async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Family:
 
 
 async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> list[str]:
-    """Addresses of as many suppliers as were not named, apart from each other by the policy."""
+    """Addresses of suppliers that were not named, at least as many as are missing.
+
+    They are apart from each other by the policy.
+    """
     missing = order.n - len(named)
     if not missing:
         return []
@@ -101,7 +108,7 @@ async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> list
     fit = apart(offers, named, read_policy(order.words).spread)
     if len(fit) < missing:
         raise Unavailable(_too_few(order, len(named) + len(fit), len(offers) - len(fit)))
-    return [*fit][:missing]
+    return fit
 
 
 async def _search(dht: Dht, count: int, space: int) -> list[str]:
@@ -133,7 +140,7 @@ async def _found(key: VaultKey, order: Order, addresses: list[str], suite: Suite
     async with trio.open_nursery() as nursery:
         suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
         try:
-            members = await _contracts(suppliers, order.promise)
+            members = await _contracts(suppliers, order)
             family = _sign_family(key, order, members)
             return await _accept_first_root(key, family, suppliers, suite)
         finally:
@@ -142,14 +149,32 @@ async def _found(key: VaultKey, order: Order, addresses: list[str], suite: Suite
             nursery.cancel_scope.cancel()
 
 
-async def _contracts(suppliers: list[PeerSupplier], space: int) -> tuple[Member, ...]:
+async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Member, ...]:
+    """n contracts, the first of the suppliers by their owner's choice, the others as found.
+
+    One on this machine is passed over, or, where it was named, refused, unless it was asked for.
+    """
     members: list[Member] = []
-    for supplier in suppliers:
+    named, own = len(order.suppliers), 0
+    for number, supplier in enumerate(suppliers):
+        if len(members) == order.n:
+            break
+        address = supplier.addresses[0]
         try:
-            members.append(await contract(supplier, space))
+            await supplier.ping()
+            beside = on_this_machine(Member(supplier.node, supplier.addresses, 0))
+            if beside and number < named and not order.own:
+                raise UsageError(f"the supplier at {address}: {WITHOUT_OWN}")
+            if beside and number < named and own:
+                raise UsageError("more than one of the suppliers is on this machine")
+            if beside and (own or not order.own):
+                continue
+            members.append(await contract(supplier, order.promise))
+            own += beside
         except (PeerError, Malformed) as error:
-            address = supplier.addresses[0]
             raise Unavailable(f"the supplier at {address} made no contract: {error}") from error
+    if len(members) < order.n:
+        raise Unavailable(_too_few(order, len(members), 0))
     if len({member.node for member in members}) != len(members):
         raise UsageError("two of the addresses lead to the same supplier")
     return tuple(members)

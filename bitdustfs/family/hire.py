@@ -10,6 +10,7 @@ import trio
 from bitdustfs.core.records import Family, Member, contract_records
 from bitdustfs.core.spread import apart
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
+from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.rebuild.census import FRAGMENTS_MIN, list_all
@@ -33,6 +34,7 @@ class Wanted(NamedTuple):
     near: list[str]
     spread: int
     fill: int = 0
+    own: bool = False  #: one on this very machine is taken, too
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
@@ -57,6 +59,7 @@ async def hire(
     unwanted: Collection[bytes] = (),
     reserves: Sequence[str] = (),
     fill: int = 0,
+    own: bool = False,
 ) -> Member:
     """A new member for a position: at the address `wanted`; else a reserve.
 
@@ -65,12 +68,16 @@ async def hire(
     Never one of the family or of the nodes `unwanted`, nor, unless it is named, a neighbour of the
     other members (core/spread.py). Who leaves makes no contract; who has no room for the `fill`
     bytes that the position has now is passed over. Who had the position before and still keeps its
-    fragments comes first. Raises Unavailable.
+    fragments comes first. `own`: it may be one on this machine (own.py). Raises Unavailable;
+    UsageError where such a one would be the second, or would be needed to read anything.
     """
+    if own:
+        others_there = [m for p, m in enumerate(family.voters) if p != position]
+        check_own(family.group.k, family.group.n, others_there)
     space = max(member.space for member in family.voters)
     taken = {*(member.node for member in family.voters), *unwanted}
     others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
-    rules = Wanted(space, taken, [] if wanted else others, _spread(family), fill)
+    rules = Wanted(space, taken, [] if wanted else others, _spread(family), fill, own)
     failures: list[str] = []
     found = await _engage(
         [wanted] if wanted else reserves, rules, 1, credentials, failures, position
@@ -140,6 +147,9 @@ async def _engage(
             there = [peer for peer in peers if peer.addresses[0] in kept]
             for peer in sorted(there, key=lambda peer: -kept[peer.addresses[0]]):
                 if peer.node in rules.taken or len(engaged) >= count:
+                    continue
+                if not rules.own and on_this_machine(Member(peer.node, peer.addresses, 0)):
+                    failures.append(f"{peer.addresses[0]}: {WITHOUT_OWN}")
                     continue
                 if not apart(peer.addresses, near, rules.spread):
                     failures.append(

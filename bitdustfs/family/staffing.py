@@ -6,6 +6,7 @@ One change of the family at a time. Whom to replace decides rebuild/plan.py.
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -17,6 +18,7 @@ from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
 from bitdustfs.net.ask import ask_all
+from bitdustfs.rebuild.census import list_in_time
 from bitdustfs.rebuild.fill import Fill
 from bitdustfs.rebuild.rebuilder import OnProgress
 from bitdustfs.vault.vaults import WritableVault
@@ -70,16 +72,24 @@ class Staffing:
             "try again"
         )
 
-    async def replace(self, position: int, address: str, progress: OnProgress) -> Fill:
+    async def replace(
+        self, position: int, address: str, progress: OnProgress, own: bool = False
+    ) -> Fill:
         """Gives a position to the supplier at `address`, or to one found through the DHT.
 
-        Raises Unavailable, PeerError, LocalError, Superseded.
+        `own`: it may be one on this machine. Raises UsageError, Unavailable, PeerError, LocalError,
+        Superseded.
         """
         async with self._changing:
-            return await self._replace(position, address, progress, lambda: True)
+            return await self._replace(position, address, progress, lambda: True, own)
 
     async def _replace(
-        self, position: int, address: str, progress: OnProgress, wanted: Callable[[], bool]
+        self,
+        position: int,
+        address: str,
+        progress: OnProgress,
+        wanted: Callable[[], bool],
+        own: bool = False,
     ) -> Fill:
         vault = self._vault
         family = vault.known.family
@@ -92,7 +102,7 @@ class Staffing:
             reserves = [a for m in online if vault.watch.stays(m.node) for a in m.addresses]
             fill = sorted(map(vault.space.used, family.voters))[family.group.n // 2]
             member = await hire(
-                family, position, credentials, self._known(), address, unwanted, reserves, fill
+                family, position, credentials, self._known(), address, unwanted, reserves, fill, own
             )
         filled = await self._hand_over(position, member, progress, wanted)
         remember_addresses(vault.known.family)
@@ -219,17 +229,45 @@ class Staffing:
                 await self._teach()
 
     async def _dismiss(self) -> None:
-        """A member is back, or has been replaced: the copy that stood in for it goes."""
+        """A member is back, or has been replaced: what reserves keep of its position goes."""
         vault, family = self._vault, self._vault.known.family
         for reserve in family.bench:
             told = vault.watch.told(reserve.node)
-            if told is None or told.standing is None or told.standing >= len(family.voters):
+            if told is None:
                 continue
-            if not await self._is_back(told.standing):
-                continue
-            await self._stand_down(reserve, told.standing)
-            vault.circle.drop_stand_in(told.standing)
-            log.info("position %d is served: its copy is dropped", told.standing)
+            kept = {*told.copies, *([] if told.standing is None else [told.standing])}
+            for position in sorted(kept & set(range(len(family.voters)))):
+                drop = partial(self._drop_copy, reserve, position)
+                if await vault.loans.end(position, reserve.node, drop):
+                    log.info("position %d is served: its copy is dropped", position)
+
+    async def _drop_copy(self, reserve: Member, position: int) -> bool:
+        """Has a reserve delete what it keeps of a position, if its own supplier has all of it.
+
+        Raises PeerError.
+        """
+        circle = self._vault.circle
+        if not await self._is_back(position) or not await self._has_all_of(reserve, position):
+            return False
+        if self._vault.ledger.newcomer(position) is not None:
+            return False  # it may be the one that the position goes to just now
+        await self._stand_down(reserve, position)
+        if circle.stand_ins.get(position) == reserve.node:
+            circle.drop_stand_in(position)
+        circle.copies.went(position, reserve.node)
+        return True
+
+    async def _has_all_of(self, reserve: Member, position: int) -> bool:
+        """Whether a position's own supplier lists whatever a reserve has of it and a root needs.
+
+        Else the reserve may have the only fragment of a block that another machine wrote.
+        """
+        vault = self._vault
+        listed = await list_in_time(vault.circle.session(reserve), position)
+        census, needs = vault.auditor.census, vault.reclaimer.needs()
+        return await trio.to_thread.run_sync(
+            lambda: all(census.lists_it(b, position) or not needs(b) for b in listed)
+        )
 
     def _places(self, bench: Sequence[Member]) -> int:
         """How many reserves the bench lacks, those who are away for too long not counted."""

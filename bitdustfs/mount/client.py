@@ -56,9 +56,13 @@ class MountClient:
     def rebuild(self, watch: Onlooker) -> RebuildOutcome:
         return self._ask(commands.Rebuild(), RebuildOutcome, watch)
 
-    def replace(self, position: int, address: str, watch: Onlooker) -> Replaced:
-        """Returns once the new supplier has everything and the old one is out."""
-        return self._ask(commands.Replace(position=position, address=address), Replaced, watch)
+    def replace(self, position: int, address: str, own: bool, watch: Onlooker) -> Replaced:
+        """Returns once the new supplier has everything and the old one is out.
+
+        `own`: it may be one on this machine.
+        """
+        command = commands.Replace(position=position, address=address, own=own)
+        return self._ask(command, Replaced, watch)
 
     def gone(self) -> GoneSuppliers:
         """Who counts as gone at this mount, and why."""

@@ -35,11 +35,13 @@ class Sync(Command, frozen=True, kw_only=True, tag="sync"):
 class Replace(Command, frozen=True, kw_only=True, tag="replace"):
     """Give a position to another supplier. Answered by Replaced.
 
-    `address`: of the new supplier; "" has one found in the network.
+    `address`: of the new supplier; "" has one found in the network. `own`: it may be on this
+    machine.
     """
 
     position: int
     address: str = ""
+    own: bool = False
 
 
 class AskGone(Command, frozen=True, kw_only=True, tag="gone"):

@@ -13,6 +13,7 @@ from bitdustfs.cache.machine import known_addresses, remember_addresses
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.family.find import connector, find_family, owner_credentials
+from bitdustfs.family.own import on_this_machine
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.fs.volume import Caller
 from bitdustfs.fuse.operations import Operations, WritableOperations
@@ -48,8 +49,9 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
             known = await find_family(key, addresses, credentials, network)
             connect = connector(credentials, network)
             settings = Settings(
-                options.read_only, options.take_over, cache_limit=options.cache, witness=True
-            )
+                options.read_only, options.take_over, cache_limit=options.cache, witness=True,
+                is_own=on_this_machine,
+            )  # fmt: skip
             async with open_vault(folder, key, suite(), known.family, connect, settings) as vault:
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)

@@ -29,6 +29,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     lacks: int  #: fragments that it was found without and that were not made again since
     damaged: int  #: answers with damaged data since the mount began
     last_error: str  #: of the last request that failed, or ""
+    own: bool = False  #: it is on this very machine: no loss of it can be borne with it
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     ready: bool  #: it knows the family as it is now
     stands_in_for: int | None  #: the position that it has a copy of; null: of none
+    keeps_for: list[int] = []  #: positions that were away, of which it keeps new fragments for now
 
 
 class VisitLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,7 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     visits: list[VisitLine]
     local_blocks: int  #: blocks that are only on this machine as yet
     owed_blocks: int  #: blocks that some supplier has not acknowledged yet
+    thin_blocks: int = 0  #: published blocks that no supplier more than it takes to read them holds
     suppliers: list[SupplierLine]
     warnings: list[str]  #: sentences
 

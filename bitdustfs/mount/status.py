@@ -11,7 +11,7 @@ from bitdustfs.mount.statements import (
     Suppliers,
     VisitLine,
 )
-from bitdustfs.mount.supplier_warnings import warning_of
+from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 from bitdustfs.vault.vaults import ReadVault, WritableVault
 
 
@@ -41,8 +41,12 @@ class Describer:
             visits=self._visits(),
             local_blocks=local_blocks,
             owed_blocks=owed_blocks,
+            thin_blocks=len(self._thin()),
             suppliers=lines,
-            warnings=[*self._vault.troubles, *filter(None, map(warning_of, lines))],
+            warnings=[
+                *self._vault.troubles,
+                *filter(None, (thin_warning(len(self._thin()), lines), *map(warning_of, lines))),
+            ],
         )
 
     def suppliers(self) -> Suppliers:
@@ -58,7 +62,12 @@ class Describer:
 
     async def _thinnest(self) -> tuple[int, str]:
         """How many may go, and the block that is lost first; "" when all are alike."""
-        return self._vault.circle.online() - self._vault.known.family.group.k, ""
+        circle, k = self._vault.circle, self._vault.known.family.group.k
+        return max(circle.online_elsewhere() - k, min(circle.online() - k, 0)), ""
+
+    def _thin(self) -> list[bytes]:
+        """Published blocks that fewer suppliers hold than should."""
+        return []
 
     def _waiting(self) -> tuple[int, int]:
         """Blocks that are only here, and blocks that some supplier has not acknowledged."""
@@ -100,6 +109,7 @@ class Describer:
             lacks=self._lacks(position),
             damaged=health.damaged,
             last_error=health.last_error,
+            own=self._vault.circle.is_beside(member.node),
         )
 
     def _reserve(self, member: Member) -> ReserveLine:
@@ -110,6 +120,7 @@ class Describer:
             state=self._vault.watch.state(member.node),
             ready=told is not None and told.epoch == self._vault.known.family.epoch,
             stands_in_for=None if told is None else told.standing,
+            keeps_for=sorted(self._vault.circle.copies.kept_by(member.node)),
         )
 
 
@@ -133,6 +144,9 @@ class WritableDescriber(Describer):
     def _waiting(self) -> tuple[int, int]:
         ledger = self._writable.ledger
         return len(ledger.waiting()), ledger.owed_blocks
+
+    def _thin(self) -> list[bytes]:
+        return self._vault.state.blocks.thin()
 
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine(self._writable.rebuilder.done, self._writable.rebuilder.total)

@@ -1,6 +1,9 @@
-"""What `status` warns of: one function a reason, each of one supplier's line, "" for nothing."""
+"""What `status` warns of: one function a reason, "" for nothing.
 
-from collections.abc import Callable
+Most are of one supplier's line.
+"""
+
+from collections.abc import Callable, Sequence
 
 from bitdustfs.mount.statements import SupplierLine
 
@@ -10,6 +13,18 @@ NAME_DIGITS = 16  #: hexadecimal digits by which a node is called
 def warning_of(line: SupplierLine) -> str:
     """The gravest thing to be said of a supplier, or ""."""
     return next((said for reason in REASONS if (said := reason(line))), "")
+
+
+def thin_warning(blocks: int, lines: Sequence[SupplierLine]) -> str:
+    """That some blocks are held by fewer suppliers than should, and for whom they wait."""
+    if not blocks:
+        return ""
+    away = [_name(line) for line in lines if line.state != "online"]
+    return (
+        f"{blocks} blocks are published thinly: so few suppliers hold them that the loss of one "
+        "more, and of this machine, loses them. This machine keeps its copies until "
+        + (f"{' and '.join(away)} is back" if away else "the others take them")
+    )
 
 
 def _is_gone(line: SupplierLine) -> str:
@@ -24,6 +39,10 @@ def _returned_damaged_data(line: SupplierLine) -> str:
 
 def _is_full(line: SupplierLine) -> str:
     return f"{_name(line)} has much less room left than the others" if line.full else ""
+
+
+def _is_own(line: SupplierLine) -> str:
+    return f"{_name(line)} is on this very machine: it is lost with it" if line.own else ""
 
 
 def _lacks_fragments(line: SupplierLine) -> str:
@@ -45,4 +64,5 @@ REASONS: tuple[Callable[[SupplierLine], str], ...] = (
     _returned_damaged_data,
     _is_full,
     _lacks_fragments,
+    _is_own,
 )

@@ -5,6 +5,7 @@ and private ranges only where they are wanted: in swarms and home networks.
 """
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 
 from bitdustfs.errors import UsageError
@@ -30,6 +31,24 @@ def is_private_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_private
     except ValueError:
         return host == "localhost" or "." not in host
+
+
+def is_here(address: str) -> bool:
+    """Whether an address is of this machine's own interfaces; loopback, which all have, is not."""
+    try:
+        host, _ = split(address)
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if ip.is_loopback or ip.is_unspecified:
+        return False
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))  # only one's own addresses can be bound
+    except OSError:
+        return False
+    return True
 
 
 def acceptable(host: str, port: int, allow_private: bool) -> bool:

@@ -261,7 +261,7 @@ class KinIs(Message, frozen=True, tag=48):
     """Epoch of the family known here; (ballot, seq) of the root; which position it stands in for.
 
     `complete`: it has all of that position that can be had. `leaving`: its signed leaving, or
-    nothing.
+    nothing. `copies`: positions that are not its own, of which the owner gave it fragments.
     """
 
     epoch: U63
@@ -269,6 +269,7 @@ class KinIs(Message, frozen=True, tag=48):
     standing: Position | None
     complete: bool
     leaving: RecordBytes
+    copies: Annotated[tuple[Position, ...], msgspec.Meta(max_length=GROUP_MAX)] = ()
 
 
 class AttestedIs(Message, frozen=True, tag=49):

@@ -21,10 +21,16 @@ class Presence:
     away: float = 0.0
     gone: bool = False  #: it said that it leaves, or was proven a liar
     uptime: float = 1.0  #: share of pings answered, ever
+    beside: bool = False  #: it is on the owner's machine, and lost with it
 
     @property
     def online(self) -> bool:
         return not self.away and not self.gone
+
+    @property
+    def counts(self) -> bool:
+        """Whether what it keeps can be reckoned with when the owner's machine is lost."""
+        return self.online and not self.beside
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class BlockState:
     def reachable(self, presence: Sequence[Presence]) -> int:
         """How many of its fragments can be had right now."""
         return sum(presence[p].online for p in self.stored)
+
+    def margin(self, presence: Sequence[Presence]) -> int:
+        """How many more suppliers may be lost besides this machine; see spare."""
+        return spare([presence[p] for p in self.stored], self.k)
 
 
 @dataclass(frozen=True)
@@ -93,11 +103,21 @@ def plan(
             continue
         cost = len(positions) + (0 if state.local else state.k)
         repairs.append(Repair(state.block, positions, state.local, cost))
-    margins: dict[bytes | None, int] = {s.block: s.reachable(presence) - s.k for s in lacking}
-    margins[None] = sum(p.online for p in presence) - k
+    margins: dict[bytes | None, int] = {s.block: s.margin(presence) for s in lacking}
+    margins[None] = spare(presence, k)
     thinnest = min(margins, key=lambda block: (margins[block], block is not None))
     replace = _to_replace(lacking, presence, k, patience, margin, refused)
     return Plan(tuple(repairs), replace, tuple(waiting), margins[thinnest], thinnest)
+
+
+def spare(presence: Iterable[Presence], k: int) -> int:
+    """How many of these may be lost, and the owner's machine, so that k are left.
+
+    0 also where k are there with the one on that machine only; below 0 fewer than k are there.
+    """
+    there = list(presence)
+    online, counted = sum(p.online for p in there), sum(p.counts for p in there)
+    return max(counted - k, min(online - k, 0))
 
 
 def _rank(state: BlockState, presence: Sequence[Presence]) -> tuple[int, bool, bool, bytes]:

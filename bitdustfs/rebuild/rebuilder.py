@@ -24,7 +24,7 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.rebuild.audit import CENSUS_EVERY, Auditor
 from bitdustfs.rebuild.census import Census
 from bitdustfs.rebuild.pace import Pace
-from bitdustfs.rebuild.plan import BlockState, Plan, Presence, Repair, plan
+from bitdustfs.rebuild.plan import BlockState, Plan, Presence, Repair, plan, spare
 from bitdustfs.rebuild.remake import remake
 from bitdustfs.rebuild.watch import Watch
 
@@ -138,6 +138,7 @@ class Rebuilder:
                 math.inf if watch.lasting(m.node) and watch.stand_in(p) else watch.lasting(m.node),
                 watch.state(m.node) == "gone",
                 watch.uptime(m.node),
+                self._circle.is_beside(m.node),
             )
             for p, m in enumerate(self._circle.family.voters)
         ]
@@ -185,6 +186,9 @@ class Rebuilder:
 
     async def is_complete(self, position: int) -> bool:
         """Whether a position's own supplier was just seen to list everything it should have."""
+        await self.replanned()
+        if position in self._lacking:
+            return False  # known without asking anybody for its list
         await self.look(0.0)
         node = self._circle.family.voters[position].node
         listed = self._auditor.census.listed_by.get(position) == node
@@ -195,11 +199,11 @@ class Rebuilder:
         presence = self.presence()
         rows = {b: row for b in blocks if (row := self._table.get(b)) is not None}
         evidence = self._evidence(rows)
-        margins = [(sum(p.online for p in presence) - self._circle.family.group.k, False)]
+        margins = [(spare(presence, self._circle.family.group.k), False)]
         for block in blocks:
             state = evidence.state_of(block)
             if state is not None:
-                margins.append((state.reachable(presence) - state.k, state.local))
+                margins.append((state.margin(presence), state.local))
         return min(margins)
 
     async def _learn_shapes(self, blocks: Iterable[bytes]) -> None:

@@ -144,6 +144,8 @@ class Watch:
         """What they said: who stands in for whom, and who leaves."""
         for member in family.bench:
             told = self._kin.get(member.node)
+            if told is not None:
+                self._circle.copies.heard(member.node, told.copies)
             if told is not None and told.standing is not None:
                 self._circle.add_stand_in(told.standing, member.node)
         for member in family.voters:
@@ -218,6 +220,7 @@ async def find_stand_ins(circle: Circle) -> None:
 
     async def ask(member: Member) -> None:
         told = await circle.session(member).kin()
+        circle.copies.heard(member.node, told.copies)
         if told.standing is not None:
             circle.add_stand_in(told.standing, member.node)
 

@@ -20,6 +20,7 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder, write_durably
+from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.core.keys import node_id
 from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError, UsageError
@@ -69,6 +70,10 @@ class Offering:
 def run(settings: Offering) -> None:
     """Serves until SIGTERM, SIGINT, or until it has left. Raises UsageError, LocalError."""
     key = node_key(settings.folder)
+    try:
+        note_own_supplier(key.verify_key.encode())
+    except LocalError as error:  # it serves all the same
+        log.warning("a vault of this machine may take this supplier for another's: %s", error)
     identity = {"id": key.verify_key.encode().hex()}
     folder = OwnedFolder(settings.folder / "store", "shelf", identity)
     try:

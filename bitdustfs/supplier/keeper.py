@@ -7,6 +7,8 @@ alone.
 
 from collections.abc import Callable
 
+import msgspec
+
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import check_fragment_untrusted
 from bitdustfs.core.hashing import digest
@@ -54,6 +56,14 @@ class Keeper:
             and self._shelf.fragment(vault, key) is None
         ):
             raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
+
+    def put(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:
+        """Keeps a fragment that the vault's writer brings. Raises as `keep`."""
+        self.keep(vault, request, payload)
+        if request.position not in self._rows.known(vault).copies:
+            with self._rows.changing(vault) as row:  # said to the owner: here it can be read
+                copies = tuple(sorted({*row.copies, request.position}))
+                self._rows.write(vault, msgspec.structs.replace(row, copies=copies))
 
     def keep(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:
         """Keeps a genuine fragment of a vault, whoever brings it.

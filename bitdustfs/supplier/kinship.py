@@ -135,7 +135,9 @@ class Kinship:
         standing = row.standing if row.standing >= 0 else None
         leaving = b"" if family is None else self._leaving(vault, family, standing)
         epoch = family.epoch if family else 0
-        return wire.KinIs(epoch, root, standing, self.complete(vault), leaving)
+        own = None if family is None else family.position(self.own)
+        copies = tuple(position for position in row.copies if position != own)
+        return wire.KinIs(epoch, root, standing, self.complete(vault), leaving, copies)
 
     def _leaving(self, vault: bytes, family: Family, standing: int | None) -> bytes:
         """Signed: this supplier goes, and its position, or the one it stands in for, needs

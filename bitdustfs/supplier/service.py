@@ -117,7 +117,7 @@ class SupplierService:
                 return wire.VisitsAre(self.standing.note_visits(vault))
             case wire.Put():
                 self.voter.heed(vault, request.claim)
-                self.keeper.keep(vault, request, payload)
+                self.keeper.put(vault, request, payload)
             case wire.Kill(record, claim):
                 self.voter.heed(vault, claim)
                 self.keeper.kill(vault, row, record)

@@ -33,6 +33,7 @@ class VaultRow(Record, frozen=True):
     released: bool = False  #: the writer unmounted: no lease is to be waited for
     former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
     claim: bytes = b""  #: the signed claim that was promised
+    copies: tuple[int, ...] = ()  #: positions of which its owner gave it fragments, its own or not
 
 
 class FragmentRow(Record, frozen=True):

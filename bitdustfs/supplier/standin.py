@@ -94,9 +94,15 @@ class StandIn:
         return seen.leaving(member.node) or self._kin.absent(vault, seen.family, member.node)
 
     def _superfluous(self, vault: bytes, seen: Round, position: int) -> bool:
-        """Whether the member is back before the copy is complete, or others have it as well."""
+        """Whether the member is back before the copy is complete, or others have it as well.
+
+        Not where the owner gave some of it: he reckons with that, and says when it may go.
+        """
         if position >= len(seen.family.voters):
             return True
+        row = self._service.shelf.vault(vault)
+        if row is not None and position in row.copies:
+            return False
         if seen.there(seen.family.voters[position].node) and not self._kin.complete(vault):
             return True
         order = [reserve.node for reserve in seen.family.bench]

@@ -101,9 +101,13 @@ class Standing:
         return [key for key, _ in keys if key[16] == position]
 
     def drop_copies(self, vault: bytes, position: int) -> None:
-        """Deletes all fragments of a position, and stands in for none."""
+        """Deletes all fragments of a position, and does not stand in for it any more."""
         self._shelf.drop(vault, self.copies(vault, position))
-        self.stand(vault, -1)
+        with self._rows.changing(vault) as row:
+            left = tuple(p for p in row.copies if p != position)
+            self._rows.write(vault, msgspec.structs.replace(row, copies=left))
+            if row.standing == position:
+                self.stand(vault, -1)
 
     def stand_down(self, vault: bytes, record: bytes) -> None:
         """Gives up copies by their owner's record. Raises Refused, Malformed, Forged."""

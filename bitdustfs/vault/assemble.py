@@ -20,12 +20,16 @@ import trio
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.crash import recover_open_blocks
+from bitdustfs.blocks.cutter import Cutter
+from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.blocks.deletion import Deletion
 from bitdustfs.blocks.evict import CacheRoom, Eviction
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.reserves import Reserves
 from bitdustfs.blocks.sealers import Sealers
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
@@ -144,7 +148,7 @@ async def open_vault(
             key, register, claims, state,
             read_only=settings.read_only, take_over=settings.take_over,
         )  # fmt: skip
-        circle = Circle(opening.known.family, connect)
+        circle = Circle(opening.known.family, connect, settings.is_own)
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
@@ -186,6 +190,7 @@ async def _writing(
 ) -> AsyncIterator[WritableVault]:
     """The vault, its tasks running; at the end a last commit, and the lease given back."""
     vault, purger = _writable_vault(ground, ballot, settings)
+    await vault.ledger.reckon(ground.circle.family)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
         nursery.start_soon(vault.courier.run)
@@ -229,8 +234,12 @@ def _writable_vault(
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
     pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
     lease = Lease(ground.register, pen)
-    throttle, ledger, due = Throttle(), Ledger(table), CommitDue()
-    courier = Courier(key, pen, circle, table, files, ledger, space, throttle, lease.renew)
+    throttle, due, deferral, loans = Throttle(), CommitDue(), Deferral(), Loans(table)
+    ledger = Ledger(table, deferral, circle.beside)
+    courier = Courier(
+        pen, circle, table, Cutter(key, pen, table, files), ledger, deferral,
+        Reserves(circle, loans), loans, space, throttle, lease.renew,
+    )  # fmt: skip
     eviction = Eviction(ground.room, files, table, courier.is_busy)
 
     windows = Windows()
@@ -285,7 +294,7 @@ def _writable_vault(
         volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher, space),
         reader, ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
         ground.opening.found, settings=settings, pen=pen, lease=lease, writer=writer,
-        committer=committer, ledger=ledger, courier=courier, throttle=throttle,
+        committer=committer, ledger=ledger, loans=loans, courier=courier, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
         reclaimer=reclaimer, publisher=publisher,
     )  # fmt: skip

@@ -55,3 +55,4 @@ class FamilyMove:
         with trio.CancelScope(shield=True):  # what newcomers acknowledged is not to be forgotten
             for position in moved:
                 await self._ledger.settle(position, joined=True)
+            await self._ledger.reckon(family)

@@ -2,8 +2,10 @@
 
 state    dirty (in memory), local (survives this machine's power loss), published (survives the
          loss of this machine)
-health   how many more suppliers may be lost before a part of the file is: "3"; "local" while a
-         part is only on this machine; "unreadable" while too few of a part's suppliers answer
+health   how many more suppliers may be lost before a part of the file is: "3"; "thin" while a part
+         is at no more suppliers than reading it takes, and its copy on this machine is kept;
+         "local" while a part is only on this machine; "unreadable" while too few of a part's
+         suppliers answer
 """
 
 from collections.abc import Collection
@@ -75,13 +77,14 @@ class Safety:
         return self.state_now(inode)
 
     async def health(self, inode: int) -> str:
-        """How many more suppliers may be lost; or local, or unreadable."""
+        """How many more suppliers may be lost; or thin, local, or unreadable."""
         if self.state_now(inode) != "published":
             return "local"
         blocks = await self._tree.run(_blocks_of, inode)
         margin, local = self._rebuilder.margin_of(blocks)
         if margin >= 0:
-            return str(margin)
+            rows = map(self._state.blocks.get, blocks)
+            return "thin" if any(row is not None and row.thin for row in rows) else str(margin)
         return "local" if local else "unreadable"
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bitdustfs.blocks.circle import IsOwn, nobody_is
 from bitdustfs.blocks.evict import CACHE_LIMIT
 from bitdustfs.units import MIB
 
@@ -21,3 +22,4 @@ class Settings:
     reclaims: bool = True  #: whether dead blocks are deleted
     cache_limit: int = CACHE_LIMIT  #: bytes kept on this disk, what is not yet safe excepted
     witness: bool = False  #: whether the first root waits for what the DHT bears witness of
+    is_own: IsOwn = nobody_is  #: which suppliers are on this very machine

@@ -15,13 +15,14 @@ from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.evict import CacheRoom, Eviction
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.state import State
-from bitdustfs.core.placement import acknowledgements_needed
+from bitdustfs.core.placement import suppliers_to_publish
 from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, BallotClaim, root_records
 from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
@@ -132,8 +133,8 @@ class ReadVault:
     def too_few(self) -> str:
         """Why nothing can be published just now; "" when enough suppliers answer."""
         group = self.known.family.group
-        online = self.circle.online()
-        needed = acknowledgements_needed(group.k, group.n)
+        online = self.circle.online_elsewhere()
+        needed = suppliers_to_publish(group.k, group.n)
         if online >= needed:
             return ""
         return (
@@ -187,6 +188,7 @@ class WritableVault(ReadVault):
         writer: ExtentWriter,
         committer: Committer,
         ledger: Ledger,
+        loans: Loans,
         courier: Courier,
         throttle: Throttle,
         room: CacheRoom,
@@ -202,7 +204,8 @@ class WritableVault(ReadVault):
         )  # fmt: skip
         self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
-        self.ledger, self.courier, self._throttle = ledger, courier, throttle
+        self.ledger, self.loans = ledger, loans
+        self.courier, self._throttle = courier, throttle
         self._room, self.eviction = room, eviction
         self.auditor, self.rebuilder = auditor, rebuilder
         self.reclaimer, self.publisher = reclaimer, publisher

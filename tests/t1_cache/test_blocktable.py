@@ -85,6 +85,10 @@ class TableModel(RuleBasedStateMachine):
         assert sorted(self.table.to_deliver()) == sorted(b for b in owed if owed[b].local)
         enough = [owed[b].enough for b in self.table.to_deliver()]
         assert enough == sorted(enough)  # those without enough holders first
+        named = [not owed[b].waits for b in self.table.to_deliver()]
+        assert named == sorted(named)  # of these, those that no root may name yet
+        thin = sorted(b for b, row in owed.items() if not row.enough and not row.waits)
+        assert self.table.thin() == thin
         assert self.table.waiting() == sorted(b for b, row in closed.items() if row.waits)
         assert dict(self.table.metadata()) == {b: r for b, r in self.model.items() if r.meta}
         assert self.table.owed_positions == sum(len(row.owed) for row in closed.values())

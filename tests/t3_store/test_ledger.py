@@ -3,6 +3,7 @@
 import pytest
 from family import supplier_of
 
+from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.database import Database
@@ -22,7 +23,7 @@ def table(tmp_path):
 
 
 async def test_promise_3_a_newcomer_s_word_counts_until_it_is_durable(table, tmp_path, monkeypatch):
-    ledger = Ledger(table)
+    ledger = Ledger(table, Deferral())
     async with supplier_of("memory", tmp_path) as newcomer:
         ledger.welcome(5, newcomer)
         ledger.newcomer_acknowledged(BLOCK, 5)
@@ -41,7 +42,7 @@ async def test_promise_3_a_newcomer_s_word_counts_until_it_is_durable(table, tmp
 
 
 async def test_a_newcomer_that_did_not_join_leaves_nothing_behind(table, tmp_path):
-    ledger = Ledger(table)
+    ledger = Ledger(table, Deferral())
     async with supplier_of("memory", tmp_path) as newcomer:
         ledger.welcome(5, newcomer)
         ledger.newcomer_acknowledged(BLOCK, 5)

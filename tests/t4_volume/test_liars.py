@@ -38,9 +38,14 @@ def swapping(supplier):
     shelf = supplier.service.shelf
     kept = dict(shelf.kept)
     blocks = [key for key in kept if len(kept[key][2]) > MIB]
-    for at, key in enumerate(blocks):
-        other = kept[blocks[at - 1]]
-        shelf.kept[key] = (*kept[key][:2], other[2], kept[key][3])
+    others = {key: bytes(kept[blocks[at - 1]][2]) for at, key in enumerate(blocks)}
+    read = shelf.read
+
+    def swapped(vault, key, offset, length):
+        other = others.get((vault, key), b"")[offset : offset + length]
+        return other if len(other) == length else read(vault, key, offset, length)
+
+    shelf.read = swapped
 
 
 def answering(supplier, alter):

@@ -9,7 +9,7 @@ import trio
 from machine import CALLER, Net, PowerCut
 from scenario import photos, read_file, write_file
 
-from bitdustfs.blocks import courier
+from bitdustfs.blocks import courier, deferral
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, LeaseHeld, NoSpace, Superseded, Unavailable
 from bitdustfs.supplier.shelf import counted
@@ -177,10 +177,13 @@ async def test_promise_9_a_minority_of_voters_mounts_read_only_and_keeps_local_w
         assert await read_file(vault, b"local") == b"l" * 100_000
 
 
-async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(net, tmp_path):
+async def test_promise_9_publishing_goes_on_with_three_away_and_waits_with_four(
+    net, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(deferral, "SOON", 1.0)
     async with net.mount(tmp_path / "one", make_root=True) as vault:
-        net.suppliers[0].break_()
-        net.suppliers[6].break_()
+        for supplier in net.suppliers[4:]:
+            supplier.break_()
         await write_file(vault, b"file", os.urandom(MIB))
         await vault.publish()
         net.suppliers[3].break_()
@@ -191,7 +194,7 @@ async def test_promise_9_publishing_goes_on_with_two_away_and_waits_with_three(n
                 await vault.publish()
         finally:
             courier.WAIT_DEADLINE = usual
-        assert "4 of 7 suppliers answer and 5 are needed" in vault.too_few()
+        assert "3 of 7 suppliers answer and 4 are needed" in vault.too_few()
         tries = net.suppliers[1].calls.count("Put") + vault.courier.rounds
         assert tries < 100, "it spins instead of waiting"
         net.suppliers[3].heal()
@@ -254,16 +257,17 @@ async def test_promise_4_beyond_the_contracts_is_enospc_and_what_was_accepted_is
         assert await read_file(vault, b"now it fits") == content
 
 
-async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path):
+async def test_promise_4_full_suppliers_refuse_before_data_is_taken(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(deferral, "SOON", 1.0)
     async with net.mount(tmp_path / "one", make_root=True) as vault:
-        for service in net.services[:2]:  # two of seven may say what they like
+        for service in net.services[:3]:  # three of seven may say what they like
             row = service.shelf.rows[net.key.vault_id]
             service.shelf.rows[net.key.vault_id] = counted(row, row.space - row.used, 0)
         await vault.space.refresh()
         await write_file(vault, b"nobody is stopped", os.urandom(2 * MIB))
         await vault.publish()
-        assert len(vault.space.full()) == 2
-        for service in net.services[2:3]:
+        assert len(vault.space.full()) == 3
+        for service in net.services[3:4]:
             row = service.shelf.rows[net.key.vault_id]
             used = row.space - row.used - vault.space.reserve // 8 - MIB // 4
             service.shelf.rows[net.key.vault_id] = counted(row, used, 0)

@@ -148,7 +148,7 @@ async def test_a_newcomer_that_is_full_is_left_at_once_and_another_one_hired(
 ):
     hired = []
 
-    async def hire(family, position, credentials, known, address, unwanted, reserves, fill):
+    async def hire(family, position, credentials, known, address, unwanted, reserves, fill, own):
         for member in spares:
             if member.node not in unwanted:
                 hired.append(member.node)

@@ -24,7 +24,7 @@ from bitdustfs.mount.statements import (
     SupplierLine,
     VisitLine,
 )
-from bitdustfs.mount.supplier_warnings import warning_of
+from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 
 VERBS = ["status", "suppliers", "sync", "replace", "rebuild", "set", "verify", "wait-end"]
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -79,15 +79,17 @@ def test_the_keys_that_programs_rely_on_stay():
     assert msgspec.json.decode(json.dumps(said), type=Status) == status
     assert set(said) == {
         "kind", "version", "vault", "state", "message", "inodes", "live", "dirty", "may_lose",
-        "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks", "suppliers",
-        "warnings",
+        "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks",
+        "thin_blocks", "suppliers", "warnings",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
-    assert set(said["bench"][0]) == {"node", "address", "state", "ready", "stands_in_for"}
+    assert set(said["bench"][0]) == {
+        "node", "address", "state", "ready", "stands_in_for", "keeps_for",
+    }  # fmt: skip
     assert set(said["visits"][0]) == {"node", "position", "bytes", "until"}
     assert set(said["suppliers"][0]) == {
         "position", "node", "address", "state", "uptime", "gone", "latency", "away", "stored",
-        "audits", "audits_failed", "full", "lacks", "damaged", "last_error",
+        "audits", "audits_failed", "full", "lacks", "damaged", "last_error", "own",
     }  # fmt: skip
 
 
@@ -95,7 +97,11 @@ def test_the_keys_that_programs_rely_on_stay():
     ("changes", "said"),
     [
         ({}, ""),
-        ({"lacks": 3}, "lacks 3 fragments that it should have; 1 of 5 audits failed so far"),
+        ({"own": True}, "is on this very machine: it is lost with it"),
+        (
+            {"lacks": 3, "own": True},
+            "lacks 3 fragments that it should have; 1 of 5 audits failed so far",
+        ),
         ({"lacks": 3, "full": True}, "has much less room left than the others"),
         ({"full": True, "damaged": 2}, "returned damaged data 2 times"),
         (
@@ -107,6 +113,13 @@ def test_the_keys_that_programs_rely_on_stay():
 def test_the_gravest_thing_is_said_of_a_supplier(changes, said):
     name = "supplier abababababababab at 192.0.2.1:4000 "
     assert warning_of(line(**changes)) == (name + said if said else "")
+
+
+def test_thin_blocks_are_warned_of_and_for_whom_they_wait_is_said():
+    assert thin_warning(0, [line(state="suspect")]) == ""
+    said = thin_warning(2, [line(), line(state="suspect", address="192.0.2.9:4000")])
+    assert said.startswith("2 blocks are published thinly")
+    assert said.endswith("until supplier abababababababab at 192.0.2.9:4000 is back")
 
 
 async def test_everybody_who_waits_for_the_end_hears_of_it():
