@@ -70,8 +70,9 @@ class Hosts:
                    "--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
                    f"10.77.0.{2 if host != 1 else 3}:4000"]  # fmt: skip
         with open(folder / "log", "ab") as log:
+            own_home = {**os.environ, "BITDUST_HOME": str(folder / "home")}
             self.processes.append(
-                subprocess.Popen([str(w) for w in command], stdout=log, stderr=log)
+                subprocess.Popen([str(w) for w in command], stdout=log, stderr=log, env=own_home)
             )
 
     def cut(self, hosts, up):
