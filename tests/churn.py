@@ -2,11 +2,20 @@
 
 The plan decides; this world only carries it out, within a bandwidth, and counts what moves. Units:
 one fragment of one block; time in seconds.
+
+Run as a script it prints a table of small circles of home computers, over so many days:
+`python tests/churn.py [DAYS]`.
 """
 
 import random
+import sys
 from dataclasses import dataclass, field
 
+from bitdustfs.core.placement import (
+    acknowledgements_least,
+    acknowledgements_wanted,
+    majority,
+)
 from bitdustfs.rebuild.plan import BlockState, Presence, plan
 
 HOUR = 3600.0
@@ -173,3 +182,178 @@ class Churn:
             if self.now >= next_block:
                 self.write()
                 next_block += DAY / blocks_a_day
+
+
+# -- small circles: home computers with daily rhythms
+
+SMALL = ((1, 2), (1, 3), (2, 3), (2, 4), (4, 7))
+UPTIMES = (0.3, 0.5, 0.7, 0.9)
+WITHIN = 10 * 60.0  #: seconds in which what was written should be published
+MINUTE = 60.0
+
+
+def rhythm(rng, uptime, end):
+    """When a home computer is on: (from, to), one stretch a day at about its own hour.
+
+    One that is off for much of each day stays off altogether in one day of ten.
+    """
+    off = 0.1 if uptime < 0.8 else 0.0
+    hour, stretches = rng.uniform(0, DAY), []
+    for day in range(-1, int(end / DAY) + 1):
+        length = DAY * min(1.0, uptime / (1 - off) * rng.uniform(0.8, 1.2))
+        start = day * DAY + hour + rng.gauss(0, HOUR)
+        if rng.random() >= off:
+            stretches.append((start, start + length))
+    return stretches
+
+
+@dataclass
+class Written:
+    """One block. `had`: when each position got its fragment; `published`, `spare`: see Evening."""
+
+    at: float
+    had: dict[int, float] = field(default_factory=dict)
+    published: float | None = None
+    spare: float | None = None  #: when one more could be lost than reading takes
+
+
+class Evening:
+    """Friends of one owner who writes a block every two hours, mounted all the time.
+
+    A root is published when its blocks have enough holders and enough voters are there. `seat`: the
+    owner has a vote where the number of friends is even. `before`: by the rule that knew neither k
+    after a minute nor the seat. Once in `disk` seconds a friend's disk dies and comes back empty; a
+    second one does not die before what the first one had is there again.
+    """
+
+    def __init__(self, seed, k, n, uptime, *, days=60, seat=True, before=False, disk=20 * DAY,
+                 step=300.0):  # fmt: skip
+        self.rng = random.Random(seed)
+        self.k, self.n, self.end, self.step = k, n, days * DAY, step
+        self.seat, self.before = seat and not before, before
+        self.on = [rhythm(self.rng, uptime, self.end) for _ in range(n)]
+        self.deaths = self._deaths(disk)
+        self.blocks: list[Written] = []
+        self.open: set[int] = set()  # blocks that somebody lacks, or that no root names
+        self.evicted: set[int] = set()  # blocks that the owner's machine has dropped
+        self.lost = self.died = 0
+
+    def _deaths(self, mean):
+        at, deaths = 0.0, []
+        while mean and (at := at + self.rng.expovariate(1 / mean)) < self.end:
+            deaths.append((at, self.rng.randrange(self.n)))
+        return deaths
+
+    def there(self, now):
+        return {p for p, stretches in enumerate(self.on) if any(a <= now < b for a, b in stretches)}
+
+    def quorum(self, there):
+        seat = self.seat and self.n % 2 == 0
+        return len(there) + seat >= majority(self.n + seat)
+
+    def enough(self, holders, waited):
+        """Whether a root may name a block that so many hold."""
+        wanted = acknowledgements_wanted(self.k, self.n)
+        if self.before or waited < MINUTE:
+            return holders >= wanted
+        return holders >= acknowledgements_least(self.k, self.n, False)
+
+    def run(self):
+        now, due = 0.0, 0.0
+        while now < self.end:
+            self._die(now)
+            if now >= due:
+                self.open.add(len(self.blocks))
+                self.blocks.append(Written(now))
+                due += 2 * HOUR
+            self._deliver(now, self.there(now))
+            now += self.step
+        return self
+
+    def _deliver(self, now, there):
+        """Everybody who is there gets what it lacks: from the owner's copy, or from k others."""
+        for number in sorted(self.open):
+            block = self.blocks[number]
+            if number not in self.evicted or len(block.had.keys() & there) >= self.k:
+                for position in there - block.had.keys():
+                    block.had[position] = now
+            self._publish(block, now, there)
+            if block.published is not None and self._is_spare(block):
+                block.spare = now if block.spare is None else block.spare
+                self.evicted.add(number)  # as early as it may: nothing hides behind local copies
+                if len(block.had) == self.n:
+                    self.open.discard(number)
+
+    def _is_spare(self, block):
+        return len(block.had) >= min(self.n, self.k + 1)
+
+    def _publish(self, block, now, there):
+        if block.published is not None or not self.quorum(there):
+            return
+        for waited in (0.0, MINUTE):
+            if self.enough(len(block.had), max(now - block.at, waited)):
+                block.published = now + waited
+                return
+
+    def _die(self, now):
+        """A disk dies: all that its friend kept is gone, and nobody else's at that moment."""
+        while self.deaths and self.deaths[0][0] <= now:
+            if not all(self._is_spare(self.blocks[number]) for number in self.evicted):
+                return
+            _, position = self.deaths.pop(0)
+            self.died += 1
+            for number, block in enumerate(self.blocks):
+                block.had.pop(position, None)
+                self.open.add(number)
+                self.lost += number in self.evicted and len(block.had) < self.k
+
+    # -- what came of it
+
+    def judged(self):
+        """The blocks that were written early enough to be judged."""
+        return [block for block in self.blocks if block.at < self.end - 3 * DAY]
+
+    def share_in_time(self):
+        blocks = self.judged()
+        in_time = [b.published is not None and b.published - b.at <= WITHIN for b in blocks]
+        return sum(in_time) / len(blocks)
+
+    def hours_until_spare(self):
+        """Mean, of those that came so far; and how many did not within the time that was left."""
+        hours = [(b.spare - b.at) / HOUR for b in self.judged() if b.spare is not None]
+        late = len(self.judged()) - len(hours)
+        return (sum(hours) / len(hours) if hours else float("inf")), late
+
+
+def table(days, seeds):
+    """The rows that `python tests/churn.py` prints."""
+    for k, n in SMALL:
+        for uptime in UPTIMES:
+            row = [f"{k}/{n}", f"{uptime:.0%}"]
+            for rules in ({"before": True}, {"seat": False}, {"seat": True}):
+                lives = [Evening(s, k, n, uptime, days=days, **rules).run() for s in seeds]
+                spare = [life.hours_until_spare() for life in lives]
+                row += [
+                    f"{sum(life.share_in_time() for life in lives) / len(lives):.1%}",
+                    f"{sum(hours for hours, _ in spare) / len(spare):.1f}",
+                    str(sum(late for _, late in spare)),
+                    str(sum(life.lost for life in lives)),
+                ]
+            yield row
+
+
+HEAD = ("published within 10 min", "hours to k + 1", "later", "lost")
+
+
+def main():
+    days, seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 60, range(5)
+    print("| code | up |", " | ".join(f"{w}: {h}" for w in RULES for h in HEAD), "|")
+    print("|---" * (2 + len(RULES) * len(HEAD)) + "|")
+    for row in table(days, seeds):
+        print("|", " | ".join(row), "|", flush=True)
+
+
+RULES = ("before", "members vote", "with the seat")
+
+if __name__ == "__main__":
+    main()

@@ -66,9 +66,10 @@ class Hosts:
                    "bitdustfs.cli.main", "supplier", "run", "--dir", folder, "--space", "5G",
                    "--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
                    f"10.77.0.{2 if host != 1 else 3}:4000"]  # fmt: skip
+        own_home = {**os.environ, "BITDUST_HOME": str(folder / "home")}
         with open(folder / "log", "ab") as log:
             self.processes.append(
-                subprocess.Popen([str(w) for w in command], stdout=log, stderr=log)
+                subprocess.Popen([str(w) for w in command], stdout=log, stderr=log, env=own_home)
             )
 
     def cut(self, hosts, up):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from churn import DAY, HOUR, Churn
+from churn import DAY, HOUR, SMALL, UPTIMES, Churn, Evening
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -193,3 +193,25 @@ def test_flapping_rebuilds_nothing_and_fires_nobody():
                 node.up, node.away_since = up, life.now
         assert not life.work()
     assert life.moved == life.replaced == 0
+
+
+# -- small circles of home computers
+
+
+@pytest.mark.parametrize(("k", "n"), SMALL)
+def test_a_small_circle_loses_nothing_however_rarely_its_computers_are_on(k, n):
+    for uptime in UPTIMES:
+        life = Evening(1, k, n, uptime, days=20, disk=4 * DAY, step=1200.0).run()
+        assert life.died and not life.lost
+        thin = [b for i, b in enumerate(life.blocks) if i not in life.evicted]
+        assert all(b.published is None or b.spare is None for b in thin)
+
+
+def test_two_friends_at_half_the_day_publish_whenever_one_of_them_is_on():
+    now = Evening(1, 1, 2, 0.5, days=30).run()
+    before = Evening(1, 1, 2, 0.5, days=30, before=True).run()
+    assert before.share_in_time() < 0.4 and now.share_in_time() > 0.6
+    assert now.hours_until_spare() <= before.hours_until_spare()
+    for block in now.judged():
+        on = any(now.there(block.at + minutes * 60) for minutes in range(5))
+        assert on == (block.published is not None and block.published - block.at <= 6 * 60)
