@@ -12,7 +12,7 @@ through, and finds them all.
 """
 
 from collections import deque
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ def claim_of(ballot):
 Answer = tuple[bytes, bytes, bytes]  # a voter's node, the claim that it promised, its root
 
 
-@cache
+@lru_cache(100_000)
 def poll_of(first, shown):
     """The answers so far to a writer's claim."""
     poll = Poll(FAMILIES[first])
@@ -128,30 +128,35 @@ class Writer(NamedTuple):
 
 
 class World(NamedTuple):
-    """A state of the small world. `voters`: the numbers of their acceptors."""
+    """A state of the small world, made of small numbers: there are many of them."""
 
-    voters: tuple[int, ...]
-    writers: tuple[Writer, ...]
-    confirmed: frozenset[bytes]  # roots that a writer saw accepted by a quorum
-
-
-ACCEPTORS: list[Acceptor] = []
-ACCEPTOR_NUMBERS: dict[Acceptor, int] = {}
+    voters: tuple[int, ...]  # of their acceptors
+    writers: tuple[int, ...]
+    confirmed: int  # of the set of roots that a writer saw accepted by a quorum
 
 
-def numbered(acceptor):
-    """A small number for an acceptor's state, always the same one."""
-    if acceptor not in ACCEPTOR_NUMBERS:
-        ACCEPTOR_NUMBERS[acceptor] = len(ACCEPTORS)
-        ACCEPTORS.append(acceptor)
-    return ACCEPTOR_NUMBERS[acceptor]
+class Numbers:
+    """A small number for each thing, always the same one."""
+
+    def __init__(self):
+        self.things, self._numbers = [], {}
+
+    def of(self, thing):
+        if thing not in self._numbers:
+            self._numbers[thing] = len(self.things)
+            self.things.append(thing)
+        return self._numbers[thing]
+
+
+ACCEPTORS, WRITERS, CONFIRMED = Numbers(), Numbers(), Numbers()
 
 
 def answer_of(node, number, liar=False):
     """What a voter shows; a liar shows what was there in the beginning."""
     if liar:
         return node, b"", root(FIRST, BASE, OLD)
-    return node, ACCEPTORS[number].claim, ACCEPTORS[number].root or b""
+    acceptor = ACCEPTORS.things[number]
+    return node, acceptor.claim, acceptor.root or b""
 
 
 def deliver(number, writer):
@@ -161,13 +166,13 @@ def deliver(number, writer):
 
 @cache
 def delivered(number, ballot, target):
-    acceptor, claim = ACCEPTORS[number], claim_of(ballot)
+    acceptor, claim = ACCEPTORS.things[number], claim_of(ballot)
     try:
         if not target:
-            return numbered(acceptor.prepare(ballot, claim, False))
+            return ACCEPTORS.of(acceptor.prepare(ballot, claim, False))
         known = ROOTS[target]
         acceptor = acceptor.heed(ballot, claim)
-        return numbered(acceptor.accept(known.root, known.raw, b"", known.family.epoch))
+        return ACCEPTORS.of(acceptor.accept(known.root, known.raw, b"", known.family.epoch))
     except Refused:
         return None
 
@@ -181,15 +186,18 @@ def heard(writer, answer):
 
 def steps(world, liar):
     """All worlds that are one step away."""
-    for at, writer in enumerate(world.writers):
+    for at, number_of_writer in enumerate(world.writers):
+        writer = WRITERS.things[number_of_writer]
 
         def with_writer(changed, confirmed=world.confirmed, voters=world.voters, at=at):
-            writers = (*world.writers[:at], changed, *world.writers[at + 1 :])
+            writers = (*world.writers[:at], WRITERS.of(changed), *world.writers[at + 1 :])
             return World(voters, writers, confirmed)
 
         if writer.ready():
-            done = {writer.target} if writer.shown is None else set()
-            yield with_writer(writer.goes_on(), world.confirmed | done)
+            confirmed = world.confirmed
+            if writer.shown is None:
+                confirmed = CONFIRMED.of(CONFIRMED.things[confirmed] | {writer.target})
+            yield with_writer(writer.goes_on(), confirmed)
         for node in writer.asks():
             number = NUMBERS[node]
             if number == liar:
@@ -214,7 +222,8 @@ def is_kept(world, liar):
     answers = [
         answer_of(node, world.voters[number], number == liar) for node, number in NUMBERS.items()
     ]
-    longest = max((HISTORIES[raw] for raw in world.confirmed), key=len, default=BASE)
+    confirmed = CONFIRMED.things[world.confirmed]
+    longest = max((HISTORIES[raw] for raw in confirmed), key=len, default=BASE)
     for size in range(2, 5):
         for shown in combinations(answers, size):
             for first in (OLD, NEW):
@@ -228,7 +237,7 @@ def is_kept(world, liar):
 def gets_through(world, liar):
     """Whether a new writer that reaches everybody publishes, over all that was confirmed."""
     writer, voters = Writer("c", THIRD, OLD, (), left=(" goes on",)), [*world.voters]
-    confirmed = set(world.confirmed)
+    confirmed = set(CONFIRMED.things[world.confirmed])
     for _ in range(12):
         for node in sorted(writer.asks()):
             number = NUMBERS[node]
@@ -257,16 +266,18 @@ def explore(change, knows, liar=None, limit=10**6):
     are.
     """
     start = root(FIRST, BASE, OLD)
-    held = numbered(Acceptor(FIRST, claim_of(FIRST), ROOTS[start].root.order, start, b"", 0))
+    held = ACCEPTORS.of(Acceptor(FIRST, claim_of(FIRST), ROOTS[start].root.order, start, b"", 0))
     one = Writer("a", FIRST, OLD, None, left=(" publishes",))
     one = one.proposes((*BASE, "a changes"), change)
     two = Writer("b", SECOND, knows, (), left=(" publishes",))
-    first = World((held, held, held, numbered(Acceptor())), (one, two), frozenset({start}))
+    voters = (held, held, held, ACCEPTORS.of(Acceptor()))
+    writers = (WRITERS.of(one), WRITERS.of(two))
+    first = World(voters, writers, CONFIRMED.of(frozenset({start})))
     seen, waiting = {first}, deque([first])
     judged = {}
     while waiting:
         world = waiting.popleft()
-        if not is_one_history(world.confirmed):
+        if not is_one_history(CONFIRMED.things[world.confirmed]):
             return "two histories", len(seen)
         what = (world.voters, world.confirmed)  # the promises are about these
         if what not in judged:
