@@ -151,7 +151,7 @@ def tree_of(folder: Path) -> dict:
 
 
 class Cycle:
-    """Repeats: mount, work, kill, look. `world` is a World of tests/t5_mount/conftest.py."""
+    """Repeats: mount, work, kill, look. `world` is a World (world.py)."""
 
     def __init__(self, world, seed: int) -> None:
         self.world, self.rng = world, random.Random(seed)
@@ -217,10 +217,9 @@ def alive(pid: int) -> bool:
 
 def main() -> None:
     """scripts/crash [CYCLES] [SEED]"""
-    sys.path.insert(0, str(Path(__file__).parent / "t5_mount"))
     import tempfile
 
-    from conftest import World
+    from world import World
 
     cycles = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)

@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from world import World
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "folder/a", "folder/b", "folder/inner/c"])
 FOLDERS = st.sampled_from(["folder", "folder/inner", "other"])

@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import LIMIT, World
+from world import LIMIT, World
 
 from bitdustfs.cache.machine import note_own_supplier, own_suppliers
 from bitdustfs.core.records import Member
