@@ -53,10 +53,6 @@ class Pen:
         """The root of this seq was accepted."""
         self._seq = accepted + 1
 
-    def renew(self, ballot: Ballot, claim: bytes) -> None:
-        """A quorum promised a higher ballot: a claim that came to nothing was in the way."""
-        self._ballot, self._claim = ballot, claim
-
     def lose(self, why: str) -> None:
         """The pen is lost for good. What was accepted and not published is kept on this machine."""
         if not self.lost:

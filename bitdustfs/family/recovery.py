@@ -54,7 +54,7 @@ async def refound_vault(
             engaged.add(member.node)
             return member
 
-        family = await refound(key, known.family, connect, machine, own, engage)
+        family = await refound(key, known.family, connect, own, engage)
         nursery.cancel_scope.cancel()
     return family
 

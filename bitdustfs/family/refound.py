@@ -8,6 +8,7 @@ machine writes there, there are two histories, of which the refounded one wins.
 """
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -57,7 +58,6 @@ async def refound(
     key: VaultKey,
     family: Family,
     connect: Connect,
-    machine: bytes,
     own: Known | None = None,
     engage: Engage = nobody,
 ) -> Family:
@@ -98,7 +98,7 @@ async def refound(
     taken = {member.node for member in members}
     group = Group(old.group.k, old.group.meta_k, tuple(members))
     proven = max(filter(None, (view.proven, best.root.ballot)))
-    ballot = Ballot(1, machine, proven.lineage + 1)
+    ballot = Ballot(1, os.urandom(16), proven.lineage + 1)  # nobody's: a mount claims its own
     body = msgspec.structs.replace(
         old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,), former=(),
         features=family_features(()), bench=tuple(m for m in old.bench if m.node not in taken),

@@ -113,7 +113,7 @@ class RootRegister:
         """Asks the voters, and those of newer families that they show; follows the best root."""
         poll, failures = Poll(self._family), dict[bytes, PeerError]()
         end = trio.current_time() + DEADLINE
-        while voters := poll.next_voters():
+        while (voters := poll.next_voters()) and trio.current_time() < end:
             given, failed = await self._ask(
                 voters,
                 lambda supplier: self._shown(question(supplier)),

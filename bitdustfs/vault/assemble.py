@@ -94,11 +94,10 @@ class Ground:
         cache_limit: int,
         opening: Opening,
         register: RootRegister,
-        claims: Claims,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
         self.circle, self.opening = circle, opening
-        self.register, self.claims = register, claims
+        self.register = register
         self.fetcher = Fetcher(circle)
         self.sealers = Sealers(key.capability())
         self.disk = DiskRoom(home)
@@ -153,7 +152,6 @@ async def open_vault(
             await find_stand_ins(circle)
         ground = Ground(
             key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
-            claims,
         )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
@@ -287,7 +285,7 @@ def _writable_vault(
     )
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
-        ground.register, ground.claims, FamilyMove(ground.followed, ledger, auditor, rebuilder),
+        ground.register, FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     safety = Safety(tree, content, committer, state, rebuilder)
     vault = WritableVault(

@@ -11,7 +11,6 @@ import os
 
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.quorum import can_be_quorum
 from bitdustfs.core.records import Ballot, claim_ballot, open_claim_untrusted
 from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
@@ -46,21 +45,6 @@ class Claims:
                 if ballot.machine == self._machine and ballot >= own:
                     self._be_another()
                     return
-
-    def held(self, view: View) -> tuple[Ballot, bytes] | None:
-        """The ballot that this machine claimed last, with the claim, where it holds it for sure.
-
-        Those who answered show nothing higher, and the others alone are no quorum.
-        """
-        raw = self._state.claim()
-        if not raw or can_be_quorum(view.family, view.shown):
-            return None
-        own = open_claim_untrusted(raw, self._key.vault_id).ballot
-        for shown in view.shown.values():
-            other = shown.claim is not None and shown.claim.ballot == own and shown.raw_claim != raw
-            if other or (shown.ballot is not None and shown.ballot > own):
-                return None
-        return own, raw
 
     async def prepare(self, proven: Ballot | None, take_over: bool) -> tuple[View, Ballot, bytes]:
         """What a quorum holds, the ballot that it promised, and the claim of that.

@@ -62,9 +62,6 @@ async def claim(
     found, complete = known.root.order, view.answers == view.voters
     objection = _objection(key, known, state, claims.machine)
     message = objection or _too_few(view)
-    held = None if view.majority or read_only or objection else claims.held(view)
-    if held is not None and _is_mine(known, state):
-        return Opening(known, *held, "", found, complete, False)  # nobody else can have written
     if read_only or message:
         return Opening(known, None, b"", message, found, complete, bool(objection))
     claims.look(view)

@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import trio
 
 from bitdustfs.blocks.courier import Courier
@@ -31,7 +30,6 @@ from bitdustfs.core.families import settled_family
 from bitdustfs.core.journal import encode_journal
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
-    Ballot,
     JournalRef,
     Root,
     RootContent,
@@ -41,19 +39,15 @@ from bitdustfs.core.records import (
 from bitdustfs.core.roots import (
     ancestors_with,
     open_root_content_untrusted,
-    repropose,
     sign_root,
 )
 from bitdustfs.core.sealing import Kind, Suite
-from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
-from bitdustfs.vault.claims import Claims
-from bitdustfs.vault.lease import TAKEN_OVER
 from bitdustfs.vault.reclaim import Reclaimer
 
 log = logging.getLogger(__name__)
@@ -84,15 +78,17 @@ class Publisher:
         space: Space,
         reclaimer: Reclaimer,
         register: RootRegister,
-        claims: Claims,
         on_family: OnFamily,
     ) -> None:
         self._key, self._suite, self._pen = key, suite, pen
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
-        self._register, self._claims, self._on_family = register, claims, on_family
+        self._register, self._on_family = register, on_family
         self._lock = trio.Lock()
+        row = state.published()
+        # a change of the voters that another mount did not come to the end of
+        self._unsettled = row is not None and self._names_former(row.family)
 
     @property
     def published(self) -> Published:
@@ -103,7 +99,7 @@ class Publisher:
     @property
     def due(self) -> bool:
         """Whether anything is not published yet."""
-        return self._committer.generation > self.published.generation
+        return self._unsettled or self._committer.generation > self.published.generation
 
     async def publish(self, change: FamilyChange | None = None, again: bool = False) -> None:
         """Returns when everything written before the call is published.
@@ -143,35 +139,13 @@ class Publisher:
             self._space.kept(promised)
             await self._settle_family()
 
-    async def reclaim(self, rival: Ballot) -> None:
-        """Claims a ballot above that of `rival`, a claim which never came to a quorum.
-
-        Some suppliers promised it and refuse this machine since. Raises Superseded when another
-        machine wrote meanwhile, Unavailable, LocalError.
-        """
-        async with self._lock:
-            view, ballot, claim = await self._claims.prepare(rival, True)
-            proposed, published = self._state.proposed(), self.published
-            own = [row.root for row in (proposed, published) if row is not None]
-            uids = {open_root_untrusted(raw, self._key.vault_id).uid for raw in own}
-            if view.best is None or view.best.root.uid not in uids:
-                raise Superseded(TAKEN_OVER)
-            self._pen.renew(ballot, claim)
-            root = repropose(self._key, open_root_untrusted(own[0], self._key.vault_id), ballot)
-            if proposed is not None:
-                row = msgspec.structs.replace(proposed, root=root)
-                await trio.to_thread.run_sync(self._state.set_proposed, row)
-                await self._finish_proposed()
-                return
-            family = open_family_untrusted(published.family, self._key.vault_id)
-            await self._register.accept(root, published.family, family, claim)
-            again = msgspec.structs.replace(published, root=root)
-            await trio.to_thread.run_sync(self._state.set_published, again)
+    def _names_former(self, family: bytes) -> bool:
+        return bool(open_family_untrusted(family, self._key.vault_id).former)
 
     async def _settle_family(self) -> None:
         """Ends a change of the voters: from here on the new ones decide alone."""
         published = self.published
-        if not open_family_untrusted(published.family, self._key.vault_id).former:
+        if not self._unsettled:
             return
         reach("family-settle")
         successor = settled_family(self._key, published.family)
@@ -216,6 +190,7 @@ class Publisher:
         reach("root-published")
         root = open_root_untrusted(proposed.root, self._key.vault_id)
         self._pen.advance(root.seq)
+        self._unsettled = bool(named.former)
         if proposed.family:
             self._register.follow(named)
             await self._on_family(root, row)

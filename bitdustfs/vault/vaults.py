@@ -24,12 +24,12 @@ from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.state import State
 from bitdustfs.core.placement import suppliers_to_publish
 from bitdustfs.core.quorum import Known
-from bitdustfs.core.records import Ballot, BallotClaim, root_records
+from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
-from bitdustfs.net.register import Fenced, RootRegister
+from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import Watch
@@ -274,21 +274,10 @@ class WritableVault(ReadVault):
     # -- tasks, each until the mount ends or the pen is lost
 
     async def keep_pen(self) -> None:
-        """Renews the lease, and claims again where a claim that came to nothing is in the way."""
-        rival: BallotClaim | None = None
+        """Renews the lease."""
         while not self.pen.lost:
             await trio.sleep(RENEW_EVERY)
-            before, rival = rival, await self.lease.renew()
-            if rival is None or rival != before:
-                continue  # whoever made it may be on the way to a quorum
-            try:
-                await self.publisher.reclaim(rival.ballot)
-            except Fenced as error:
-                log.info("the vault is not claimed again: %s", error)
-            except Superseded:
-                self.pen.lose(TAKEN_OVER)
-            except (Unavailable, LocalError) as error:
-                log.warning("the vault is claimed again later: %s", error)
+            await self.lease.renew()
 
     async def keep_publishing(self) -> None:
         """Publishes when enough waits or enough time passed."""

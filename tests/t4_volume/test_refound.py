@@ -63,7 +63,7 @@ async def parted(home):
 
 async def test_another_machine_refounds_and_the_first_keeps_its_work_and_deletes_nothing(tmp_path):
     net, connect = await parted(tmp_path)
-    family = await refound(net.key, net.family, connect, b"q" * 16)
+    family = await refound(net.key, net.family, connect)
     async with net.mount(tmp_path / "one", family=family) as vault:
         assert vault.read_only and "older than one that this machine had published" in vault.message
         assert await read_file(vault, b"new") == CONTENT[::-1]
@@ -83,10 +83,11 @@ async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tm
         row = vault.state.published()
     root = open_root_untrusted(row.root, net.key.vault_id)
     known = Known(root, row.root, open_family_untrusted(row.family, net.key.vault_id), row.family)
-    family = await refound(net.key, net.family, connect, b"m" * 16, known)
+    family = await refound(net.key, net.family, connect, known)
     assert family.policy.refoundings[-1].seq == root.seq
     async with net.mount(tmp_path / "one", family=family) as vault:
         assert not vault.read_only
+        assert vault.pen.ballot.machine == b"m" * 16  # refounding made no copy of it
         assert await read_file(vault, b"new") == CONTENT[::-1]
         assert await vault.volume.lookup(ROOT_INODE, b"old") is None
         await vault.courier.try_all()
@@ -94,7 +95,7 @@ async def test_the_machine_that_knows_most_refounds_and_nothing_of_it_is_lost(tm
     async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
         assert await read_file(vault, b"new") == CONTENT[::-1]
     with pytest.raises(UsageError, match="mount the vault as usual"):
-        await refound(net.key, family, connect, b"m" * 16)
+        await refound(net.key, family, connect)
 
 
 async def test_half_of_four_gone_for_good_are_replaced_by_new_suppliers(tmp_path):
@@ -117,8 +118,8 @@ async def test_half_of_four_gone_for_good_are_replaced_by_new_suppliers(tmp_path
         return sessions[member.node]
 
     with pytest.raises(Unavailable, match=r"2 of 4 positions.*--with"):
-        await refound(net.key, net.family, connect, b"q" * 16)
-    family = await refound(net.key, net.family, connect, b"q" * 16, engage=engage)
+        await refound(net.key, net.family, connect)
+    family = await refound(net.key, net.family, connect, engage=engage)
     async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
         assert not vault.read_only
         assert await read_file(vault, b"old") == CONTENT

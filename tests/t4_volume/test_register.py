@@ -29,6 +29,7 @@ from bitdustfs.family.replace import replace_member
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
 from bitdustfs.vault import vaults
+from bitdustfs.vault.publish import Publisher
 
 RENEW_EVERY = 0.2  #: seconds, here
 
@@ -173,7 +174,7 @@ async def test_promise_10_a_superseded_machine_deletes_nothing(net, tmp_path):
 
 async def test_promise_10_a_machine_that_runs_on_through_a_refounding_deletes_nothing(tmp_path):
     net, connect = await parted(tmp_path)
-    family = await refound(net.key, net.family, connect, b"q" * 16)
+    family = await refound(net.key, net.family, connect)
     left = claim_ballot(net.key.signing, Ballot(1 << 40, b"m" * 16))  # of the history that is left
     dead = BlockDead(net.key.vault_id, b"b" * 16, Ballot(1, b"m" * 16), 1)
     record = seal_record(net.key.signing, "block-dead", dead)
@@ -194,7 +195,7 @@ async def test_promise_9_a_voter_that_replays_its_root_from_before_a_refounding_
     net, connect = await parted(tmp_path)
     alive = net.suppliers[4]
     old = await alive.current()
-    family = await refound(net.key, net.family, connect, b"q" * 16)
+    family = await refound(net.key, net.family, connect)
     answers(alive, lambda reply: msgspec.structs.replace(reply, root=old.root, family=old.family))
     async with net.mount(tmp_path / "two", machine=b"q" * 16, family=family) as vault:
         assert not vault.read_only, vault.message
@@ -243,47 +244,6 @@ async def test_promise_11_a_voter_that_shows_another_root_each_time_holds_nobody
     assert turn < 20
 
 
-async def test_promise_9_a_take_over_that_died_half_way_fences_nobody_for_long(
-    net, tmp_path, renewing
-):
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        await write_file(vault, b"one", os.urandom(100_000))
-        await vault.publish()
-        rival = claim_ballot(net.key.signing, Ballot(9, b"n" * 16))
-        for supplier in net.suppliers[5:]:
-            await supplier.prepare(rival, True)
-        net.suppliers[0].break_()
-        await write_file(vault, b"two", os.urandom(100_000))
-        await until(lambda: vault.pen.ballot.generation == 10)
-        assert not vault.read_only
-        with trio.fail_after(20):
-            await vault.publish()  # six of seven answer
-        assert not vault.publisher.due
-    async with net.mount(tmp_path / "two", machine=b"o" * 16) as vault:
-        assert await names(vault) == {b"one", b"two"}
-
-
-async def test_a_root_that_waits_goes_out_under_the_ballot_that_is_claimed_again(
-    net, tmp_path, renewing
-):
-    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
-        await vault.publish()
-        await write_file(vault, b"file", os.urandom(100_000))
-        heal = [deaf(supplier) for supplier in net.suppliers[2:]]
-        with pytest.raises(Unavailable):
-            await vault.publish()
-        assert vault.state.proposed() is not None
-        for supplier in net.suppliers[:2]:
-            await supplier.prepare(claim_ballot(net.key.signing, Ballot(9, b"n" * 16)), True)
-        for hear in heal:
-            hear()
-        await until(lambda: vault.state.proposed() is None)
-        assert not vault.read_only
-        assert open_root_untrusted(vault.state_root(), net.key.vault_id).ballot.generation == 10
-    async with net.mount(tmp_path / "two", machine=b"o" * 16) as vault:
-        assert await names(vault) == {b"file"}
-
-
 async def test_a_machine_that_is_there_is_not_claimed_against(net, tmp_path, renewing):
     """Who took over reached a quorum: the first machine loses the pen, and claims nothing again."""
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as first:
@@ -298,36 +258,29 @@ async def test_a_machine_that_is_there_is_not_claimed_against(net, tmp_path, ren
             await second.publish()
 
 
-@pytest.mark.parametrize(("k", "n"), [(2, 4), (1, 2)])
-async def test_promise_9_with_half_of_the_voters_the_last_writer_goes_on_writing(tmp_path, k, n):
-    net = Net(k, n)
-    await net.create()
+async def test_a_change_cut_off_between_its_two_roots_is_settled_by_the_next_mount(
+    net, tmp_path, monkeypatch
+):
+    async def stops(publisher):
+        if publisher._unsettled:
+            raise Unavailable("this machine stops")
+
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await write_file(vault, b"file", b"x" * 5000)
         await vault.publish()
-    half = net.suppliers[n // 2 :]
-    for supplier in half:
-        supplier.break_()
-    for number in range(2):  # and again
-        async with net.mount(tmp_path / "one", **QUIET) as vault:
-            assert not vault.read_only and vault.publisher.due == (number > 0)
-            inode = await write_file(vault, b"local %d" % number, b"y" * 5000)
-            await vault.committer.commit(sync=True)
-            assert await vault.xattrs.get(inode, b"user.bitdust.state") == b"local"
-    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
-        assert vault.read_only  # it cannot know
-    async with net.mount(tmp_path / "one", **QUIET) as vault:
-        for supplier in half:
-            supplier.heal()
+        await vault.courier.try_all()
+        new = await net.spare()
+        with monkeypatch.context() as patch:
+            patch.setattr(Publisher, "_settle_family", stops)
+            with pytest.raises(Unavailable, match="stops"):
+                await replace_member(vault, net.key, 6, new, silent)
+        family = open_family_untrusted(vault.state.published().family, net.key.vault_id)
+        assert len(family.former) == 7
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, family=family) as vault:
+        assert vault.publisher.due  # although nothing was written
         await vault.publish()
-    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
-        assert await names(vault) == {b"file", b"local 0", b"local 1"}
-        await write_file(vault, b"two", b"z")
-        await vault.publish()
-    for supplier in half:
-        supplier.break_()
-    async with net.mount(tmp_path / "one", **QUIET) as vault:
-        assert vault.read_only  # another machine wrote, as one of those who are there knows
+        assert not vault.publisher.due and not vault.known.family.former
+        assert vault.known.family.voters[6].node == new.node
 
 
 # -- copies of a machine
