@@ -71,7 +71,7 @@ class Courier:
         loans: Loans,
         space: Space,
         throttle: Throttle,
-        heed_fence: Callable[[], Awaitable[object]],
+        heed_fence: Callable[[], Awaitable[None]],
     ) -> None:
         self._pen, self._circle = pen, circle
         self._table, self._cutter, self._ledger, self._deferral = table, cutter, ledger, deferral

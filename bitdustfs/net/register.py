@@ -229,17 +229,14 @@ class RootRegister:
             "back"
         )
 
-    async def renew(self, claim: bytes) -> BallotClaim | None:
-        """Renews the lease; the highest claim that some voters promised instead, if any.
+    async def renew(self, claim: bytes) -> None:
+        """Renews the lease. Raises Superseded when no quorum is left that promised this claim.
 
-        A voter that was away when it was claimed promises it now. Raises Superseded when no
-        quorum is left that promised this one.
+        A voter that was away when it was claimed promises it now.
         """
         _, failures = await self._tell(self._family, lambda supplier: supplier.renew(claim))
-        rivals = self._rivals(failures, claim)
-        if not can_be_quorum(self._family, rivals):
+        if not can_be_quorum(self._family, self._rivals(failures, claim)):
             raise Superseded("another machine took this vault over")
-        return max(rivals.values(), key=lambda rival: rival.ballot, default=None)
 
     async def release(self, claim: bytes) -> None:
         """Ends the lease, as far as voters can be reached."""

@@ -8,7 +8,6 @@ who do is the pen lost.
 import trio
 
 from bitdustfs.blocks.pen import Pen
-from bitdustfs.core.records import BallotClaim
 from bitdustfs.errors import Superseded
 from bitdustfs.net.register import RootRegister
 
@@ -27,18 +26,14 @@ class Lease:
         self._register, self._pen = register, pen
         self._released = False
 
-    async def renew(self) -> BallotClaim | None:
-        """Shows that this machine is alive, or loses the pen.
-
-        The highest claim that a minority promised instead of this machine's, if any.
-        """
+    async def renew(self) -> None:
+        """Shows that this machine is alive, or loses the pen."""
         if self._pen.lost or self._released:
-            return None
+            return
         try:
-            return await self._register.renew(self._pen.claim)
+            await self._register.renew(self._pen.claim)
         except Superseded:
             self._pen.lose(TAKEN_OVER)
-            return None
 
     async def release(self) -> None:
         """Ends the lease, as far as voters can be reached: another machine need not wait."""
