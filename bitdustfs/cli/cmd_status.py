@@ -8,11 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.units import format_size
-
-NODE_DIGITS = 16  #: hexadecimal digits of a node or vault that people are shown
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from bitdustfs.cli.cmd_status import NODE_DIGITS
 from bitdustfs.cli.progress import progress_bar
+from bitdustfs.cli.texts import NODE_DIGITS, OWN_HELP
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.net.addresses import check_address
@@ -12,8 +12,6 @@ from bitdustfs.net.control import Completed, ask
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.units import parse_size
-
-OWN_HELP = "one position may go to a supplier on this machine; it does not count as kept elsewhere"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
-from bitdustfs.cli.cmd_supplier import OWN_HELP
 from bitdustfs.cli.policy_words import HELP, parse_policy
+from bitdustfs.cli.texts import OWN_HELP
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc
 from bitdustfs.errors import UsageError

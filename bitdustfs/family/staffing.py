@@ -49,9 +49,8 @@ class Staffing:
         self._bench_due = self._renewal_due = self._visits_due = 0.0
         self.visits: list[Visit] = []  #: what stand-ins have read, at all suppliers together
         self._bench_pause = BENCH_FIRST
-        self._failed: dict[
-            bytes, float
-        ] = {}  # newcomers that failed, until when they are not hired
+        #: newcomers that failed, until when they are not hired
+        self._failed: dict[bytes, float] = {}
         self._again: dict[bytes, tuple[float, float]] = {}  # whom to replace -> when, pause after
 
     def _known(self) -> list[str]:
@@ -146,11 +145,9 @@ class Staffing:
     def _stand_in(self, position: int) -> Member | None:
         """The reserve that has a copy of a position already."""
         node = self._vault.watch.stand_in(position)
-        return (
-            None
-            if node is None or node in self._unwanted()
-            else self._vault.known.family.member(node)
-        )
+        if node is None or node in self._unwanted():
+            return None
+        return self._vault.known.family.member(node)
 
     async def run(self) -> None:
         """Looks after everything, until the mount may not write any more.

@@ -96,8 +96,7 @@ class Ground:
         register: RootRegister,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
-        self.circle, self.opening = circle, opening
-        self.register = register
+        self.circle, self.opening, self.register = circle, opening, register
         self.fetcher = Fetcher(circle)
         self.sealers = Sealers(key.capability())
         self.disk = DiskRoom(home)
@@ -151,8 +150,8 @@ async def open_vault(
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
-            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
-        )  # fmt: skip
+            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register
+        )
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
@@ -194,7 +193,7 @@ async def _writing(
         nursery.start_soon(vault.courier.run)
         nursery.start_soon(vault.committer.run)
         nursery.start_soon(vault.keep_publishing)
-        nursery.start_soon(vault.keep_pen)
+        nursery.start_soon(vault.lease.run)
         if settings.reclaims:
             nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
         for what, task in (

@@ -26,6 +26,12 @@ class Lease:
         self._register, self._pen = register, pen
         self._released = False
 
+    async def run(self) -> None:
+        """Renews until the pen is lost."""
+        while not self._pen.lost:
+            await trio.sleep(RENEW_EVERY)
+            await self.renew()
+
     async def renew(self) -> None:
         """Shows that this machine is alive, or loses the pen."""
         if self._pen.lost or self._released:

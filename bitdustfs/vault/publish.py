@@ -147,6 +147,8 @@ class Publisher:
         published = self.published
         if not self._unsettled:
             return
+        # checkpoints are made by publishes that settled first: else the journal would undo them
+        assert not self._rebased(published)
         reach("family-settle")
         successor = settled_family(self._key, published.family)
         same = published.generation, published.journal, published.journal_bytes
@@ -161,9 +163,21 @@ class Publisher:
         successor: bytes,
     ) -> None:
         """Signs the next root, syncs it here, and has it accepted."""
-        root = self._next_root(published, generation, journal, journal_bytes, successor)
+        previous = open_root_untrusted(published.root, self._key.vault_id)
+        checkpoint = self._state.checkpoint()
+        before = open_root_content_untrusted(self._key, previous)
+        content = RootContent(
+            self._tree.base, journal, self._key.name_key, generation, 0,
+            ancestors=ancestors_with(before, previous.uid),
+        )  # fmt: skip
+        root = sign_root(
+            self._key, self._suite, self._pen.require(), previous.seq + 1, previous.uid,
+            successor or published.family, content, int(time.time()),
+        )  # fmt: skip
+        based_on = checkpoint.generation if checkpoint else 0
+        row = Proposed(root, generation, journal, journal_bytes, based_on, successor)
         reach("root-propose")
-        await trio.to_thread.run_sync(self._state.set_proposed, root)
+        await trio.to_thread.run_sync(self._state.set_proposed, row)
         reach("root-proposed")
         await self._finish_proposed()
 
@@ -232,25 +246,3 @@ class Publisher:
         """Whether a checkpoint was committed that the last root does not name yet."""
         checkpoint = self._state.checkpoint()
         return checkpoint is not None and checkpoint.generation > published.based_on
-
-    def _next_root(
-        self,
-        published: Published,
-        generation: int,
-        journal: tuple[JournalRef, ...],
-        journal_bytes: int,
-        successor: bytes,
-    ) -> Proposed:
-        previous = open_root_untrusted(published.root, self._key.vault_id)
-        checkpoint = self._state.checkpoint()
-        before = open_root_content_untrusted(self._key, previous)
-        content = RootContent(
-            self._tree.base, journal, self._key.name_key, generation, 0,
-            ancestors=ancestors_with(before, previous.uid),
-        )  # fmt: skip
-        root = sign_root(
-            self._key, self._suite, self._pen.require(), previous.seq + 1, previous.uid,
-            successor or published.family, content, int(time.time()),
-        )  # fmt: skip
-        based_on = checkpoint.generation if checkpoint else 0
-        return Proposed(root, generation, journal, journal_bytes, based_on, successor)

@@ -35,7 +35,7 @@ from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.commit import Committer
 from bitdustfs.vault.followed import Followed
-from bitdustfs.vault.lease import RENEW_EVERY, TAKEN_OVER, Lease
+from bitdustfs.vault.lease import TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
 from bitdustfs.vault.reclaim import Reclaimer
 from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
@@ -272,12 +272,6 @@ class WritableVault(ReadVault):
         await self.space.refresh()
 
     # -- tasks, each until the mount ends or the pen is lost
-
-    async def keep_pen(self) -> None:
-        """Renews the lease."""
-        while not self.pen.lost:
-            await trio.sleep(RENEW_EVERY)
-            await self.lease.renew()
 
     async def keep_publishing(self) -> None:
         """Publishes when enough waits or enough time passed."""

@@ -4,9 +4,9 @@ What the history that was left had, and what it had deleted, is not lost silentl
 """
 
 import pytest
+from kin import Kin
 from machine import Net
 from scenario import photos, read_file, write_file
-from test_away import Kin
 
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.quorum import Known

@@ -28,7 +28,7 @@ from bitdustfs.family.refound import refound
 from bitdustfs.family.replace import replace_member
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
-from bitdustfs.vault import vaults
+from bitdustfs.vault import lease
 from bitdustfs.vault.publish import Publisher
 
 RENEW_EVERY = 0.2  #: seconds, here
@@ -37,7 +37,7 @@ RENEW_EVERY = 0.2  #: seconds, here
 @pytest.fixture
 def renewing(monkeypatch):
     """The lease is renewed all the time."""
-    monkeypatch.setattr(vaults, "RENEW_EVERY", RENEW_EVERY)
+    monkeypatch.setattr(lease, "RENEW_EVERY", RENEW_EVERY)
 
 
 async def until(true):
