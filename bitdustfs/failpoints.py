@@ -19,6 +19,7 @@ MOUNT_STEPS = (
     "root-accept", "root-accepted", "root-published", "family-settle", "evict", "evicted",
     "condemn", "condemned", "death-told", "claimed", "followed",
 )  # fmt: skip
+SEAT_STEPS = ("seat-step", "seat-stepped")  #: the same, where this machine has a seat
 #: where a supplier writes to its disk
 SHELF_WRITES = (
     "shelf-write", "shelf-sync", "shelf-rename", "shelf-index", "shelf-register", "shelf-kill",
@@ -39,7 +40,7 @@ class FaultPlan:
             name, _, rest = part.partition("=")
             action, _, visit = rest.partition("@")
             writes = name in (*MOUNT_WRITES, *SHELF_WRITES)
-            known = writes or name in (*MOUNT_STEPS, *SHELF_STEPS)
+            known = writes or name in (*MOUNT_STEPS, *SEAT_STEPS, *SHELF_STEPS)
             if not known or action not in ACTIONS or (ACTIONS[action] and not writes):
                 raise ValueError(f"BITDUST_FAILPOINTS: {part!r} names no such point or action")
             number = int(visit.rstrip("+") or 1)

@@ -73,7 +73,7 @@ class Circle:
         self._stand_ins = {p: n for p, n in self._stand_ins.items() if n in reserves}
         self.copies.keep_of(reserves)
         self._own = frozenset(m.node for m in family.everybody if self._is_own(m))
-        for member in family.voters:
+        for member in family.members:
             self.session(member)
 
     def session(self, member: Member) -> Supplier:
@@ -99,7 +99,7 @@ class Circle:
 
     def online(self) -> int:
         """How many positions' suppliers answered when they were asked last."""
-        return sum(self.health(member.node).reachable for member in self._family.voters)
+        return sum(self.health(member.node).reachable for member in self._family.members)
 
     # -- on this very machine
 
@@ -109,11 +109,11 @@ class Circle:
 
     def beside(self) -> frozenset[int]:
         """The positions whose suppliers are on this machine."""
-        return frozenset(p for p, m in enumerate(self._family.voters) if m.node in self._own)
+        return frozenset(p for p, m in enumerate(self._family.members) if m.node in self._own)
 
     def online_elsewhere(self) -> int:
         """As `online`, those on this machine not counted."""
-        members = [m for m in self._family.voters if not self.is_beside(m.node)]
+        members = [m for m in self._family.members if not self.is_beside(m.node)]
         return sum(self.health(member.node).reachable for member in members)
 
     # -- positions
@@ -138,7 +138,7 @@ class Circle:
 
     def holders(self, position: int) -> list[bytes]:
         """Who may have a position's fragments: its own supplier, then who stands in for it."""
-        nodes = [self._family.voters[position].node]
+        nodes = [self._family.members[position].node]
         if position in self._stand_ins:
             nodes.append(self._stand_ins[position])
         return nodes

@@ -189,7 +189,7 @@ class Courier:
 
     async def _look_who_is_back(self) -> None:
         """Pings those that were away: a put to one that still is would hold its block up."""
-        nodes = {member.node for member in self._circle.family.voters}
+        nodes = {member.node for member in self._circle.family.members}
         away = {node for node in nodes if not self._circle.health(node).reachable}
         answers = await ask_all(
             away, lambda node: self._circle.supplier(node).ping(), each=PROBE_DEADLINE
@@ -234,7 +234,7 @@ class Courier:
         newcomer = self._ledger.newcomer(position)
         if newcomer is not None and not self._ledger.newcomer_has(block, position):
             return True
-        return self._circle.family.voters[position].node not in self._absent
+        return self._circle.family.members[position].node not in self._absent
 
     async def _lend(self, delivery: _Delivery, fragments: Mapping[int, Fragment]) -> None:
         """Puts fragments that nobody took to reserves, where they are needed there."""
@@ -301,7 +301,7 @@ class Courier:
 
     async def _put(self, delivery: _Delivery, fragment: Fragment) -> None:
         position, block = fragment.position, delivery.block
-        member = self._circle.family.voters[position]
+        member = self._circle.family.members[position]
         newcomer = self._ledger.newcomer(position)
         if newcomer is not None and not self._ledger.newcomer_has(block, position):
             if await self._put_to(newcomer, delivery, fragment):

@@ -100,7 +100,7 @@ class Deletion:
 
     async def _tell_one(self, position: int, record: bytes) -> bool:
         """Whether the supplier of a position confirmed one death."""
-        member = self._circle.family.voters[position]
+        member = self._circle.family.members[position]
         health = self._circle.health(member.node)
         try:
             await self._circle.session(member).kill(record, self._pen.claim)

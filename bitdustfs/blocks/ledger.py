@@ -141,7 +141,7 @@ class Ledger:
         A reserve's copy counts while it is on the bench, and is the position's own fragment once
         the reserve has the position.
         """
-        nodes = tuple(member.node for member in family.voters)
+        nodes = tuple(member.node for member in family.members)
         bench = frozenset(member.node for member in family.bench)
         change = partial(_reckoned, nodes, bench, self._beside())
 

@@ -79,7 +79,7 @@ class Space:
     def full(self) -> list[Member]:
         """Suppliers that have much less left than the group needs of each."""
         usual = self._usual_room()
-        return [m for m in self._circle.family.voters if self._room(m) < usual // 2]
+        return [m for m in self._circle.family.members if self._room(m) < usual // 2]
 
     def left(self, live: int, dirty: int) -> int:
         """Bytes of file content that may still be written."""
@@ -179,7 +179,7 @@ class Space:
             self._free[node] = usage.space - usage.used
             self._placed[node] = self._placed.get(node, 0) - before
 
-        nodes = [member.node for member in self._circle.family.voters]
+        nodes = [member.node for member in self._circle.family.members]
         answers = await ask_all(nodes, ask, deadline=USAGE_DEADLINE)
         for node, error in answers.failed.items():
             log.debug("%s tells no usage: %s", node.hex()[:12], error)

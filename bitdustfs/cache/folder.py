@@ -96,6 +96,14 @@ class OwnedFolder:
                 )
         return {str(k): str(v) for k, v in found.items()}
 
+    def place(self) -> tuple[int, int]:
+        """Numbers that no copy of the folder has: the marker's inode, and its change time in ns.
+
+        The marker is written once. A change time cannot be set by whoever copies or restores files.
+        """
+        marker = (self.path / MARKER).stat()
+        return marker.st_ino, marker.st_ctime_ns
+
     def close(self) -> None:
         """Releases the lock; the folder stays."""
         if self._lock >= 0:

@@ -120,3 +120,22 @@ class Proposed(Record, frozen=True):
     journal_bytes: U63
     based_on: U63
     family: bytes = b""  #: the family it names, when that is a new one
+
+
+class SeatRow(Record, frozen=True):
+    """An owner's seat that is held here: what it promised and accepted, as signed bytes.
+
+    `place`: which state folder it was made in (vault/seat.py).
+    """
+
+    name: bytes
+    place: tuple[U63, U63]
+    claim: bytes = b""
+    root: bytes = b""
+    family: bytes = b""
+
+
+class Seats(Record, frozen=True):
+    """The seats that are held here, the newest last."""
+
+    rows: tuple[SeatRow, ...] = ()

@@ -1,7 +1,7 @@
 """This machine's state of one vault: its journal, its block rows, what tree and root stand on.
 
 table     key              value
-meta      name             Checkpoint, Published, Proposed rows; newest order seen; named values
+meta      name             Checkpoint, Published, Proposed, Seats; newest order seen; named values
 journal   generation u64   batch, sealed with the cache key
 blocks    block id         BlockRow (cache/blocktable.py)
 """
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.database import Database, Write
-from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published
+from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published, Seats
 from bitdustfs.core.codec import U63, Decoder, encode
 from bitdustfs.core.records import Ballot, Record, root_records
 from bitdustfs.core.sealing import Kind, Sealer, Suite
@@ -27,11 +27,13 @@ _decoders: dict[type[Record], Decoder[Any]] = {
     Checkpoint: Decoder(Checkpoint, "checkpoint row", ROW_LIMIT),
     Published: Decoder(Published, "published row", ROW_LIMIT),
     Proposed: Decoder(Proposed, "proposed row", ROW_LIMIT),
+    Seats: Decoder(Seats, "seats row", ROW_LIMIT),
 }
 _names: dict[type[Record], bytes] = {
     Checkpoint: b"checkpoint",
     Published: b"published",
     Proposed: b"proposed",
+    Seats: b"seats",
 }
 
 
@@ -48,9 +50,7 @@ class State:
         self._journal = self._database.table("journal")
         self._sealer = Sealer(cache_key, vault, bytes(16), 0)
         self._suite = suite
-        self._known: dict[type[Record], Record | None] = {
-            kind: self._read(kind) for kind in (Checkpoint, Published, Proposed)
-        }
+        self._known: dict[type[Record], Record | None] = {kind: self._read(kind) for kind in _names}
 
     def close(self) -> None:
         """Syncs and closes; nothing may use the state afterwards."""
@@ -117,7 +117,7 @@ class State:
         row: R | None = None if raw is None else _decoders[kind].decode_untrusted(raw)
         return row
 
-    def _put(self, write: Write, row: Checkpoint | Published | Proposed) -> None:
+    def _put(self, write: Write, row: Checkpoint | Published | Proposed | Seats) -> None:
         """Into the transaction now, into memory at its commit."""
         write.txn.put(_names[type(row)], encode(row), db=self._meta)
         write.after(lambda: self._known.update({type(row): row}))
@@ -195,6 +195,15 @@ class State:
         with self._database.write(sync=True) as write:
             write.txn.put(b"value/claim", claim, db=self._meta)
             write.txn.put(b"value/machine", machine, db=self._meta)
+
+    def seats(self) -> Seats:
+        """The owner's seats that this machine holds."""
+        return self._row(Seats) or Seats()
+
+    def set_seats(self, seats: Seats) -> None:
+        """Synced before anybody hears what a seat promised or accepted."""
+        with self._database.write(sync=True) as write:
+            self._put(write, seats)
 
     # -- small named values that outlive a process (contacts, histories)
 

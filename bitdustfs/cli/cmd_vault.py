@@ -101,7 +101,7 @@ def run_refound(args: argparse.Namespace) -> int:
     )
     remember_addresses(family)
     print(
-        f"the vault has a family of {len(family.voters)} again (epoch {family.epoch}); "
+        f"the vault has a family of {len(family.members)} again (epoch {family.epoch}); "
         "mount it as usual"
     )
     return 0
@@ -122,7 +122,7 @@ def run_create(args: argparse.Namespace) -> int:
         path.unlink()
         raise
     remember_addresses(family)
-    _print_created(key, order, path, sum(map(on_this_machine, family.voters)))
+    _print_created(key, order, path, sum(map(on_this_machine, family.members)))
     return 0
 
 

@@ -16,7 +16,7 @@ ballots.
 
 from dataclasses import dataclass, replace
 
-from bitdustfs.core.records import Ballot, Root
+from bitdustfs.core.records import Ballot, Root, family_records, root_records
 from bitdustfs.errors import Refused
 
 
@@ -76,3 +76,17 @@ class Acceptor:
             raise Refused("stale", f"family epoch {self.family_epoch} is known already")
         claim = self.claim if root.ballot == self.promised else b""
         return Acceptor(root.ballot, claim, root.order, raw, family, family_epoch)
+
+
+def remembered(promised: Ballot | None, claim: bytes, root: bytes, family: bytes) -> Acceptor:
+    """The state out of what a voter kept; empty bytes for what there is not.
+
+    The bytes were verified before they were kept. A promise without a claim is not heeded.
+    """
+    if not claim:
+        promised = None
+    if not root:
+        return Acceptor(promised, claim)
+    opened = root_records.peek_untrusted(root)
+    epoch = family_records.peek_untrusted(family).epoch
+    return Acceptor(promised or opened.ballot, claim, opened.order, root, family, epoch)

@@ -23,11 +23,12 @@ def next_family(
     member: Member | None = None,
     policy: dict[str, int] | None = None,
     bench: Sequence[Member] | None = None,
+    seat: bytes | None = None,
 ) -> bytes:
     """The successor of a signed family, signed.
 
-    One position, some of the policy, or the bench changed. Where the voters change, it names the
-    former ones: majorities of both must agree until `settled_family` follows.
+    One position, some of the policy, the bench, or the owner's seat changed. Where the voters
+    change, it names the former ones: majorities of both must agree until `settled_family` follows.
     """
     family = open_family_untrusted(raw, key.vault_id)
     group = family.group
@@ -36,15 +37,16 @@ def next_family(
         members[position] = member
         group = Group(group.k, group.meta_k, tuple(members))
     reserves = family.bench if bench is None else bench
-    voters = {each.node for each in group.members}
+    nodes = {each.node for each in group.members}
     body = msgspec.structs.replace(
         family,
         groups=(group,),
         words={**family.words, **(policy or {})},
-        bench=tuple(reserve for reserve in reserves if reserve.node not in voters),
-        former=() if voters == {each.node for each in family.voters} else family.voters,
+        bench=tuple(reserve for reserve in reserves if reserve.node not in nodes),
+        seat=family.seat if seat is None else seat,
     )
-    return _successor(key, raw, body)
+    same = {each.node for each in body.voters} == {each.node for each in family.voters}
+    return _successor(key, raw, msgspec.structs.replace(body, former=() if same else family.voters))
 
 
 def settled_family(key: VaultKey, raw: bytes) -> bytes:

@@ -15,17 +15,12 @@ def majority(n: int) -> int:
     return n // 2 + 1
 
 
-def members_for_root(n: int) -> int:
-    """How many of the n members a root cannot do without."""
-    return majority(n)
-
-
 def acknowledgements_wanted(k: int, n: int) -> int:
     """Of the n suppliers of a block, how many should hold it before a root names it (promise 3).
 
-    So many, that any one of them may be lost; and no fewer than the root itself needs.
+    So many, that any one of them may be lost; and no fewer than half, which the root itself needs.
     """
-    return min(n, max(members_for_root(n), k + 1))
+    return min(n, max(-(-n // 2), k + 1))
 
 
 def acknowledgements_least(k: int, n: int, meta: bool) -> int:
@@ -35,11 +30,6 @@ def acknowledgements_least(k: int, n: int, meta: bool) -> int:
     its data can and a root can: but for two friends, of whom one has to be enough.
     """
     return k + 1 if meta and n > 2 else k
-
-
-def suppliers_to_publish(k: int, n: int) -> int:
-    """How many of the n members must be there for anything to be published."""
-    return max(acknowledgements_least(k, n, False), members_for_root(n))
 
 
 def metadata_k(k: int) -> int:

@@ -3,10 +3,11 @@
 Pure. The owner's side of the root register asks (net/register.py); what the answers mean is decided
 here, and explored schedule by schedule in the tests.
 
-A quorum of a family is a majority of its voters and, where it names former voters, a majority of
-those as well (joint consensus: Ongaro, Ousterhout, "In search of an understandable consensus
-algorithm", 2014, section 6). So a change of voters takes two roots: one whose family names both, by
-both majorities, then one whose family names the new ones alone.
+A quorum of a family is a majority of its voters (the suppliers of its positions, and the owner's
+seat where it has one: vault/seat.py) and, where it names former voters, a majority of those as well
+(joint consensus: Ongaro, Ousterhout, "In search of an understandable consensus algorithm", 2014,
+section 6). So a change of voters takes two roots: one whose family names both, by both majorities,
+then one whose family names the new ones alone.
 
 `Poll` collects the answers to one question. The root that orders highest says whose voters count,
 so every answer may bring others who are to be asked. It is complete once a quorum of the family of
@@ -104,6 +105,11 @@ def is_quorum(family: Family, nodes: Collection[bytes]) -> bool:
         for voters in (family.voters, family.former)
         if voters
     )
+
+
+def members_needed(family: Family, there: Collection[bytes]) -> int:
+    """How many of a family's suppliers are needed where `there` answered: the seat is one voice."""
+    return majority(len(family.voters)) - (bool(family.seat) and family.seat in there)
 
 
 def can_be_quorum(family: Family, without: Collection[bytes]) -> bool:

@@ -191,6 +191,11 @@ class Member(Record, frozen=True):
         return node_id(self.node)
 
 
+def seat_of(name: bytes) -> Member:
+    """An owner's seat among voters: it has no address and no room."""
+    return Member(name, (), 0)
+
+
 class Group(Record, frozen=True):
     """k, n and n ordered suppliers; metadata blocks use `meta_k` of the same n."""
 
@@ -216,7 +221,9 @@ class Family(Record, frozen=True):
     bench: Annotated[tuple[Member, ...], msgspec.Meta(max_length=256)] = ()
     words: dict[str, int] = {}  #: see core/policy.py
     #: who voted before, while a change of the voters is under way: majorities of both must agree
-    former: Annotated[tuple[Member, ...], msgspec.Meta(max_length=GROUP_MAX)] = ()
+    former: Annotated[tuple[Member, ...], msgspec.Meta(max_length=GROUP_MAX + 1)] = ()
+    #: the vote of the machine that writes (vault/seat.py): 32 random bytes, empty for no such vote
+    seat: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
     def member(self, node: bytes) -> Member | None:
         """The supplier with this key, of a position or of the bench."""
@@ -224,7 +231,7 @@ class Family(Record, frozen=True):
 
     def position(self, node: bytes) -> int | None:
         """The position that a node has."""
-        nodes = [member.node for member in self.voters]
+        nodes = [member.node for member in self.members]
         return nodes.index(node) if node in nodes else None
 
     @property
@@ -238,14 +245,19 @@ class Family(Record, frozen=True):
         return self.groups[0]
 
     @property
-    def voters(self) -> tuple[Member, ...]:
-        """The suppliers of the positions: those who keep the root register."""
+    def members(self) -> tuple[Member, ...]:
+        """The suppliers of the positions."""
         return self.group.members
+
+    @property
+    def voters(self) -> tuple[Member, ...]:
+        """Those who keep the root register: the members and, where there is one, the seat."""
+        return (*self.members, seat_of(self.seat)) if self.seat else self.members
 
     @property
     def everybody(self) -> tuple[Member, ...]:
         """The suppliers of the positions, then the reserves of the bench."""
-        return (*self.voters, *self.bench)
+        return (*self.members, *self.bench)
 
 
 class BlockHeader(Record, frozen=True):

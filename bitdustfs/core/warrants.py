@@ -84,7 +84,7 @@ def check_warrants_untrusted(
     and of those the one that holds longest.
     """
     waiting = list(_genuine(family, warrants, now))
-    voices = {member.node: _Voice(p, math.inf) for p, member in enumerate(family.voters)}
+    voices = {member.node: _Voice(p, math.inf) for p, member in enumerate(family.members)}
     holding: dict[tuple[int, bytes], Holding] = {}
     size = 0
     while waiting:
@@ -115,7 +115,7 @@ def _genuine(family: Family, warrants: Iterable[bytes], now: float) -> Iterator[
             warrant = _warrants.decode_untrusted(raw)
         except Malformed:
             continue
-        if warrant.position >= len(family.voters) or warrant.stand_in not in bench:
+        if warrant.position >= len(family.members) or warrant.stand_in not in bench:
             continue
         if warrant.leaving and len(warrant.evidence) != 1:
             continue
@@ -148,7 +148,7 @@ def _until(family: Family, shown: _Genuine, voices: dict[bytes, _Voice]) -> floa
         if voice.position != shown.warrant.position:
             until = min(word.until, voice.until)
             said[voice.position] = max(said.get(voice.position, 0.0), until)
-    needed = attestations_needed(len(family.voters))
+    needed = attestations_needed(len(family.members))
     return sorted(said.values(), reverse=True)[needed - 1] if len(said) >= needed else 0.0
 
 
@@ -162,7 +162,7 @@ def _dated(time: int, now: float) -> float:
 
 def check_leaving_untrusted(family: Family, position: int, raw: bytes, now: float) -> Word:
     """The member's word that it leaves its position. Raises Malformed or Forged."""
-    member = family.voters[position].node
+    member = family.members[position].node
     left = leaving_records.open_untrusted(raw, member)
     if (left.vault, left.family_epoch, left.position, left.member) != (
         family.vault, family.epoch, position, member,
@@ -173,7 +173,7 @@ def check_leaving_untrusted(family: Family, position: int, raw: bytes, now: floa
 
 def check_attestation_untrusted(family: Family, position: int, raw: bytes, now: float) -> Word:
     """Somebody's word that the position's member is away. Raises Malformed or Forged."""
-    member = family.voters[position].node
+    member = family.members[position].node
     attester = attestation_records.peek_untrusted(raw).attester
     said = attestation_records.open_untrusted(raw, attester)
     if (said.vault, said.family_epoch, said.position, said.member) != (
@@ -187,7 +187,7 @@ def check_attestation_untrusted(family: Family, position: int, raw: bytes, now: 
 
 def choose_evidence(family: Family, said: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     """Of (who said it, the record) those that go into a warrant: members' words first."""
-    members = {member.node for member in family.voters}
+    members = {member.node for member in family.members}
     return [record for by, record in sorted(said, key=lambda one: one[0] not in members)][
         :EVIDENCE_MAX
     ]

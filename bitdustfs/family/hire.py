@@ -72,11 +72,11 @@ async def hire(
     UsageError where such a one would be the second, or would be needed to read anything.
     """
     if own:
-        others_there = [m for p, m in enumerate(family.voters) if p != position]
+        others_there = [m for p, m in enumerate(family.members) if p != position]
         check_own(family.group.k, family.group.n, others_there)
-    space = max(member.space for member in family.voters)
-    taken = {*(member.node for member in family.voters), *unwanted}
-    others = [a for p, m in enumerate(family.voters) if p != position for a in m.addresses]
+    space = max(member.space for member in family.members)
+    taken = {*(member.node for member in family.members), *unwanted}
+    others = [a for p, m in enumerate(family.members) if p != position for a in m.addresses]
     rules = Wanted(space, taken, [] if wanted else others, _spread(family), fill, own)
     failures: list[str] = []
     found = await _engage(
@@ -102,8 +102,8 @@ async def line_up(
     unwanted: Collection[bytes] = (),
 ) -> list[Member]:
     """Up to `count` more reserves for the bench, by the rules of `hire`."""
-    space = max(member.space for member in family.voters)
-    there = [*family.voters, *family.bench]
+    space = max(member.space for member in family.members)
+    there = [*family.members, *family.bench]
     near = [address for member in there for address in member.addresses]
     rules = Wanted(space, {*(m.node for m in there), *unwanted}, near, _spread(family))
     return await _engage(await _offers(known, space), rules, count, credentials, [])

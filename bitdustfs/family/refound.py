@@ -81,7 +81,7 @@ async def refound(
     answers = await _stand(old, connect)
     standing = {k.standing: node for node, k in answers.items() if k.standing is not None}
     members, alive = [], 0
-    for position, member in enumerate(old.voters):
+    for position, member in enumerate(old.members):
         stand_in = None if member.node in answers else standing.get(position)
         reserve = None if stand_in is None else old.member(stand_in)
         if member.node not in answers and reserve is None:

@@ -55,7 +55,7 @@ async def replace_member(
     so, too, when it is not `wanted` any more: the supplier that was away is back.
     """
     vault.pen.require()
-    fired = vault.known.family.voters[position].node
+    fired = vault.known.family.members[position].node
     supplier = vault.circle.connect(member)
     await supplier.prepare(vault.pen.claim, True)
     fill = Fill(
@@ -73,7 +73,7 @@ async def replace_member(
             )
 
         def change(raw: bytes) -> bytes:
-            there = open_family_untrusted(raw, key.vault_id).voters[position].node
+            there = open_family_untrusted(raw, key.vault_id).members[position].node
             if there != fired:  # what was pending from before came true
                 raise Unavailable(f"position {position} was given to another supplier meanwhile")
             return next_family(key, raw, position, member)

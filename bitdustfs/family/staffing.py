@@ -92,14 +92,14 @@ class Staffing:
     ) -> Fill:
         vault = self._vault
         family = vault.known.family
-        node = family.voters[position].node
+        node = family.members[position].node
         member = None if address else self._stand_in(position)
         if member is None:
             credentials = owner_credentials(self._key)
             unwanted = {*self._unwanted(), *vault.circle.stand_ins.values()}
             online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
             reserves = [a for m in online if vault.watch.stays(m.node) for a in m.addresses]
-            fill = sorted(map(vault.space.used, family.voters))[family.group.n // 2]
+            fill = sorted(map(vault.space.used, family.members))[family.group.n // 2]
             member = await hire(
                 family, position, credentials, self._known(), address, unwanted, reserves, fill, own
             )
@@ -107,7 +107,7 @@ class Staffing:
         remember_addresses(vault.known.family)
         if vault.circle.health(node).reachable:
             try:
-                await self._stand_down(family.voters[position], position)
+                await self._stand_down(family.members[position], position)
             except PeerError as error:
                 log.info("%s keeps what it had: %s", node.hex()[:12], error)
         return filled
@@ -189,7 +189,7 @@ class Staffing:
             position = (await vault.rebuilder.look()).replace
             if position is None:
                 return False
-            node = vault.known.family.voters[position].node
+            node = vault.known.family.members[position].node
             at, pause = self._again.get(node, (0.0, AGAIN_FIRST))
             if patient and trio.current_time() < at:
                 return False
@@ -233,7 +233,7 @@ class Staffing:
             if told is None:
                 continue
             kept = {*told.copies, *([] if told.standing is None else [told.standing])}
-            for position in sorted(kept & set(range(len(family.voters)))):
+            for position in sorted(kept & set(range(len(family.members)))):
                 drop = partial(self._drop_copy, reserve, position)
                 if await vault.loans.end(position, reserve.node, drop):
                     log.info("position %d is served: its copy is dropped", position)
@@ -271,14 +271,14 @@ class Staffing:
         family, watch = self._vault.known.family, self._vault.watch
         there = sum(watch.state(member.node) not in ("absent", "gone") for member in bench)
         wanted = family.policy.bench
-        return (len(family.voters) if wanted is None else wanted) - there
+        return (len(family.members) if wanted is None else wanted) - there
 
     async def _is_back(self, position: int) -> bool:
         """Whether a position's own supplier answers right now, stays, and has all it should
         have.
         """
         vault = self._vault
-        member = vault.known.family.voters[position]
+        member = vault.known.family.members[position]
         if vault.watch.state(member.node) != "online":
             return False
         try:

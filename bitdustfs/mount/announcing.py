@@ -24,7 +24,7 @@ class Announcing:
         Then announces while the mount may write, anew whenever the family changes.
         """
         vault = self._vault
-        members = [a for m in vault.known.family.voters for a in m.addresses]
+        members = [a for m in vault.known.family.members for a in m.addresses]
         async with joined([*self._addresses, *members][:ADDRESSES_MAX]) as dht:
             hint = await newest_hint(dht, self._key.capability())
             if hint is not None:

@@ -250,7 +250,7 @@ class Forgiving:
 
     def forgive(self, supplier: str) -> Forgiven:
         """Raises UsageError unless one supplier is meant, and it counts as gone."""
-        voters = self._vault.known.family.voters
+        voters = self._vault.known.family.members
         gone = self._vault.watch.reputation.gone()
         if supplier.isdigit() and len(supplier) <= POSITION_DIGITS:
             meant = [m.node for p, m in enumerate(voters) if p == int(supplier)]

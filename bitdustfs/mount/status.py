@@ -87,7 +87,7 @@ class Describer:
         full = self._vault.space.full()
         return [
             self._line(position, member, member in full)
-            for position, member in enumerate(self._vault.known.family.voters)
+            for position, member in enumerate(self._vault.known.family.members)
         ]
 
     def _line(self, position: int, member: Member, full: bool) -> SupplierLine:

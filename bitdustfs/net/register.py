@@ -20,7 +20,6 @@ from typing import TypeVar
 
 import trio
 
-from bitdustfs.core.placement import majority
 from bitdustfs.core.quorum import (
     Known,
     Poll,
@@ -29,9 +28,17 @@ from bitdustfs.core.quorum import (
     can_be_quorum,
     check_shown_untrusted,
     is_quorum,
+    members_needed,
     rival_untrusted,
 )
-from bitdustfs.core.records import Ballot, BallotClaim, Family, Member, open_claim_untrusted
+from bitdustfs.core.records import (
+    Ballot,
+    BallotClaim,
+    Family,
+    Member,
+    open_claim_untrusted,
+    seat_of,
+)
 from bitdustfs.errors import (
     LeaseHeld,
     Malformed,
@@ -75,12 +82,17 @@ class View:
     @property
     def voters(self) -> int:
         """How many suppliers vote."""
-        return len(self.family.voters)
+        return len(self.family.members)
 
     @property
     def answers(self) -> int:
         """How many of them answered."""
-        return sum(member.node in self.shown for member in self.family.voters)
+        return sum(member.node in self.shown for member in self.family.members)
+
+    @property
+    def needed(self) -> int:
+        """How many of them have to answer."""
+        return members_needed(self.family, self.shown)
 
     @property
     def proven(self) -> Ballot | None:
@@ -90,14 +102,25 @@ class View:
 
 
 class RootRegister:
-    """The voters of one vault. `connect` makes the session with a member."""
+    """The voters of one vault. `connect` makes the session with a member.
 
-    def __init__(self, vault: bytes, connect: Connect, family: Family) -> None:
+    `seats`: the owner's seats that this machine holds, by their names.
+    """
+
+    def __init__(
+        self, vault: bytes, connect: Connect, family: Family, seats: Mapping[bytes, Supplier] = {}
+    ) -> None:
         self._vault, self._connect, self._family = vault, connect, family
+        self._seats = seats
 
     def follow(self, family: Family) -> None:
         """The voters are those of `family`."""
         self._family = family
+
+    @property
+    def needed(self) -> int:
+        """How many of the suppliers this machine needs to publish, or to claim the vault."""
+        return members_needed(self._family, self._seats)
 
     async def _shown(self, answer: Awaitable[CurrentIs]) -> Shown:
         """What a voter shows, if that is genuine: else it is as good as silent."""
@@ -133,7 +156,11 @@ class RootRegister:
         deadline: float = DEADLINE,
     ) -> tuple[dict[bytes, R], dict[bytes, PeerError]]:
         """Answers and failures; ends GRACE after those who answered are enough."""
-        sessions = {node: self._connect(member) for node, member in members.items()}
+        sessions = {
+            node: self._seats[node] if node in self._seats else self._connect(member)
+            for node, member in members.items()
+            if node in self._seats or member != seat_of(node)
+        }  # nobody can ask the seat of another machine
         answers = await ask_all(
             sessions,
             lambda node: question(sessions[node]),
@@ -181,7 +208,7 @@ class RootRegister:
         if view.majority:
             return view
         self._raise_refusal(failures, claim)
-        raise _too_few(view.answers, view.voters)
+        raise _too_few(view.answers, view.voters, view.needed)
 
     def _raise_refusal(self, failures: Mapping[bytes, PeerError], claim: bytes) -> None:
         """Raises LeaseHeld or Fenced where voters gave one of these for a reason."""
@@ -207,7 +234,9 @@ class RootRegister:
         )
         if not is_quorum(self._family, promised):
             self._raise_refusal(failures, claim)
-            raise _too_few(len(promised), len(self._family.voters))
+            members = self._family.members
+            needed = members_needed(self._family, promised)
+            raise _too_few(sum(m.node in promised for m in members), len(members), needed)
         await self.accept(root, family, self._family, claim)
         await self.release(claim)
 
@@ -223,10 +252,11 @@ class RootRegister:
             return len(answers)
         if not can_be_quorum(named, self._rivals(failures, claim)):
             raise Superseded("another machine took this vault over")
+        took = sum(member.node in answers for member in named.members)
         raise Unavailable(
-            f"{len(answers)} of {len(named.voters)} suppliers took the new root; "
-            f"{majority(len(named.voters))} are needed: it stays on this machine until they are "
-            "back"
+            f"{took} of {len(named.members)} suppliers took the new root; "
+            f"{members_needed(named, answers)} are needed: it stays on this machine until they "
+            "are back"
         )
 
     async def renew(self, claim: bytes) -> None:
@@ -243,5 +273,5 @@ class RootRegister:
         await self._tell(self._family, lambda supplier: supplier.release(claim))
 
 
-def _too_few(answers: int, voters: int) -> Unavailable:
-    return Unavailable(f"{answers} of {voters} suppliers answered, {majority(voters)} are needed")
+def _too_few(answers: int, voters: int, needed: int) -> Unavailable:
+    return Unavailable(f"{answers} of {voters} suppliers answered, {needed} are needed")

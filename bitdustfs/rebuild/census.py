@@ -74,7 +74,7 @@ async def take_census(circle: Circle) -> Census:
     """Asks for every position's list."""
 
     async def ask(position: int) -> Listing:
-        limit = max(FRAGMENTS_MIN, circle.family.voters[position].space // FRAGMENT_USUAL)
+        limit = max(FRAGMENTS_MIN, circle.family.members[position].space // FRAGMENT_USUAL)
         failure: PeerError | None = None
         for node in circle.holders(position):
             try:

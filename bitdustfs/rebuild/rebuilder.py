@@ -140,7 +140,7 @@ class Rebuilder:
                 watch.uptime(m.node),
                 self._circle.is_beside(m.node),
             )
-            for p, m in enumerate(self._circle.family.voters)
+            for p, m in enumerate(self._circle.family.members)
         ]
 
     def _plan(self, states: Iterable[BlockState]) -> Plan:
@@ -190,7 +190,7 @@ class Rebuilder:
         if position in self._lacking:
             return False  # known without asking anybody for its list
         await self.look(0.0)
-        node = self._circle.family.voters[position].node
+        node = self._circle.family.members[position].node
         listed = self._auditor.census.listed_by.get(position) == node
         return listed and position not in self._lacking
 

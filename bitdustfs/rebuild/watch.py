@@ -148,7 +148,7 @@ class Watch:
                 self._circle.copies.heard(member.node, told.copies)
             if told is not None and told.standing is not None:
                 self._circle.add_stand_in(told.standing, member.node)
-        for member in family.voters:
+        for member in family.members:
             told = self._kin.get(member.node)
             if told is None or not told.leaving:
                 continue

@@ -190,7 +190,7 @@ class Guard:
                     seen.standing[node] = before[node]
                 continue
             position = told.standing
-            if position is None or position >= len(seen.family.voters):
+            if position is None or position >= len(seen.family.members):
                 continue
             if node in warranted.get(position, ()):
                 self._claimed.pop((vault, node), None)
@@ -253,7 +253,7 @@ class Guard:
             if row.standing < 0:
                 return False
             position = row.standing
-            if seen.there(seen.family.voters[position].node):
+            if seen.there(seen.family.members[position].node):
                 return False
         others = [node for node in seen.staying(position) if node != self._kin.own]
         return not any(seen.has_all(node) for node in others)

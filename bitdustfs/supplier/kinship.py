@@ -153,9 +153,9 @@ class Kinship:
     def attest(self, vault: bytes, row: VaultRow, position: int, owner_here: bool) -> bytes:
         """Signed: the position's member is away past patience, by our own pings. Raises Refused."""
         family = self.family(vault, row)
-        if family is None or position >= len(family.voters):
+        if family is None or position >= len(family.members):
             raise Refused("malformed", "there is no such position")
-        member = family.voters[position].node
+        member = family.members[position].node
         if owner_here:
             raise Refused("unauthorised", "the owner is here and decides")
         if not self.absent(vault, family, member):

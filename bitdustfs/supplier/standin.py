@@ -81,7 +81,7 @@ class StandIn:
         The free ones of the bench take the positions that nobody serves, both in their order.
         """
         open_positions = [
-            position for position, member in enumerate(seen.family.voters)
+            position for position, member in enumerate(seen.family.members)
             if not seen.staying(position) and self._needs_cover(vault, seen, member)
         ]  # fmt: skip
         free = [
@@ -98,12 +98,12 @@ class StandIn:
 
         Not where the owner gave some of it: he reckons with that, and says when it may go.
         """
-        if position >= len(seen.family.voters):
+        if position >= len(seen.family.members):
             return True
         row = self._service.shelf.vault(vault)
         if row is not None and position in row.copies:
             return False
-        if seen.there(seen.family.voters[position].node) and not self._kin.complete(vault):
+        if seen.there(seen.family.members[position].node) and not self._kin.complete(vault):
             return True
         order = [reserve.node for reserve in seen.family.bench]
         earlier = order[: order.index(self._kin.own)]
@@ -117,7 +117,7 @@ class StandIn:
 
     async def _obtain_warrant(self, vault: bytes, seen: Round, position: int) -> bool:
         """Gathers evidence, and shows the warrant to everybody; whether it is enough."""
-        member = seen.family.voters[position]
+        member = seen.family.members[position]
         if seen.leaving(member.node):
             left = [seen.answers[member.node].leaving]
             warrant = encode_warrant(position, self._kin.own, left, leaving=True)
@@ -126,7 +126,7 @@ class StandIn:
         await self._show(vault, seen, ())  # what others know: stand-ins among those who attest
         said = await self._ask_to_attest(vault, seen, position)
         # stand-ins' words count only where their warrants are known: as many as fit, then
-        if len(said) < attestations_needed(len(seen.family.voters)):
+        if len(said) < attestations_needed(len(seen.family.members)):
             return False
         evidence = choose_evidence(seen.family, said)
         warrant = encode_warrant(position, self._kin.own, evidence)
@@ -140,7 +140,7 @@ class StandIn:
 
         Each with who signed it.
         """
-        absent = seen.family.voters[position].node
+        absent = seen.family.members[position].node
         said: list[tuple[bytes, bytes]] = []
 
         async def ask(peer: Member) -> None:

@@ -14,14 +14,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from bitdustfs.core.acceptor import Acceptor
+from bitdustfs.core.acceptor import Acceptor, remembered
 from bitdustfs.core.records import (
     family_hash,
-    family_records,
     open_claim_untrusted,
     open_family_untrusted,
     open_root_untrusted,
-    root_records,
 )
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
@@ -131,15 +129,8 @@ class Voter:
 
 
 def acceptor(row: VaultRow) -> Acceptor:
-    """The register's state out of a vault row. The bytes were verified before they were stored."""
-    promised = row.promised if row.claim else None
-    if not row.root:
-        return Acceptor(promised, row.claim)
-    root = root_records.peek_untrusted(row.root)
-    family = family_records.peek_untrusted(row.family)
-    return Acceptor(
-        promised or root.ballot, row.claim, root.order, row.root, row.family, family.epoch
-    )
+    """The register's state out of a vault row."""
+    return remembered(row.promised, row.claim, row.root, row.family)
 
 
 def _former(row: VaultRow, family: bytes, vault: bytes) -> tuple[bytes, ...]:

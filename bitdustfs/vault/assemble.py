@@ -69,6 +69,7 @@ from bitdustfs.vault.opening import Opening, claim, settle
 from bitdustfs.vault.publish import Publisher
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
+from bitdustfs.vault.seat import SeatBench
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.uses import Uses
 from bitdustfs.vault.vaults import ReadVault, WritableVault
@@ -94,9 +95,11 @@ class Ground:
         cache_limit: int,
         opening: Opening,
         register: RootRegister,
+        seats: SeatBench,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
-        self.circle, self.opening, self.register = circle, opening, register
+        self.circle, self.opening = circle, opening
+        self.register, self.seats = register, seats
         self.fetcher = Fetcher(circle)
         self.sealers = Sealers(key.capability())
         self.disk = DiskRoom(home)
@@ -140,7 +143,8 @@ async def open_vault(
     state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
     files = BlockFiles(folder.path)
     try:
-        register = RootRegister(key.vault_id, connect, family)
+        seats = SeatBench(key.vault_id, folder, state)
+        register = RootRegister(key.vault_id, connect, family, seats)
         claims = Claims(key, register, state, machine)
         opening = await claim(
             key, register, claims, state,
@@ -150,8 +154,9 @@ async def open_vault(
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
-            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register
-        )
+            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
+            seats,
+        )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
@@ -284,7 +289,8 @@ def _writable_vault(
     )
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
-        ground.register, FamilyMove(ground.followed, ledger, auditor, rebuilder),
+        ground.register, ground.seats, circle,
+        FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     safety = Safety(tree, content, committer, state, rebuilder)
     vault = WritableVault(

@@ -47,8 +47,8 @@ class FamilyMove:
     async def __call__(self, root: Root, row: Published) -> None:
         """Everybody follows the family that the root names. Raises LocalError."""
         family = open_family_untrusted(row.family, root.vault)
-        before = self._followed.known.family.voters
-        moved = [p for p, m in enumerate(family.voters) if m.node != before[p].node]
+        before = self._followed.known.family.members
+        moved = [p for p, m in enumerate(family.members) if m.node != before[p].node]
         self._auditor.forget(moved)
         self._rebuilder.forget(moved)
         self._followed.change(root, row, family)

@@ -16,7 +16,6 @@ from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published
 from bitdustfs.cache.state import State
 from bitdustfs.core.journal import decode_journal_untrusted
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.placement import majority
 from bitdustfs.core.quorum import Known, is_quorum
 from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted, repropose
@@ -97,7 +96,7 @@ def _too_few(view: View) -> str:
     assert view.best is not None
     minutes = max(0, int(time.time()) - view.best.root.time) // 60
     return (
-        f"only {view.answers} of {view.voters} suppliers answered and {majority(view.voters)} are "
+        f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are "
         f"needed to write; mounted read-only with the newest state that is known, published "
         f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a "
         "family of those that are left, and of new suppliers"

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.space import Space
@@ -49,6 +50,7 @@ from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
 from bitdustfs.vault.reclaim import Reclaimer
+from bitdustfs.vault.seat import SeatBench
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +80,16 @@ class Publisher:
         space: Space,
         reclaimer: Reclaimer,
         register: RootRegister,
+        seats: SeatBench,
+        circle: Circle,
         on_family: OnFamily,
     ) -> None:
         self._key, self._suite, self._pen = key, suite, pen
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
-        self._register, self._on_family = register, on_family
+        self._register, self._seats, self._circle = register, seats, circle
+        self._on_family = on_family
         self._lock = trio.Lock()
         row = state.published()
         # a change of the voters that another mount did not come to the end of
@@ -101,6 +106,12 @@ class Publisher:
         """Whether anything is not published yet."""
         return self._unsettled or self._committer.generation > self.published.generation
 
+    @property
+    def wants_seat(self) -> bool:
+        """Whether the next root should give this machine a vote, or take one away."""
+        family = open_family_untrusted(self.published.family, self._key.vault_id)
+        return not self._seats.fits(family, len(self._circle.beside()))
+
     async def publish(self, change: FamilyChange | None = None, again: bool = False) -> None:
         """Returns when everything written before the call is published.
 
@@ -114,6 +125,10 @@ class Publisher:
             await self._settle_family()
             published = self.published
             successor = b"" if change is None else change(published.family)
+            moves = bool(successor)
+            if not successor and self.wants_seat:
+                beside = len(self._circle.beside())
+                successor = await self._seats.change(self._key, published.family, beside)
             full = (
                 published.journal_bytes >= JOURNAL_MAX
                 or len(published.journal) >= JOURNAL_REFS_MAX
@@ -134,7 +149,7 @@ class Publisher:
                 proposal = await self._checkpoint(generation)
             else:
                 proposal = await self._journal(published, generation)
-            await self._courier.wait_acknowledged(bool(successor))
+            await self._courier.wait_acknowledged(moves)
             await self._propose(published, *proposal, successor)
             self._space.kept(promised)
             await self._settle_family()

@@ -157,7 +157,7 @@ async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, sa
         raise Unavailable("no supplier that answers has a block of this vault")
     family, raw = await _family(key, headers, votes, by_node)
     sessions = {
-        member.node: by_node.get(member.node) or Absent(member.node) for member in family.voters
+        member.node: by_node.get(member.node) or Absent(member.node) for member in family.members
     }
     found = Remains(family, raw, sessions, headers)
     await _open_directories(key, found, say)

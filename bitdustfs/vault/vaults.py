@@ -6,6 +6,7 @@ vault is opened and wired says assemble.py; which root is followed, opening.py.
 """
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 
@@ -22,7 +23,7 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.state import State
-from bitdustfs.core.placement import suppliers_to_publish
+from bitdustfs.core.placement import acknowledgements_least
 from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
@@ -133,8 +134,9 @@ class ReadVault:
     def too_few(self) -> str:
         """Why nothing can be published just now; "" when enough suppliers answer."""
         group = self.known.family.group
-        online = self.circle.online_elsewhere()
-        needed = suppliers_to_publish(group.k, group.n)
+        online, for_root = self.circle.online(), self.register.needed
+        here = online - self.circle.online_elsewhere()  # votes, and does not count for data
+        needed = max(acknowledgements_least(group.k, group.n, False) + here, for_root)
         if online >= needed:
             return ""
         return (
@@ -274,12 +276,13 @@ class WritableVault(ReadVault):
     # -- tasks, each until the mount ends or the pen is lost
 
     async def keep_publishing(self) -> None:
-        """Publishes when enough waits or enough time passed."""
-        last = trio.current_time()
+        """Publishes when enough waits or enough time passed; a seat is taken at once."""
+        last = -math.inf if self.publisher.wants_seat else trio.current_time()
         while not self.pen.lost:
             await trio.sleep(self._settings.publish_tick)
             late = trio.current_time() - last >= self._settings.publish_every
-            if not (self.publisher.due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
+            due = self.publisher.due or self.publisher.wants_seat
+            if not (due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
                 continue
             try:
                 await self.publish(hurry=False)

@@ -6,9 +6,8 @@ from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.placement import (
     acknowledgements_least,
     acknowledgements_wanted,
-    members_for_root,
+    majority,
     metadata_k,
-    suppliers_to_publish,
 )
 
 CODES = [(k, n) for n in range(1, 8) for k in range(1, n + 1)]
@@ -21,7 +20,8 @@ def test_what_is_wanted_bears_a_loss_and_what_is_least_can_be_read(k, n):
         assert own <= least <= wanted <= n
         assert wanted == n or wanted > own
         # metadata never waits for more than those without whom nothing is published anyway
-        assert least <= max(suppliers_to_publish(k, n), members_for_root(n))
+        seat = n % 2 == 0
+        assert least <= max(k, majority(n + seat) - seat)
 
 
 @pytest.mark.parametrize(

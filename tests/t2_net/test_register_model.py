@@ -1,10 +1,13 @@
-"""The root register against its promises: every schedule of a small world.
+"""The root register against its promises: every schedule of small worlds.
 
 Three voters and a newcomer. One writer gives the place of voter 2 to the newcomer (two roots: one
 that names the former voters too, one that does not) and publishes; another takes the vault over
 and publishes. In each step one message reaches one voter, and its answer arrives or is lost; or a
 writer goes on to what comes next. A writer that stops anywhere is a schedule in which it takes no
-further step. Voters are the real acceptors, and what answers add up to is the real Poll.
+further step. Another world is of two friends and two machines of one owner, each with a seat that
+nobody else can ask (vault/seat.py): the one publishes and replaces a friend, the other takes the
+vault over and makes a seat of its own. Voters are the real acceptors, and what answers add up to is
+the real Poll.
 
 In every state: the roots that were ever confirmed are one history, and nobody who asks a quorum
 finds a root that lacks one of them. From every state: once all are reachable, a new writer gets
@@ -17,6 +20,7 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from bitdustfs.core.acceptor import Acceptor
 from bitdustfs.core.quorum import Known, Poll, Shown, all_voters, is_quorum
@@ -31,14 +35,40 @@ def members(*numbers):
     return tuple(Member(bytes([number]) * 32, (), 0) for number in numbers)
 
 
-def family(epoch, voters, former=()):
+def family(epoch, voters, former=(), seat=b""):
     """The name of a family: what a state remembers of it."""
-    group = Group(1, 1, members(*voters))
-    name = f"{epoch}: {voters} {former}"
-    FAMILIES[name] = Family(
-        1, Features(), VAULT, epoch, VAULT, VAULT, (group,), former=members(*former)
-    )
+    return named(
+        Family(
+            1, Features(), VAULT, epoch, VAULT, VAULT, (Group(1, 1, members(*voters)),),
+            former=members(*former), seat=seat,
+        )
+    )  # fmt: skip
+
+
+def named(family):
+    numbers = [[NUMBERS[m.node] for m in voters] for voters in (family.voters, family.former)]
+    name = f"{family.epoch}: {numbers}"
+    FAMILIES[name] = family
     return name
+
+
+def changed(name, position=None, member=None, seat=None):
+    """The family that follows, as core/families.py makes it; it names former voters."""
+    before = FAMILIES[name]
+    places = [*before.members]
+    if position is not None:
+        places[position] = member
+    after = Family(
+        1, Features(), VAULT, before.epoch + 1, VAULT, VAULT, (Group(1, 1, tuple(places)),),
+        former=before.voters, seat=before.seat if seat is None else seat,
+    )  # fmt: skip
+    return named(after)
+
+
+def settled(name):
+    """The family without former voters that follows."""
+    before = FAMILIES[name]
+    return named(replace(before, epoch=before.epoch + 1, former=()))
 
 
 def root(ballot, history, family):
@@ -54,6 +84,9 @@ def root(ballot, history, family):
     return raw
 
 
+SEATS = {"a": b"A" * 32, "b": b"B" * 32}  # only the machine of that name can ask it
+NUMBERS = {member.node: number for number, member in enumerate(members(0, 1, 2, 3))}
+NUMBERS |= {SEATS["a"]: 4, SEATS["b"]: 5}
 FAMILIES: dict[str, Family] = {}
 ROOTS: dict[bytes, Known] = {}
 HISTORIES: dict[bytes, tuple[str, ...]] = {}
@@ -61,7 +94,7 @@ NAMES: dict[bytes, str] = {}
 OLD = family(0, (0, 1, 2))
 BOTH, NEW = family(1, (0, 1, 3), (0, 1, 2)), family(2, (0, 1, 3))
 AT_ONCE = family(1, (0, 1, 3))  # as version 1 did it: the change names nobody who voted before
-NUMBERS = {member.node: number for number, member in enumerate(members(0, 1, 2, 3))}
+FRIENDS = family(0, (0, 1), seat=SEATS["a"])  # two, and the seat of one machine
 BASE = ("base",)
 
 
@@ -97,6 +130,10 @@ class Writer(NamedTuple):
 
     def asks(self):
         """The voters that its present question goes to, and have not answered yet."""
+        others = {seat for name, seat in SEATS.items() if name != self.name}
+        return self._waits_for() - others
+
+    def _waits_for(self):
         if self.shown is not None:
             asked = {node for node, _, _ in self.shown}
             return all_voters(poll_of(self.first, self.shown)[1]).keys() - asked
@@ -112,6 +149,10 @@ class Writer(NamedTuple):
         target = root(self.ballot, history, family)
         return self._replace(shown=None, target=target, acks=frozenset())
 
+    def goes_on_from(self, target):
+        """The writer at its next question after a root of its own was confirmed."""
+        return self._replace(target=target).goes_on()
+
     def goes_on(self):
         """The writer at its next question."""
         if self.shown is not None:
@@ -120,10 +161,16 @@ class Writer(NamedTuple):
             return self.proposes(HISTORIES[best.raw], NAMES[best.raw])
         history, name = HISTORIES[self.target], NAMES[self.target]
         if FAMILIES[name].former:
-            return self.proposes((*history, f"{self.name} settles"), NEW)
+            return self.proposes((*history, f"{self.name} settles"), settled(name))
         if not self.left:
             return self._replace(target=b"")
         what, *left = self.left
+        if what.startswith(" sits"):
+            name = changed(name, seat=SEATS[self.name])
+        if what == " sits at once":
+            name = named(replace(FAMILIES[name], former=()))
+        if what == " replaces":
+            name = changed(name, 1, *members(2))
         return self._replace(left=tuple(left)).proposes((*history, self.name + what), name)
 
 
@@ -224,9 +271,10 @@ def is_kept(world, liar):
     ]
     confirmed = CONFIRMED.things[world.confirmed]
     longest = max((HISTORIES[raw] for raw in confirmed), key=len, default=BASE)
+    known = {NAMES[raw] for raw in confirmed}
     for size in range(2, 5):
         for shown in combinations(answers, size):
-            for first in (OLD, NEW):
+            for first in known:
                 poll, _, complete = poll_of(first, shown)
                 found = HISTORIES[poll.best.raw] if complete and poll.best else longest
                 if found[: len(longest)] != longest:
@@ -236,8 +284,9 @@ def is_kept(world, liar):
 
 def gets_through(world, liar):
     """Whether a new writer that reaches everybody publishes, over all that was confirmed."""
-    writer, voters = Writer("c", THIRD, OLD, (), left=(" goes on",)), [*world.voters]
     confirmed = set(CONFIRMED.things[world.confirmed])
+    first = min((NAMES[raw] for raw in confirmed), key=lambda name: FAMILIES[name].epoch)
+    writer, voters = Writer("c", THIRD, first, (), left=(" goes on",)), [*world.voters]
     for _ in range(12):
         for node in sorted(writer.asks()):
             number = NUMBERS[node]
@@ -261,16 +310,22 @@ def gets_through(world, liar):
     return False
 
 
-def explore(change, knows, liar=None, limit=10**6):
-    """Every state that can be reached; the first one that breaks a promise, and how many there
-    are.
-    """
-    start = root(FIRST, BASE, OLD)
-    held = ACCEPTORS.of(Acceptor(FIRST, claim_of(FIRST), ROOTS[start].root.order, start, b"", 0))
+def explore(change, knows, liar=None):
+    """Where one writer changes three voters, and another takes the vault over."""
     one = Writer("a", FIRST, OLD, None, left=(" publishes",))
     one = one.proposes((*BASE, "a changes"), change)
     two = Writer("b", SECOND, knows, (), left=(" publishes",))
-    voters = (held, held, held, ACCEPTORS.of(Acceptor()))
+    return explored(OLD, one, two, liar)
+
+
+def explored(family, one, two, liar=None, limit=10**6):
+    """Every state that can be reached; the first one that breaks a promise, and how many there
+    are. `family`: whose voters hold the root that there is.
+    """
+    start = root(FIRST, BASE, family)
+    held = ACCEPTORS.of(Acceptor(FIRST, claim_of(FIRST), ROOTS[start].root.order, start, b"", 0))
+    there = all_voters(FAMILIES[family])
+    voters = tuple(held if node in there else ACCEPTORS.of(Acceptor()) for node in NUMBERS)
     writers = (WRITERS.of(one), WRITERS.of(two))
     first = World(voters, writers, CONFIRMED.of(frozenset({start})))
     seen, waiting = {first}, deque([first])
@@ -304,6 +359,23 @@ def test_promise_9_a_voter_that_shows_what_is_long_past_changes_nothing(liar):
     fault, states = explore(BOTH, OLD, liar)
     assert fault == ""
     assert states > 1_000
+
+
+@pytest.mark.parametrize("left", [(" publishes", " goes on"), (" replaces",)])
+def test_promise_10_holds_with_two_friends_and_the_seats_of_two_machines(left):
+    one = Writer("a", FIRST, FRIENDS, None, left=left).goes_on_from(root(FIRST, BASE, FRIENDS))
+    two = Writer("b", SECOND, FRIENDS, (), left=(" sits", " publishes"))
+    fault, states = explored(FRIENDS, one, two)
+    assert fault == ""
+    assert states > 1_000
+
+
+def test_the_exploration_finds_the_fork_of_a_seat_that_changes_hands_at_once():
+    one = Writer("a", FIRST, FRIENDS, None, left=(" publishes",))
+    one = one.goes_on_from(root(FIRST, BASE, FRIENDS))
+    two = Writer("b", SECOND, FRIENDS, (), left=(" sits at once", " publishes"))
+    fault, _ = explored(FRIENDS, one, two)
+    assert fault
 
 
 def test_the_exploration_finds_the_fork_of_a_change_that_names_nobody_from_before():

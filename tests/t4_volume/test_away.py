@@ -31,7 +31,7 @@ async def test_promise_9_all_seven_go_one_by_one_while_the_owner_is_away(net, tm
             assert await read_file(vault, name) == content
     sessions = net.sessions()
     done = await refound(net.key, net.family, lambda m: sessions[m.node])
-    assert done.epoch == 3 and done.voters != net.services
+    assert done.epoch == 3 and done.members != net.services
     async with net.mount(tmp_path / "three", machine=b"o" * 16, family=done) as vault:
         assert not vault.read_only
         await write_file(vault, b"more", b"y" * 100_000)

@@ -170,7 +170,7 @@ async def test_promise_3_a_pending_replacement_is_finished_and_not_undone_by_the
             hear()
         await set_policy(vault, net.key, {"patience": 1000})
         family = vault.known.family
-        assert family.voters[6].node == new.node and family.policy.patience == 1000
+        assert family.members[6].node == new.node and family.policy.patience == 1000
         assert family.epoch == 3 and not vault.ledger._newcomers
         await write_file(vault, b"more", os.urandom(MIB))
         await vault.publish()

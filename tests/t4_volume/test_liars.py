@@ -104,7 +104,7 @@ async def test_promise_9_a_supplier_that_misbehaves_is_found_named_and_replaced(
             await write_file(vault, name, content)
         await vault.publish()
         await vault.courier.try_all()
-        liar = vault.known.family.voters[2].node
+        liar = vault.known.family.members[2].node
         MISDEEDS[misdeed](net.sessions()[liar])
         await vault.auditor.recent(0)
         for _ in range(LIMIT):
@@ -151,7 +151,7 @@ async def test_a_rotten_sector_is_repaired_and_nobody_is_called_a_liar(net, tmp_
         await vault.publish()
         await vault.courier.try_all()
         victim = net.suppliers[1]
-        position = [m.node for m in vault.known.family.voters].index(victim.node)
+        position = [m.node for m in vault.known.family.members].index(victim.node)
         (_, key), kept = next(i for i in victim.service.shelf.kept.items() if len(i[1][2]) > MIB)
         kept[2][70_000] ^= 1
         await vault.auditor.recent(0)

@@ -179,7 +179,7 @@ async def test_promise_10_a_machine_that_runs_on_through_a_refounding_deletes_no
     dead = BlockDead(net.key.vault_id, b"b" * 16, Ballot(1, b"m" * 16), 1)
     record = seal_record(net.key.signing, "block-dead", dead)
     refusals = 0
-    for member in family.voters:
+    for member in family.members:
         try:
             await connect(member).kill(record, left)
         except Refused as refusal:
@@ -280,7 +280,7 @@ async def test_a_change_cut_off_between_its_two_roots_is_settled_by_the_next_mou
         assert vault.publisher.due  # although nothing was written
         await vault.publish()
         assert not vault.publisher.due and not vault.known.family.former
-        assert vault.known.family.voters[6].node == new.node
+        assert vault.known.family.members[6].node == new.node
 
 
 # -- copies of a machine

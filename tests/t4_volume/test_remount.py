@@ -49,7 +49,7 @@ async def test_promise_8_a_lying_supplier_is_named_and_reads_are_right(net, tmp_
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for name, content in files.items():
             assert await read_file(vault, name) == content
-        nodes = [member.node for member in vault.known.family.voters]
+        nodes = [member.node for member in vault.known.family.members]
         damaged = [node for node in nodes if vault.circle.health(node).damaged]
         assert damaged == [net.suppliers[1].node]
 

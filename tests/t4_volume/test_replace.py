@@ -45,7 +45,7 @@ async def test_promise_6_all_seven_suppliers_are_replaced_one_after_the_other(ne
             await vault.courier.try_all()
             assert await sound(vault)
         assert vault.known.family.epoch == 14
-        assert not {m.node for m in vault.known.family.voters} & {s.node for s in originals}
+        assert not {m.node for m in vault.known.family.members} & {s.node for s in originals}
     net.services = [spare.service for spare in net.spares]  # who else could tell of the family
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for name, content in files.items():
@@ -180,7 +180,7 @@ async def test_a_newcomer_that_is_full_is_left_at_once_and_another_one_hired(
         assert not await staff.replace_due(silent, patient=True)  # not again at once
         assert await staff.replace_due(silent)
         assert hired == [spare.node for spare in net.spares]
-        assert vault.known.family.voters[3].node == net.spares[1].node
+        assert vault.known.family.members[3].node == net.spares[1].node
         assert await sound(vault)
 
 

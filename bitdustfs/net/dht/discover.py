@@ -120,7 +120,7 @@ async def announce_vault(
     dht: Dht, key: VaultKey, root: Root, family: Family, raw_family: bytes, suite: Suite
 ) -> int:
     """Stores the vault's record at its three places; how many copies were taken."""
-    nodes = tuple(m.id for m in (*family.voters, *family.bench)[: datagram.FAMILY_IDS_MAX])
+    nodes = tuple(m.id for m in (*family.members, *family.bench)[: datagram.FAMILY_IDS_MAX])
     hint = datagram.FamilyHint(family.epoch, family_hash(raw_family), root.ballot, root.seq, nodes)
     seq = time.time_ns() // 1_000_000
     record = datagram.sign_vault_record(key.record, key.capability(), seq, hint, suite)
