@@ -53,6 +53,10 @@ class Pen:
         """The root of this seq was accepted."""
         self._seq = accepted + 1
 
+    def renew(self, ballot: Ballot, claim: bytes) -> None:
+        """This machine claimed the vault again, higher, and a quorum follows."""
+        self._ballot, self._claim = ballot, claim
+
     def lose(self, why: str) -> None:
         """The pen is lost for good. What was accepted and not published is kept on this machine."""
         if not self.lost:

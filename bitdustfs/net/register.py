@@ -112,6 +112,7 @@ class RootRegister:
     ) -> None:
         self._vault, self._connect, self._family = vault, connect, family
         self._seats = seats
+        self._mine: set[bytes] = set()  # claims of this process: no rivals of each other
 
     def follow(self, family: Family) -> None:
         """The voters are those of `family`."""
@@ -185,7 +186,9 @@ class RootRegister:
         rivals = {
             node: rival_untrusted(self._vault, failure.proof, ballot, claim)
             for node, failure in failures.items()
-            if isinstance(failure, Refused) and failure.code == "fenced"
+            if isinstance(failure, Refused)
+            and failure.code == "fenced"
+            and failure.proof not in self._mine
         }
         return {node: rival for node, rival in rivals.items() if rival is not None}
 
@@ -204,6 +207,7 @@ class RootRegister:
 
     async def prepare(self, claim: bytes, take_over: bool) -> View:
         """Has a quorum promise a claim's ballot. Raises LeaseHeld, Fenced or Unavailable."""
+        self._mine.add(claim)
         view, failures = await self._poll(lambda supplier: supplier.prepare(claim, take_over))
         if view.majority:
             return view
@@ -259,14 +263,19 @@ class RootRegister:
             "are back"
         )
 
-    async def renew(self, claim: bytes) -> None:
+    async def renew(self, claim: bytes) -> Ballot | None:
         """Renews the lease. Raises Superseded when no quorum is left that promised this claim.
 
-        A voter that was away when it was claimed promises it now.
+        A voter that was away when it was claimed promises it now. Returns the highest claim of
+        another machine that some voters promised, while a quorum still answers to this one.
         """
-        _, failures = await self._tell(self._family, lambda supplier: supplier.renew(claim))
-        if not can_be_quorum(self._family, self._rivals(failures, claim)):
+        given, failures = await self._tell(self._family, lambda supplier: supplier.renew(claim))
+        rivals = self._rivals(failures, claim)
+        if not can_be_quorum(self._family, rivals):
             raise Superseded("another machine took this vault over")
+        if not is_quorum(self._family, given):
+            return None
+        return max((rival.ballot for rival in rivals.values()), default=None)
 
     async def release(self, claim: bytes) -> None:
         """Ends the lease, as far as voters can be reached."""

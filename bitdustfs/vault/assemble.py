@@ -95,11 +95,12 @@ class Ground:
         cache_limit: int,
         opening: Opening,
         register: RootRegister,
+        claims: Claims,
         seats: SeatBench,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
         self.circle, self.opening = circle, opening
-        self.register, self.seats = register, seats
+        self.register, self.claims, self.seats = register, claims, seats
         self.fetcher = Fetcher(circle)
         self.sealers = Sealers(key.capability())
         self.disk = DiskRoom(home)
@@ -155,7 +156,7 @@ async def open_vault(
             await find_stand_ins(circle)
         ground = Ground(
             key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
-            seats,
+            claims, seats,
         )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
@@ -199,6 +200,7 @@ async def _writing(
         nursery.start_soon(vault.committer.run)
         nursery.start_soon(vault.keep_publishing)
         nursery.start_soon(vault.lease.run)
+        nursery.start_soon(vault.aside, "claiming again", vault.keep_claim)
         if settings.reclaims:
             nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
         for what, task in (
@@ -289,7 +291,7 @@ def _writable_vault(
     )
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
-        ground.register, ground.seats, circle,
+        ground.register, ground.claims, ground.seats, circle,
         FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     safety = Safety(tree, content, committer, state, rebuilder)

@@ -46,15 +46,19 @@ class Claims:
                     self._be_another()
                     return
 
-    async def prepare(self, proven: Ballot | None, take_over: bool) -> tuple[View, Ballot, bytes]:
+    async def prepare(
+        self, proven: Ballot | None, take_over: bool, tries: int = TRIED
+    ) -> tuple[View, Ballot, bytes]:
         """What a quorum holds, the ballot that it promised, and the claim of that.
 
-        `proven`: the highest ballot that is known to exist. Raises LeaseHeld, Superseded,
-        Unavailable or LocalError.
+        `proven`: the highest ballot that is known to exist. `tries`: claims that are made. Raises
+        LeaseHeld, Superseded, Unavailable or LocalError.
         """
         highest = proven or Ballot(0, bytes(16))
+        if raw := self._state.claim():  # also where nobody is there who heard of it
+            highest = max(highest, open_claim_untrusted(raw, self._key.vault_id).ballot)
         failure = Superseded("")
-        for _ in range(TRIED):
+        for _ in range(tries):
             ballot = Ballot(highest.generation + 1, self._machine, highest.lineage)
             claim = claim_ballot(self._key.signing, ballot)
             self._state.set_claim(claim, self._machine)

@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
@@ -31,24 +32,29 @@ from bitdustfs.core.families import settled_family
 from bitdustfs.core.journal import encode_journal
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
+    Ballot,
     JournalRef,
     Root,
     RootContent,
     open_family_untrusted,
     open_root_untrusted,
+    root_records,
 )
 from bitdustfs.core.roots import (
     ancestors_with,
     open_root_content_untrusted,
+    repropose,
     sign_root,
 )
 from bitdustfs.core.sealing import Kind, Suite
+from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import RootRegister
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
+from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.reclaim import Reclaimer
 from bitdustfs.vault.seat import SeatBench
 
@@ -80,6 +86,7 @@ class Publisher:
         space: Space,
         reclaimer: Reclaimer,
         register: RootRegister,
+        claims: Claims,
         seats: SeatBench,
         circle: Circle,
         on_family: OnFamily,
@@ -88,8 +95,8 @@ class Publisher:
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
-        self._register, self._seats, self._circle = register, seats, circle
-        self._on_family = on_family
+        self._register, self._claims, self._seats = register, claims, seats
+        self._circle, self._on_family = circle, on_family
         self._lock = trio.Lock()
         row = state.published()
         # a change of the voters that another mount did not come to the end of
@@ -153,6 +160,32 @@ class Publisher:
             await self._propose(published, *proposal, successor)
             self._space.kept(promised)
             await self._settle_family()
+
+    async def claim_again(self, rival: Ballot) -> None:
+        """Claims above a claim of another machine that came to nothing, and goes on under it.
+
+        `rival`: its ballot. What is newest here is signed again under the new ballot. Raises
+        Superseded when another machine's root turns up, LeaseHeld, Unavailable or LocalError.
+        """
+        async with self._lock:
+            above = max(rival, self._pen.require())
+            view, ballot, claim = await self._claims.prepare(above, take_over=False, tries=1)
+            published, proposed = self.published, self._state.proposed()
+            own = {
+                root_records.peek_untrusted(row.root).uid for row in (published, proposed) if row
+            }
+            if view.best is None or view.best.root.uid not in own:
+                await self._register.release(claim)
+                raise Superseded("another machine published a root")
+            row = proposed or Proposed(
+                published.root, published.generation, published.journal, published.journal_bytes,
+                published.based_on,
+            )  # fmt: skip
+            root = open_root_untrusted(row.root, self._key.vault_id)
+            row = msgspec.structs.replace(row, root=repropose(self._key, root, ballot))
+            await trio.to_thread.run_sync(self._state.set_proposed, row)
+            self._pen.renew(ballot, claim)
+            await self._finish_proposed()
 
     def _names_former(self, family: bytes) -> bool:
         return bool(open_family_untrusted(family, self._key.vault_id).former)

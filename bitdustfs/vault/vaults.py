@@ -26,17 +26,24 @@ from bitdustfs.cache.state import State
 from bitdustfs.core.placement import acknowledgements_least
 from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, root_records
-from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
+from bitdustfs.errors import (
+    BitdustError,
+    DiskFull,
+    LeaseHeld,
+    LocalError,
+    Superseded,
+    Unavailable,
+)
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
-from bitdustfs.net.register import RootRegister
+from bitdustfs.net.register import Fenced, RootRegister
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.commit import Committer
 from bitdustfs.vault.followed import Followed
-from bitdustfs.vault.lease import TAKEN_OVER, Lease
+from bitdustfs.vault.lease import RENEW_EVERY, TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
 from bitdustfs.vault.reclaim import Reclaimer
 from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
@@ -291,6 +298,20 @@ class WritableVault(ReadVault):
             except BitdustError as error:
                 log.warning("not published yet, will retry: %s", error)
             last = trio.current_time()
+
+    async def keep_claim(self) -> None:
+        """Claims again where a claim that came to nothing keeps suppliers from this machine."""
+        while not self.pen.lost:
+            rival = await self.lease.wait_in_the_way()
+            try:
+                await self.publisher.claim_again(rival)
+                await self.lease.renew()
+                continue
+            except (Fenced, LeaseHeld, Unavailable, LocalError) as error:
+                log.warning("another machine's claim still fences some suppliers: %s", error)
+            except Superseded:
+                self.pen.lose(TAKEN_OVER)
+            await trio.sleep(RENEW_EVERY)
 
     async def keep_usage_fresh(self) -> None:
         """Keeps `df` true: what suppliers have free is asked again when it can have changed."""

@@ -28,7 +28,8 @@ from bitdustfs.core.records import Ballot, Family, Features, Group, Member, Root
 from bitdustfs.errors import Refused
 
 VAULT = bytes(32)
-FIRST, SECOND, THIRD = Ballot(1, b"a" * 16), Ballot(2, b"b" * 16), Ballot(3, b"c" * 16)
+FIRST, SECOND, THIRD = Ballot(1, b"a" * 16), Ballot(2, b"b" * 16), Ballot(9, b"c" * 16)
+AGAIN = Ballot(3, b"a" * 16)
 
 
 def members(*numbers):
@@ -127,6 +128,8 @@ class Writer(NamedTuple):
     target: bytes = b""  # the root that it proposes
     acks: frozenset[bytes] = frozenset()
     left: tuple[str, ...] = ()  # what it does once its root is confirmed
+    again: bool = False  # whether it may claim again, at any time
+    own: tuple[bytes, ...] = ()  # while it does: its newest root, and the one before
 
     def asks(self):
         """The voters that its present question goes to, and have not answered yet."""
@@ -145,6 +148,17 @@ class Writer(NamedTuple):
             return poll_of(self.first, self.shown)[2]
         return bool(self.target) and is_quorum(ROOTS[self.target].family, self.acks)
 
+    def claims_again(self):
+        """The writer after a claim above its own and that of another machine (publish.py)."""
+        own = tuple({HISTORIES[self.target], HISTORIES[self.target][:-1]})
+        return self._replace(ballot=AGAIN, shown=(), acks=frozenset(), again=False, own=own)
+
+    def _goes_on_again(self, found):
+        """Its newest root under the new ballot; nothing where another machine's root turned up."""
+        if found not in self.own:
+            return self._replace(shown=None, target=b"", acks=frozenset(), left=(), own=())
+        return self._replace(own=()).proposes(HISTORIES[self.target], NAMES[self.target])
+
     def proposes(self, history, family):
         target = root(self.ballot, history, family)
         return self._replace(shown=None, target=target, acks=frozenset())
@@ -158,6 +172,8 @@ class Writer(NamedTuple):
         if self.shown is not None:
             best = poll_of(self.first, self.shown)[0].best
             assert best is not None
+            if self.own:
+                return self._goes_on_again(HISTORIES[best.raw])
             return self.proposes(HISTORIES[best.raw], NAMES[best.raw])
         history, name = HISTORIES[self.target], NAMES[self.target]
         if FAMILIES[name].former:
@@ -171,7 +187,8 @@ class Writer(NamedTuple):
             name = named(replace(FAMILIES[name], former=()))
         if what == " replaces":
             name = changed(name, 1, *members(2))
-        return self._replace(left=tuple(left)).proposes((*history, self.name + what), name)
+        after = self._replace(left=tuple(left), first=NAMES[self.target])
+        return after.proposes((*history, self.name + what), name)
 
 
 class World(NamedTuple):
@@ -245,6 +262,8 @@ def steps(world, liar):
             if writer.shown is None:
                 confirmed = CONFIRMED.of(CONFIRMED.things[confirmed] | {writer.target})
             yield with_writer(writer.goes_on(), confirmed)
+        if writer.again and writer.target:
+            yield with_writer(writer.claims_again())
         for node in writer.asks():
             number = NUMBERS[node]
             if number == liar:
@@ -366,6 +385,19 @@ def test_promise_10_holds_with_two_friends_and_the_seats_of_two_machines(left):
     one = Writer("a", FIRST, FRIENDS, None, left=left).goes_on_from(root(FIRST, BASE, FRIENDS))
     two = Writer("b", SECOND, FRIENDS, (), left=(" sits", " publishes"))
     fault, states = explored(FRIENDS, one, two)
+    assert fault == ""
+    assert states > 1_000
+
+
+@pytest.mark.parametrize(
+    ("family", "left"), [(OLD, (" publishes", " goes on")), (FRIENDS, (" publishes",))]
+)
+def test_promise_10_holds_where_a_writer_claims_again_over_a_claim_that_came_to_nothing(
+    family, left
+):
+    one = Writer("a", FIRST, family, None, left=left, again=True)
+    one = one.goes_on_from(root(FIRST, BASE, family))
+    fault, states = explored(family, one, Writer("b", SECOND, family, (), left=(" publishes",)))
     assert fault == ""
     assert states > 1_000
 

@@ -7,13 +7,15 @@ import os
 
 import pytest
 import trio
-from scenario import photos, read_file, write_file
+from scenario import QUIET, photos, read_file, write_file
 
-from bitdustfs.errors import Refused, Unavailable, Unreachable
+from bitdustfs.core.records import Ballot, claim_ballot
+from bitdustfs.errors import Refused, Superseded, Unavailable, Unreachable
 from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
 from bitdustfs.units import MIB
+from bitdustfs.vault import lease
 
 
 async def silent(*what):
@@ -238,3 +240,76 @@ async def test_a_replacement_completes_although_only_the_newcomer_makes_enough(n
         assert vault.known.family.epoch == 2
         await vault.publish()
         assert not vault.publisher.due
+
+
+# -- a claim that came to nothing
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Seconds until a claim that came to nothing is in the way, and is dealt with."""
+    monkeypatch.setattr(lease, "IN_THE_WAY", 1.0)
+    monkeypatch.setattr(lease, "RENEW_EVERY", 0.3)
+    return 3.0
+
+
+async def fenced_at(net, vault, *positions):
+    """A take-over that died: these suppliers promised another machine's claim."""
+    ballot = Ballot(vault.pen.ballot.generation + 1, b"n" * 16)
+    claim = claim_ballot(net.key.signing, ballot)
+    for position in positions:
+        await net.suppliers[position].prepare(claim, True)
+    return ballot
+
+
+async def test_promise_9_a_take_over_that_died_keeps_no_supplier_from_this_machine(
+    net, tmp_path, soon
+):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"before", b"b" * MIB)
+        await vault.publish()
+        rival = await fenced_at(net, vault, 1, 4)
+        await write_file(vault, b"during", b"d" * MIB)
+        await vault.publish()
+        assert {1, 4} <= {p for row in vault.state.blocks.snapshot().values() for p in row.owed}
+        await trio.sleep(soon)
+        assert vault.pen.ballot > rival and not vault.read_only
+        await write_file(vault, b"after", b"a" * MIB)
+        await vault.publish()
+        await vault.courier.try_all()
+        assert not any(row.owed for row in vault.state.blocks.snapshot().values())
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name, byte in ((b"before", b"b"), (b"during", b"d"), (b"after", b"a")):
+            assert await read_file(vault, name) == byte * MIB
+
+
+async def test_promise_10_nothing_is_claimed_again_over_a_machine_that_took_over(
+    net, tmp_path, soon
+):
+    async with net.mount(tmp_path / "one", make_root=True) as one:
+        await write_file(one, b"before", b"b" * MIB)
+        await one.publish()
+        await fenced_at(net, one, 1, 4)
+        await trio.sleep(soon / 6)
+        async with net.mount(tmp_path / "two", machine=b"o" * 16, take_over=True) as two:
+            await write_file(two, b"two", b"2" * MIB)
+            await two.publish()
+            await trio.sleep(soon)
+            assert one.read_only and "took this vault over" in one.message
+            assert not two.read_only
+            await write_file(two, b"more", b"2" * MIB)
+            await two.publish()
+
+
+async def test_promise_10_who_claims_again_and_finds_another_root_writes_no_more(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as one:
+        await write_file(one, b"before", b"b" * MIB)
+        await one.publish()
+        async with net.mount(tmp_path / "two", machine=b"o" * 16, take_over=True, **QUIET) as two:
+            await write_file(two, b"two", b"2" * MIB)
+            await two.publish()
+            above = two.pen.ballot
+        with pytest.raises(Superseded, match="another machine published"):
+            await one.publisher.claim_again(above)
+    async with net.mount(tmp_path / "three", machine=b"p" * 16) as three:
+        assert await read_file(three, b"two") == b"2" * MIB
