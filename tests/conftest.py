@@ -1,5 +1,7 @@
 """Layers run in folder order, fast first; hypothesis is seeded so that CI fails only for a reason.
 
+With `--long` (`scripts/test --long`) tests of real mounts repeat more often what they repeat.
+
 Every async test ends in time: after DEADLINE seconds, or what `pytest.mark.deadline(seconds)` says.
 """
 
@@ -34,6 +36,16 @@ def runner(seconds):
         return trio.run(in_time, **options)
 
     return run
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="repeat more often what is repeated")
+
+
+@pytest.fixture
+def long(request):
+    """Whether there is time for the long form of a test."""
+    return request.config.getoption("--long")
 
 
 def pytest_configure(config):

@@ -1,4 +1,4 @@
-"""Promises 2, 3 and 4 under kill -9: a dozen kills; scripts/crash does a hundred.
+"""Promises 2, 3 and 4 under kill -9: a few kills; scripts/crash does a hundred.
 
 A run in which nothing was written before the kill does not count.
 """
@@ -11,14 +11,15 @@ import pytest
 from crash import Cycle
 
 CYCLES = (
-    ("block-append", "fragment-put", None, "root-proposed"),
-    ("block-close", "state-committed", "root-accept", None),
-    ("header-recorded", "root-published", None, "fragment-acked"),
+    ("block-append", "root-proposed", "fragment-put", None),
+    ("state-committed", None, "root-accept", "block-close"),
+    ("header-recorded", "fragment-acked", "root-published", None),
 )
 
 
 @pytest.mark.parametrize("points", CYCLES, ids=["first", "second", "third"])
-def test_promise_2_and_3_hold_whenever_the_mount_is_killed(world, points):
+def test_promise_2_and_3_hold_whenever_the_mount_is_killed(world, points, long):
+    points = points if long else points[:2]
     cycle = Cycle(world, seed=len(points[0]))
     for point in points:
         cycle.run(point)

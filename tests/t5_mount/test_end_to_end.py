@@ -18,7 +18,7 @@ import pytest
 import real_input
 
 COPY_LIMIT = 400  #: seconds for a copy or comparison of everything
-NOISE_HERE = 256 << 20  #: bytes of the large file; scripts/try copies one of 1 GiB
+NOISE_HERE = 64 << 20  #: bytes of the large file; scripts/try copies one of 1 GiB
 STATED_DEADLINE = 25  #: seconds within which a read without enough suppliers is an error
 
 

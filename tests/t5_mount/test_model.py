@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -164,9 +163,9 @@ class Model(RuleBasedStateMachine):
             shutil.rmtree(self.plain)
 
 
-@pytest.mark.parametrize("steps", [60])
-def test_promise_1_a_mount_and_a_plain_folder_stay_equal(world, steps):
+def test_promise_1_a_mount_and_a_plain_folder_stay_equal(world, long):
     Model.world = world
+    steps = 60 if long else 25
     run_state_machine_as_test(
         Model, settings=settings(max_examples=4, stateful_step_count=steps, deadline=None)
     )

@@ -55,14 +55,15 @@ def wait_until_complete(world, numbers, blocks):
         time.sleep(0.3)
 
 
-def test_promise_6_and_9_all_seven_lost_one_by_one_with_the_owners_machine_off(world):
+def test_promise_6_and_9_a_majority_lost_one_by_one_with_the_owners_machine_off(world, long):
     files = prepared(world)
     originals = [world.addresses.index(row["address"]) for row in rows(world)]
+    lost = originals if long else originals[:4]
     reserves = [number for number in range(14) if number not in originals]
     world.run("unmount", world.mountpoint)
     blocks = shelves(world, originals)[0]
     alive = set(range(14))
-    for number in originals:
+    for number in lost:
         world.kill_supplier(number)
         shutil.rmtree(world.supplier(number) / "store")
         alive.discard(number)
@@ -73,7 +74,7 @@ def test_promise_6_and_9_all_seven_lost_one_by_one_with_the_owners_machine_off(w
     for name, content in files.items():
         assert (world.mountpoint / name).read_bytes() == content
     status = world.run("status", world.mountpoint).stdout
-    assert "0 of 7 suppliers answered" in status and "refound" in status
+    assert f"{7 - len(lost)} of 7 suppliers answered" in status and "refound" in status
     world.run("unmount", world.mountpoint)
     assert world.run(
         "vault", "refound", "--bootstrap", bootstrap, stdin="n\n", check=False
