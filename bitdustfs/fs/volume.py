@@ -98,6 +98,10 @@ class Volume:
         self._content, self._space = content, space
         self._lookups, self._purger = lookups, purger
 
+    def adopt(self, other: "Volume") -> None:
+        """The kernel asked another volume until now: what it holds is held here."""
+        self._lookups.adopt(other._lookups)
+
     async def make_root(self, caller: Caller) -> None:
         """The first folder of a new vault."""
 

@@ -65,14 +65,14 @@ from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
 from bitdustfs.vault.followed import FamilyMove, Followed
 from bitdustfs.vault.lease import Lease
-from bitdustfs.vault.opening import Opening, claim, settle
+from bitdustfs.vault.opening import Opening, claim, claim_later, settle
 from bitdustfs.vault.publish import Publisher
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
 from bitdustfs.vault.seat import SeatBench
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.uses import Uses
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.vaults import ReadVault, WaitingVault, WritableVault
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ class Ground:
         seats: SeatBench,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
+        self.home, self.cache_limit = home, cache_limit
         self.circle, self.opening = circle, opening
         self.register, self.claims, self.seats = register, claims, seats
         self.fetcher = Fetcher(circle)
@@ -110,6 +111,13 @@ class Ground:
         self.followed = Followed(opening.known, circle)
         load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
         self.watch = Watch(circle, Reputation(load, save))
+
+    def after(self, opening: Opening) -> "Ground":
+        """The same ground for a vault that is opened again while it is open."""
+        return Ground(
+            self.key, self.suite, self.state, self.files, self.home, self.circle, self.cache_limit,
+            opening, self.register, self.claims, self.seats,
+        )  # fmt: skip
 
     def tree(self, due: CommitDue) -> Tree:
         """The tree as this machine last committed it."""
@@ -161,9 +169,10 @@ async def open_vault(
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
-            vault = _read_vault(ground)
+            watching = trio.CancelScope()
+            vault = _read_vault(ground, settings, watching)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
+                nursery.start_soon(_watch, vault, watching)
                 yield vault
                 nursery.cancel_scope.cancel()
         else:
@@ -174,17 +183,45 @@ async def open_vault(
         state.close()
 
 
-def _read_vault(ground: Ground) -> ReadVault:
+async def _watch(vault: ReadVault, scope: trio.CancelScope) -> None:
+    with scope:
+        await vault.aside("watching suppliers", vault.watch.run)
+
+
+@asynccontextmanager
+async def _writing_later(
+    ground: Ground, settings: Settings, watching: trio.CancelScope
+) -> AsyncIterator[WritableVault]:
+    """What a mount that began with too few suppliers becomes when they are back.
+
+    `watching`: the task of the vault that is only read; the other one has a task of its own.
+    """
+    opening = await claim_later(
+        ground.key, ground.register, ground.claims, ground.state, ground.opening.known
+    )
+    assert opening.ballot is not None
+    watching.cancel()
+    await settle(ground.key, ground.state, ground.reader, opening)
+    ground.circle.move(opening.known.family)
+    async with _writing(ground.after(opening), opening.ballot, settings) as vault:
+        yield vault
+
+
+def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) -> ReadVault:
     windows = Windows()
     tree = ground.tree(CommitDue())
     content = Content(tree, ground.reader, windows)
     volume, _ = ground.volume(tree, content, Lookups(tree, windows))
     safety = ReadSafety(changed_since_published(ground.state))
-    return ReadVault(
+    parts = (
         volume, content, Xattrs(tree, ground.reader, safety.answers()), ground.reader,
         ground.fetcher, ground.state, ground.space, ground.watch, ground.register,
         ground.followed, ground.opening.found, ground.opening.message,
     )  # fmt: skip
+    if settings.read_only or ground.opening.keeps:
+        return ReadVault(*parts)
+    later = partial(_writing_later, ground, settings, watching)
+    return WaitingVault(*parts, writable=later)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ vault is opened and wired says assemble.py; which root is followed, opening.py.
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import trio
 
@@ -151,6 +151,10 @@ class ReadVault:
             "this machine, and is published by itself when they are back"
         )
 
+    def warn(self, trouble: str) -> None:
+        """Status should say so from here on."""
+        self._troubles.append(trouble)
+
     async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
         """Runs a task without which the mount can go on: its bug is shown by status, not fatal.
 
@@ -165,10 +169,40 @@ class ReadVault:
                 await trio.sleep(AFTER_FAILURE)
             except Exception:
                 log.exception("%s stopped by our own fault", what)
-                self._troubles.append(
-                    f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
-                )
+                self.warn(f"{what} stopped by a bug of bitdustfs; see the log, and mount again")
                 return
+
+
+class WaitingVault(ReadVault):
+    """A vault that is only looked at until enough suppliers answer.
+
+    `writable` waits for that, and opens the same root for writing, with what is unpublished here.
+    Entering it raises Superseded when a newer root was found, and what claiming raises. What reads
+    of this vault are under way then come to their end.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        content: Content,
+        xattrs: Xattrs,
+        reader: ExtentReader,
+        fetcher: Fetcher,
+        state: State,
+        space: Space,
+        watch: Watch,
+        register: RootRegister,
+        followed: Followed,
+        found: tuple[Ballot, int],
+        message: str,
+        *,
+        writable: Callable[[], AbstractAsyncContextManager["WritableVault"]],
+    ) -> None:
+        super().__init__(
+            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
+            found, message,
+        )  # fmt: skip
+        self.writable = writable
 
 
 class WritableVault(ReadVault):
