@@ -149,7 +149,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
-        return await self._xattrs.list(inode)
+        return await self._xattrs.list(inode, ctx.uid == 0)
 
     # -- open files
 
