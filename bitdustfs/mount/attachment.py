@@ -70,7 +70,7 @@ class Attachment:
 def fuse_options(options: MountOptions, read_only: bool) -> set[str]:
     """What libfuse and the kernel are told."""
     words = {*pyfuse3.default_options, *options.kernel}
-    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}
+    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions", "noatime"}
     if options.allow_other:
         words.add("allow_other")
     if read_only:

@@ -100,8 +100,7 @@ async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
         await write_file(vault, b"file", os.urandom(3 * MIB))
         await settle(vault, 1)
         net.suppliers[6].break_()
-        await vault.volume.unlink(ROOT_INODE, b"file")
-        await vault.volume.forget((1 << 24) + 1, 1)
+        await unlink(vault, b"file")
         await settle(vault)
         used = [service.shelf.rows[net.key.vault_id].used for service in net.services]
         assert used[6] > MIB // 2 > max(used[:6])
