@@ -135,7 +135,7 @@ class Rebuilder:
         return [
             Presence(
                 # attested by its kin, and this machine sees it, too: that was patience enough
-                math.inf if watch.lasting(m.node) and watch.stand_in(p) else watch.lasting(m.node),
+                math.inf if watch.lasting(m.node) and watch.stand_in(p) else watch.missing(m.node),
                 watch.state(m.node) == "gone",
                 watch.uptime(m.node),
                 self._circle.is_beside(m.node),

@@ -140,13 +140,14 @@ async def open_vault(
     state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
     files = BlockFiles(folder.path)
     try:
-        register = RootRegister(key.vault_id, connect, family)
+        circle = Circle(family, connect, settings.is_own)
+        register = RootRegister(key.vault_id, circle.session, family)
         claims = Claims(key, register, state, machine)
         opening = await claim(
             key, register, claims, state,
             read_only=settings.read_only, take_over=settings.take_over,
         )  # fmt: skip
-        circle = Circle(opening.known.family, connect, settings.is_own)
+        circle.move(opening.known.family)
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
