@@ -102,11 +102,6 @@ class Circle:
         """How many positions' suppliers answered when they were asked last."""
         return sum(self.health(member.node).there for member in self._family.voters)
 
-    def silence(self) -> float | None:
-        """Seconds since any of them answered; None where none has since the mount began."""
-        silences = (self.health(member.node).silence() for member in self._family.voters)
-        return min((seconds for seconds in silences if seconds is not None), default=None)
-
     # -- on this very machine
 
     def is_beside(self, node: bytes) -> bool:

@@ -164,9 +164,7 @@ class Watch:
             member for member in circle.family.everybody
             if now - (circle.health(member.node).seen_at or -math.inf) > GLANCE_FRESH
         ]  # fmt: skip
-        await ask_all(
-            stale, lambda member: circle.session(member).ping(), deadline=GLANCE_DEADLINE
-        )
+        await ask_all(stale, lambda member: circle.session(member).ping(), deadline=GLANCE_DEADLINE)
 
     def _hear(self, family: Family) -> None:
         """What they said: who stands in for whom, and who leaves."""

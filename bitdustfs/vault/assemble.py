@@ -39,7 +39,8 @@ from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Family
+from bitdustfs.core.records import Ballot, Family, root_records
+from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import BitdustError
 from bitdustfs.fs.content import Content, WritableContent
@@ -57,7 +58,7 @@ from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch, find_stand_ins
 from bitdustfs.tree.checkpoint import Checkpointer
-from bitdustfs.tree.commit import CommitDue, Committer, changed_since_published
+from bitdustfs.tree.commit import CommitDue, Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import GIB
 from bitdustfs.vault.claims import Claims
@@ -174,12 +175,25 @@ def _read_vault(ground: Ground) -> ReadVault:
     tree = ground.tree(CommitDue())
     content = Content(tree, ground.reader, windows)
     volume, _ = ground.volume(tree, content, Lookups(tree, windows))
-    safety = ReadSafety(changed_since_published(ground.state))
+    diverged = ground.opening.keeps
+    safety = ReadSafety(
+        tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
+    )
     return ReadVault(
         volume, content, Xattrs(tree, ground.reader, safety.answers()), ground.reader,
         ground.fetcher, ground.state, ground.space, ground.watch, ground.register,
-        ground.followed, ground.opening.found, ground.opening.message,
+        ground.followed, ground.opening.found, safety, ground.opening.message,
     )  # fmt: skip
+
+
+def _is_adrift(ground: Ground) -> bool:
+    """Whether the root that suppliers show was not made out of the one that is accepted here."""
+    published, shown = ground.state.published(), ground.opening.known.root
+    if published is None:
+        return False
+    own = root_records.peek_untrusted(published.root)
+    content = open_root_content_untrusted(ground.key, shown)
+    return descends(shown, content, own.seq, own.uid) is False
 
 
 @asynccontextmanager
@@ -287,11 +301,11 @@ def _writable_vault(
         key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
         ground.register, FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
-    safety = Safety(tree, content, committer, state, rebuilder)
+    safety = Safety(tree, content, committer, state, ledger, circle, rebuilder)
     vault = WritableVault(
         volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher, space),
         reader, ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
-        ground.opening.found, settings=settings, pen=pen, lease=lease, writer=writer,
+        ground.opening.found, safety, settings=settings, pen=pen, lease=lease, writer=writer,
         committer=committer, ledger=ledger, loans=loans, courier=courier, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
         reclaimer=reclaimer, publisher=publisher,

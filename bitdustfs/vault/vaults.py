@@ -22,7 +22,6 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.state import State
-from bitdustfs.core.placement import suppliers_to_publish
 from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import BitdustError, DiskFull, LocalError, Superseded, Unavailable
@@ -34,10 +33,12 @@ from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.commit import Committer
+from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.lease import TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
 from bitdustfs.vault.reclaim import Reclaimer
+from bitdustfs.vault.safety import ReadSafety, Safety, too_few
 from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
 
 log = logging.getLogger(__name__)
@@ -70,13 +71,14 @@ class ReadVault:
         register: RootRegister,
         followed: Followed,
         found: tuple[Ballot, int],
+        safety: ReadSafety | Safety,
         message: str,
     ) -> None:
         self.volume, self.content, self.xattrs = volume, content, xattrs
         self.reader, self.fetcher, self.circle = reader, fetcher, fetcher.circle
         self.state, self.space, self.watch = state, space, watch
         self.register, self._followed = register, followed
-        self._found, self._message = found, message
+        self._found, self._safety, self._message = found, safety, message
         self._troubles: list[str] = []
 
     @property
@@ -132,15 +134,11 @@ class ReadVault:
 
     def too_few(self) -> str:
         """Why nothing can be published just now; "" when enough suppliers answer."""
-        group = self.known.family.group
-        online = self.circle.online_elsewhere()
-        needed = suppliers_to_publish(group.k, group.n)
-        if online >= needed:
-            return ""
-        return (
-            f"{online} of {group.n} suppliers answer and {needed} are needed: what is new stays on "
-            "this machine, and is published by itself when they are back"
-        )
+        return too_few(self.circle)
+
+    async def account(self) -> Account:
+        """What may be said of this mount now: what is published, what is only here."""
+        return await self._safety.account(self.message)
 
     async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
         """Runs a task without which the mount can go on: its bug is shown by status, not fatal.
@@ -181,6 +179,7 @@ class WritableVault(ReadVault):
         register: RootRegister,
         followed: Followed,
         found: tuple[Ballot, int],
+        safety: Safety,
         *,
         settings: Settings,
         pen: Pen,
@@ -200,7 +199,7 @@ class WritableVault(ReadVault):
     ) -> None:
         super().__init__(
             volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
-            found, "",
+            found, safety, "",
         )  # fmt: skip
         self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
