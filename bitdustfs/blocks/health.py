@@ -47,11 +47,6 @@ class Health:
         heard, missed = self.heard_at, self.missed_at
         return heard is not None and (missed is None or heard >= missed)
 
-    @property
-    def seen_at(self) -> float | None:
-        """When something was last seen of it, be it that it did not answer; None: not yet."""
-        return max((at for at in (self.heard_at, self.missed_at) if at is not None), default=None)
-
     def silence(self) -> float | None:
         """Seconds since it last answered; None where it has not since the mount began."""
         return None if self.heard_at is None else trio.current_time() - self.heard_at

@@ -40,6 +40,11 @@ def run_verify(args: argparse.Namespace) -> int:
         mount = MountClient(args.mountpoint)
         outcome = mount.verify(args.local, parse_share(args.sample), show)
     _print_outcome(outcome)
+    return exit_code(outcome)
+
+
+def exit_code(outcome: VerifyOutcome) -> int:
+    """3 for faults, 4 where there are none and something could not be looked at, else 0."""
     if outcome.faults:
         return 3
     return 4 if outcome.unseen else 0

@@ -19,7 +19,6 @@ Who is gone, and what is remembered of everybody, is in reputation.py.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable
 
@@ -40,7 +39,8 @@ log = logging.getLogger(__name__)
 PING_EVERY = 10.0
 PING_DEADLINE = 5.0
 GLANCE_DEADLINE = 2.0  #: seconds that a glance takes at most
-GLANCE_FRESH = 3.0  #: seconds that what was seen last is fresh enough for one
+GLANCE_FRESH = 1.0  #: seconds that an answer is fresh enough for one
+GLANCE_AGAIN = 5.0  #: seconds until one who did not answer is waited for again
 SUSPECT_AFTER = 2  #: missed pings in a row that make a supplier suspect
 SAVE_EVERY = 60.0  #: seconds between two writings of the histories to this disk
 
@@ -160,10 +160,13 @@ class Watch:
         It is for what is shown: nobody's history changes by it.
         """
         now, circle = trio.current_time(), self._circle
-        stale = [
-            member for member in circle.family.everybody
-            if now - (circle.health(member.node).seen_at or -math.inf) > GLANCE_FRESH
-        ]  # fmt: skip
+
+        def is_stale(member: Member) -> bool:
+            health = circle.health(member.node)
+            at = health.heard_at if health.there else health.missed_at
+            return at is None or now - at > (GLANCE_FRESH if health.there else GLANCE_AGAIN)
+
+        stale = [member for member in circle.family.everybody if is_stale(member)]
         await ask_all(stale, lambda member: circle.session(member).ping(), deadline=GLANCE_DEADLINE)
 
     def _hear(self, family: Family) -> None:
