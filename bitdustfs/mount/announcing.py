@@ -24,8 +24,11 @@ class Announcing:
         Then announces while the mount may write, anew whenever the family changes.
         """
         vault = self._vault
-        members = [a for m in vault.known.family.voters for a in m.addresses]
-        async with joined([*self._addresses, *members][:ADDRESSES_MAX]) as dht:
+        voters, health = vault.known.family.voters, vault.circle.health
+        away = {a for m in voters if not health(m.node).there for a in m.addresses}
+        every = dict.fromkeys([*self._addresses, *(a for m in voters for a in m.addresses)])
+        there = [a for a in every if a not in away]  # joining waits for those who do not answer
+        async with joined((there or [*every])[:ADDRESSES_MAX]) as dht:
             hint = await newest_hint(dht, self._key.capability())
             if hint is not None:
                 vault.heed_witness(hint.ballot, hint.root_seq)

@@ -70,8 +70,11 @@ class Settling(ReadSettling):
             await vault.publish()
             await self._give_space_back()
         await self._staffing.settle()
-        with trio.move_on_after(LAST_COPIES):
-            await vault.courier.try_all()
+        voters, health = vault.known.family.voters, vault.circle.health
+        there = [p for p, member in enumerate(voters) if health(member.node).there]
+        if vault.ledger.owes(there):  # who is known to be away is not waited for
+            with trio.move_on_after(LAST_COPIES):
+                await vault.courier.try_all()
 
     async def _give_space_back(self) -> None:
         """Deletes what died since the last look; what that changes is published, too."""

@@ -40,7 +40,7 @@ PING_EVERY = 10.0
 PING_DEADLINE = 5.0
 GLANCE_DEADLINE = 2.0  #: seconds that a glance takes at most
 GLANCE_FRESH = 1.0  #: seconds that an answer is fresh enough for one
-GLANCE_AGAIN = 5.0  #: seconds until one who did not answer is waited for again
+GLANCE_AGAIN = 15.0  #: seconds until one who did not answer is waited for again
 SUSPECT_AFTER = 2  #: missed pings in a row that make a supplier suspect
 SAVE_EVERY = 60.0  #: seconds between two writings of the histories to this disk
 

@@ -241,8 +241,9 @@ class WritableVault(ReadVault):
         `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`: see
         there.
         """
-        with trio.move_on_after(WITNESS_DEADLINE):
-            await self._witness.wait()
+        if self.publisher.due or self.volume.tree.batch or self.content.dirty or change or again:
+            with trio.move_on_after(WITNESS_DEADLINE):
+                await self._witness.wait()
         self.pen.require()
         try:
             with self._throttle.hurrying() if hurry else nullcontext():
