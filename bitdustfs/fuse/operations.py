@@ -20,7 +20,8 @@ from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.volume import Caller, Changes, Seen
 from bitdustfs.fuse.entries import CACHE_SECONDS, entry_of
 from bitdustfs.fuse.errno_table import errno_of
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.reading import ReadVault
+from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
