@@ -23,19 +23,14 @@ from bitdustfs.blocks.crash import recover_open_blocks
 from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.blocks.deletion import Deletion
-from bitdustfs.blocks.evict import CacheRoom, Eviction
-from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.evict import Eviction
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
-from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.reserves import Reserves
-from bitdustfs.blocks.sealers import Sealers
-from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
-from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
@@ -46,27 +41,24 @@ from bitdustfs.errors import BitdustError
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.lookups import Lookups
-from bitdustfs.fs.names import Names
 from bitdustfs.fs.purge import Purger
-from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.window import Windows
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Connect
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
-from bitdustfs.rebuild.reputation import Reputation
-from bitdustfs.rebuild.watch import Watch, find_stand_ins
+from bitdustfs.rebuild.watch import find_stand_ins
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import CommitDue, Committer
-from bitdustfs.tree.tree import Tree
 from bitdustfs.units import GIB
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
-from bitdustfs.vault.followed import FamilyMove, Followed
+from bitdustfs.vault.followed import FamilyMove
+from bitdustfs.vault.ground import Ground
 from bitdustfs.vault.lease import Lease
-from bitdustfs.vault.opening import Opening, claim, claim_later, settle
+from bitdustfs.vault.opening import claim, claim_later, settle
 from bitdustfs.vault.publish import Publisher
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
@@ -81,59 +73,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for suppliers
 BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
 LAST_COMMIT = 30.0  #: seconds that a last commit may take when a mount ends by force
-
-
-class Ground:
-    """What every open vault stands on, whether it is written or not."""
-
-    def __init__(
-        self,
-        key: VaultKey,
-        suite: Suite,
-        state: State,
-        files: BlockFiles,
-        home: Path,
-        circle: Circle,
-        cache_limit: int,
-        opening: Opening,
-        register: RootRegister,
-        claims: Claims,
-        seats: SeatBench,
-    ) -> None:
-        self.key, self.suite, self.state, self.files = key, suite, state, files
-        self.home, self.cache_limit = home, cache_limit
-        self.circle, self.opening = circle, opening
-        self.register, self.claims, self.seats = register, claims, seats
-        self.fetcher = Fetcher(circle)
-        self.sealers = Sealers(key.capability())
-        self.disk = DiskRoom(home)
-        self.room = CacheRoom(files, cache_limit, self.disk)
-        self.reader = ExtentReader(self.sealers, files, self.fetcher, self.room.fetched_limit)
-        self.space = Space(circle, state.blocks, self.disk)
-        self.followed = Followed(opening.known, circle)
-        load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
-        self.watch = Watch(circle, Reputation(load, save))
-
-    def after(self, opening: Opening) -> "Ground":
-        """The same ground for a vault that is opened again while it is open."""
-        return Ground(
-            self.key, self.suite, self.state, self.files, self.home, self.circle, self.cache_limit,
-            opening, self.register, self.claims, self.seats,
-        )  # fmt: skip
-
-    def tree(self, due: CommitDue) -> Tree:
-        """The tree as this machine last committed it."""
-        checkpoint = self.state.checkpoint()
-        tree = Tree(self.reader, checkpoint.index if checkpoint else None, due.set)
-        for batch in self.state.batches(checkpoint.generation if checkpoint else 0):
-            tree.replay(dict(batch.changes))
-        return tree
-
-    def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:
-        """Names and attributes over a tree."""
-        purger = Purger(tree, content, lookups)
-        names = Names(self.key.name_key)
-        return Volume(tree, content, names, self.space, lookups, purger), purger
 
 
 @asynccontextmanager

@@ -1,0 +1,83 @@
+"""What every open vault stands on, whether it is written or not: made once the root is found."""
+
+from functools import partial
+from pathlib import Path
+
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.evict import CacheRoom
+from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.sealers import Sealers
+from bitdustfs.blocks.space import Space
+from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.diskroom import DiskRoom
+from bitdustfs.cache.state import State
+from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.sealing import Suite
+from bitdustfs.fs.content import Content
+from bitdustfs.fs.lookups import Lookups
+from bitdustfs.fs.names import Names
+from bitdustfs.fs.purge import Purger
+from bitdustfs.fs.volume import Volume
+from bitdustfs.net.register import RootRegister
+from bitdustfs.rebuild.reputation import Reputation
+from bitdustfs.rebuild.watch import Watch
+from bitdustfs.tree.commit import CommitDue
+from bitdustfs.tree.tree import Tree
+from bitdustfs.vault.claims import Claims
+from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.opening import Opening
+from bitdustfs.vault.seat import SeatBench
+
+
+class Ground:
+    """What every open vault stands on, whether it is written or not."""
+
+    def __init__(
+        self,
+        key: VaultKey,
+        suite: Suite,
+        state: State,
+        files: BlockFiles,
+        home: Path,
+        circle: Circle,
+        cache_limit: int,
+        opening: Opening,
+        register: RootRegister,
+        claims: Claims,
+        seats: SeatBench,
+    ) -> None:
+        self.key, self.suite, self.state, self.files = key, suite, state, files
+        self.home, self.cache_limit = home, cache_limit
+        self.circle, self.opening = circle, opening
+        self.register, self.claims, self.seats = register, claims, seats
+        self.fetcher = Fetcher(circle)
+        self.sealers = Sealers(key.capability())
+        self.disk = DiskRoom(home)
+        self.room = CacheRoom(files, cache_limit, self.disk)
+        self.reader = ExtentReader(self.sealers, files, self.fetcher, self.room.fetched_limit)
+        self.space = Space(circle, state.blocks, self.disk)
+        self.followed = Followed(opening.known, circle)
+        load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
+        self.watch = Watch(circle, Reputation(load, save))
+
+    def after(self, opening: Opening) -> "Ground":
+        """The same ground for a vault that is opened again while it is open."""
+        return Ground(
+            self.key, self.suite, self.state, self.files, self.home, self.circle, self.cache_limit,
+            opening, self.register, self.claims, self.seats,
+        )  # fmt: skip
+
+    def tree(self, due: CommitDue) -> Tree:
+        """The tree as this machine last committed it."""
+        checkpoint = self.state.checkpoint()
+        tree = Tree(self.reader, checkpoint.index if checkpoint else None, due.set)
+        for batch in self.state.batches(checkpoint.generation if checkpoint else 0):
+            tree.replay(dict(batch.changes))
+        return tree
+
+    def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:
+        """Names and attributes over a tree."""
+        purger = Purger(tree, content, lookups)
+        names = Names(self.key.name_key)
+        return Volume(tree, content, names, self.space, lookups, purger), purger
