@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 import pyfuse3
 
 from bitdustfs.errors import BitdustError, FsError
+from bitdustfs.fs.content import WritableContent
 from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.volume import Caller, Changes, Seen
+from bitdustfs.fs.xattrs import WritableXattrs
 from bitdustfs.fuse.entries import CACHE_SECONDS, entry_of
 from bitdustfs.fuse.errno_table import errno_of
 from bitdustfs.vault.reading import ReadVault
@@ -69,6 +71,10 @@ def writes(handler: Handler) -> Handler:
         return await handler(self, *args)
 
     return run  # type: ignore[return-value]
+
+
+async def nothing_to_wait_for() -> None:
+    """What fsync waits for where nothing was written."""
 
 
 class Operations(pyfuse3.Operations):
@@ -184,15 +190,25 @@ class Operations(pyfuse3.Operations):
 
 
 class WritableOperations(Operations):
-    """One mount that is also written. `durable` is what fsync waits for."""
+    """One mount that is also written, from when `show` was given a vault that may be."""
 
-    def __init__(self, vault: WritableVault, durable: Callable[[], Awaitable[None]]) -> None:
+    _writable: WritableContent
+    _writable_xattrs: WritableXattrs
+
+    def __init__(self, vault: ReadVault) -> None:
         super().__init__(vault)
-        self._durable = durable
-        self._writable, self._writable_xattrs = vault.content, vault.xattrs
+        self._durable: Callable[[], Awaitable[None]] = nothing_to_wait_for
         self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
         self._writers: set[int] = set()  # handles opened for writing
         self._written: Counter[int] = Counter()  # inode -> how many of them it has
+
+    def show(self, vault: WritableVault, durable: Callable[[], Awaitable[None]]) -> None:
+        """Shows the same files from a vault that may be written. `durable`: fsync waits for it."""
+        vault.volume.adopt(self._volume)
+        self._vault, self._volume, self._content = vault, vault.volume, vault.content
+        self._xattrs = vault.xattrs
+        self._writable, self._writable_xattrs = vault.content, vault.xattrs
+        self._durable = durable
 
     def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
         return entry_of(found, written=found.inode in self._written)
@@ -282,7 +298,7 @@ class WritableOperations(Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & WRITING and self._vault.read_only:
+        if flags & (WRITING | os.O_TRUNC) and self._vault.read_only:
             raise FsError(errno.EROFS)
         if flags & os.O_TRUNC:  # no setattr follows
             await self._writable.truncate(inode, 0)

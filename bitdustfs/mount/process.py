@@ -4,14 +4,17 @@ state folder -> the family, by any address -> the vault opened -> FUSE -> comman
 the mountpoint is taken away -> settled -> whoever waits is told -> the vault closed
 """
 
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
 from bitdustfs.cache.machine import known_addresses, remember_addresses
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.errors import Superseded
 from bitdustfs.family.find import connector, find_family, owner_credentials
 from bitdustfs.family.own import on_this_machine
 from bitdustfs.family.staffing import Staffing
@@ -20,21 +23,27 @@ from bitdustfs.fuse.operations import Operations, WritableOperations
 from bitdustfs.mount.announcing import Announcing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
 from bitdustfs.mount.attachment import Attachment
-from bitdustfs.mount.commands import MOUNT_COMMANDS
+from bitdustfs.mount.commands import MOUNT_COMMANDS, MountCommand
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.durability import durability
 from bitdustfs.mount.ending import Farewell, ReadSettling, Settling
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.statefolder import take_state_folder
+from bitdustfs.mount.statements import Ended
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.net import control
+from bitdustfs.net.control import Say, Statement
+from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import open_vault
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.settings import Settings
-from bitdustfs.vault.vaults import WritableVault
+from bitdustfs.vault.vaults import WaitingVault, WritableVault
+
+log = logging.getLogger(__name__)
 
 Ready = Callable[[str], None]  #: the mount works; called with a warning or ""
+Announcer = Callable[[ReadVault], Announcing]
 
 
 async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
@@ -56,9 +65,11 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
             async with open_vault(folder, key, suite(), known.family, connect, settings) as vault:
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
-                announcing = Announcing(key, vault, addresses, suite())
-                network.start_soon(vault.aside, "talking to the DHT", announcing.run)
-                await _mount_of(options, key, vault).run(ready)
+
+                def announcing(vault: ReadVault) -> Announcing:
+                    return Announcing(key, vault, addresses, suite())
+
+                await Mount(options, key, vault, announcing).run(ready)
             network.cancel_scope.cancel()
     finally:
         folder.close()
@@ -70,58 +81,133 @@ async def _ensure_root(vault: ReadVault) -> None:
         await vault.volume.make_root(Caller(os.getuid(), os.getgid()))
 
 
-def _mount_of(options: MountOptions, key: VaultKey, vault: ReadVault) -> "Mount":
-    """The mount that fits what was opened."""
-    if isinstance(vault, WritableVault):
-        return _writable_mount(options, key, vault)
-    attachment, farewell = Attachment(options, key.vault_id, Operations(vault), True), Farewell()
-    answers = MountAnswers(vault, Describer(key, vault), attachment, farewell)
-    return Mount(options, vault, attachment, answers, ReadSettling(vault), farewell, ())
+@dataclass(frozen=True)
+class Serving:
+    """What a mount does with one open vault. `aside`: what else runs meanwhile."""
 
-
-def _writable_mount(options: MountOptions, key: VaultKey, vault: WritableVault) -> "Mount":
-    staffing, farewell = Staffing(key, vault), Farewell()
-    operations = WritableOperations(vault, durability(vault, options.published).wait)
-    attachment = Attachment(options, key.vault_id, operations, vault.read_only)
-    describer = WritableDescriber(key, vault, staffing)
-    answers = WritableMountAnswers(vault, describer, staffing, attachment, farewell)
-    settling = Settling(vault, staffing)
-    aside = (("replacing suppliers", staffing.run),)
-    return Mount(options, vault, attachment, answers, settling, farewell, aside)
+    answers: MountAnswers
+    settling: ReadSettling
+    aside: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = ()
 
 
 class Mount:
-    """One open vault, attached to a mountpoint. `aside`: what else runs meanwhile."""
+    """An open vault, attached to a mountpoint. One that waits becomes writable when it may be."""
 
     def __init__(
-        self,
-        options: MountOptions,
-        vault: ReadVault,
-        attachment: Attachment,
-        answers: MountAnswers,
-        settling: ReadSettling,
-        farewell: Farewell,
-        aside: Sequence[tuple[str, Callable[[], Awaitable[None]]]],
+        self, options: MountOptions, key: VaultKey, vault: ReadVault, announcing: Announcer
     ) -> None:
-        self._vault, self._attachment, self._answers = vault, attachment, answers
-        self._settling, self._farewell, self._aside = settling, farewell, aside
-        self._socket = socket_path(options.mountpoint)
+        self._options, self._key, self._vault = options, key, vault
+        self._announcing = announcing
+        self._operations = _operations_of(vault, options.published)
+        # one that waits is not read-only for the kernel, which could not be told otherwise
+        looks = vault.read_only and not isinstance(vault, WaitingVault)
+        self._attachment = Attachment(options, key.vault_id, self._operations, looks)
+        self._farewell, self._socket = Farewell(), socket_path(options.mountpoint)
+        self._serving = self._serving_of(vault)
+        self._served = trio.Event()
+        self._later = LaterEnd()
+
+    def _serving_of(self, vault: ReadVault) -> Serving:
+        if isinstance(vault, WritableVault):
+            return self._writing(vault)
+        describer = Describer(self._key, vault)
+        answers = MountAnswers(vault, describer, self._attachment, self._farewell)
+        return Serving(answers, ReadSettling(vault))
+
+    def _writing(self, vault: WritableVault) -> Serving:
+        staffing = Staffing(self._key, vault)
+        describer = WritableDescriber(self._key, vault, staffing)
+        answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
+        aside = (("replacing suppliers", staffing.run),)
+        return Serving(answers, Settling(vault, staffing), aside)
 
     async def run(self, ready: Ready) -> None:
         """Until the mountpoint is taken away and everything is settled."""
         self._attachment.attach()
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(
-                    control.serve, self._socket, MOUNT_COMMANDS, self._answers.answer
-                )
+                await nursery.start(control.serve, self._socket, MOUNT_COMMANDS, self._answer)
                 await nursery.start(self._attachment.end_on_signals)
-                for what, task in self._aside:
-                    nursery.start_soon(self._vault.aside, what, task)
+                self._start_aside(nursery, self._vault, self._serving)
+                if isinstance(self._vault, WaitingVault):
+                    nursery.start_soon(self._write_later, self._vault)
                 ready((await self._vault.account()).on_mount())
                 await self._attachment.serve()
+                self._served.set()
                 with trio.CancelScope(shield=True):
-                    await self._farewell.tell(await self._settling.settle())
+                    await self._farewell.tell(await self._end())
                 nursery.cancel_scope.cancel()
         finally:
             self._attachment.close()
+
+    async def _answer(self, command: MountCommand, say: Say) -> Statement:
+        return await self._serving.answers.answer(command, say)
+
+    def _start_aside(self, nursery: trio.Nursery, vault: ReadVault, serving: Serving) -> None:
+        nursery.start_soon(vault.aside, "talking to the DHT", self._announcing(vault).run)
+        for what, task in serving.aside:
+            nursery.start_soon(vault.aside, what, task)
+
+    async def _end(self) -> Ended:
+        if self._later.began:
+            return await self._later.wait()
+        return await self._serving.settling.settle()
+
+    async def _write_later(self, waiting: WaitingVault) -> None:
+        """From when the vault may be written until the mount has ended."""
+        ended = Ended(message=lost_at_the_end("the mount was interrupted"))
+        try:
+            async with waiting.writable() as vault, trio.open_nursery() as nursery:
+                ended = await self._write(vault, nursery)
+                nursery.cancel_scope.cancel()
+        except Superseded as error:
+            log.warning("%s", error)
+            waiting.warn(str(error))
+        finally:
+            self._later.end(ended)
+
+    async def _write(self, vault: WritableVault, nursery: trio.Nursery) -> Ended:
+        if self._served.is_set():  # it has ended meanwhile
+            return await self._serving.settling.settle()
+        self._later.begin()
+        with trio.CancelScope(shield=True):  # its end is waited for
+            await _ensure_root(vault)
+            assert isinstance(self._operations, WritableOperations)
+            self._operations.show(vault, durability(vault, self._options.published).wait)
+            self._serving = self._writing(vault)
+            self._start_aside(nursery, vault, self._serving)
+            log.info("enough suppliers answer: the mount is writable now")
+            await self._served.wait()
+            ended = await self._serving.settling.settle()
+        return ended
+
+
+def _operations_of(vault: ReadVault, published: bool) -> Operations:
+    if isinstance(vault, WritableVault):
+        operations = WritableOperations(vault)
+        operations.show(vault, durability(vault, published).wait)
+        return operations
+    return WritableOperations(vault) if isinstance(vault, WaitingVault) else Operations(vault)
+
+
+class LaterEnd:
+    """How a vault ended that was opened for writing while it was mounted."""
+
+    def __init__(self) -> None:
+        self._ended = Ended(message="")
+        self._over = trio.Event()
+        self.began = False
+
+    def begin(self) -> None:
+        """It is open."""
+        self.began = True
+
+    def end(self, ended: Ended) -> None:
+        """It is closed."""
+        self._ended = ended
+        self._over.set()
+
+    async def wait(self) -> Ended:
+        """How it ended, once it is closed."""
+        await self._over.wait()
+        return self._ended

@@ -76,6 +76,38 @@ def test_promise_5_four_suppliers_stopped_is_eio_in_time_and_heals(world):
             assert time.monotonic() < deadline, "reads do not work again"
 
 
+def test_promise_9_a_mount_at_boot_becomes_writable_when_suppliers_are_back(world):
+    content = random.Random(5).randbytes(2_000_000)
+    world.mount()
+    (world.mountpoint / "published").write_bytes(content)
+    world.run("sync", world.mountpoint)
+    (world.mountpoint / "kept here").write_bytes(content)
+    with open(world.mountpoint / "kept here", "rb") as file:
+        os.fsync(file.fileno())
+    world.kill_mount()
+    for number in range(4):
+        world.stop_supplier(number)
+        world.wait_supplier_ended(number)
+    assert "read-only" in world.mount().stderr
+    with open(world.mountpoint / "kept here", "rb") as file:
+        with pytest.raises(OSError) as caught:
+            (world.mountpoint / "new").touch()
+        assert caught.value.errno == errno.EROFS
+        world.start()
+        deadline = time.monotonic() + 60
+        while "read-only" in world.run("status", world.mountpoint).stdout:
+            assert time.monotonic() < deadline, "the mount stays read-only"
+            time.sleep(0.5)
+        assert file.read() == content  # it was open all the time
+    (world.mountpoint / "new").write_bytes(content)
+    (world.mountpoint / "published").unlink()
+    assert "is unmounted and published" in world.run("unmount", world.mountpoint).stdout
+    world.mount(world.move_to("two"))
+    assert sorted(os.listdir(world.mountpoint)) == ["kept here", "new"]
+    for name in ("kept here", "new"):
+        assert (world.mountpoint / name).read_bytes() == content
+
+
 @pytest.mark.parametrize("position", [1, 5], ids=["slice", "parity"])
 def test_promise_9_a_flipped_byte_in_every_fragment_names_the_supplier(world, position):
     world.mount()
