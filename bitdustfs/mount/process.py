@@ -117,10 +117,15 @@ class Mount:
                 await nursery.start(self._attachment.end_on_signals)
                 for what, task in self._aside:
                     nursery.start_soon(self._vault.aside, what, task)
-                ready((await self._vault.account()).on_mount())
+                nursery.start_soon(self._say_ready, ready)
                 await self._attachment.serve()
                 with trio.CancelScope(shield=True):
                     await self._farewell.tell(await self._settling.settle())
                 nursery.cancel_scope.cancel()
         finally:
             self._attachment.close()
+
+    async def _say_ready(self, ready: Ready) -> None:
+        """Commands are listened to; once files can be had as well, the mount works."""
+        await self._attachment.wait_served()
+        ready((await self._vault.account()).on_mount())
