@@ -6,6 +6,7 @@ use, 32 the mount failed.
 """
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -88,6 +89,8 @@ def run(
 ) -> int:
     """Runs a verb; an error becomes one sentence on standard error and an exit code."""
     keep_large_buffers()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of mountpoints need not be UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -30,21 +30,29 @@ class Attachment:
 
     def attach(self) -> None:
         """From here on requests wait to be served. Raises LocalError."""
+        self._marker.write_bytes(os.fsencode(self._mountpoint))
         try:
             pyfuse3.init(self._operations, str(self._mountpoint), self._fuse_options)
         except RuntimeError as error:
+            self._marker.unlink(missing_ok=True)
             raise LocalError(f"FUSE cannot mount at {self._mountpoint}: {error}") from error
         widen(self._mountpoint)
 
     async def serve(self) -> None:
         """Answers the kernel until the mountpoint is taken away, or `let_go`."""
-        self._marker.write_bytes(os.fsencode(self._mountpoint))
         self._serving = True
         try:
             await pyfuse3.main(max_tasks=HANDLERS_MAX)
         finally:
             self._serving = False
             self._marker.unlink(missing_ok=True)
+
+    async def wait_served(self) -> None:
+        """Returns once the kernel gets answers here: `serve` runs meanwhile. Raises LocalError."""
+        try:
+            await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
+        except OSError as error:
+            raise LocalError(f"the mount at {self._mountpoint} does not work: {error}") from error
 
     def let_go(self) -> None:
         """Somebody took the mountpoint away: ends `serve` where the kernel does not."""

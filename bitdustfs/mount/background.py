@@ -41,9 +41,9 @@ def run_in_background(log_name: str, work: Callable[[Ready], None]) -> str:
     read_end, write_end = os.pipe()
     if os.fork() == 0:
         os.close(read_end)
-        _be_child(StartReport(os.fdopen(write_end, "w")), log_name, work)
+        _be_child(StartReport(os.fdopen(write_end, "w", errors="surrogateescape")), log_name, work)
     os.close(write_end)
-    with os.fdopen(read_end) as pipe:
+    with os.fdopen(read_end, errors="surrogateescape") as pipe:
         answer = pipe.read()
     verdict, _, message = answer.partition("\n")
     if verdict != OK:

@@ -15,7 +15,7 @@ from bitdustfs.vault.vaults import WritableVault
 log = logging.getLogger(__name__)
 
 LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
-LAST_ATTEMPT = 15.0  #: the same, when it is known that too few are there
+LAST_ATTEMPT = 5.0  #: the same, where too few suppliers just answered
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
 HEARING = 2.0  #: seconds that whoever waits for the end may take to hear of it

@@ -20,10 +20,7 @@ FLUSH_DEADLINE = 60.0  #: seconds that the kernel has to hand over what it holds
 
 
 def socket_path(mountpoint: Path) -> Path:
-    """Where the mount at `mountpoint`, an absolute path without links, listens for commands.
-
-    Short: a Unix socket's path ends at 107 bytes.
-    """
+    """Where the mount at `mountpoint`, an absolute path without links, listens for commands."""
     name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=6).hexdigest()
     return _run_folder() / f"{name}.sock"
 
@@ -56,9 +53,10 @@ def take_away(mountpoint: Path, lazily: bool = False) -> None:
         command = [tool, "-u", *(["-z"] if lazily else [])]
     else:
         command = ["umount", *(["-l"] if lazily else [])]
-    done = subprocess.run([*command, str(mountpoint)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(mountpoint)], capture_output=True, check=False)
     if done.returncode:
-        raise LocalError(f"{mountpoint} cannot be unmounted: {done.stderr.strip()}")
+        why = os.fsdecode(done.stderr).strip()  # it names the mountpoint, which may not be UTF-8
+        raise LocalError(f"{mountpoint} cannot be unmounted: {why}")
 
 
 async def flush_and_take_away(mountpoint: Path) -> None:

@@ -131,7 +131,7 @@ class Mount:
                 self._start_aside(nursery, self._vault, self._serving)
                 if isinstance(self._vault, WaitingVault):
                     nursery.start_soon(self._write_later, self._vault)
-                ready((await self._vault.account()).on_mount())
+                nursery.start_soon(self._say_ready, ready)
                 await self._attachment.serve()
                 self._served.set()
                 with trio.CancelScope(shield=True):
@@ -139,6 +139,11 @@ class Mount:
                 nursery.cancel_scope.cancel()
         finally:
             self._attachment.close()
+
+    async def _say_ready(self, ready: Ready) -> None:
+        """Commands are listened to; once files can be had as well, the mount works."""
+        await self._attachment.wait_served()
+        ready((await self._vault.account()).on_mount())
 
     async def _answer(self, command: MountCommand, say: Say) -> Statement:
         return await self._serving.answers.answer(command, say)

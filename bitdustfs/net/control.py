@@ -17,6 +17,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar, Union
 
@@ -111,7 +112,8 @@ async def serve(
             await _converse(stream, commands, handle)
 
     try:
-        await listening.bind(_short(path))
+        with _address(path) as address:
+            await listening.bind(address)
         path.chmod(0o600)
         listening.listen(CLIENTS_WAITING)
         await trio.serve_listeners(
@@ -203,7 +205,8 @@ def converse(
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(_short(path))
+            with _address(path) as address:
+                connection.connect(address)
         except OSError:
             raise UsageError(nobody) from None
         connection.sendall(msgspec.json.encode(command) + b"\n")
@@ -230,6 +233,14 @@ def _heard(line: bytes, decoder: msgspec.json.Decoder[Progress | Failure | S]) -
     return statement
 
 
-def _short(path: Path) -> str:
-    """`path` from here, which is often shorter: a Unix socket's path ends at 107 bytes."""
-    return os.path.relpath(path)
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The socket at `path`, by its folder's descriptor: a Unix socket's path ends at 107 bytes.
+
+    Raises OSError.
+    """
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -136,6 +136,13 @@ async def test_progress_comes_first_and_then_the_answer(tmp_path):
         await asked(path, Greet(), Greeting)
 
 
+async def test_a_socket_in_a_folder_of_a_long_name_is_found(tmp_path):
+    path = tmp_path / ("a" * 100) / ("b" * 100) / "control"
+    path.parent.mkdir(parents=True)
+    async with served(path):
+        assert await asked(path, Count(to=0), Completed) == Completed()
+
+
 async def test_what_fails_is_a_sentence_and_a_bug_ends_nothing(tmp_path):
     path = tmp_path / "control"
 

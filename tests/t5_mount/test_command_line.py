@@ -4,6 +4,7 @@ traceback.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -211,3 +212,24 @@ def test_unmount_ends_the_mount_also_when_too_few_suppliers_are_there(world):
     world.mount()
     assert (world.mountpoint / "file").read_text() == "kept here"
     assert "published" in world.run("sync", world.mountpoint).stdout
+
+
+def test_a_long_home_and_a_mountpoint_that_is_not_utf8_mount_and_are_told(world):
+    home = world.root / ("h" * 60) / ("i" * 60)
+    home.parent.mkdir()
+    shutil.move(world.home, home)
+    world.home = home
+    world.mountpoint = Path(os.fsdecode(os.fsencode(world.root) + b"/caf\xe9"))
+    world.mountpoint.mkdir()
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    world.mount(environment=strict)
+    assert os.path.ismount(world.mountpoint)
+    (world.mountpoint / "file").write_text("x")
+    for verb in ("status", "sync", "unmount"):
+        told = subprocess.run(
+            [sys.executable, "-m", "bitdustfs.cli.main", verb, world.mountpoint], timeout=LIMIT,
+            env={**os.environ, **strict, "BITDUST_HOME": str(home)}, capture_output=True,
+            check=True,
+        )  # fmt: skip
+        assert b"Traceback" not in told.stderr
+    assert told.stdout == os.fsencode(world.mountpoint) + b" is unmounted and published\n"

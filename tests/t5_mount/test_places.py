@@ -1,0 +1,58 @@
+"""Local work goes on while reads wait for suppliers that hang."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+HANGING = Path(__file__).parents[1] / "hanging.py"
+READERS = 24
+LIMIT = 20  #: seconds for any of it
+
+
+@pytest.fixture
+def mountpoint(tmp_path):
+    """A mount whose files cannot be read, at a path that mountinfo has to write otherwise."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
+    if os.getuid() and not os.listdir("/sys/fs/fuse/connections"):
+        pytest.skip("fusectl is not mounted here, and only root can do without")
+    path = tmp_path / "with a space, and \\"
+    path.mkdir()
+    with subprocess.Popen(
+        [sys.executable, HANGING, path], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "BITDUST_HOME": str(tmp_path)},
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        yield path
+        subprocess.run(["fusermount3", "-u", "-z", path], timeout=LIMIT, check=False)
+        process.kill()
+
+
+def test_a_local_fsync_does_not_wait_behind_reads_of_suppliers_that_hang(mountpoint):
+    readers = [
+        subprocess.Popen(["cat", mountpoint / f"cold-{i}"], stdout=subprocess.DEVNULL)
+        for i in range(READERS)
+    ]
+    try:
+        time.sleep(1)  # until they all wait, and have read ahead
+        assert all(reader.poll() is None for reader in readers)
+        done = threading.Event()
+
+        def work():
+            fd = os.open(mountpoint / "local", os.O_RDWR)
+            os.write(fd, b"x" * 10_000)
+            os.fsync(fd)
+            os.close(fd)
+            done.set()
+
+        threading.Thread(target=work, daemon=True).start()
+        assert done.wait(LIMIT / 4)
+    finally:
+        for reader in readers:
+            reader.kill()
+        subprocess.run(["fusermount3", "-u", "-z", mountpoint], timeout=LIMIT, check=False)

@@ -1,0 +1,68 @@
+"""What the commands say of a real mount while suppliers are away (each state: test_account.py)."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from world import World
+
+
+@pytest.fixture
+def four(tmp_path):
+    """Four suppliers, of whom any two are enough to read."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
+    made = World(tmp_path)
+    made.start(4)
+    made.create("2/4")
+    yield made
+    made.close()
+
+
+def said(world, verb, code):
+    done = world.run(verb, world.mountpoint, check=False)
+    assert done.returncode == code, (verb, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+def test_what_is_only_here_is_not_said_to_be_published(four):
+    four.mount()
+    (four.mountpoint / "old").write_bytes(b"o" * 10_000)
+    said(four, "sync", 0)
+    four.wait_until_nothing_is_owed()
+    for number in (0, 2):
+        four.kill_supplier(number)
+    (four.mountpoint / "new").write_bytes(b"n" * 10_000)
+    assert "not published" in said(four, "unmount", 1)
+    warned = four.mount().stderr  # two of four: only to look
+    assert "2 of 4 suppliers answered" in warned and "not published" in warned
+    assert os.getxattr(four.mountpoint / "new", "user.bitdust.state") == b"local"
+    told = said(four, "status", 0)
+    assert "read-only" in told and "not published" in told and "silent" in told
+    assert said(four, "verify", 4).count("could not be looked at: it does not answer") == 2
+    for verb in ("sync", "unmount"):
+        assert "changes that are not published" in said(four, verb, 1)
+
+
+def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
+    world.mount()
+    (world.mountpoint / "file").write_bytes(b"x" * 100_000)
+    said(world, "sync", 0)
+    hung = [world.supplier_pid(number) for number in (1, 4)]
+    try:
+        for pid in hung:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5)  # until the last answer is not fresh any more
+        shown = json.loads(world.run("status", world.mountpoint, "--json").stdout)
+        assert sum(line["state"] != "online" for line in shown["suppliers"]) == 2
+        assert shown["may_lose"] == 1 and "1 more supplier" in " ".join(shown["safety"])
+        began = time.monotonic()
+        said(world, "unmount", 0)
+        world.mount()
+        said(world, "unmount", 0)
+        assert time.monotonic() - began < 25  # it was 40 in all
+    finally:
+        for pid in hung:
+            os.kill(pid, signal.SIGCONT)
