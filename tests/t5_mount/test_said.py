@@ -10,13 +10,13 @@ from world import World
 
 
 @pytest.fixture
-def four(tmp_path):
-    """Four suppliers, of whom any two are enough to read."""
+def five(tmp_path):
+    """Five suppliers, of whom any two are enough to read, and three to write."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
     made = World(tmp_path)
-    made.start(4)
-    made.create("2/4")
+    made.start(5)
+    made.create("2/5")
     yield made
     made.close()
 
@@ -27,23 +27,23 @@ def said(world, verb, code):
     return done.stdout + done.stderr
 
 
-def test_what_is_only_here_is_not_said_to_be_published(four):
-    four.mount()
-    (four.mountpoint / "old").write_bytes(b"o" * 10_000)
-    said(four, "sync", 0)
-    four.wait_until_nothing_is_owed()
-    for number in (0, 2):
-        four.kill_supplier(number)
-    (four.mountpoint / "new").write_bytes(b"n" * 10_000)
-    assert "not published" in said(four, "unmount", 1)
-    warned = four.mount().stderr  # two of four: only to look
-    assert "2 of 4 suppliers answered" in warned and "not published" in warned
-    assert os.getxattr(four.mountpoint / "new", "user.bitdust.state") == b"local"
-    told = said(four, "status", 0)
+def test_what_is_only_here_is_not_said_to_be_published(five):
+    five.mount()
+    (five.mountpoint / "old").write_bytes(b"o" * 10_000)
+    said(five, "sync", 0)
+    five.wait_until_nothing_is_owed()
+    for number in (0, 2, 3):
+        five.kill_supplier(number)
+    (five.mountpoint / "new").write_bytes(b"n" * 10_000)
+    assert "not published" in said(five, "unmount", 1)
+    warned = five.mount().stderr  # two of five: only to look
+    assert "2 of 5 suppliers answered" in warned and "not published" in warned
+    assert os.getxattr(five.mountpoint / "new", "user.bitdust.state") == b"local"
+    told = said(five, "status", 0)
     assert "read-only" in told and "not published" in told and "silent" in told
-    assert said(four, "verify", 4).count("could not be looked at: it does not answer") == 2
+    assert said(five, "verify", 4).count("could not be looked at: it does not answer") == 3
     for verb in ("sync", "unmount"):
-        assert "changes that are not published" in said(four, verb, 1)
+        assert "changes that are not published" in said(five, verb, 1)
 
 
 def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
