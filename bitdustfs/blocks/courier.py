@@ -41,6 +41,7 @@ RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried ag
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
 NO_ROOM = ("quota", "no-space")  #: codes of refusals for want of room
 WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
+FENCED_EVERY = 5.0  #: seconds between looks whether a claim is in the way
 PROBE_DEADLINE = 3.0  #: seconds that who was away has to answer when a round begins
 
 
@@ -55,8 +56,10 @@ class _Delivery:
 
 
 class Courier:
-    """Delivers the blocks of one vault. `heed_fence` is asked when a supplier refuses the
-    claim.
+    """Delivers the blocks of one vault.
+
+    `heed_fence` is asked when a supplier refuses the claim; `is_fenced`: whether some of them serve
+    only after this machine claimed again, for which a root must not be waited for.
     """
 
     def __init__(
@@ -72,11 +75,13 @@ class Courier:
         space: Space,
         throttle: Throttle,
         heed_fence: Callable[[], Awaitable[None]],
+        is_fenced: Callable[[], bool],
     ) -> None:
         self._pen, self._circle = pen, circle
         self._table, self._cutter, self._ledger, self._deferral = table, cutter, ledger, deferral
         self._reserves, self._loans = reserves, loans
-        self._space, self._throttle, self._heed_fence = space, throttle, heed_fence
+        self._space, self._throttle = space, throttle
+        self._heed_fence, self._is_fenced = heed_fence, is_fenced
         self._busy: set[bytes] = set()
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
         self._wake = trio.Event()
@@ -128,7 +133,13 @@ class Courier:
                         "the suppliers have no room for what is new; it stays on this machine. "
                         "Delete something: its space is given back, and what is new goes there"
                     )
-                with trio.move_on_after(self._ledger.wait_for(wanted[-1], with_newcomers)):
+                if self._is_fenced():
+                    raise Unavailable(
+                        "another machine's claim that came to nothing keeps suppliers from this "
+                        "one, which claims the vault again"
+                    )
+                wait = min(self._ledger.wait_for(wanted[-1], with_newcomers), FENCED_EVERY)
+                with trio.move_on_after(wait):
                     await self._ledger.wait_changed()
         raise Unavailable(
             "not enough suppliers take what is new; it stays on this machine until then"

@@ -44,6 +44,20 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     fsync_folder(path.parent)
 
 
+def file_mark(path: Path) -> bytes:
+    """What no copy of a file has: its inode's number and change time, which nobody can set.
+
+    Empty where there is no such file.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise local_error(error) from error
+    return b"%d %d" % (found.st_ino, found.st_ctime_ns)
+
+
 class OwnedFolder:
     """Opens `path` for `identity` (JSON-able, compared whole on its "id"), creating it when empty.
 
@@ -95,14 +109,6 @@ class OwnedFolder:
                     "name the right folder or move this one away"
                 )
         return {str(k): str(v) for k, v in found.items()}
-
-    def place(self) -> tuple[int, int]:
-        """Numbers that no copy of the folder has: the marker's inode, and its change time in ns.
-
-        The marker is written once. A change time cannot be set by whoever copies or restores files.
-        """
-        marker = (self.path / MARKER).stat()
-        return marker.st_ino, marker.st_ctime_ns
 
     def close(self) -> None:
         """Releases the lock; the folder stays."""

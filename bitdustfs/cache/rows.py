@@ -123,19 +123,19 @@ class Proposed(Record, frozen=True):
 
 
 class SeatRow(Record, frozen=True):
-    """An owner's seat that is held here: what it promised and accepted, as signed bytes.
-
-    `place`: which state folder it was made in (vault/seat.py).
-    """
+    """An owner's seat that is held here: what it promised and accepted, as signed bytes."""
 
     name: bytes
-    place: tuple[U63, U63]
     claim: bytes = b""
     root: bytes = b""
     family: bytes = b""
 
 
 class Seats(Record, frozen=True):
-    """The seats that are held here, the newest last."""
+    """The seats that are held here, the newest last.
+
+    `mark`: of the file that was written with them (vault/seat.py).
+    """
 
     rows: tuple[SeatRow, ...] = ()
+    mark: bytes = b""

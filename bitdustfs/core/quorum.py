@@ -29,6 +29,7 @@ from bitdustfs.core.records import (
     open_claim_untrusted,
     open_family_untrusted,
     open_root_untrusted,
+    seat_of,
 )
 from bitdustfs.errors import Malformed
 
@@ -108,8 +109,15 @@ def is_quorum(family: Family, nodes: Collection[bytes]) -> bool:
 
 
 def members_needed(family: Family, there: Collection[bytes]) -> int:
-    """How many of a family's suppliers are needed where `there` answered: the seat is one voice."""
-    return majority(len(family.voters)) - (bool(family.seat) and family.seat in there)
+    """How many of a family's suppliers are needed where `there` answered: a seat is one voice.
+
+    While the voters change, the larger number of those that the former and the new ones need.
+    """
+    return max(
+        majority(len(voters)) - sum(m == seat_of(m.node) and m.node in there for m in voters)
+        for voters in (family.voters, family.former)
+        if voters
+    )
 
 
 def can_be_quorum(family: Family, without: Collection[bytes]) -> bool:

@@ -1,5 +1,7 @@
-"""What this machine itself remembers of a vault's newest root, without asking anybody."""
+"""What this machine itself remembers of a vault, and its vote, without mounting it."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bitdustfs.cache.state import State
@@ -7,11 +9,16 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import open_family_untrusted, open_root_untrusted
 from bitdustfs.core.sealing import Suite
+from bitdustfs.net.supplier import Supplier
 from bitdustfs.vault.assemble import open_state_folder
+from bitdustfs.vault.seat import SeatBench
 
 
-def own_root(key: VaultKey, home: Path, machine: bytes, suite: Suite) -> Known | None:
-    """The newest root that this machine knows to have been accepted, and its family; None: of none.
+@contextmanager
+def own_state(
+    key: VaultKey, home: Path, machine: bytes, suite: Suite
+) -> Iterator[tuple[Known | None, Mapping[bytes, Supplier]]]:
+    """The newest root that this machine knows to have been accepted (None: of none), its seats.
 
     Raises StateLocked while the vault is mounted here, and StateForeign.
     """
@@ -19,11 +26,15 @@ def own_root(key: VaultKey, home: Path, machine: bytes, suite: Suite) -> Known |
     try:
         state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
         try:
-            row = state.published()
+            yield _newest(key, state), SeatBench(key.vault_id, folder, state)
         finally:
             state.close()
     finally:
         folder.close()
+
+
+def _newest(key: VaultKey, state: State) -> Known | None:
+    row = state.published()
     if row is None:
         return None
     root = open_root_untrusted(row.root, key.vault_id)

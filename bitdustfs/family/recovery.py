@@ -17,7 +17,7 @@ from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import PeerError
 from bitdustfs.family.find import connector, find_family, owner_credentials
 from bitdustfs.family.hire import hire
-from bitdustfs.family.own_root import own_root
+from bitdustfs.family.own_root import own_state
 from bitdustfs.family.refound import refound
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.vault.assemble import open_state_folder, open_vault
@@ -43,7 +43,6 @@ async def refound_vault(
     async with trio.open_nursery() as nursery:
         known = await find_family(key, [*addresses], credentials, nursery)
         connect = connector(credentials, nursery)
-        own = own_root(key, home, machine, suite)
         waiting, engaged = list(newcomers), set[bytes]()
 
         async def engage(old: Family, position: int) -> Member | None:
@@ -54,7 +53,8 @@ async def refound_vault(
             engaged.add(member.node)
             return member
 
-        family = await refound(key, known.family, connect, own, engage)
+        with own_state(key, home, machine, suite) as (own, seats):
+            family = await refound(key, known.family, connect, own, engage, seats)
         nursery.cancel_scope.cancel()
     return family
 

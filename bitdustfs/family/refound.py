@@ -9,7 +9,7 @@ machine writes there, there are two histories, of which the refounded one wins.
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -31,7 +31,7 @@ from bitdustfs.core.records import (
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.register import RootRegister
-from bitdustfs.net.supplier import Connect
+from bitdustfs.net.supplier import Connect, Supplier
 from bitdustfs.net.wire import KinIs
 
 log = logging.getLogger(__name__)
@@ -60,15 +60,16 @@ async def refound(
     connect: Connect,
     own: Known | None = None,
     engage: Engage = nobody,
+    seats: Mapping[bytes, Supplier] = {},
 ) -> Family:
     """Signs and founds the successor of `family`; returns it. Mount as usual afterwards.
 
     `own`: the newest root that this machine knows to have been accepted, and its family. `engage`
-    is asked for each position that nobody has any more. Raises UsageError when a majority of the
-    family answers: then nothing of this is needed; Unavailable when even with stand-ins and new
-    suppliers there is no majority.
+    is asked for each position that nobody has any more. `seats`: those that this machine holds.
+    Raises UsageError when a majority of the family answers: then nothing of this is needed;
+    Unavailable when even with stand-ins and new suppliers there is no majority.
     """
-    register = RootRegister(key.vault_id, connect, family)
+    register = RootRegister(key.vault_id, connect, family, seats)
     view = await register.read()
     if view.majority:
         raise UsageError("a majority of the family answers: mount the vault as usual")
@@ -100,7 +101,7 @@ async def refound(
     proven = max(filter(None, (view.proven, best.root.ballot)))
     ballot = Ballot(1, os.urandom(16), proven.lineage + 1)  # nobody's: a mount claims its own
     body = msgspec.structs.replace(
-        old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,), former=(),
+        old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,), former=(), seat=b"",
         features=family_features(()), bench=tuple(m for m in old.bench if m.node not in taken),
         words={**old.words, **refounding_word(Refounding(ballot.lineage, 0, best.root.seq))},
     )  # fmt: skip

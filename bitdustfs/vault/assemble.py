@@ -235,6 +235,7 @@ def _writable_vault(
     courier = Courier(
         pen, circle, table, Cutter(key, pen, table, files), ledger, deferral,
         Reserves(circle, loans), loans, space, throttle, lease.renew,
+        lambda: lease.stalled,
     )  # fmt: skip
     eviction = Eviction(ground.room, files, table, courier.is_busy)
 

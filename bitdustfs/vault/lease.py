@@ -41,6 +41,11 @@ class Lease:
             await self._in_the_way.wait()
         return self._rival
 
+    @property
+    def stalled(self) -> bool:
+        """Whether some suppliers can serve only after this machine claimed again."""
+        return self._rival is not None and self._in_the_way.is_set()
+
     async def run(self) -> None:
         """Renews until the pen is lost."""
         while not self._pen.lost:
@@ -56,6 +61,8 @@ class Lease:
         except Superseded:
             self._pen.lose(TAKEN_OVER)
             return
+        if rival is not None and rival.lineage > self._pen.ballot.lineage:
+            rival = None  # somebody refounded the vault: that is for its owner to judge
         now = trio.current_time()
         if rival != self._rival:
             self._rival, self._since = rival, now

@@ -69,6 +69,11 @@ OnFamily = Callable[
 ]  #: a root that names another family was accepted
 
 
+def _identity(root: Root) -> tuple[bytes, bytes, int]:
+    """What stays of a root that is proposed again: not so where a vault was refounded over it."""
+    return root.uid, root.family_hash, root.ballot.lineage
+
+
 class Publisher:
     """Moves the root of one vault forward, while the pen is not lost."""
 
@@ -171,10 +176,10 @@ class Publisher:
             above = max(rival, self._pen.require())
             view, ballot, claim = await self._claims.prepare(above, take_over=False, tries=1)
             published, proposed = self.published, self._state.proposed()
-            own = {
-                root_records.peek_untrusted(row.root).uid for row in (published, proposed) if row
-            }
-            if view.best is None or view.best.root.uid not in own:
+            own = {_identity(root_records.peek_untrusted(published.root))}
+            if proposed is not None:
+                own.add(_identity(root_records.peek_untrusted(proposed.root)))
+            if view.best is None or _identity(view.best.root) not in own:
                 await self._register.release(claim)
                 raise Superseded("another machine published a root")
             row = proposed or Proposed(

@@ -10,9 +10,10 @@ voters like any other (core/families.py). Seats are not handed over: whoever wri
 makes its own.
 
 A seat is a voter like any other (core/acceptor.py), and may never forget. Its record is in this
-machine's synced state. A state that was copied, or came back from a backup, holds no seat: the
-marker file of its folder is another file then, as its number and its change time show. (Only a copy
-of a whole disk is not noticed: docs/threat-model.md.)
+machine's synced state. A file beside it is written anew before each vote is recorded, and the
+record names that very file, by its inode's number and change time. So a state that was copied, or
+came back from a backup, whole or in part, holds no seat: its record and its file do not belong
+together. (Only an image of a whole disk is not noticed: docs/threat-model.md.)
 """
 
 import os
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import trio
 
-from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.cache.folder import OwnedFolder, file_mark, local_error, write_durably
 from bitdustfs.cache.rows import SeatRow, Seats
 from bitdustfs.cache.state import State
 from bitdustfs.core.acceptor import Acceptor, remembered
@@ -61,7 +62,7 @@ class Seat(Supplier):
     async def _answer(self, request: wire.Request) -> wire.Reply:
         match request:
             case wire.Current():
-                return self._shown(self._bench.row(self.node))
+                return self._shown(await self._bench.step(self.node, lambda acceptor: acceptor))
             case wire.Prepare():
                 return self._shown(await self._heed(request.claim))
             case wire.Renew() | wire.Release():
@@ -92,15 +93,20 @@ class Seat(Supplier):
 
 
 class SeatBench(Mapping[bytes, Supplier]):
-    """The seats that this machine holds, by their names. `folder`: where `state` is."""
+    """The seats that this machine holds, by their names. `folder`: where `state` is.
+
+    Raises LocalError.
+    """
 
     def __init__(self, vault: bytes, folder: OwnedFolder, state: State) -> None:
-        self._vault, self._state = vault, state
-        self._place = folder.place()
+        self._vault, self._state, self._file = vault, state, folder.path / "seat"
         self._lock = trio.Lock()
+        seats = state.seats()
+        genuine = bool(seats.mark) and seats.mark == file_mark(self._file)
+        self._held = {row.name: row for row in seats.rows} if genuine else {}
 
     def _rows(self) -> dict[bytes, SeatRow]:
-        return {row.name: row for row in self._state.seats().rows if row.place == self._place}
+        return dict(self._held)
 
     def __getitem__(self, name: bytes) -> Supplier:
         return Seat(self._vault, self._rows()[name].name, self)
@@ -133,16 +139,13 @@ class SeatBench(Mapping[bytes, Supplier]):
         """A seat that has not voted yet, synced before a family names it."""
         async with self._lock:
             rows = self._rows()
-            row = SeatRow(os.urandom(32), self._place)
+            row = SeatRow(os.urandom(32))
             for made in rows.values():  # for a family that came to nothing
                 if not made.claim:
                     row = made
+            rows.pop(row.name, None)  # the newest is last
             await self._write({**rows, row.name: row})
         return row.name
-
-    def row(self, name: bytes) -> SeatRow:
-        """What a seat promised and accepted."""
-        return self._rows()[name]
 
     async def step(self, name: bytes, step: Step) -> SeatRow:
         """Takes one step with a seat, synced before it is told. Raises Refused, LocalError."""
@@ -159,9 +162,19 @@ class SeatBench(Mapping[bytes, Supplier]):
                 reach("seat-step")
                 await self._write({**rows, name: changed})
                 reach("seat-stepped")
+            else:  # it was recorded before, but perhaps in vain
+                await trio.to_thread.run_sync(self._state.settle)
             return changed
 
     async def _write(self, rows: Mapping[bytes, SeatRow]) -> None:
-        seats = Seats(tuple(rows.values())[-KEPT:])
+        kept = tuple(rows.values())[-KEPT:]
         with trio.CancelScope(shield=True):  # memory and disk go together
-            await trio.to_thread.run_sync(self._state.set_seats, seats)
+            await trio.to_thread.run_sync(self._record, kept)
+        self._held = {row.name: row for row in kept}
+
+    def _record(self, rows: tuple[SeatRow, ...]) -> None:
+        try:
+            write_durably(self._file, b"")
+        except OSError as error:
+            raise local_error(error) from error
+        self._state.set_seats(Seats(rows, file_mark(self._file)))

@@ -224,15 +224,21 @@ class WritableVault(ReadVault):
         """Claims again where a claim that came to nothing keeps suppliers from this machine."""
         while not self.pen.lost:
             rival = await self.lease.wait_in_the_way()
-            try:
-                await self.publisher.claim_again(rival)
-                await self.lease.renew()
-                continue
-            except (Fenced, LeaseHeld, Unavailable, LocalError) as error:
-                log.warning("another machine's claim still fences some suppliers: %s", error)
-            except Superseded:
-                self.pen.lose(TAKEN_OVER)
+            while not await self._claim_again(rival):
+                pass  # those who promised a claim that came to nothing, of this machine, are fenced
+            await self.lease.renew()
+
+    async def _claim_again(self, rival: Ballot) -> bool:
+        """Whether nothing is left to do."""
+        try:
+            await self.publisher.claim_again(rival)
+        except (Fenced, LeaseHeld, Unavailable, LocalError) as error:
+            log.warning("another machine's claim still fences some suppliers: %s", error)
             await trio.sleep(RENEW_EVERY)
+            return self.pen.lost
+        except Superseded:
+            self.pen.lose(TAKEN_OVER)
+        return True
 
     async def keep_usage_fresh(self) -> None:
         """Keeps `df` true: what suppliers have free is asked again when it can have changed."""

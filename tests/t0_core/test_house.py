@@ -88,6 +88,7 @@ REASONS = {
     "supplier/shelf.py:Shelf": "one method for each thing that is done with fragments and rows",
     "supplier/diskshelf.py:DiskShelf": "the methods of Shelf, and what tests need to close it",
     "supplier/diskshelf.py": "the order on disk of every change stands on one page",
+    "blocks/courier.py": "a block is followed from being owed to being acknowledged on one page",
     "family/staffing.py": "what a mount does for its family is one round, care after care",
     "core/records.py": "signed records are compared with each other field by field: one page",
     "vault/recover.py": "the last resort is one procedure, read from top to bottom",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 
 import pytest
 from machine import Net
@@ -9,7 +10,11 @@ from scenario import QUIET, read_file, write_file
 
 from bitdustfs import failpoints
 from bitdustfs.blocks import deferral
-from bitdustfs.errors import LeaseHeld, Superseded
+from bitdustfs.core.records import Ballot, claim_ballot
+from bitdustfs.core.sealing import Suite
+from bitdustfs.errors import LeaseHeld, Superseded, Unreachable, UsageError
+from bitdustfs.family.own_root import own_state
+from bitdustfs.family.refound import refound
 from bitdustfs.family.replace import replace_member
 from bitdustfs.units import MIB
 
@@ -116,9 +121,26 @@ async def test_promise_10_two_machines_at_once_never_both_write(tmp_path):
                 await one.publish()
 
 
-@pytest.mark.parametrize("how", ["copied", "restored"])
+def put_back(copy, home, how):
+    """Where the state is that came out of a backup."""
+    if how == "copied":
+        return copy
+    if how == "by rsync":  # which leaves alone what looks the same
+        subprocess.run(["rsync", "-a", "--delete", f"{copy}/", home], check=True)
+    elif how == "the database alone":
+        for file in copy.rglob("*.mdb"):
+            shutil.copy2(file, home / file.relative_to(copy))
+    else:
+        shutil.rmtree(home)
+        shutil.copytree(copy, home)
+    return home
+
+
+@pytest.mark.parametrize("how", ["copied", "moved back", "by rsync", "the database alone"])
 async def test_promise_10_a_copy_of_the_state_has_no_seat(tmp_path, how):
     """It may be older than what the seat has voted for since."""
+    if how == "by rsync" and shutil.which("rsync") is None:
+        pytest.skip("this machine has no rsync")
     net = await circle_of(1, 2)
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await publish(vault, b"first", b"1" * MIB)
@@ -126,11 +148,7 @@ async def test_promise_10_a_copy_of_the_state_has_no_seat(tmp_path, how):
     off(net, 1)
     async with net.mount(tmp_path / "one", **QUIET) as vault:
         await publish(vault, b"second", b"2" * MIB)
-    home = tmp_path / "copy"
-    if how == "restored":  # over the folder that was there
-        shutil.copytree(tmp_path / "copy", tmp_path / "one", dirs_exist_ok=True)
-        shutil.rmtree(tmp_path / "one")
-        home = shutil.copytree(tmp_path / "copy", tmp_path / "one")
+    home = put_back(tmp_path / "copy", tmp_path / "one", how)
     off(net, 0)  # who holds the second one is away, who is there does not know of it
     async with net.mount(home, **QUIET) as vault:
         assert vault.read_only and "2 are needed" in vault.message
@@ -138,6 +156,34 @@ async def test_promise_10_a_copy_of_the_state_has_no_seat(tmp_path, how):
     async with net.mount(home, **QUIET) as vault:
         assert await read_file(vault, b"second") == b"2" * MIB
         await publish(vault, b"third", b"3" * MIB)
+
+
+async def test_promise_2_a_seat_tells_nothing_that_a_failed_sync_left_unsure(tmp_path, monkeypatch):
+    net = await circle_of(1, 2)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await publish(vault, b"first", b"1" * MIB)
+        seat = vault.publisher._seats[family_of(vault).seat]
+        claim = claim_ballot(net.key.signing, Ballot(99, b"m" * 16))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(failpoints, "plan", failpoints.FaultPlan("state-sync=eio@1"))
+            with pytest.raises(Unreachable):
+                await seat.prepare(claim, False)
+        assert vault.state._database._unsure
+        assert (await seat.prepare(claim, False)).claim == claim
+        assert not vault.state._database._unsure
+
+
+async def test_refounding_is_not_for_who_has_the_seat_and_half_of_the_suppliers(tmp_path):
+    net = await circle_of(1, 2)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await publish(vault, b"first", b"1" * MIB)
+    off(net, 1)
+    sessions = net.sessions()
+    with (
+        own_state(net.key, tmp_path / "one", b"m" * 16, Suite.AEGIS256) as (own, seats),
+        pytest.raises(UsageError, match="mount the vault as usual"),
+    ):
+        await refound(net.key, net.family, lambda m: sessions[m.node], own, seats=seats)
 
 
 async def test_promise_9_with_two_friends_a_dead_one_is_replaced(tmp_path):
