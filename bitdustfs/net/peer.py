@@ -169,7 +169,7 @@ class _Connection:
             if isinstance(frame.message, wire.Fault):
                 waiting.finish(_refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
-                waiting.finish((frame.message, frame.payload))
+                waiting.finish((frame.message, bytes(frame.payload)))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
 

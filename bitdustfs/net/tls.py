@@ -29,6 +29,7 @@ _PUBLIC_CA_SEED = hashlib.sha256(b"bitdust public certificate issuer, no trust i
 _START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bitdust")])
+_HANDSHAKE = 16 * 1024  #: bytes read at once before it is known who is there
 _CHUNK = 256 * 1024  #: plaintext bytes encrypted per turn, so that other tasks get theirs
 
 
@@ -92,7 +93,7 @@ class TlsStream:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                await self._fill()
+                await self._fill(_HANDSHAKE)
             except ssl.SSLError as error:
                 await self._flush()
                 raise ProtocolViolation(f"the TLS handshake failed: {error.reason}") from error
@@ -121,12 +122,12 @@ class TlsStream:
             await self._flush()
 
     async def receive_some(self, limit: int = MIB) -> bytes:
-        """At least one byte, or b"" when the peer closed."""
+        """At least one byte, or b"" when the peer closed. Holds about 2 * `limit` bytes at most."""
         while True:
             try:
                 return self._tls.read(limit)
             except ssl.SSLWantReadError:
-                await self._fill()
+                await self._fill(limit)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
@@ -137,8 +138,8 @@ class TlsStream:
         if data:
             await self._transport.send_all(data)
 
-    async def _fill(self) -> None:
-        data = await self._transport.receive_some(MIB)
+    async def _fill(self, limit: int) -> None:
+        data = await self._transport.receive_some(limit)
         if data:
             self._incoming.write(data)
         else:

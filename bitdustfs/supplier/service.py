@@ -158,6 +158,11 @@ class SupplierService:
 
     # -- who may open a session
 
+    def is_customer(self, vault: bytes) -> bool:
+        """Whether a vault has a contract here that it uses: fragments of it are kept."""
+        row = self.shelf.vault(vault)
+        return row is not None and row.fragments > 0
+
     def is_kin(self, vault: bytes, node: bytes) -> bool:
         """Whether a node is of the newest family known here, or on its bench."""
         row = self.shelf.vault(vault)
