@@ -14,6 +14,7 @@ from typing import NamedTuple
 import bitdustfs
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
+from bitdustfs.net.loglines import FewLines
 
 
 class Verb(NamedTuple):
@@ -90,6 +91,8 @@ def run(
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(FewLines())
     logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:
         return int(function(args))

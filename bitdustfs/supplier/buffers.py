@@ -38,7 +38,9 @@ class Buffers:
     def has_room(self, owner: bytes, size: int) -> bool:
         """Whether there is room for `size` bytes more; those who are late are ended for it."""
         if self._over(owner, size):
-            for hold in [h for h in self._holds if h.late() and (h.owner == owner or self._full(size))]:
+            for hold in [
+                h for h in self._holds if h.late() and (h.owner == owner or self._full(size))
+            ]:
                 hold.end()
         return not self._over(owner, size)
 

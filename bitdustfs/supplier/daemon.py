@@ -8,9 +8,11 @@ seconds later.
 import logging
 import os
 import random
+import resource
 import shutil
 import signal
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +47,8 @@ FIRST_TICK = 0.2  #: seconds between attempts to join
 LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
+KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
+DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
 
@@ -69,6 +73,10 @@ class Offering:
 
 def run(settings: Offering) -> None:
     """Serves until SIGTERM, SIGINT, or until it has left. Raises UsageError, LocalError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     key = node_key(settings.folder)
     try:
         note_own_supplier(key.verify_key.encode())
@@ -281,15 +289,20 @@ def kin_connector(
     """
     own = node.verify_key.encode()
     context = make_context(node.encode(), server_side=False)
-    sessions: dict[tuple[bytes, bytes], PeerSupplier] = {}
+    sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
 
     def connect(vault: bytes, member: Member) -> PeerSupplier:
         addresses = dialable(member.addresses, allow_private)
         known = sessions.get((vault, member.node))
         if known is None or known.addresses != addresses:
             credentials = Credentials(vault, "member", node, own, context)
+            if known is not None:
+                nursery.start_soon(known.aclose)
             known = PeerSupplier(member.node, addresses, credentials, nursery)
             sessions[vault, member.node] = known
+        sessions.move_to_end((vault, member.node))
+        if len(sessions) > KIN_SESSIONS_MAX:
+            nursery.start_soon(sessions.popitem(last=False)[1].aclose)
         return known
 
     return connect

@@ -74,8 +74,14 @@ class Kinship:
 
     # -- who is there
 
-    def observe(self, vault: bytes, family: Family, answered: Collection[bytes] | None) -> None:
-        """One round of this supplier's own pings to all others of a family.
+    def observe(
+        self,
+        vault: bytes,
+        family: Family,
+        answered: Collection[bytes] | None,
+        unasked: Collection[bytes] = (),
+    ) -> None:
+        """One round of this supplier's own pings to all others of a family but the `unasked`.
 
         None: so few answered that it says nothing of them. The time before counts for nobody then.
         """
@@ -84,11 +90,13 @@ class Kinship:
         if answered is None:
             return
         self._away[vault] = {
-            member.node: before[member.node] + step(passed, family.policy.patience)
+            member.node: before[member.node]
+            + step(0.0 if member.node in unasked else passed, family.policy.patience)
             if member.node in before
             else NO_TIME
             for member in family.everybody
             if member.node not in answered and member.node != self.own
+            if member.node in before or member.node not in unasked
         }
 
     def away(self, vault: bytes, node: bytes) -> float:
@@ -98,6 +106,13 @@ class Kinship:
     def absent(self, vault: bytes, family: Family, node: bytes) -> bool:
         """Whether it is away past the patience."""
         return self.away(vault, node) > family.policy.patience
+
+    def forget(self, vault: bytes) -> None:
+        """A vault is not kept here any more."""
+        for known in (self._looked, self._away, self._families, self._held):
+            known.pop(vault, None)
+        self._hurried.discard(vault)
+        self._complete.discard(vault)
 
     # -- what this supplier is about
 

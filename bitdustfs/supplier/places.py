@@ -26,7 +26,7 @@ NETWORKS_MAX = 1000  #: networks that are remembered because a customer came fro
 
 
 @dataclass(eq=False)
-class Place:
+class Slot:
     """One connection's. `who`: the network, or of a customer the vault."""
 
     network: str
@@ -49,12 +49,12 @@ class Places:
 
     def __init__(self, strangers: int = STRANGERS_MAX, customers: int = CUSTOMERS_MAX) -> None:
         self._limits = {True: strangers, False: customers}
-        self._taken: dict[bool, set[Place]] = {True: set(), False: set()}
+        self._taken: dict[bool, set[Slot]] = {True: set(), False: set()}
         self._rates = Rates(NEW_RATE, NEW_BURST)
         self._all = Rates(NEW_RATE_ALL, NEW_BURST_ALL)
         self._trusted: OrderedDict[str, None] = OrderedDict()
 
-    def enter(self, host: str, scope: trio.CancelScope) -> Place | None:
+    def enter(self, host: str, scope: trio.CancelScope) -> Slot | None:
         """A stranger's place for a new connection; None: too many came from there just now.
 
         `scope` is cancelled when the place goes to somebody else.
@@ -64,11 +64,11 @@ class Places:
             return None
         if network not in self._trusted and not self._all.admits(None):
             return None
-        place = Place(network, network, scope, trio.current_time())
+        place = Slot(network, network, scope, trio.current_time())
         self._take(place)
         return place
 
-    def promote(self, place: Place, vault: bytes) -> None:
+    def promote(self, place: Slot, vault: bytes) -> None:
         """The connection is a customer's from now on."""
         if place.who == vault or place not in self._taken[place.stranger]:
             return
@@ -80,17 +80,17 @@ class Places:
         if len(self._trusted) > NETWORKS_MAX:
             self._trusted.popitem(last=False)
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Slot) -> None:
         """The connection has ended."""
         self._taken[place.stranger].discard(place)
 
-    def _take(self, place: Place) -> None:
+    def _take(self, place: Slot) -> None:
         taken = self._taken[place.stranger]
         if len(taken) >= self._limits[place.stranger]:
             self._make_way(taken)
         taken.add(place)
 
-    def _make_way(self, taken: set[Place]) -> None:
+    def _make_way(self, taken: set[Slot]) -> None:
         counts = Counter(place.who for place in taken)
         most = max(counts.values())
         leaver = min((p for p in taken if counts[p.who] == most), key=lambda p: p.heard)

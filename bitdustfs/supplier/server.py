@@ -25,7 +25,7 @@ from bitdustfs.net import wire
 from bitdustfs.net.addresses import is_private_host, network_of
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
-from bitdustfs.supplier.places import Place, Places
+from bitdustfs.supplier.places import Places, Slot
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.turns import Turns
@@ -65,7 +65,7 @@ class SupplierServer:
     async def _connection(self, transport: trio.SocketStream) -> None:
         peer: tuple[str, int] = ("?", 0)
         scope = trio.CancelScope()
-        place: Place | None = None
+        place: Slot | None = None
         try:
             peer = transport.socket.getpeername()[:2]  # fails where the client has gone already
             place = self._places.enter(peer[0], scope)
@@ -94,7 +94,7 @@ class SupplierServer:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(transport)
 
-    async def _talk(self, stream: TlsStream, place: Place, host: str) -> None:
+    async def _talk(self, stream: TlsStream, place: Slot, host: str) -> None:
         """Opens the session, and serves it until the client ends it."""
         decoder = wire.FrameDecoder(from_server=False, head_limit=OPENING_HEAD_MAX)
         with trio.move_on_after(OPENING_DEADLINE) as opening:
@@ -107,7 +107,7 @@ class SupplierServer:
         incoming = self._incoming.hold(STRANGERS, end)
         outgoing = self._outgoing.hold(STRANGERS, end)
         try:
-            visit = _Visit(
+            visit = _Talk(
                 self._service, self._places, self._turns, stream, decoder, session, place,
                 incoming, outgoing,
             )  # fmt: skip
@@ -167,7 +167,7 @@ class _Answer(NamedTuple):
     outgoing: int
 
 
-class _Visit:
+class _Talk:
     """One session: its requests, and what they hold of what all share."""
 
     def __init__(
@@ -178,7 +178,7 @@ class _Visit:
         stream: TlsStream,
         decoder: wire.FrameDecoder,
         session: Session,
-        place: Place,
+        place: Slot,
         incoming: Hold,
         outgoing: Hold,
     ) -> None:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from bitdustfs.net.rates import Rates
-from bitdustfs.supplier.places import Place
+from bitdustfs.supplier.places import Slot
 from bitdustfs.units import MIB
 
 WORKERS, WORKERS_OF_ONE, WORKERS_OF_STRANGERS = 8, 4, 2  #: threads
@@ -32,7 +32,7 @@ class Turns:
         self._refused = Rates(REFUSED_RATE, REFUSED_BURST)
 
     @asynccontextmanager
-    async def turn(self, place: Place) -> AsyncIterator[trio.CapacityLimiter]:
+    async def turn(self, place: Slot) -> AsyncIterator[trio.CapacityLimiter]:
         """When it is the turn of a request on this connection: whose threads may do it."""
         if isinstance(place.who, str):
             await trio.sleep(self._asked.spend(place.network))
@@ -50,6 +50,6 @@ class Turns:
             if not users:
                 del self._of_vaults[vault]
 
-    async def refused(self, place: Place, length: int) -> None:
+    async def refused(self, place: Slot, length: int) -> None:
         """A payload was refused by its head; returns when what comes next may be read."""
         await trio.sleep(self._refused.spend(place.network, length))
