@@ -25,7 +25,7 @@ class Rates:
         return admitted
 
     def spend(self, key: Hashable, amount: float = 1.0) -> float:
-        """Spends `amount`; the seconds to wait until that is made good, 0 where there was enough."""
+        """Spends `amount`; the seconds until that is made good, 0 where there was enough."""
         level = self._level(key) - amount
         self._keep(key, level)
         return max(0.0, -level / self._rate)

@@ -113,10 +113,15 @@ class Kill(Message, frozen=True, tag=14):
 
 
 class Promise(Message, frozen=True, tag=20):
-    """Make or renew a contract. Answered by ContractIs."""
+    """Make or renew a contract. Answered by ContractIs.
+
+    `token`: by which the supplier invited whoever shows it, where it makes contracts with nobody
+    else.
+    """
 
     space: U63
     until: int
+    token: RecordBytes = b""
 
 
 class Usage(Message, frozen=True, tag=21):

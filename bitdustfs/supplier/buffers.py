@@ -54,7 +54,7 @@ class Buffers:
         return self._full(size) or self._by_owner[owner] + size > share
 
     async def changed(self) -> None:
-        """Returns when something was given back, or after a second: somebody may be late by then."""
+        """When something was given back; or after a second: somebody may be late by then."""
         with trio.move_on_after(1):
             await self._changed.wait()
 

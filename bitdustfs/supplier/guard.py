@@ -265,9 +265,10 @@ class Guard:
         It has a position, or a copy of one, and nobody else has all of it.
         """
         found = []
-        for vault, row in self._service.shelf.all_rows():
-            family = self._kin.family(vault, row)
-            if family is None or family.member(self._kin.own) is None:
+        for vault, _ in self._service.shelf.all_rows():
+            row = self._service.shelf.vault(vault)
+            family = None if row is None else self._kin.family(vault, row)
+            if row is None or family is None or family.member(self._kin.own) is None:
                 continue
             needed = family.position(self._kin.own) is not None or row.standing >= 0
             seen = self._rounds.get(vault)

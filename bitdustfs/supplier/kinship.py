@@ -34,6 +34,7 @@ from bitdustfs.net import wire
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.units import MIB
 
+FAMILIES_KEPT = 64  #: families, and sets of warrants, that are held opened
 BUDGET_SHARE, BUDGET_EXTRA = 2, 64 * MIB  #: a stand-in may read twice what is kept here, and some
 REQUESTS_SHARE, REQUESTS_EXTRA = 16, 10_000  #: requests for each fragment kept here, and some
 BUDGET_SECONDS = 86400.0  #: in so much time
@@ -69,6 +70,8 @@ class Kinship:
             return None
         known = self._families.get(vault)
         if known is None or known[0] != row.family:
+            if len(self._families) >= FAMILIES_KEPT:  # an opened one may have half a megabyte
+                self._families.clear()
             known = self._families[vault] = (row.family, open_family_untrusted(row.family, vault))
         return known[1]
 
@@ -222,6 +225,8 @@ class Kinship:
             if (before.family, before.warrants) == (row.family, row.warrants):
                 return held
         held = check_warrants_untrusted(family, row.warrants, now)
+        if len(self._held) >= FAMILIES_KEPT:
+            self._held.clear()
         ends = min((one.until for one in held), default=now + EVIDENCE_SECONDS)
         self._held[vault] = row, ends, held
         return held

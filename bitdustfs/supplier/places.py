@@ -39,6 +39,10 @@ class Slot:
         """Whether it is none of a customer's."""
         return isinstance(self.who, str)
 
+    def become(self, vault: bytes) -> None:
+        """It is of a customer from now on."""
+        self.who = vault
+
     def hear(self) -> None:
         """Something came on it just now."""
         self.heard = trio.current_time()
@@ -73,7 +77,7 @@ class Places:
         if place.who == vault or place not in self._taken[place.stranger]:
             return
         self._taken[place.stranger].discard(place)
-        place.who = vault
+        place.become(vault)
         self._take(place)
         self._trusted[place.network] = None
         self._trusted.move_to_end(place.network)
