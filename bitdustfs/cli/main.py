@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import bitdustfs
+from bitdustfs.cache.secrecy import forbid_dumps
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 from bitdustfs.net.loglines import FewLines
@@ -87,6 +88,7 @@ def run(
     usage: int = 2,
 ) -> int:
     """Runs a verb; an error becomes one sentence on standard error and an exit code."""
+    forbid_dumps()
     keep_large_buffers()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

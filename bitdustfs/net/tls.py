@@ -13,8 +13,6 @@ import datetime
 import hashlib
 import os
 import ssl
-import tempfile
-from pathlib import Path
 
 import trio
 from cryptography import x509
@@ -62,14 +60,22 @@ def make_context(seed: bytes, server_side: bool) -> ssl.SSLContext:
     private = key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with tempfile.TemporaryDirectory() as folder:  # mode 0700; the ssl module takes only files
-        path = Path(folder, "node.pem")
-        path.touch(mode=0o600)
-        path.write_bytes(private + _certificate(key.public_key(), False).public_bytes(pem))
-        context.load_cert_chain(path)
+    _load(context, private + _certificate(key.public_key(), False).public_bytes(pem))
     if server_side:
         context.num_tickets = 0
     return context
+
+
+def _load(context: ssl.SSLContext, chain: bytes) -> None:
+    """Key and certificate into a context, which takes only files: one in memory, with no name.
+
+    A process that is killed in between leaves nothing behind.
+    """
+    fd = os.memfd_create("node.pem", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "wb") as file:
+        file.write(chain)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
 
 
 class TlsStream:

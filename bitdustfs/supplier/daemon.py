@@ -23,6 +23,7 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
+from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.core.keys import node_id
 from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError, UsageError
@@ -34,6 +35,7 @@ from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.tls import make_context
+from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kin import MemberConnect
@@ -69,6 +71,7 @@ class Offering:
     found_at: str  #: where others reach it: `listen`, or what a router forwards from
     bootstrap: tuple[str, ...]
     trash_seconds: float
+    customers: tuple[str, ...]  #: with whom contracts are made (admission.py)
 
 
 def run(settings: Offering) -> None:
@@ -78,6 +81,7 @@ def run(settings: Offering) -> None:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     key = node_key(settings.folder)
+    lock_node_key(key)
     try:
         note_own_supplier(key.verify_key.encode())
     except LocalError as error:  # it serves all the same
@@ -88,7 +92,10 @@ def run(settings: Offering) -> None:
         shelf = DiskShelf(folder)
         try:
             space = check_space(settings.space, folder.path, shelf)
-            service = SupplierService(key, shelf, space, trash_seconds=settings.trash_seconds)
+            admission = read_admission(settings.customers, key.verify_key.encode())
+            service = SupplierService(
+                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission
+            )
             trio.run(Daemon(service, settings).run)
         finally:
             shelf.close()
@@ -173,7 +180,8 @@ class Daemon:
         dht = Dht(service.node, serves=True, allow_private=private)
         await dht.bind(host.strip("[]"), int(port))
         offer = format_size(service.housekeeping.offer())
-        log.info("supplier at %s offers %s", address, offer)
+        customers = " ".join(self._settings.customers)
+        log.info("supplier at %s offers %s, for %s", address, offer, customers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(SupplierServer(service, context).serve, listeners)
             await nursery.start(dht.run)
@@ -203,7 +211,7 @@ class Daemon:
             if late or not dht.contacts():  # also so that two halves of a network meet again
                 known = [a for a in {*bootstrap, *self._contacts.load()} if a != address]
                 await dht.bootstrap([endpoint(a) for a in known])
-            offer = service.housekeeping.offer()
+            offer = service.housekeeping.announced()
             if late or offer != said:
                 seq = time.time_ns() // 1_000_000
                 record = sign_node_record(service.node, seq, (address,), offer)

@@ -68,6 +68,7 @@ ASSIGNED = [
     ("net/*", "scope", "deadline", "a trio scope's deadline moves by assignment"),
     ("net/loglines.py", "record", "*", "a logging filter changes a line only in its record"),
     ("supplier/server.py", "waiting", "deadline", "a trio scope's deadline moves by assignment"),
+    ("cache/secrecy.py", "mlock", "argtypes", "ctypes is told a C function's types so"),
     ("core/erasure.py", "library.*", "argtypes", "ctypes is told a C function's types so"),
     ("core/erasure.py", "library.*", "restype", "ctypes is told a C function's types so"),
     ("core/sealing.py", "_thread", "*", "threading.local: a compressor for each thread"),
