@@ -303,7 +303,7 @@ async def under_attack(folder, supplier, address, seconds):
         nursery.start_soon(watch, supplier.pid, folder / "log", peaks)
         nursery.start_soon(count_dials, victim, peaks)
         words = [sys.executable, __file__, "--attack", address]
-        strangers = subprocess.Popen(
+        strangers = subprocess.Popen(  # noqa: ASYNC220
             [*words, f"127.0.0.1:{victim.getsockname()[1]}"], stdin=subprocess.DEVNULL
         )
         try:
@@ -355,7 +355,7 @@ def verdict(figures):
 def main():
     if sys.argv[1:2] == ["--attack"]:
         os.nice(19)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
         trio.run(attack, *sys.argv[2:])
         return 0

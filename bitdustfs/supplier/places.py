@@ -51,8 +51,8 @@ class Slot:
 class Places:
     """The connections of one supplier."""
 
-    def __init__(self, strangers: int = STRANGERS_MAX, customers: int = CUSTOMERS_MAX) -> None:
-        self._limits = {True: strangers, False: customers}
+    def __init__(self) -> None:
+        self._limits = {True: STRANGERS_MAX, False: CUSTOMERS_MAX}
         self._taken: dict[bool, set[Slot]] = {True: set(), False: set()}
         self._rates = Rates(NEW_RATE, NEW_BURST)
         self._all = Rates(NEW_RATE_ALL, NEW_BURST_ALL)

@@ -51,11 +51,9 @@ _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 class SupplierServer:
     """Serves `service` to every connection that `serve` accepts."""
 
-    def __init__(
-        self, service: SupplierService, context: ssl.SSLContext, places: Places | None = None
-    ) -> None:
+    def __init__(self, service: SupplierService, context: ssl.SSLContext) -> None:
         self._service, self._context = service, context
-        self._places, self._turns = places or Places(), Turns()
+        self._places, self._turns = Places(), Turns()
         self._incoming, self._outgoing = Buffers(INCOMING_MAX), Buffers(OUTGOING_MAX)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
