@@ -37,6 +37,7 @@ SLOWER_MAX = (
     1.5  #: times as long as undisturbed that a customer's put or read may take, at the median
 )
 MEMORY_MAX, LOG_MAX, DIALS_MAX = 200 * MIB, MIB, 600
+BLOCKS = 500  #: that a customer puts, over and over: each time they are written and synced
 PIECE = 256 * KIB  #: bytes of a customer's fragment
 AGAIN = 0.2  #: seconds until a stranger who was thrown out is back
 CLAIM = Ballot(1, b"m" * 16)
@@ -240,9 +241,10 @@ class Customer:
             self.times.append(trio.current_time() - began)
 
     async def _put_and_read(self):
-        self._number += 1
+        self._number = (self._number + 1) % BLOCKS
         block = self._number.to_bytes(16, "big")
-        header, fragments = make_block(os.urandom(PIECE), block=block, k=1, n=1, key=self._key)
+        content = random.Random(self._number).randbytes(PIECE)
+        header, fragments = make_block(content, block=block, k=1, n=1, key=self._key)
         fragment = fragments[0]
         claim = claim_of(self._key)
         await self._peer.put(block, 0, claim, header, fragment.chunks, fragment.payload)

@@ -44,5 +44,5 @@ def read_tokens(texts: Iterable[str]) -> Given:
             raw = urlsafe_b64decode(body + "=" * (-len(body) % 4))
             found[invitation_records.peek_untrusted(raw).supplier] = raw
         except (ValueError, Malformed):
-            raise UsageError(f"{text[:40]!r} is not a token that a supplier printed") from None
+            raise UsageError(f"{text[:40]!r} is no token that a supplier printed") from None
     return found
