@@ -2,8 +2,9 @@
 
     scripts/strangers [SECONDS]     120 unless told; one JSON line, and an exit code
 
-Strangers come from loopback addresses of their own, in a process of the lowest priority: elsewhere
-they would not take this machine's processor. Each attack goes on at once when it was thrown out.
+Strangers come from loopback addresses of their own, in a process of low priority: elsewhere they
+would not take this machine's processor. Each attack goes on at once when it was thrown out. The
+supplier has 1,024 descriptors, as many as most systems give.
 """
 
 import json
@@ -36,6 +37,7 @@ SECONDS, BEFORE = 120.0, 20.0  #: under attack, and undisturbed to compare with
 SLOWER_MAX = (
     1.5  #: times as long as undisturbed that a customer's put or read may take, at the median
 )
+DESCRIPTORS = 1024
 MEMORY_MAX, LOG_MAX, DIALS_MAX = 200 * MIB, MIB, 600
 BLOCKS = 500  #: that a customer puts, over and over: each time they are written and synced
 PIECE = 256 * KIB  #: bytes of a customer's fragment
@@ -202,10 +204,10 @@ async def attack(address, victim):
         writer, _ = await stranger[2].customer(nursery, 17 * MIB, 1)
         for _ in range(4):
             await family_of_victims(stranger[3], victim, nursery)
-        for _ in range(8):
+        for _ in range(40):
             run(again, payload_before_a_session, stranger[4])
             run(again, half_a_head, stranger[5])
-        for _ in range(16):
+        for _ in range(32):
             run(again, unread_replies, stranger[1], reader)
             run(again, half_a_put, stranger[2], writer)
         for number in range(600):
@@ -356,11 +358,10 @@ def verdict(figures):
 
 def main():
     if sys.argv[1:2] == ["--attack"]:
-        os.nice(19)
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+        os.nice(10)
         trio.run(attack, *sys.argv[2:])
         return 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))  # of all that it starts
     seconds = float(sys.argv[1]) if sys.argv[1:] else SECONDS
     with tempfile.TemporaryDirectory(prefix="bitdust-strangers-") as name:
         folder = Path(name)
