@@ -65,7 +65,7 @@ class Hosts:
         command = ["nsenter", f"--net=/run/netns/{NAME}h{host}", sys.executable, "-m",
                    "bitdustfs.cli.main", "supplier", "run", "--dir", folder, "--space", "5G",
                    "--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
-                   f"10.77.0.{2 if host != 1 else 3}:4000"]  # fmt: skip
+                   f"10.77.0.{2 if host != 1 else 3}:4000", "--for", "anyone"]  # fmt: skip
         own_home = {**os.environ, "BITDUST_HOME": str(folder / "home")}
         with open(folder / "log", "ab") as log:
             self.processes.append(

@@ -33,10 +33,17 @@ def local_error(error: OSError) -> LocalError:
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replaces `path` by `data` so that after a crash it holds the old bytes or the new, synced."""
+    """Replaces `path` by `data` so that after a crash it holds the old bytes or the new, synced.
+
+    What is written aside is a new file of this `mode`: a link that somebody else made there is not
+    written through.
+    """
     aside = path.with_name(path.name + ".new")
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    aside.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(aside, flags, mode)
     with os.fdopen(fd, "wb") as file:
+        os.fchmod(fd, mode)  # whatever the umask
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -1,15 +1,18 @@
-"""`bitdust supplier run`, `replace`, `forgive`, `leave`: arguments and what is printed."""
+"""`bitdust supplier run`, `invite`, `replace`, `forgive`, `leave`: arguments, what is printed."""
 
 import argparse
+import time
 from pathlib import Path
 
 from bitdustfs.cli.progress import progress_bar
-from bitdustfs.cli.texts import NODE_DIGITS, OWN_HELP
+from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
+from bitdustfs.cli.token_words import read_token
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Completed, ask
 from bitdustfs.supplier import daemon
+from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.units import parse_size
 
@@ -32,7 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trash-days", type=float, default=TRASH_SECONDS / 86400, metavar="DAYS",
         help="how long deleted blocks stay readable, where there is room (3)",
     )  # fmt: skip
+    run.add_argument(
+        "--for", dest="customers", nargs="+", default=["invited"], metavar="WHOM",
+        help="with whom it makes contracts: anyone; invited, those who show a token; or vaults, by "
+        "their first digits (invited). Contracts that were made stay",
+    )  # fmt: skip
     run.set_defaults(run=run_supplier)
+    invite = verbs.add_parser("invite", help="print a token by which one vault gets a contract")
+    invite.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    invite.add_argument("--space", default="100G", help="bytes that it is good for, at most (100G)")
+    invite.add_argument("--days", type=float, default=30, help="how long it is good for (30)")
+    invite.set_defaults(run=run_invite)
     replace = verbs.add_parser("replace", help="give a position of a mounted vault to another one")
     replace.add_argument("mountpoint", type=Path)
     replace.add_argument("position", type=int, help="see bitdust suppliers")
@@ -40,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with", dest="address", default="", metavar="HOST:PORT",
         help="the new supplier (else one is found in the network)",
     )  # fmt: skip
+    replace.add_argument(
+        "--invitation", action="append", default=[], metavar="TOKEN", help=INVITATION_HELP
+    )
     replace.add_argument("--own", action="store_true", help=OWN_HELP)
     replace.set_defaults(run=run_replace)
     forgive = verbs.add_parser(
@@ -68,8 +84,23 @@ def run_supplier(args: argparse.Namespace) -> int:
     if not 0 <= args.trash_days <= 3650:
         raise UsageError("--trash-days is a number of days, up to 3650")
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
+    customers = tuple(args.customers)
+    read_admission(customers, b"")
     trash_seconds = args.trash_days * 86400
-    daemon.run(daemon.Offering(args.dir, space, address, found_at, bootstrap, trash_seconds))
+    daemon.run(
+        daemon.Offering(args.dir, space, address, found_at, bootstrap, trash_seconds, customers)
+    )
+    return 0
+
+
+def run_invite(args: argparse.Namespace) -> int:
+    """The supplier need not run."""
+    space = parse_size(args.space)
+    if not 0 < args.days <= 3650:
+        raise UsageError("--days is a number of days, up to 3650")
+    if not (args.dir / "node.key").exists():
+        raise UsageError(f"no supplier ever ran in {args.dir}")
+    print(invite(daemon.node_key(args.dir), space, int(time.time() + args.days * 86400)))
     return 0
 
 
@@ -78,7 +109,9 @@ def run_replace(args: argparse.Namespace) -> int:
     if args.address:
         check_address(args.address)
     with progress_bar("filling", "block") as show:
-        MountClient(args.mountpoint).replace(args.position, args.address, args.own, show)
+        MountClient(args.mountpoint).replace(
+            args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
+        )
     print(f"position {args.position} has another supplier")
     return 0
 

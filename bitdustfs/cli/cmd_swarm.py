@@ -84,7 +84,7 @@ def start(home: Path, space: str, bootstrap: str) -> None:
     space = str(min(parse_size(space), shutil.disk_usage(home).free * 9 // 10))
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
     command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
-    command += ["--bootstrap", bootstrap]
+    command += ["--bootstrap", bootstrap, "--for", "anyone"]
     with open(home / "log", "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

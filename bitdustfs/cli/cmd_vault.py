@@ -12,7 +12,8 @@ from bitdustfs.cache.machine import known_addresses, machine_id, remember_addres
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.policy_words import HELP, parse_policy
-from bitdustfs.cli.texts import OWN_HELP
+from bitdustfs.cli.texts import INVITATION_HELP, OWN_HELP
+from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc
 from bitdustfs.errors import UsageError
@@ -52,7 +53,14 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--policy", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument("--own", action="store_true", help=OWN_HELP)
+    _add_invitation(parser)
     parser.set_defaults(run=run_create)
+
+
+def _add_invitation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--invitation", action="append", default=[], metavar="TOKEN", help=INVITATION_HELP
+    )
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +79,7 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
         "--with", dest="newcomer", action="append", default=[], metavar="HOST:PORT",
         help="a new supplier for a position that nobody has any more (repeatable)",
     )  # fmt: skip
+    _add_invitation(parser)
     parser.add_argument("--yes", action="store_true", help="the risk is known: do not ask")
     parser.set_defaults(run=run_refound)
 
@@ -96,8 +105,9 @@ def run_refound(args: argparse.Namespace) -> int:
         return 1
     addresses = [*(check_address(a) for a in args.bootstrap), *known_addresses(key.vault_id)]
     newcomers = [check_address(address) for address in args.newcomer]
+    tokens = [*map(read_token, args.invitation)]
     family = trio.run(
-        refound_vault, key, addresses, config.home(), machine_id(), suite(), newcomers
+        refound_vault, key, addresses, config.home(), machine_id(), suite(), newcomers, tokens
     )
     remember_addresses(family)
     print(
@@ -141,7 +151,8 @@ def parse_order(args: argparse.Namespace) -> Order:
             "--supplier, or a node of the network with --bootstrap to find them"
         )
     size, words = parse_size(args.space), parse_policy(args.policy)
-    return Order(k, n, size, words, suppliers, bootstrap, args.own)
+    tokens = tuple(map(read_token, args.invitation))
+    return Order(k, n, size, words, suppliers, bootstrap, args.own, tokens)
 
 
 def _print_created(key: VaultKey, order: Order, path: Path, own: int) -> None:

@@ -14,8 +14,10 @@ from importlib import import_module
 from typing import NamedTuple
 
 import bitdustfs
+from bitdustfs.cache.secrecy import forbid_dumps
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
+from bitdustfs.net.loglines import FewLines
 
 
 class Verb(NamedTuple):
@@ -88,12 +90,15 @@ def run(
     usage: int = 2,
 ) -> int:
     """Runs a verb; an error becomes one sentence on standard error and an exit code."""
+    forbid_dumps()
     keep_large_buffers()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of mountpoints need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(FewLines())
     logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:
         return int(function(args))

@@ -37,6 +37,7 @@ from bitdustfs.net.dht.discover import announce_vault, find_suppliers, joined
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
+from bitdustfs.net.tokens import read_tokens
 from bitdustfs.units import MIB, format_size
 
 SMALLEST = 16 * MIB  #: bytes of the smallest vault
@@ -55,6 +56,7 @@ class Order:
     suppliers: tuple[str, ...] = ()  #: addresses that are wanted; more are found by `bootstrap`
     bootstrap: tuple[str, ...] = ()  #: addresses of any nodes of the network
     own: bool = False  #: one of them may be on this machine (own.py)
+    tokens: tuple[str, ...] = ()  #: by which suppliers invited the owner
 
     def check(self) -> None:
         """Raises UsageError for what no vault can be."""
@@ -62,6 +64,7 @@ class Order:
             raise UsageError(f"a vault has {format_size(SMALLEST)} at least")
         if self.words.get("margin", 0) > self.n - self.k:
             raise UsageError(f"with {self.k}/{self.n} the margin is at most {self.n - self.k}")
+        read_tokens(self.tokens)
         if self.own:
             check_own(self.k, self.n, ())
 
@@ -136,7 +139,7 @@ def _too_few(order: Order, there: int, near: int) -> str:
 
 
 async def _found(key: VaultKey, order: Order, addresses: list[str], suite: Suite) -> _Founded:
-    credentials = owner_credentials(key)
+    credentials = owner_credentials(key, order.tokens)
     async with trio.open_nursery() as nursery:
         suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
         try:

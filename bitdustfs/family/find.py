@@ -18,15 +18,20 @@ from bitdustfs.net.dht.discover import find_family_addresses, joined
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.supplier import Connect
 from bitdustfs.net.tls import make_context
+from bitdustfs.net.tokens import read_tokens
 
 GRACE = 1.0  #: seconds for the rest, once one address led to the vault
 
 
-def owner_credentials(key: VaultKey) -> Credentials:
-    """The owner's sessions; TLS shows a key made for this process only."""
+def owner_credentials(key: VaultKey, tokens: Sequence[str] = ()) -> Credentials:
+    """The owner's sessions; TLS shows a key made for this process only.
+
+    `tokens`: by which suppliers invited him. Raises UsageError for one that is none.
+    """
     seed = os.urandom(32)
     public = SigningKey(seed).verify_key.encode()
-    return Credentials(key.vault_id, "owner", key.signing, public, make_context(seed, False))
+    context = make_context(seed, False)
+    return Credentials(key.vault_id, "owner", key.signing, public, context, read_tokens(tokens))
 
 
 async def find_family(

@@ -33,13 +33,15 @@ async def refound_vault(
     machine: bytes,
     suite: Suite,
     newcomers: Sequence[str] = (),
+    tokens: Sequence[str] = (),
 ) -> Family:
     """Founds a family of those that are left, and of suppliers at the addresses `newcomers`, over
     the highest root; that family.
 
-    Raises what `find_family` and `refound` raise, and StateLocked while the vault is mounted here.
+    `tokens`: by which those invited the owner. Raises what `find_family` and `refound`
+    raise, and StateLocked while the vault is mounted here.
     """
-    credentials = owner_credentials(key)
+    credentials = owner_credentials(key, tokens)
     async with trio.open_nursery() as nursery:
         known = await find_family(key, [*addresses], credentials, nursery)
         connect = connector(credentials, nursery)

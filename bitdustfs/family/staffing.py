@@ -72,15 +72,20 @@ class Staffing:
         )
 
     async def replace(
-        self, position: int, address: str, progress: OnProgress, own: bool = False
+        self,
+        position: int,
+        address: str,
+        progress: OnProgress,
+        own: bool = False,
+        tokens: Sequence[str] = (),
     ) -> Fill:
         """Gives a position to the supplier at `address`, or to one found through the DHT.
 
-        `own`: it may be one on this machine. Raises UsageError, Unavailable, PeerError, LocalError,
-        Superseded.
+        `own`: it may be one on this machine. `tokens`: by which it invited the owner. Raises
+        UsageError, Unavailable, PeerError, LocalError, Superseded.
         """
         async with self._changing:
-            return await self._replace(position, address, progress, lambda: True, own)
+            return await self._replace(position, address, progress, lambda: True, own, tokens)
 
     async def _replace(
         self,
@@ -89,13 +94,14 @@ class Staffing:
         progress: OnProgress,
         wanted: Callable[[], bool],
         own: bool = False,
+        tokens: Sequence[str] = (),
     ) -> Fill:
         vault = self._vault
         family = vault.known.family
         node = family.members[position].node
         member = None if address else self._stand_in(position)
         if member is None:
-            credentials = owner_credentials(self._key)
+            credentials = owner_credentials(self._key, tokens)
             unwanted = {*self._unwanted(), *vault.circle.stand_ins.values()}
             online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
             reserves = [a for m in online if vault.watch.stays(m.node) for a in m.addresses]

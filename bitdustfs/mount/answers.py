@@ -125,8 +125,8 @@ class WritableMountAnswers(MountAnswers):
                 return Completed()
             case Rebuild():
                 return await self._rebuilding.run(say)
-            case Replace(position=position, address=address, own=own):
-                return await self._replacing.run(position, address, own, say)
+            case Replace():
+                return await self._replacing.run(command, say)
             case SetPolicy(words=words):
                 await self._staffing.set_policy(words)
                 return Completed()
@@ -214,11 +214,13 @@ class Replacing:
     def __init__(self, vault: WritableVault, staffing: Staffing) -> None:
         self._vault, self._staffing = vault, staffing
 
-    async def run(self, position: int, address: str, own: bool, say: Say) -> Replaced:
+    async def run(self, asked: Replace, say: Say) -> Replaced:
         """Raises UsageError for a position that is not there, and what Staffing.replace raises."""
-        if not 0 <= position < self._vault.known.family.group.n:
-            raise UsageError(f"there is no position {position} in this family")
-        done = await self._staffing.replace(position, address, Counted(say), own)
+        if not 0 <= asked.position < self._vault.known.family.group.n:
+            raise UsageError(f"there is no position {asked.position} in this family")
+        done = await self._staffing.replace(
+            asked.position, asked.address, Counted(say), asked.own, asked.tokens
+        )
         return Replaced(bytes=done.bytes)
 
 

@@ -1,7 +1,7 @@
 """A running mount as a command sees it: one method a command. Each blocks until it is answered."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bitdustfs.errors import UsageError
@@ -61,12 +61,16 @@ class MountClient:
     def rebuild(self, watch: Onlooker) -> RebuildOutcome:
         return self._ask(commands.Rebuild(), RebuildOutcome, watch)
 
-    def replace(self, position: int, address: str, own: bool, watch: Onlooker) -> Replaced:
+    def replace(
+        self, position: int, address: str, own: bool, watch: Onlooker, tokens: Sequence[str] = ()
+    ) -> Replaced:
         """Returns once the new supplier has everything and the old one is out.
 
-        `own`: it may be one on this machine.
+        `own`: it may be one on this machine. `tokens`: by which it invited the owner.
         """
-        command = commands.Replace(position=position, address=address, own=own)
+        command = commands.Replace(
+            position=position, address=address, own=own, tokens=tuple(tokens)
+        )
         return self._ask(command, Replaced, watch)
 
     def gone(self) -> GoneSuppliers:

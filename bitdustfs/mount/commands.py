@@ -40,12 +40,13 @@ class Replace(Command, frozen=True, kw_only=True, tag="replace"):
     """Give a position to another supplier. Answered by Replaced.
 
     `address`: of the new supplier; "" has one found in the network. `own`: it may be on this
-    machine.
+    machine. `tokens`: by which it invited the owner.
     """
 
     position: int
     address: str = ""
     own: bool = False
+    tokens: tuple[str, ...] = ()
 
 
 class AskGone(Command, frozen=True, kw_only=True, tag="gone"):

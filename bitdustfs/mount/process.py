@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from bitdustfs.cache.machine import known_addresses, remember_addresses
+from bitdustfs.cache.secrecy import lock_vault_key
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import Superseded
@@ -51,6 +52,7 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
 
     Raises UsageError, Unavailable, LeaseHeld, LocalError when it cannot be mounted.
     """
+    lock_vault_key(key)  # here: a forked child has no locks of its parent
     folder = await take_state_folder(key.vault_id)
     try:
         async with trio.open_nursery() as network:

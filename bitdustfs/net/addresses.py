@@ -75,3 +75,20 @@ def dialable(addresses: Iterable[str], allow_private: bool) -> tuple[str, ...]:
         if acceptable(host, port, allow_private):
             found.append(address)
     return tuple(found)
+
+
+def network_of(host: str) -> str:
+    """What is cheap for one stranger to have in numbers: the /24 or /48 around an address.
+
+    Of addresses that are not global (a private network's, loopback) the address itself: their
+    prefixes say nothing.
+    """
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if ip.version == 6 and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if not ip.is_global:
+        return str(ip)
+    return str(ipaddress.ip_network(f"{ip}/{24 if ip.version == 4 else 48}", strict=False))

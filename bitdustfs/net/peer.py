@@ -18,7 +18,7 @@ As long as a call waits, the connection that it was sent on is the one that othe
 import errno
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -59,13 +59,17 @@ Replied = tuple[wire.Reply, bytes]
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who we are to suppliers: `key` signs sessions of `vault` in `role`; TLS shows a fresh key."""
+    """Who we are to suppliers: `key` signs sessions of `vault` in `role`; TLS shows a fresh key.
+
+    `invitations`: suppliers' keys, and the tokens by which they invited us.
+    """
 
     vault: bytes
     role: str
     key: SigningKey
     tls_public: bytes
     context: ssl.SSLContext
+    invitations: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,7 +173,7 @@ class _Connection:
             if isinstance(frame.message, wire.Fault):
                 waiting.finish(_refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
-                waiting.finish((frame.message, frame.payload))
+                waiting.finish((frame.message, bytes(frame.payload)))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
 
@@ -210,6 +214,9 @@ class PeerSupplier(Supplier):
     def vault(self) -> bytes:
         """The vault that the sessions are about."""
         return self._credentials.vault
+
+    def invitation(self) -> bytes:
+        return self._credentials.invitations.get(self.node, b"")
 
     async def call(self, request: wire.Request, payload: Buffer = b"") -> Replied:
         bulk = len(payload) + getattr(request, "length", 0)

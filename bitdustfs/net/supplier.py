@@ -75,9 +75,14 @@ class Supplier(ABC):
         """Deletes a block by its owner-signed block-dead record."""
         await self._ask(wire.Done, wire.Kill(record, claim))
 
+    def invitation(self) -> bytes:
+        """The token by which this supplier invited us, or nothing."""
+        return b""
+
     async def promise(self, space: int, until: int) -> bytes:
         """The supplier's signed contract for `space` bytes until a Unix time."""
-        return (await self._ask(wire.ContractIs, wire.Promise(space, until))).record
+        asked = wire.Promise(space, until, self.invitation())
+        return (await self._ask(wire.ContractIs, asked)).record
 
     async def usage(self) -> wire.UsageIs:
         """What is promised and used."""

@@ -13,8 +13,6 @@ import datetime
 import hashlib
 import os
 import ssl
-import tempfile
-from pathlib import Path
 
 import trio
 from cryptography import x509
@@ -29,6 +27,7 @@ _PUBLIC_CA_SEED = hashlib.sha256(b"bitdust public certificate issuer, no trust i
 _START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bitdust")])
+_HANDSHAKE = 16 * 1024  #: bytes read at once before it is known who is there
 _CHUNK = 256 * 1024  #: plaintext bytes encrypted per turn, so that other tasks get theirs
 
 
@@ -61,14 +60,22 @@ def make_context(seed: bytes, server_side: bool) -> ssl.SSLContext:
     private = key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with tempfile.TemporaryDirectory() as folder:  # mode 0700; the ssl module takes only files
-        path = Path(folder, "node.pem")
-        path.touch(mode=0o600)
-        path.write_bytes(private + _certificate(key.public_key(), False).public_bytes(pem))
-        context.load_cert_chain(path)
+    _load(context, private + _certificate(key.public_key(), False).public_bytes(pem))
     if server_side:
         context.num_tickets = 0
     return context
+
+
+def _load(context: ssl.SSLContext, chain: bytes) -> None:
+    """Key and certificate into a context, which takes only files: one in memory, with no name.
+
+    A process that is killed in between leaves nothing behind.
+    """
+    fd = os.memfd_create("node.pem", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "wb") as file:
+        file.write(chain)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
 
 
 class TlsStream:
@@ -92,7 +99,7 @@ class TlsStream:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
-                await self._fill()
+                await self._fill(_HANDSHAKE)
             except ssl.SSLError as error:
                 await self._flush()
                 raise ProtocolViolation(f"the TLS handshake failed: {error.reason}") from error
@@ -121,12 +128,12 @@ class TlsStream:
             await self._flush()
 
     async def receive_some(self, limit: int = MIB) -> bytes:
-        """At least one byte, or b"" when the peer closed."""
+        """At least one byte, or b"" when the peer closed. Holds about 2 * `limit` bytes at most."""
         while True:
             try:
                 return self._tls.read(limit)
             except ssl.SSLWantReadError:
-                await self._fill()
+                await self._fill(limit)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
@@ -137,8 +144,8 @@ class TlsStream:
         if data:
             await self._transport.send_all(data)
 
-    async def _fill(self) -> None:
-        data = await self._transport.receive_some(MIB)
+    async def _fill(self, limit: int) -> None:
+        data = await self._transport.receive_some(limit)
         if data:
             self._incoming.write(data)
         else:

@@ -9,12 +9,12 @@ is read or a buffer made for it.
 """
 
 import struct
-from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import msgspec
 
 from bitdustfs.core.codec import U16, U32, U63, BlockId, Decoder, Hash, Public, Signature, encode
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.hashing import HASH_SIZE
 from bitdustfs.core.records import Ballot, Visit
 from bitdustfs.core.spans import chunk_count
@@ -113,10 +113,15 @@ class Kill(Message, frozen=True, tag=14):
 
 
 class Promise(Message, frozen=True, tag=20):
-    """Make or renew a contract. Answered by ContractIs."""
+    """Make or renew a contract. Answered by ContractIs.
+
+    `token`: by which the supplier invited whoever shows it, where it makes contracts with nobody
+    else.
+    """
 
     space: U63
     until: int
+    token: RecordBytes = b""
 
 
 class Usage(Message, frozen=True, tag=21):
@@ -303,15 +308,15 @@ class Frame(NamedTuple):
 
     id: int
     message: AnyMessage
-    payload: bytes
+    payload: Buffer
 
 
-#: (head, bytes of its payload): why it is refused, or None
-Refuse = Callable[[AnyMessage, int], Fault | None]
+class Asked(NamedTuple):
+    """A head whose payload of `length` bytes has not been taken yet."""
 
-
-def _refuse_nothing(message: AnyMessage, length: int) -> Fault | None:
-    return None
+    id: int
+    message: AnyMessage
+    length: int
 
 
 def encode_frame(request_id: int, message: AnyMessage, payload_length: int = 0) -> bytes:
@@ -321,57 +326,104 @@ def encode_frame(request_id: int, message: AnyMessage, payload_length: int = 0) 
 
 
 class FrameDecoder:
-    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed."""
+    """Bytes in, frames out. After Malformed it stays broken: the connection must be closed.
 
-    def __init__(self, from_server: bool) -> None:
+    A server's stops at each head with a payload: `asked` says what it is, and no byte of it is kept
+    until `admit` or `refuse` was called. `head_limit`: bytes of a head, at most.
+    """
+
+    def __init__(self, from_server: bool, head_limit: int = FRAME_HEAD_MAX) -> None:
         self._decoder = _from_server if from_server else _from_client
-        self._refuse: Refuse = _refuse_nothing
+        self._asks, self._head_limit = not from_server, head_limit
         self._buffer = bytearray()
         self._start = 0
-        self._pending: tuple[int, AnyMessage, int] | None = None
+        self._payload = bytearray()
+        self._pending: Asked | None = None
         self._skip = 0  # bytes of a refused payload still to come
+        self.asked: Asked | None = None
 
-    def screen(self, refuse: Refuse) -> None:
-        """From now on `refuse` is shown each head and the length of its payload, before that is
-        taken.
+    def allow_heads(self, limit: int) -> None:
+        """From now on a head may have so many bytes."""
+        self._head_limit = limit
 
-        Where it answers a Fault, that stands in the frame instead of the message, and the payload
-        is passed over without being held in memory.
-        """
-        self._refuse = refuse
+    @property
+    def head_due(self) -> int:
+        """Bytes of the head that is under way, as it was announced; 0 when none is."""
+        if self._pending or self.asked or len(self._buffer) - self._start < PREFIX.size:
+            return 0
+        return int(PREFIX.unpack_from(self._buffer, self._start)[0])
+
+    @property
+    def payload_due(self) -> int:
+        """Bytes that are still to come of a payload that was admitted or refused."""
+        if self._pending is None:
+            return self._skip
+        return self._pending.length - len(self._payload)
+
+    @property
+    def skipping(self) -> bool:
+        """Whether what comes next is of a payload that was refused."""
+        return self._skip > 0
 
     def feed(self, data: bytes) -> None:
         """Adds received bytes; b"" is ignored."""
-        if self._skip:
-            passed = min(self._skip, len(data))
-            self._skip -= passed
-            data = data[passed:]
+        view = memoryview(data)
+        passed = min(self._skip, len(view))
+        self._skip -= passed
+        view = view[passed:]
+        if self._pending is not None and self._start == len(self._buffer):
+            part = view[: self.payload_due]
+            self._payload += part
+            view = view[len(part) :]
         if self._start:
             del self._buffer[: self._start]
             self._start = 0
-        self._buffer += data
+        self._buffer += view
 
     def next_untrusted(self) -> Frame | None:
-        """The next whole frame, or None until more is fed. Raises Malformed."""
+        """The next whole frame, or None until more is fed, or `asked` is decided.
+
+        Raises Malformed.
+        """
         if self._pending is None:
-            self._pending = self._next_head()
+            if self.asked is None:
+                self._next_head()
             if self._pending is None:
                 return None
-        request_id, message, length = self._pending
-        payload = self._take(length)
-        if payload is None:
-            return None
-        self._pending = None
-        return Frame(request_id, message, payload)
+        due = self.payload_due
+        if due:
+            part = self._buffer[self._start : self._start + due]
+            self._payload += part
+            self._start += len(part)
+            if len(part) < due:
+                return None
+        frame = Frame(self._pending.id, self._pending.message, self._payload)
+        self._pending, self._payload = None, bytearray()
+        return frame
 
-    def _next_head(self) -> tuple[int, AnyMessage, int] | None:
+    def admit(self) -> None:
+        """The payload that is asked about is taken."""
+        self._pending, self.asked = self.asked, None
+
+    def refuse(self, fault: Fault) -> None:
+        """The payload that is asked about is passed over, without being held in memory.
+
+        `fault` stands in the frame instead of the message.
+        """
+        assert self.asked is not None
+        there = min(self.asked.length, len(self._buffer) - self._start)
+        self._start += there
+        self._skip = self.asked.length - there
+        self._pending, self.asked = Asked(self.asked.id, fault, 0), None
+
+    def _next_head(self) -> None:
         if len(self._buffer) - self._start < PREFIX.size:
-            return None
+            return
         head_length, payload_length, request_id = PREFIX.unpack_from(self._buffer, self._start)
-        if head_length > FRAME_HEAD_MAX or payload_length > FRAGMENT_MAX:
+        if head_length > self._head_limit or payload_length > FRAGMENT_MAX:
             raise Malformed(f"a frame of {head_length} + {payload_length} bytes breaks its bound")
         if len(self._buffer) - self._start < PREFIX.size + head_length:
-            return None
+            return
         at = self._start + PREFIX.size
         message: AnyMessage = self._decoder.decode_untrusted(
             bytes(self._buffer[at : at + head_length])
@@ -379,21 +431,11 @@ class FrameDecoder:
         if payload_length > message.payload_limit:
             raise Malformed(f"{type(message).__name__} with {payload_length} bytes of payload")
         self._start = at + head_length
-        refusal = self._refuse(message, payload_length)
-        if refusal is None:
-            return request_id, message, payload_length
-        there = min(payload_length, len(self._buffer) - self._start)
-        self._start += there
-        self._skip = payload_length - there
-        return request_id, refusal, 0
-
-    def _take(self, length: int) -> bytes | None:
-        if len(self._buffer) - self._start < length:
-            return None
-        with memoryview(self._buffer) as view:
-            data = bytes(view[self._start : self._start + length])
-        self._start += length
-        return data
+        asked = Asked(request_id, message, payload_length)
+        if payload_length and self._asks:
+            self.asked = asked
+        else:
+            self._pending = asked
 
 
 def session_body(

@@ -8,9 +8,11 @@ seconds later.
 import logging
 import os
 import random
+import resource
 import shutil
 import signal
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +23,7 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
+from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.core.keys import node_id
 from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError, UsageError
@@ -32,6 +35,7 @@ from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.tls import make_context
+from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kin import MemberConnect
@@ -45,6 +49,8 @@ FIRST_TICK = 0.2  #: seconds between attempts to join
 LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
+KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
+DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
 
@@ -65,11 +71,17 @@ class Offering:
     found_at: str  #: where others reach it: `listen`, or what a router forwards from
     bootstrap: tuple[str, ...]
     trash_seconds: float
+    customers: tuple[str, ...]  #: with whom contracts are made (admission.py)
 
 
 def run(settings: Offering) -> None:
     """Serves until SIGTERM, SIGINT, or until it has left. Raises UsageError, LocalError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     key = node_key(settings.folder)
+    lock_node_key(key)
     try:
         note_own_supplier(key.verify_key.encode())
     except LocalError as error:  # it serves all the same
@@ -80,7 +92,10 @@ def run(settings: Offering) -> None:
         shelf = DiskShelf(folder)
         try:
             space = check_space(settings.space, folder.path, shelf)
-            service = SupplierService(key, shelf, space, trash_seconds=settings.trash_seconds)
+            admission = read_admission(settings.customers, key.verify_key.encode())
+            service = SupplierService(
+                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission
+            )
             trio.run(Daemon(service, settings).run)
         finally:
             shelf.close()
@@ -165,7 +180,8 @@ class Daemon:
         dht = Dht(service.node, serves=True, allow_private=private)
         await dht.bind(host.strip("[]"), int(port))
         offer = format_size(service.housekeeping.offer())
-        log.info("supplier at %s offers %s", address, offer)
+        customers = " ".join(self._settings.customers)
+        log.info("supplier at %s offers %s, for %s", address, offer, customers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(SupplierServer(service, context).serve, listeners)
             await nursery.start(dht.run)
@@ -195,7 +211,7 @@ class Daemon:
             if late or not dht.contacts():  # also so that two halves of a network meet again
                 known = [a for a in {*bootstrap, *self._contacts.load()} if a != address]
                 await dht.bootstrap([endpoint(a) for a in known])
-            offer = service.housekeeping.offer()
+            offer = service.housekeeping.announced()
             if late or offer != said:
                 seq = time.time_ns() // 1_000_000
                 record = sign_node_record(service.node, seq, (address,), offer)
@@ -281,15 +297,20 @@ def kin_connector(
     """
     own = node.verify_key.encode()
     context = make_context(node.encode(), server_side=False)
-    sessions: dict[tuple[bytes, bytes], PeerSupplier] = {}
+    sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
 
     def connect(vault: bytes, member: Member) -> PeerSupplier:
         addresses = dialable(member.addresses, allow_private)
         known = sessions.get((vault, member.node))
         if known is None or known.addresses != addresses:
             credentials = Credentials(vault, "member", node, own, context)
+            if known is not None:
+                nursery.start_soon(known.aclose)
             known = PeerSupplier(member.node, addresses, credentials, nursery)
             sessions[vault, member.node] = known
+        sessions.move_to_end((vault, member.node))
+        if len(sessions) > KIN_SESSIONS_MAX:
+            nursery.start_soon(sessions.popitem(last=False)[1].aclose)
         return known
 
     return connect

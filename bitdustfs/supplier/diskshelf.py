@@ -12,7 +12,8 @@ A fragment is written aside, synced, renamed, its folder synced, and indexed in 
 transaction; only then is it acknowledged. After a crash a file without an index row is simply put
 again.
 
-Vault rows and the index of the trash are held in memory as well, read once at the start. Memory
+Summaries of vault rows and the index of the trash are held in memory as well, read once at the
+start; of whole rows those used last, within a bound: a row may have half a megabyte. Memory
 follows LMDB: it changes after a transaction is durable, and when one fails what it concerned is
 read again, since a failed commit leaves open which of its pages reached the disk.
 """
@@ -22,6 +23,7 @@ import logging
 import os
 import struct
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -37,6 +39,7 @@ from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
 from bitdustfs.supplier.shelf import Shelf, check_range
 from bitdustfs.supplier.shelfrows import (
+    TOMBSTONE_CHARGE,
     VAULT_SIZE,
     FragmentRow,
     TrashRow,
@@ -46,13 +49,18 @@ from bitdustfs.supplier.shelfrows import (
     decode_trash_row,
     decode_vault_row,
     encode_vault_row,
+    fragment_row,
+    summary,
+    weight,
 )
 from bitdustfs.supplier.trash import NAME_SIZE, Trash, Trashed
-from bitdustfs.units import GIB
+from bitdustfs.units import GIB, MIB
 
 log = logging.getLogger(__name__)
 
 FILE_PREFIX = struct.Struct(">II")
+WHOLE_MAX, WHOLE_COUNT = 16 * MIB, 1000  #: bytes, and rows, of what is held of whole rows
+_NOTHING = VaultRow(0, 0)
 
 
 class DiskShelf(Shelf):
@@ -69,8 +77,10 @@ class DiskShelf(Shelf):
         self._index = self._env.open_db(b"fragments")
         self._tombstones = self._env.open_db(b"tombstones")
         self._trash = self._env.open_db(b"trash")
-        self._lock = threading.Lock()  # over transactions, and what is in memory of them
-        self._vaults: dict[bytes, VaultRow] = {}
+        self._lock = threading.RLock()  # over transactions, and what is in memory of them
+        self._vaults: dict[bytes, VaultRow] = {}  # summaries
+        self._whole: OrderedDict[bytes, VaultRow] = OrderedDict()  # rows, those used last
+        self._weight = 0  # bytes, of those
         self._damaged: dict[bytes, str] = {}  # vault -> what is wrong with its row
         self._used = 0  # bytes, over all vaults
         with self._env.begin() as txn:
@@ -99,11 +109,17 @@ class DiskShelf(Shelf):
         self._remember(vault, row)
 
     def _remember(self, vault: bytes, row: VaultRow | None) -> None:
-        before = self._vaults.pop(vault, None)
-        self._used -= before.used if before else 0
-        if row is not None:
-            self._vaults[vault] = row
-            self._used += row.used
+        before = self._vaults.get(vault, _NOTHING)
+        self._used += (row or _NOTHING).used - before.used
+        self._weight -= weight(self._whole.pop(vault, _NOTHING))
+        if row is None:
+            self._vaults.pop(vault, None)
+            return
+        self._vaults[vault] = summary(row)  # never absent meanwhile: it is read without the lock
+        self._whole[vault] = row
+        self._weight += weight(row)
+        while self._weight > WHOLE_MAX or len(self._whole) > WHOLE_COUNT:
+            self._weight -= weight(self._whole.popitem(last=False)[1])
 
     @contextmanager
     def _write(self, vault: bytes = b"") -> Iterator[tuple[lmdb.Transaction, "_Effects"]]:
@@ -152,7 +168,13 @@ class DiskShelf(Shelf):
     def vault(self, vault: bytes) -> VaultRow | None:
         if vault in self._damaged:
             raise Malformed(self._damaged[vault])
-        return self._vaults.get(vault)
+        row = self._whole.get(vault)
+        if row is not None or vault not in self._vaults:
+            return row
+        with self._lock:
+            with self._env.begin(db=self._rows) as txn:
+                self._hold(vault, txn.get(vault))
+            return self._whole.get(vault)
 
     def set_vault(self, vault: bytes, row: VaultRow) -> None:
         folder = self._files / vault.hex()
@@ -226,7 +248,7 @@ class DiskShelf(Shelf):
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise _refusal(error) from error
-        row = FragmentRow(len(header), len(chunks), len(payload), header_hash)
+        row = fragment_row(len(header), len(chunks), len(payload), header_hash)
         with self._write(vault) as (txn, change):
             reach("shelf-index")
             if change.row is None:
@@ -291,7 +313,8 @@ class DiskShelf(Shelf):
 
     def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
         with self._write(vault) as (txn, change):
-            txn.put(vault + block, record, db=self._tombstones)
+            if txn.replace(vault + block, record, db=self._tombstones) is None:
+                change.count(TOMBSTONE_CHARGE, 0)
             with txn.cursor(self._index) as cursor:
                 for name, raw in _prefixed(cursor, vault + block, delete=True):
                     row = decode_fragment_row(raw)

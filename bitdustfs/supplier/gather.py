@@ -5,15 +5,16 @@ All that a position should have and the own shelf lacks, from those who have it.
 
 import logging
 from collections.abc import Callable
-from functools import partial
 
 import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.core.records import Member
+from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import obtainable, take_census
 from bitdustfs.rebuild.fill import Fill
-from bitdustfs.supplier.kin import MemberConnect, OwnShelf, Round
+from bitdustfs.supplier.kin import MemberConnect, NotAsked, OwnShelf, Round
 from bitdustfs.supplier.service import SupplierService
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,11 @@ async def gather(
     `seen` says who is there and who has copies. `wanted` is asked before each block: it stops if
     not. What was gathered stays when this is cancelled or fails: the next call gathers the rest.
     """
-    circle = Circle(seen.family, partial(connect, vault))
+
+    def connect_if_there(member: Member) -> Supplier:
+        return connect(vault, member) if member.node in seen.answers else NotAsked(member.node)
+
+    circle = Circle(seen.family, connect_if_there)
     for place, node in seen.copies().items():
         circle.add_stand_in(place, node)
     for member in seen.family.everybody:

@@ -48,6 +48,7 @@ import trio
 
 from bitdustfs.core.records import Family, Member, root_records
 from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.kin import MemberConnect, Round
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelfrows import VaultRow
@@ -69,6 +70,7 @@ class Guard:
         self._service, self._connect = service, connect
         self._kin = service.kinship
         self._stand_in = StandIn(service, connect)
+        self._dials = Dials()
         self._rounds: dict[bytes, Round] = {}
         self._claimed: dict[tuple[bytes, bytes], int] = {}  # rounds of a claim without a warrant
         self._due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, when to ask again
@@ -82,9 +84,20 @@ class Guard:
         async with trio.open_nursery() as nursery:
             while True:
                 wake = trio.current_time() + VAULTS_EVERY
-                for vault, row in self._service.shelf.all_rows():
+                rows = self._service.shelf.all_rows()
+                self._forget_but({vault for vault, _ in rows})
+                for vault, row in rows:
                     wake = min(wake, self._next_turn(vault, row.family, nursery))
                 await trio.sleep(max(ROUND_MIN, wake - trio.current_time()))
+
+    def _forget_but(self, there: set[bytes]) -> None:
+        """Nothing is remembered of vaults that are not kept any more."""
+        for vault in (self._due.keys() | self._rounds.keys()) - there - self._busy:
+            self._due.pop(vault, None)
+            self._rounds.pop(vault, None)
+            self._kin.forget(vault)
+        for claim in [claim for claim in self._claimed if claim[0] not in there]:
+            del self._claimed[claim]
 
     def _next_turn(self, vault: bytes, family: bytes, nursery: trio.Nursery) -> float:
         """Starts a round of a vault if one is due; when to look again."""
@@ -124,10 +137,12 @@ class Guard:
         """
         row = self._service.shelf.vault(vault)
         family = None if row is None else self._kin.family(vault, row)
-        if family is None or family.member(self._kin.own) is None:
-            if family is not None:  # others may know a newer one
+        if row is None or family is None or family.member(self._kin.own) is None:
+            if row is not None and family is not None and self._concerns(row, family):
                 await self._follow(vault, await self._ask_all(vault, family))
             self._rounds.pop(vault, None)
+            return VAULTS_EVERY
+        if not self._concerns(row, family):
             return VAULTS_EVERY
         seen = self._rounds[vault] = await self._ask_all(vault, family)
         await self._follow(vault, seen)
@@ -140,6 +155,12 @@ class Guard:
         except (PeerError, Unavailable, Malformed) as error:
             log.info("standing in for vault %s waits: %s", vault.hex()[:12], error)
         return min(ROUND_MAX, max(ROUND_MIN, family.policy.patience / ROUNDS_A_PATIENCE))
+
+    def _concerns(self, row: VaultRow, family: Family) -> bool:
+        """Whether others are dialled for a vault: it keeps something here, or may call for help."""
+        own = self._kin.own
+        reserve = family.member(own) is not None and family.position(own) is None
+        return row.fragments > 0 or reserve or self._kin.leaving
 
     async def fill(self, vault: bytes) -> None:
         """Gathers all that the position it stands in for should have and this shelf lacks, if
@@ -160,22 +181,30 @@ class Guard:
         others = [m for m in family.everybody if m.node != self._kin.own]
 
         async def ask(member: Member) -> None:
-            with trio.move_on_after(PING_DEADLINE):
-                try:
-                    seen.answers[member.node] = await self._connect(vault, member).kin()
-                except PeerError as error:
-                    log.debug("%s does not answer: %s", member.node.hex()[:12], error)
+            if not self._dials.admits(vault, member):
+                seen.unasked.add(member.node)
+                return
+            async with self._dials.at_once:
+                with trio.move_on_after(PING_DEADLINE):
+                    try:
+                        seen.answers[member.node] = await self._connect(vault, member).kin()
+                        self._dials.answered(member)
+                    except PeerError as error:
+                        log.debug("%s does not answer: %s", member.node.hex()[:12], error)
 
         async with trio.open_nursery() as nursery:
             for member in others:
                 nursery.start_soon(ask, member)
         self._believe(vault, seen)
-        expected = [m for m in others if not self._kin.absent(vault, family, m.node)]
+        expected = [
+            m for m in others
+            if m.node not in seen.unasked and not self._kin.absent(vault, family, m.node)
+        ]  # fmt: skip
         if 2 * sum(m.node in seen.answers for m in expected) < len(expected):
             log.info("few others answer: this supplier's own network may be down")
             self._kin.observe(vault, family, None)
         else:
-            self._kin.observe(vault, family, seen.answers)
+            self._kin.observe(vault, family, seen.answers, seen.unasked)
         return seen
 
     def _believe(self, vault: bytes, seen: Round) -> None:
@@ -236,9 +265,10 @@ class Guard:
         It has a position, or a copy of one, and nobody else has all of it.
         """
         found = []
-        for vault, row in self._service.shelf.all_rows():
-            family = self._kin.family(vault, row)
-            if family is None or family.member(self._kin.own) is None:
+        for vault, _ in self._service.shelf.all_rows():
+            row = self._service.shelf.vault(vault)
+            family = None if row is None else self._kin.family(vault, row)
+            if row is None or family is None or family.member(self._kin.own) is None:
                 continue
             needed = family.position(self._kin.own) is not None or row.standing >= 0
             seen = self._rounds.get(vault)

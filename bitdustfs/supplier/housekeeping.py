@@ -1,14 +1,16 @@
 """What a supplier's space is promised to and taken by: offers, contracts, the trash."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
 from bitdustfs.errors import Refused
+from bitdustfs.supplier.admission import TOKEN_NONCE, Admission
 from bitdustfs.supplier.kinship import Kinship
 from bitdustfs.supplier.shelf import Shelf
-from bitdustfs.supplier.shelfrows import VaultRow
+from bitdustfs.supplier.shelfrows import VaultRow, family_token
 from bitdustfs.supplier.vaultrows import VaultRows
 from bitdustfs.units import MIB, format_size
 
@@ -18,6 +20,9 @@ TRASH_SECONDS = 3 * 86400.0  #: how long deleted blocks can still be read, where
 DISCARD_AT_ONCE = 1000  #: fragments of the trash that go in one transaction
 CONTRACT_MIN = 4 * MIB  #: bytes of the smallest contract: what a stranger makes us remember costs
 CONTRACT_LONGEST = 2 * 365 * 86400  #: seconds from now that a contract may run at most
+UNUSED_SECONDS = 600.0  #: how long a contract binds of which nothing is used
+UNUSED_MAX = 1000  #: vaults without a fragment here that are remembered
+NETWORK_SHARE = 4  #: a network that was not invited is promised one in so many bytes at most
 GRACE_SHARE, GRACE_MAX = 32, 16 * MIB  #: see grace
 
 
@@ -41,9 +46,11 @@ class Housekeeping:
         kinship: Kinship,
         wall: Callable[[], float],
         trash_seconds: float,
+        admission: Admission,
     ) -> None:
         self._rows, self._shelf, self._space, self._kinship = rows, shelf, space, kinship
-        self._wall, self._trash_seconds = wall, trash_seconds
+        self._wall, self._trash_seconds, self._admission = wall, trash_seconds, admission
+        self._members: dict[bytes, tuple[bytes, bool]] = {}  # vault -> family's token, of it?
 
     def offer(self) -> int:
         """Bytes that may still be promised: none by a supplier that leaves."""
@@ -52,18 +59,68 @@ class Housekeeping:
         rows = self._shelf.all_rows()
         return max(0, self._space - sum(r.space for vault, r in rows if self._binds(vault, r)))
 
-    def _binds(self, vault: bytes, row: VaultRow) -> bool:
-        """Whether a promise still holds: until its date, and while this supplier is of the
-        family.
-        """
-        family = self._kinship.family(vault, row)
-        out = family is not None and family.member(self._kinship.own) is None
-        return row.until > self._wall() and not out
+    def announced(self) -> int:
+        """Bytes that whoever comes may ask for: none where only those who were invited may."""
+        return self.offer() if self._admission.anyone else 0
 
-    def promise(self, vault: bytes, space: int, until: int) -> VaultRow:
+    def _binds(self, vault: bytes, row: VaultRow) -> bool:
+        """Whether a promise still holds.
+
+        That is until its date, while this supplier is of the family, and while it is used or new.
+        """
+        return row.until > self._wall() and not self._lapsed(row) and self._is_member(vault, row)
+
+    def _lapsed(self, row: VaultRow) -> bool:
+        """Whether nothing came of a contract: of strangers, that costs them nothing."""
+        idle = self._wall() - row.made > UNUSED_SECONDS
+        return not row.used and not row.invited and idle
+
+    def _is_member(self, vault: bytes, row: VaultRow) -> bool:
+        """Whether this supplier is of the vault's family, as far as one is known here."""
+        token = family_token(row)
+        if not token:
+            return True
+        known = self._members.get(vault)
+        if known is None or known[0] != token:
+            whole = self._shelf.vault(vault)
+            family = None if whole is None else self._kinship.family(vault, whole)
+            is_member = family is None or family.member(self._kinship.own) is not None
+            known = self._members[vault] = token, is_member
+        return known[1]
+
+    def _taken(self) -> int:
+        """Bytes that are promised, or in use by vaults to which nothing is promised any more."""
+        rows = self._shelf.all_rows()
+        return sum(row.space if self._binds(vault, row) else row.used for vault, row in rows)
+
+    def check_room(self, vault: bytes, row: VaultRow, size: int) -> None:
+        """Raises Refused where there is no room for a fragment that is charged with `size` bytes.
+
+        The contract's space and date are looked at, and what is donated in all. A contract that
+        lapsed has to find its whole room again before it is used.
+        """
+        if row.until <= self._wall():
+            raise Refused("quota", "the contract has ended: it has to be renewed")
+        if row.used + size > row.space + grace(row.space):
+            raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
+        if self._binds(vault, row):
+            if self._shelf.used_total() + size > self._space:
+                self.make_room()
+            full = self._shelf.used_total() + size > self._space + grace(self._space)
+        elif self._is_member(vault, row):
+            full = row.space > self.offer()
+        else:
+            full = self._taken() + size > self._space
+        if full:
+            raise Refused("no-space", "what was not used is promised to others by now")
+
+    def promise(
+        self, vault: bytes, space: int, until: int, token: bytes = b"", network: str = ""
+    ) -> VaultRow:
         """The row of a vault once it has a contract over `space` bytes. Raises Refused.
 
-        A contract is never cut short, and ends some years from now at the latest.
+        A contract is never cut short, and ends some years from now at the latest. `network`: where
+        the owner asks from (net/addresses.py), "" for a private network.
         """
         if space < CONTRACT_MIN:
             raise Refused("malformed", f"a contract is over {format_size(CONTRACT_MIN)} at least")
@@ -72,17 +129,44 @@ class Housekeeping:
         until = min(until, int(self._wall()) + CONTRACT_LONGEST)
         with self._rows.alone():
             row = self._shelf.vault(vault) or VaultRow(0, 0)
-            free = self.offer() + (row.space if self._binds(vault, row) else 0)
+            if token or space > row.space or not (row.used or row.family):
+                invited = self._admission.admit(vault, token, space, self._wall())
+                self._check_once(vault, invited)
+                row = msgspec.structs.replace(row, invited=invited or row.invited)
+            binds = self._binds(vault, row)
+            free = self.offer() + (row.space if binds else 0)
             if space > free:
                 raise Refused(
                     "no-space", f"{format_size(space)} asked for, {format_size(free)} to give"
                 )
+            if network and not row.invited:
+                self._check_share(vault, network, space)
             if space + grace(space) < row.used:
                 raise Refused("quota", f"{format_size(row.used)} are in use already")
-            promised = msgspec.structs.replace(row, space=space, until=max(until, row.until))
+            made = row.made if binds or row.used else int(self._wall())
+            promised = msgspec.structs.replace(
+                row, space=space, until=max(until, row.until), made=made, network=network
+            )
             self._rows.write(vault, promised)
         self.make_room()
         return promised
+
+    def _check_once(self, vault: bytes, invited: bytes) -> None:
+        """Raises Refused where another vault came by the same token."""
+        if len(invited) == TOKEN_NONCE and any(
+            row.invited == invited for other, row in self._shelf.all_rows() if other != vault
+        ):
+            raise Refused("unauthorised", "another vault came by this token already")
+
+    def _check_share(self, vault: bytes, network: str, space: int) -> None:
+        """Raises Refused where one network would be promised too much of what is donated."""
+        promised = sum(
+            row.space for other, row in self._shelf.all_rows()
+            if row.network == network and other != vault and not row.invited
+            and self._binds(other, row)
+        )  # fmt: skip
+        if promised + space > self._space // NETWORK_SHARE:
+            raise Refused("no-space", f"{network} has its share of what this supplier gives")
 
     def make_room(self) -> int:
         """Forgets vaults whose contracts ended, oldest first, where they are in the way; how many.
@@ -90,16 +174,49 @@ class Housekeeping:
         As long as there is room their owners may come back to them.
         """
         rows = self._shelf.all_rows()
+        for gone in self._members.keys() - {vault for vault, _ in rows}:
+            del self._members[gone]
         binding = {vault for vault, row in rows if self._binds(vault, row)}
         taken = sum(row.space if vault in binding else row.used for vault, row in rows)
         ended = sorted((r.until, vault, r) for vault, r in rows if vault not in binding)
         forgotten = 0
         for _, vault, row in ended:
-            if row.fragments and taken <= self._space:
+            if row.used and taken <= self._space:
                 continue
-            log.warning("the contract with vault %s has ended: it is forgotten", vault.hex()[:12])
+            if self._waits(vault, row):
+                continue
+            log.info("the contract with vault %s has ended: it is forgotten", vault.hex()[:12])
             self._shelf.forget(vault)
             taken -= row.used
+            forgotten += 1
+        return forgotten + self._forget_unused()
+
+    def _waits(self, vault: bytes, row: VaultRow) -> bool:
+        """Whether a contract only lapsed, and its vault may call for this supplier: a reserve."""
+        return (
+            not row.used
+            and bool(row.family)
+            and row.until > self._wall()
+            and self._is_member(vault, row)
+        )
+
+    def _forget_unused(self) -> int:
+        """Where too many vaults use nothing here, those of the network with most go, oldest
+        first; how many.
+        """
+        unused = [
+            (vault, row) for vault, row in self._shelf.all_rows()
+            if not row.used and not row.invited
+        ]  # fmt: skip
+        unused.sort(key=lambda item: item[1].made)
+        networks = Counter(row.network for _, row in unused)
+        forgotten = 0
+        while len(unused) > UNUSED_MAX:
+            most = max(networks, key=lambda network: networks[network])
+            vault, row = next(item for item in unused if item[1].network == most)
+            unused.remove((vault, row))
+            networks[most] -= 1
+            self._shelf.forget(vault)
             forgotten += 1
         return forgotten
 

@@ -15,13 +15,12 @@ from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import block_dead_records, open_header_untrusted
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
-from bitdustfs.supplier.housekeeping import Housekeeping, grace
+from bitdustfs.supplier.housekeeping import Housekeeping
 from bitdustfs.supplier.kinship import Kinship
 from bitdustfs.supplier.shelf import Shelf
-from bitdustfs.supplier.shelfrows import VaultRow, fragment_key
+from bitdustfs.supplier.shelfrows import VaultRow, fragment_key, fragment_row
 from bitdustfs.supplier.vaultrows import VaultRows
 from bitdustfs.supplier.voter import acceptor
-from bitdustfs.units import format_size
 
 DEAD_RECORD_MAX = 320  #: bytes of a block-dead record, which is kept as long as the vault
 
@@ -50,12 +49,9 @@ class Keeper:
 
     def _check_room(self, vault: bytes, row: VaultRow, request: wire.Put, length: int) -> None:
         key = fragment_key(request.block, request.position)
-        size = len(request.header) + len(request.chunks) + length
-        if (
-            row.used + size > row.space + grace(row.space)
-            and self._shelf.fragment(vault, key) is None
-        ):
-            raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
+        if self._shelf.fragment(vault, key) is None:
+            parts = len(request.header), len(request.chunks), length
+            self._housekeeping.check_room(vault, row, fragment_row(*parts, b"").size)
 
     def put(self, vault: bytes, request: wire.Put, payload: Buffer) -> None:
         """Keeps a fragment that the vault's writer brings. Raises as `keep`."""

@@ -8,6 +8,7 @@ import trio
 
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Family, Member
+from bitdustfs.errors import Unreachable
 from bitdustfs.net import wire
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.supplier.keeper import Keeper
@@ -37,19 +38,33 @@ class OwnShelf:
         await trio.to_thread.run_sync(work)
 
 
+class NotAsked(Supplier):
+    """One that did not answer in this round: it is not dialled again before the next."""
+
+    def __init__(self, node: bytes) -> None:
+        self.node = node
+
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+        """Never answered."""
+        await trio.lowlevel.checkpoint()
+        raise Unreachable("it did not answer a moment ago")
+
+
 @dataclass(frozen=True)
 class Round:
     """What one round of questions saw of one family.
 
     `answers`: of those that answered. `standing`: reserve -> the position that it stands in for, as
     far as that is believed; also of those that did not answer this time, and are not away for long.
-    `unproven`: reserves that say so, and have shown no warrant yet.
+    `unproven`: reserves that say so, and have shown no warrant yet. `unasked`: those that were not
+    dialled, for what is allowed was spent (dials.py): nothing is known of them.
     """
 
     family: Family
     answers: dict[bytes, wire.KinIs] = field(default_factory=dict)
     standing: dict[bytes, int] = field(default_factory=dict)
     unproven: set[bytes] = field(default_factory=set)
+    unasked: set[bytes] = field(default_factory=set)
 
     def leaving(self, node: bytes) -> bool:
         """Whether a node answers, and says that it leaves."""

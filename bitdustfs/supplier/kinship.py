@@ -34,6 +34,7 @@ from bitdustfs.net import wire
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.units import MIB
 
+FAMILIES_KEPT = 64  #: families, and sets of warrants, that are held opened
 BUDGET_SHARE, BUDGET_EXTRA = 2, 64 * MIB  #: a stand-in may read twice what is kept here, and some
 REQUESTS_SHARE, REQUESTS_EXTRA = 16, 10_000  #: requests for each fragment kept here, and some
 BUDGET_SECONDS = 86400.0  #: in so much time
@@ -69,13 +70,21 @@ class Kinship:
             return None
         known = self._families.get(vault)
         if known is None or known[0] != row.family:
+            if len(self._families) >= FAMILIES_KEPT:  # an opened one may have half a megabyte
+                self._families.clear()
             known = self._families[vault] = (row.family, open_family_untrusted(row.family, vault))
         return known[1]
 
     # -- who is there
 
-    def observe(self, vault: bytes, family: Family, answered: Collection[bytes] | None) -> None:
-        """One round of this supplier's own pings to all others of a family.
+    def observe(
+        self,
+        vault: bytes,
+        family: Family,
+        answered: Collection[bytes] | None,
+        unasked: Collection[bytes] = (),
+    ) -> None:
+        """One round of this supplier's own pings to all others of a family but the `unasked`.
 
         None: so few answered that it says nothing of them. The time before counts for nobody then.
         """
@@ -84,11 +93,13 @@ class Kinship:
         if answered is None:
             return
         self._away[vault] = {
-            member.node: before[member.node] + step(passed, family.policy.patience)
+            member.node: before[member.node]
+            + step(0.0 if member.node in unasked else passed, family.policy.patience)
             if member.node in before
             else NO_TIME
             for member in family.everybody
             if member.node not in answered and member.node != self.own
+            if member.node in before or member.node not in unasked
         }
 
     def away(self, vault: bytes, node: bytes) -> float:
@@ -98,6 +109,13 @@ class Kinship:
     def absent(self, vault: bytes, family: Family, node: bytes) -> bool:
         """Whether it is away past the patience."""
         return self.away(vault, node) > family.policy.patience
+
+    def forget(self, vault: bytes) -> None:
+        """A vault is not kept here any more."""
+        for known in (self._looked, self._away, self._families, self._held):
+            known.pop(vault, None)
+        self._hurried.discard(vault)
+        self._complete.discard(vault)
 
     # -- what this supplier is about
 
@@ -207,6 +225,8 @@ class Kinship:
             if (before.family, before.warrants) == (row.family, row.warrants):
                 return held
         held = check_warrants_untrusted(family, row.warrants, now)
+        if len(self._held) >= FAMILIES_KEPT:
+            self._held.clear()
         ends = min((one.until for one in held), default=now + EVIDENCE_SECONDS)
         self._held[vault] = row, ends, held
         return held

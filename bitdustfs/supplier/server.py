@@ -2,31 +2,48 @@
 
 One reader task and one writer task a connection. A peer that breaks the protocol loses its
 connection and costs one log line; limits hold before anything is read into memory.
+
+Strangers share what customers leave, and none of them has much of it:
+
+    places.py    connections
+    buffers.py   bytes in memory
+    turns.py     threads, and requests a second
 """
 
 import logging
 import os
 import ssl
 from functools import partial
+from typing import NamedTuple
 
 import trio
 
 from bitdustfs.core.keys import verify
+from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
 from bitdustfs.net import wire
+from bitdustfs.net.addresses import is_private_host, network_of
 from bitdustfs.net.tls import TlsStream
+from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
+from bitdustfs.supplier.places import Places, Slot
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
-from bitdustfs.units import MIB
+from bitdustfs.supplier.turns import Turns
+from bitdustfs.units import FAMILY_MAX, FRAME_HEAD_MAX, KIB, MIB, ROOT_MAX
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_MAX = 512
-REQUESTS_MAX = 8  #: requests of one connection worked on at once
-PAYLOADS_MAX = 256 * MIB  #: bytes of payloads of all connections that are taken into memory at once
+REQUESTS_MAX = 8  #: requests of one connection worked on, or their answers not yet sent, at once
+INCOMING_MAX = 64 * MIB  #: bytes of heads and payloads of all connections, in memory at once
+OUTGOING_MAX = 24 * MIB  #: bytes of answers of all connections, in memory at once
+SMALL = 4 * KIB  #: bytes of a head or an answer that is not reckoned with
+OPENING_HEAD_MAX = 1 * KIB  #: bytes of a head before there is a session
+READ_STRANGER, READ_SMALL, READ_BULK = 4 * KIB, 32 * KIB, 256 * KIB  #: bytes read at once
+SEND_PIECE = 64 * KIB  #: bytes of an answer that are sent before it is looked how fast they went
 OPENING_DEADLINE = 10.0  #: seconds for TLS and the session
-SEND_DEADLINE = 120.0  #: seconds a client may take to accept one reply
-IDLE_DEADLINE = 600.0  #: seconds without a request before a connection is closed
+TRANSFER_DEADLINE = 10.0  #: seconds for one frame, besides what its bytes take at SLOWEST
+ROOM_DEADLINE = 5.0  #: seconds that a payload waits for room in memory
+IDLE_STRANGER, IDLE_DEADLINE = 60.0, 600.0  #: seconds without a request before a connection ends
 
 _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
@@ -36,29 +53,28 @@ class SupplierServer:
 
     def __init__(self, service: SupplierService, context: ssl.SSLContext) -> None:
         self._service, self._context = service, context
-        self._key = service.node.verify_key.encode()
-        self._connections = 0
-        self._memory = _Memory(PAYLOADS_MAX)
-        self._workers = trio.CapacityLimiter(8)
+        self._places, self._turns = Places(), Turns()
+        self._incoming, self._outgoing = Buffers(INCOMING_MAX), Buffers(OUTGOING_MAX)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Runs until cancelled."""
         await trio.serve_listeners(self._connection, listeners)
 
     async def _connection(self, transport: trio.SocketStream) -> None:
-        if self._connections >= CONNECTIONS_MAX:
-            log.warning("too many connections: one is closed")
-            await transport.aclose()
-            return
-        self._connections += 1
         peer: tuple[str, int] = ("?", 0)
+        scope = trio.CancelScope()
+        place: Slot | None = None
         try:
             peer = transport.socket.getpeername()[:2]  # fails where the client has gone already
-            stream = TlsStream(transport, self._context, server_side=True)
-            try:
-                await self._talk(stream)
-            finally:
-                await stream.aclose()
+            place = self._places.enter(peer[0], scope)
+            if place is None:
+                log.warning("%s: closed: too many connections from there", peer)
+                return
+            with scope:
+                stream = TlsStream(transport, self._context, server_side=True)
+                await self._talk(stream, place, peer[0])
+            if scope.cancelled_caught:
+                log.info("%s: closed: its place or its memory is needed for others", peer)
         except (Malformed, ProtocolViolation) as error:
             log.warning("%s: closed: %s", peer, error)
         except _broken as error:
@@ -71,57 +87,57 @@ class SupplierServer:
         except Exception:  # one client's connection must not end the others'
             log.exception("%s: closed by our own fault", peer)
         finally:
-            self._connections -= 1
+            if place is not None:
+                self._places.leave(place)
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(transport)
 
-    async def _talk(self, stream: TlsStream) -> None:
-        taken = _Taken(self._memory)
-        try:
-            await self._requests(stream, taken)
-        finally:
-            taken.give_back_all()
-
-    async def _requests(self, stream: TlsStream, taken: "_Taken") -> None:
-        decoder = wire.FrameDecoder(from_server=False)
+    async def _talk(self, stream: TlsStream, place: Slot, host: str) -> None:
+        """Opens the session, and serves it until the client ends it."""
+        decoder = wire.FrameDecoder(from_server=False, head_limit=OPENING_HEAD_MAX)
         with trio.move_on_after(OPENING_DEADLINE) as opening:
             client_key = await stream.handshake()
-            session = await self._open(stream, decoder, client_key)
+            session = await self._open(stream, decoder, client_key, host)
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
-        decoder.screen(partial(self._refuse, session, taken))
-        send, receive = trio.open_memory_channel[tuple[int, wire.Reply, bytes]](REQUESTS_MAX)
-        limiter = trio.Semaphore(REQUESTS_MAX)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, stream, receive)
-            while True:
-                frame = await _next_frame(stream, decoder, IDLE_DEADLINE)
-                if frame is None:
-                    break
-                await limiter.acquire()
-                nursery.start_soon(self._answer, session, frame, send, limiter, taken)
-            nursery.cancel_scope.cancel()
+        decoder.allow_heads(FRAME_HEAD_MAX)
+        end = place.scope.cancel
+        incoming = self._incoming.hold(STRANGERS, end)
+        outgoing = self._outgoing.hold(STRANGERS, end)
+        try:
+            visit = _Talk(
+                self._service, self._places, self._turns, stream, decoder, session, place,
+                incoming, outgoing,
+            )  # fmt: skip
+            await visit.run()
+        finally:
+            incoming.close()
+            outgoing.close()
 
     async def _open(
-        self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes
+        self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes, host: str
     ) -> Session:
         nonce = os.urandom(32)
         await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, nonce)))
-        frame = await _next_frame(stream, decoder, OPENING_DEADLINE)
+        while (frame := decoder.next_untrusted()) is None and decoder.asked is None:
+            data = await stream.receive_some(READ_STRANGER)
+            if not data:
+                break
+            decoder.feed(data)
         if frame is None or not isinstance(frame.message, wire.Open):
             raise ProtocolViolation("the client did not open a session")
-        request = frame.message
         try:
-            session = self._check_open(request, client_key, nonce)
+            session = self._check_open(frame.message, client_key, nonce)
         except Forged as error:
             fault = wire.Fault("forged", str(error))
             await stream.send_all(wire.encode_frame(frame.id, fault))
             raise
         await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
-        return session
+        return session._replace(network="" if is_private_host(host) else network_of(host))
 
     def _check_open(self, request: wire.Open, client_key: bytes, nonce: bytes) -> Session:
-        body = wire.session_body(request.role, request.vault, self._key, client_key, nonce)
+        own = self._service.node.verify_key.encode()
+        body = wire.session_body(request.role, request.vault, own, client_key, nonce)
         if request.role == "owner":
             verify(request.vault, "session", body, request.signature)
             return Session(request.vault, "owner")
@@ -138,104 +154,169 @@ class SupplierServer:
         verify(proof, "session", body, request.signature)
         return Session(request.vault, "reader")
 
-    def _refuse(
-        self, session: Session, taken: "_Taken", message: wire.AnyMessage, length: int
-    ) -> wire.Fault | None:
-        """Before a payload is taken: whether it is wanted, and whether there is memory for it."""
-        if not length or not isinstance(message, wire.Put):
-            return None
-        refusal = self._service.refuse_head(session, message, length)
-        if refusal is None and not taken.take(length):
-            return wire.Fault("busy", "too much is on its way at once")
-        return refusal
 
-    async def _answer(
-        self,
-        session: Session,
-        frame: wire.Frame,
-        send: "trio.MemorySendChannel[tuple[int, wire.Reply, bytes]]",
-        limiter: trio.Semaphore,
-        taken: "_Taken",
-    ) -> None:
-        try:
-            if isinstance(frame.message, wire.Fault):  # refused by its head
-                await send.send((frame.id, frame.message, b""))
-                return
-            if not isinstance(frame.message, wire.Request):
-                raise ProtocolViolation(f"{type(frame.message).__name__} inside a session")
-            work = partial(self._service.handle, session, frame.message, frame.payload)
-            try:
-                reply, payload = await trio.to_thread.run_sync(work, limiter=self._workers)
-            except Exception:
-                log.exception("a request failed by our own fault")
-                reply, payload = wire.Fault("failed", "see the supplier's log"), b""
-            await send.send((frame.id, reply, payload))
-        finally:
-            taken.give_back(len(frame.payload))
-            limiter.release()
+class _Answer(NamedTuple):
+    """What is to be sent: the id of its question, and what both hold of the memory."""
 
-    async def _write(
+    id: int
+    reply: wire.Reply
+    payload: bytes
+    incoming: int
+    outgoing: int
+
+
+class _Talk:
+    """One session: its requests, and what they hold of what all share."""
+
+    def __init__(
         self,
+        service: SupplierService,
+        places: Places,
+        turns: Turns,
         stream: TlsStream,
-        receive: "trio.MemoryReceiveChannel[tuple[int, wire.Reply, bytes]]",
+        decoder: wire.FrameDecoder,
+        session: Session,
+        place: Slot,
+        incoming: Hold,
+        outgoing: Hold,
     ) -> None:
-        async for request_id, reply, payload in receive:
-            with trio.move_on_after(SEND_DEADLINE) as sending:
-                await stream.send_all(wire.encode_frame(request_id, reply, len(payload)))
-                await stream.send_all(payload)
+        self._service, self._places, self._turns = service, places, turns
+        self._stream, self._decoder = stream, decoder
+        self._session, self._place = session, place
+        self._incoming, self._outgoing = incoming, outgoing
+        self._held = 0  # bytes of the frame that is under way
+        self._answered = trio.Semaphore(REQUESTS_MAX)
+        self._send, self._due = trio.open_memory_channel[_Answer](REQUESTS_MAX)
+
+    async def run(self) -> None:
+        """Until the client ends it."""
+        self._look_who_it_is()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            while (frame := await self._next_frame()) is not None:
+                held, self._held = self._held, 0
+                await self._answered.acquire()
+                nursery.start_soon(self._answer, frame, held)
+            nursery.cancel_scope.cancel()
+
+    def _look_who_it_is(self) -> None:
+        """A vault that keeps fragments here is a customer."""
+        if self._place.stranger and self._service.is_customer(self._session.vault):
+            self._places.promote(self._place, self._session.vault)
+            self._incoming.move_to(self._session.vault)
+            self._outgoing.move_to(self._session.vault)
+
+    # -- what comes in
+
+    async def _next_frame(self) -> wire.Frame | None:
+        """The next frame, or None when the peer closed between frames. Raises Malformed."""
+        decoder = self._decoder
+        idle = IDLE_STRANGER if self._place.stranger else IDLE_DEADLINE
+        with trio.CancelScope(deadline=trio.current_time() + idle) as waiting:
+            while (frame := decoder.next_untrusted()) is None:
+                if decoder.asked is not None:
+                    await self._decide(decoder.asked)
+                    seconds = TRANSFER_DEADLINE + decoder.payload_due / SLOWEST
+                    waiting.deadline = trio.current_time() + seconds
+                    continue
+                if decoder.head_due and waiting.deadline > trio.current_time() + TRANSFER_DEADLINE:
+                    waiting.deadline = trio.current_time() + TRANSFER_DEADLINE
+                if decoder.head_due > SMALL and not self._held:
+                    await self._hold(decoder.head_due)
+                data = await self._receive()
+                if not data:
+                    return None
+                decoder.feed(data)
+                self._place.hear()
+        if waiting.cancelled_caught:
+            raise ProtocolViolation("nothing was heard for too long, or it came too slowly")
+        return frame
+
+    async def _receive(self) -> bytes:
+        due = self._decoder.payload_due
+        if not due and not self._held:
+            return await self._stream.receive_some(READ_SMALL)
+        size = min(READ_BULK, max(due, READ_SMALL))
+        self._incoming.wait_begins()
+        data = await self._stream.receive_some(size)
+        self._incoming.wait_ends(len(data))
+        if self._decoder.skipping:
+            await self._turns.refused(self._place, len(data))
+        return data
+
+    async def _hold(self, size: int) -> None:
+        if not await self._incoming.wait_for(size, ROOM_DEADLINE):
+            raise ProtocolViolation("there is no room for what it sends")
+        self._held += size
+
+    async def _decide(self, asked: wire.Asked) -> None:
+        """Before a payload is taken: whether it is wanted, and whether there is memory for it."""
+        message, length = asked.message, asked.length
+        if not isinstance(message, wire.Put):
+            raise Malformed(f"{type(message).__name__} with a payload")
+        async with self._turns.turn(self._place) as workers:
+            work = partial(self._service.refuse_head, self._session, message, length)
+            refusal = await trio.to_thread.run_sync(work, limiter=workers)
+        if refusal is None and not await self._incoming.wait_for(length, ROOM_DEADLINE):
+            refusal = wire.Fault("busy", "too much is on its way at once")
+        if refusal is None:
+            self._held += length
+            self._decoder.admit()
+        else:
+            self._decoder.refuse(refusal)
+
+    # -- what goes out
+
+    async def _answer(self, frame: wire.Frame, held: int) -> None:
+        if isinstance(frame.message, wire.Fault):  # refused by its head
+            await self._send.send(_Answer(frame.id, frame.message, b"", held, 0))
+            return
+        if not isinstance(frame.message, wire.Request):
+            raise ProtocolViolation(f"{type(frame.message).__name__} inside a session")
+        size = _answer_size(frame.message)
+        while size and not await self._outgoing.wait_for(size, ROOM_DEADLINE):
+            pass  # it asked, and waits: some deadline of its own, or of who holds the room, ends it
+        work = partial(self._service.handle, self._session, frame.message, frame.payload)
+        try:
+            async with self._turns.turn(self._place) as workers:
+                reply, payload = await trio.to_thread.run_sync(work, limiter=workers)
+        except Exception:
+            log.exception("a request failed by our own fault")
+            reply, payload = wire.Fault("failed", "see the supplier's log"), b""
+        if isinstance(frame.message, wire.Put):
+            self._look_who_it_is()
+        await self._send.send(_Answer(frame.id, reply, payload, held, size))
+
+    async def _write(self) -> None:
+        async for answer in self._due:
+            self._incoming.give_back(answer.incoming)
+            seconds = TRANSFER_DEADLINE + len(answer.payload) / SLOWEST
+            with trio.move_on_after(seconds) as sending:
+                head = wire.encode_frame(answer.id, answer.reply, len(answer.payload))
+                await self._pass(head)
+                view = memoryview(answer.payload)
+                for at in range(0, len(view), SEND_PIECE):
+                    await self._pass(view[at : at + SEND_PIECE])
             if sending.cancelled_caught:
                 raise ProtocolViolation("the client does not take its replies")
+            self._outgoing.give_back(answer.outgoing)
+            self._answered.release()
+
+    async def _pass(self, data: bytes | memoryview) -> None:
+        self._outgoing.wait_begins()
+        await self._stream.send_all(data)
+        self._outgoing.wait_ends(len(data))
 
 
-class _Memory:
-    """Bytes of payloads of all connections that are in memory, or on their way there."""
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def take(self, size: int) -> bool:
-        """Whether there was room for `size` bytes more, which are taken then."""
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        self._left += size
-
-
-class _Taken:
-    """One connection's part of the memory."""
-
-    def __init__(self, memory: _Memory) -> None:
-        self._memory, self._bytes = memory, 0
-
-    def take(self, size: int) -> bool:
-        taken = self._memory.take(size)
-        self._bytes += size if taken else 0
-        return taken
-
-    def give_back(self, size: int) -> None:
-        self._memory.give_back(size)
-        self._bytes -= size
-
-    def give_back_all(self) -> None:
-        """The connection ends: also what it did not send in the end."""
-        self.give_back(self._bytes)
-
-
-async def _next_frame(
-    stream: TlsStream, decoder: wire.FrameDecoder, deadline: float
-) -> wire.Frame | None:
-    """The next frame, or None when the peer closed between frames. Raises Malformed."""
-    while True:
-        frame = decoder.next_untrusted()
-        if frame is not None:
-            return frame
-        with trio.move_on_after(deadline) as waiting:
-            data = await stream.receive_some()
-        if waiting.cancelled_caught:
-            raise ProtocolViolation("nothing was heard for too long")
-        if not data:
-            return None
-        decoder.feed(data)
+def _answer_size(request: wire.Request) -> int:
+    """Bytes that the answer may have in memory; 0 for what is small."""
+    match request:
+        case wire.Read():
+            return request.length
+        case wire.Current() | wire.Prepare():
+            return ROOT_MAX + FAMILY_MAX
+        case wire.Warrants():
+            return WARRANTS_BYTES_MAX
+        case wire.List():
+            return 64 * KIB
+    return 0

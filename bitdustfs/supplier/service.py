@@ -19,6 +19,7 @@ from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Contract, open_family_untrusted, seal_record
 from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
+from bitdustfs.supplier.admission import ANYONE, Admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
@@ -43,11 +44,14 @@ class SupplierService:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         trash_seconds: float = TRASH_SECONDS,
+        admission: Admission = ANYONE,
     ) -> None:
         self.node, self.shelf, self._clock = node, shelf, clock
         rows = VaultRows(shelf)
         self.kinship = Kinship(node, clock, wall)
-        self.housekeeping = Housekeeping(rows, shelf, space, self.kinship, wall, trash_seconds)
+        self.housekeeping = Housekeeping(
+            rows, shelf, space, self.kinship, wall, trash_seconds, admission
+        )
         self.voter = Voter(self.kinship.own, rows, self._now)
         self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, wall)
         visitors = Visitors(self.kinship, self._now, wall)
@@ -77,9 +81,9 @@ class SupplierService:
         match request:
             case wire.Ping():
                 return wire.Done(), b""
-            case wire.Promise(space, until):
+            case wire.Promise():
                 check_owner(session)
-                return wire.ContractIs(self._promise(vault, space, until)), b""
+                return wire.ContractIs(self._promise(session, request)), b""
         row = self.shelf.vault(vault)
         if row is None:
             raise Refused("unknown-vault", "there is no contract with this vault here")
@@ -134,9 +138,11 @@ class SupplierService:
                 self.voter.release(vault, claim)
         return wire.Done()
 
-    def _promise(self, vault: bytes, space: int, until: int) -> bytes:
-        row = self.housekeeping.promise(vault, space, until)
-        contract = Contract(self.kinship.own, vault, row.space, row.until)
+    def _promise(self, session: Session, asked: wire.Promise) -> bytes:
+        row = self.housekeeping.promise(
+            session.vault, asked.space, asked.until, asked.token, session.network
+        )
+        contract = Contract(self.kinship.own, session.vault, row.space, row.until)
         return seal_record(self.node, "contract", contract)
 
     def refuse_head(self, session: Session, request: wire.Put, length: int) -> wire.Fault | None:
@@ -157,6 +163,11 @@ class SupplierService:
         return None
 
     # -- who may open a session
+
+    def is_customer(self, vault: bytes) -> bool:
+        """Whether a vault has a contract here that it uses: something of it is kept."""
+        row = self.shelf.vault(vault)
+        return row is not None and row.used > 0
 
     def is_kin(self, vault: bytes, node: bytes) -> bool:
         """Whether a node is of the newest family known here, or on its bench."""

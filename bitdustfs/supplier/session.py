@@ -14,6 +14,7 @@ class Session(NamedTuple):
     vault: bytes
     role: Role
     node: bytes = b""  #: key of the member that asks
+    network: str = ""  #: where it asks from (net/addresses.py), unless that is a private network
 
 
 def check_owner(session: Session) -> None:

@@ -13,7 +13,15 @@ from sortedcontainers import SortedDict
 
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Refused
-from bitdustfs.supplier.shelfrows import FragmentRow, VaultRow, counted, encode_vault_row
+from bitdustfs.supplier.shelfrows import (
+    TOMBSTONE_CHARGE,
+    FragmentRow,
+    VaultRow,
+    counted,
+    encode_vault_row,
+    fragment_row,
+    summary,
+)
 from bitdustfs.supplier.trash import Trash, Trashed
 
 
@@ -39,7 +47,7 @@ class Shelf(ABC):
 
     @abstractmethod
     def all_rows(self) -> list[tuple[bytes, VaultRow]]:
-        """All vaults that have a row that can be read."""
+        """All vaults that have a row that can be read, with its summary."""
 
     @abstractmethod
     def forget(self, vault: bytes) -> None:
@@ -82,6 +90,7 @@ class Shelf(ABC):
     def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
         """Moves all fragments of a block to the trash, and keeps the record as a tombstone.
 
+        The tombstone counts, the fragments do not any more.
         What is in the trash can still be read (by mounts of older roots), and is in nobody's quota.
         """
 
@@ -135,10 +144,10 @@ class MemoryShelf(Shelf):
             self.rows[vault] = row
 
     def all_rows(self) -> list[tuple[bytes, VaultRow]]:
-        return list(self.rows.items())
+        return [(vault, summary(row)) for vault, row in list(self.rows.items())]
 
     def used_total(self) -> int:
-        return sum(row.used for _, row in self.all_rows())
+        return sum(row.used for row in list(self.rows.values()))
 
     def forget(self, vault: bytes) -> None:
         with self._lock:
@@ -202,6 +211,8 @@ class MemoryShelf(Shelf):
 
     def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
         with self._lock:
+            if (vault, block) not in self._tombstones:
+                self._count(vault, TOMBSTONE_CHARGE, 0)
             self._tombstones[vault, block] = record
             for name in list(self.kept.irange((vault, block), (vault, block + b"\xff"))):
                 kept = self.kept.pop(name)
@@ -234,7 +245,7 @@ class MemoryShelf(Shelf):
 
 
 def _row(kept: Kept) -> FragmentRow:
-    return FragmentRow(len(kept[0]), len(kept[1]), len(kept[2]), kept[3])
+    return fragment_row(len(kept[0]), len(kept[1]), len(kept[2]), kept[3])
 
 
 def _within(table: SortedDict, vault: bytes) -> Iterable[Name]:

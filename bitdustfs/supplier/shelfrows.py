@@ -3,14 +3,20 @@
 The fields in their order are the format (docs/format.md). What is done with rows is elsewhere.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from bitdustfs.core.codec import U32, U63, Decoder, encode
+from bitdustfs.core.hashing import HASH_SIZE, digest
 from bitdustfs.core.records import Ballot, Record, Visit
 from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import Refused
 from bitdustfs.units import FAMILY_MAX, KIB, ROOT_MAX
 
+PAGE = 4 * KIB  #: bytes that the smallest file takes of a disk, and in which larger ones grow
+FILE_PREFIX = 8  #: bytes in a fragment's file besides its parts
+TOMBSTONE_CHARGE = 512  #: bytes that a block-dead record takes of the index, its key included
 VAULT_SIZE = 32  #: bytes of a vault's id
 KEY_SIZE = 17  #: bytes of a fragment's key: block id, then a byte for the position
 ROW_MAX = ROOT_MAX + FAMILY_MAX + WARRANTS_BYTES_MAX + 16 * KIB  #: bytes of a vault row
@@ -21,7 +27,7 @@ class VaultRow(Record, frozen=True):
 
     space: U63  #: bytes promised
     until: int  #: Unix seconds at which the contract ends
-    used: U63 = 0  #: bytes of its fragments, those in the trash not counted
+    used: U63 = 0  #: bytes charged for fragments and tombstones, the trash not counted
     fragments: U63 = 0
     promised: Ballot | None = None  #: that of `claim`; without one it is not heeded
     root: bytes = b""
@@ -34,6 +40,9 @@ class VaultRow(Record, frozen=True):
     former: tuple[bytes, ...] = ()  #: nodes of families before: they may hear that they are out
     claim: bytes = b""  #: the signed claim that was promised
     copies: tuple[int, ...] = ()  #: positions of which its owner gave it fragments, its own or not
+    made: int = 0  #: Unix seconds at which an unused contract was made
+    invited: bytes = b""  #: by which token, or that it is listed; empty: as anybody
+    network: Annotated[str, msgspec.Meta(max_length=64)] = ""  #: where its owner asked from
 
 
 class FragmentRow(Record, frozen=True):
@@ -43,11 +52,18 @@ class FragmentRow(Record, frozen=True):
     chunks: U32
     payload: U32
     header_hash: bytes
+    charged: U32 = 0  #: 0 for one of an older shelf: its parts alone count
 
     @property
     def size(self) -> int:
-        """Bytes that count in the quota."""
-        return self.header + self.chunks + self.payload
+        """Bytes that count in the quota: what the disk spends."""
+        return self.charged or self.header + self.chunks + self.payload
+
+
+def fragment_row(header: int, chunks: int, payload: int, header_hash: bytes) -> FragmentRow:
+    """The row of a new fragment with parts of so many bytes."""
+    pages = -(-(FILE_PREFIX + header + chunks + payload) // PAGE)
+    return FragmentRow(header, chunks, payload, header_hash, pages * PAGE)
 
 
 class TrashRow(Record, frozen=True):
@@ -68,6 +84,23 @@ def encode_vault_row(row: VaultRow) -> bytes:
     if len(raw) > ROW_MAX:
         raise Refused("malformed", "more is to be remembered of this vault than is allowed")
     return raw
+
+
+def weight(row: VaultRow) -> int:
+    """Bytes of a row that are not bounded by a few hundred."""
+    return len(row.root) + len(row.family) + sum(map(len, row.warrants))
+
+
+def summary(row: VaultRow) -> VaultRow:
+    """What of a row is held in memory for every vault: instead of its family the hash of that."""
+    return msgspec.structs.replace(
+        row, root=b"", family=family_token(row), claim=b"", warrants=(), visits=(), former=()
+    )
+
+
+def family_token(row: VaultRow) -> bytes:
+    """What changes with the row's family, of a row or of its summary; empty without one."""
+    return digest(row.family) if len(row.family) > HASH_SIZE else row.family
 
 
 def fragment_key(block: bytes, position: int) -> bytes:

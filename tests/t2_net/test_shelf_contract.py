@@ -20,7 +20,7 @@ from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
-from bitdustfs.supplier.shelfrows import ROW_MAX, VaultRow, fragment_key
+from bitdustfs.supplier.shelfrows import PAGE, ROW_MAX, TOMBSTONE_CHARGE, VaultRow, fragment_key
 from bitdustfs.units import GIB
 
 ONE, TWO = KEY.vault_id, b"\xff" * 32
@@ -120,10 +120,10 @@ def test_what_is_stored_is_read_and_counted(shelf):
     assert shelf.read(ONE, key, 90, 10) == b"\x01" * 10
     row = shelf.fragment(ONE, key)
     assert (row.header, row.chunks, row.payload, row.header_hash) == (5, 32, 100, b"h")
-    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (137, 1)
-    assert shelf.used_total() == row.size == 137
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (PAGE, 1)
+    assert shelf.used_total() == row.size == PAGE
     keep(shelf, 1, size=100)  # again
-    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (137, 1)
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (PAGE, 1)
     assert shelf.vault(TWO).used == 0
 
 
@@ -145,7 +145,7 @@ def test_keys_come_in_order_and_in_pages(shelf):
         keep(shelf, number, vault=TWO)
     everything = shelf.keys(ONE, b"", EVERYTHING)
     assert everything == sorted(everything) and len(everything) == 20
-    assert {size for _, size in everything} == {47}
+    assert {size for _, size in everything} == {PAGE}
     paged, after = [], b""
     while page := shelf.keys(ONE, after, 7):
         paged += page
@@ -164,7 +164,7 @@ def test_a_block_has_the_hash_of_its_first_header_at_any_position(shelf):
 def test_a_row_is_kept_but_for_its_use_which_the_shelf_counts(shelf):
     keep(shelf, 1)
     shelf.set_vault(ONE, VaultRow(5, 6, used=7, fragments=8, released=True))
-    assert shelf.vault(ONE) == VaultRow(5, 6, used=47, fragments=1, released=True)
+    assert shelf.vault(ONE) == VaultRow(5, 6, used=PAGE, fragments=1, released=True)
     before = shelf.vault(ONE)
     refusal("malformed", shelf.set_vault, ONE, VaultRow(5, 6, root=bytes(ROW_MAX)))
     assert shelf.vault(ONE) == before
@@ -178,9 +178,10 @@ def test_what_is_killed_can_be_read_and_is_in_nobodys_quota(shelf):
     other = keep(shelf, 2)
     shelf.kill(ONE, block_id(1), b"record", now=1000)
     assert [key for key, _ in shelf.keys(ONE, b"", EVERYTHING)] == [other]
-    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (47, 1)
-    assert shelf.used_total() == 47
-    assert (shelf.trash.total, shelf.trash.of(ONE), shelf.trash.of(TWO)) == (94, 94, 0)
+    left = PAGE + TOMBSTONE_CHARGE
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (left, 1)
+    assert shelf.used_total() == left
+    assert (shelf.trash.total, shelf.trash.of(ONE), shelf.trash.of(TWO)) == (2 * PAGE, 2 * PAGE, 0)
     assert shelf.tombstone(ONE, block_id(1)) == b"record"
     assert shelf.tombstone(ONE, block_id(2)) is None and shelf.tombstone(TWO, block_id(1)) is None
     assert shelf.header_hash(ONE, block_id(1)) is None
@@ -202,8 +203,8 @@ def test_the_oldest_of_the_trash_goes_first_as_far_as_asked(shelf):
 
     assert due(9, 0, 10) == []
     assert due(10, 0, 10) == [(10, ONE), (10, TWO)] or due(10, 0, 10) == [(10, TWO), (10, ONE)]
-    assert [killed for killed, _ in due(0, 48, 10)] == [10, 10]  # two make up 48 bytes
-    assert [killed for killed, _ in due(20, 3 * 47 + 1, 10)] == [10, 10, 20, 30]
+    assert [killed for killed, _ in due(0, PAGE + 1, 10)] == [10, 10]  # two make that up
+    assert [killed for killed, _ in due(20, 3 * PAGE + 1, 10)] == [10, 10, 20, 30]
     assert len(due(100, 0, 3)) == 3
 
 
@@ -212,8 +213,8 @@ def test_what_is_discarded_is_gone_and_frees_its_bytes_once(shelf):
     shelf.kill(ONE, block_id(1), b"record", 1000)
     shelf.kill(TWO, block_id(2), b"record", 1001)
     items = shelf.trash.due(1001, 0, 10)
-    assert shelf.discard(items[:1]) == 47
-    assert shelf.discard(items) == 47  # somebody else took the first meanwhile
+    assert shelf.discard(items[:1]) == PAGE
+    assert shelf.discard(items) == PAGE  # somebody else took the first meanwhile
     assert shelf.discard([]) == 0
     assert (shelf.trash.total, shelf.trash.of(ONE), shelf.trash.due(9999, 1, 10)) == (0, 0, [])
     refusal("not-found", shelf.head, ONE, key)
@@ -225,7 +226,7 @@ def test_what_is_dropped_takes_the_way_past_the_trash(shelf):
     keys = [keep(shelf, number) for number in range(3)]
     shelf.drop(ONE, [*keys[:2], fragment_key(block_id(9), 0)])
     assert [key for key, _ in shelf.keys(ONE, b"", EVERYTHING)] == keys[2:]
-    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (47, 1)
+    assert (shelf.vault(ONE).used, shelf.vault(ONE).fragments) == (PAGE, 1)
     assert shelf.trash.total == 0 and shelf.tombstone(ONE, block_id(0)) is None
     refusal("not-found", shelf.head, ONE, keys[0])
     keep(shelf, 0)  # it may come back
@@ -239,7 +240,8 @@ def test_of_a_forgotten_vault_nothing_stays_and_of_others_everything(shelf):
         shelf.kill(vault, block_id(1), b"record", 1000)
     shelf.forget(ONE)
     assert shelf.vault(ONE) is None and [vault for vault, _ in shelf.all_rows()] == [TWO]
-    assert shelf.used_total() == shelf.trash.total == shelf.trash.of(TWO) == 47
+    assert shelf.used_total() == PAGE + TOMBSTONE_CHARGE
+    assert shelf.trash.total == shelf.trash.of(TWO) == PAGE
     assert shelf.trash.of(ONE) == 0 and shelf.tombstone(ONE, block_id(1)) is None
     for number in (1, 2):
         refusal("not-found", shelf.head, ONE, fragment_key(block_id(number), 0))
@@ -351,12 +353,12 @@ def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, mon
         kill = wire.Kill(seal_record(KEY.signing, "block-dead", dead), claim)
         assert service.handle(owner, kill, b"") == (wire.Done(), b"")
         usage, _ = service.handle(owner, wire.Usage(), b"")
-        assert usage.trash == 47 * (number + 1)
+        assert usage.trash == PAGE * (number + 1)
     assert entries.calls["unpack"] <= many  # the oldest, to see that nothing is due
     assert rows.calls["decode_fragment_row"] <= 2 * many
     assert rows.calls["decode_vault_row"] == rows.calls["decode_trash_row"] == 0
     now += 2000.0
-    assert service.housekeeping.tidy() == 47 * many
+    assert service.housekeeping.tidy() == PAGE * many
     assert service.housekeeping.offer() == 0  # as much is promised as there is
     assert entries.calls["unpack"] <= 2 * many
     assert rows.calls["decode_vault_row"] == rows.calls["decode_trash_row"] == 0
@@ -398,14 +400,14 @@ def test_a_damaged_row_is_named_and_stops_nobody_else(disk, caplog):
         shelf = disk.reopened()
     assert ONE.hex()[:12] in caplog.text and block_id(5).hex() in caplog.text
     assert [vault for vault, _ in shelf.all_rows()] == [TWO]
-    assert shelf.used_total() == shelf.trash.total == 47
+    assert shelf.used_total() == PAGE + TOMBSTONE_CHARGE and shelf.trash.total == PAGE
     with pytest.raises(Malformed):
         shelf.vault(ONE)
     with pytest.raises(Malformed):
         shelf.set_vault(ONE, ROW)  # it is not taken for a new vault
     service = SupplierService(SigningKey(bytes(32)), shelf, 2 * GIB, trash_seconds=-1.0)
     assert service.housekeeping.offer() == GIB
-    assert service.housekeeping.tidy() == 47 and service.housekeeping.make_room() == 0
+    assert service.housekeeping.tidy() == PAGE and service.housekeeping.make_room() == 0
     answer, _ = service.handle(Session(TWO, "owner"), wire.Usage(), b"")
     assert answer.fragments == 1
     answer, _ = service.handle(Session(ONE, "owner"), wire.Usage(), b"")

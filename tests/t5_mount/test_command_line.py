@@ -44,6 +44,11 @@ def test_a_bug_of_ours_is_not_called_a_wrong_word():
 
 
 BAD = [
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", LISTEN, "--for", "all"],
+     "'all' is not a vault"),
+    (["supplier", "invite", "--dir", "s"], "no supplier ever ran in s"),
+    (["vault", "create", "--ecc", "1/1", "--supplier", LISTEN, "--invitation", "x"], "no token"),
+    (["vault", "create", "--ecc", "1/1", "--supplier", LISTEN, "--invitation", "@x"], "token in x"),
     (["vault", "create", "--ecc", "9/4", "--bootstrap", "127.0.0.1:9"], "needs 1 <= k <= n"),
     (["vault", "create", "--space", "10X", "--bootstrap", "127.0.0.1:9"], "not a size"),
     (["vault", "create", "--space", "0", "--bootstrap", "127.0.0.1:9"], "at least"),

@@ -65,7 +65,7 @@ def circle(tmp_path):
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
                str(tmp_path / "mine"), "--space", "5G", "--listen", address, "--bootstrap",
-               world.addresses[0]]  # fmt: skip
+               world.addresses[0], "--for", "anyone"]  # fmt: skip
     with open(tmp_path / "mine.log", "wb") as log:
         supplier = subprocess.Popen(
             command, stdout=log, stderr=log, env={**os.environ, "BITDUST_HOME": str(world.home)}

@@ -1,0 +1,105 @@
+"""Who may have a connection: places for strangers, and places that are kept for customers.
+
+A stranger is a network (net/addresses.py): whoever has not opened a session yet, or has opened one
+of a vault that keeps nothing here. A customer is a vault that keeps fragments here; its owner, its
+readers and its family come in its name. Customers have places of their own.
+
+Where all places of a kind are taken, whoever comes is let in, and the one among those who have the
+most places that was silent for longest goes. So who holds many places has few, and whoever takes a
+moment to open a session is not the one who was silent for longest.
+"""
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+
+import trio
+
+from bitdustfs.net.addresses import network_of
+from bitdustfs.net.rates import Rates
+
+STRANGERS_MAX = 128  #: connections of strangers
+CUSTOMERS_MAX = 384  #: connections of customers
+#: new connections a second of one network, and of all that no customer came from lately; at once
+NEW_RATE, NEW_BURST = 20.0, 100.0
+NEW_RATE_ALL, NEW_BURST_ALL = 60.0, 300.0
+NETWORKS_MAX = 1000  #: networks that are remembered because a customer came from there
+
+
+@dataclass(eq=False)
+class Slot:
+    """One connection's. `who`: the network, or of a customer the vault."""
+
+    network: str
+    who: str | bytes
+    scope: trio.CancelScope
+    heard: float
+
+    @property
+    def stranger(self) -> bool:
+        """Whether it is none of a customer's."""
+        return isinstance(self.who, str)
+
+    def become(self, vault: bytes) -> None:
+        """It is of a customer from now on."""
+        self.who = vault
+
+    def hear(self) -> None:
+        """Something came on it just now."""
+        self.heard = trio.current_time()
+
+
+class Places:
+    """The connections of one supplier."""
+
+    def __init__(self) -> None:
+        self._limits = {True: STRANGERS_MAX, False: CUSTOMERS_MAX}
+        self._taken: dict[bool, set[Slot]] = {True: set(), False: set()}
+        self._rates = Rates(NEW_RATE, NEW_BURST)
+        self._all = Rates(NEW_RATE_ALL, NEW_BURST_ALL)
+        self._trusted: OrderedDict[str, None] = OrderedDict()
+
+    def enter(self, host: str, scope: trio.CancelScope) -> Slot | None:
+        """A stranger's place for a new connection; None: too many came from there just now.
+
+        `scope` is cancelled when the place goes to somebody else.
+        """
+        network = network_of(host)
+        if not self._rates.admits(network):
+            return None
+        if network not in self._trusted and not self._all.admits(None):
+            return None
+        place = Slot(network, network, scope, trio.current_time())
+        self._take(place)
+        return place
+
+    def promote(self, place: Slot, vault: bytes) -> None:
+        """The connection is a customer's from now on."""
+        if place.who == vault or place not in self._taken[place.stranger]:
+            return
+        self._taken[place.stranger].discard(place)
+        place.become(vault)
+        self._take(place)
+        self._trusted[place.network] = None
+        self._trusted.move_to_end(place.network)
+        if len(self._trusted) > NETWORKS_MAX:
+            self._trusted.popitem(last=False)
+
+    def leave(self, place: Slot) -> None:
+        """The connection has ended."""
+        self._taken[place.stranger].discard(place)
+
+    def _take(self, place: Slot) -> None:
+        taken = self._taken[place.stranger]
+        if len(taken) >= self._limits[place.stranger]:
+            self._make_way(taken)
+        taken.add(place)
+
+    def _make_way(self, taken: set[Slot]) -> None:
+        counts = Counter(place.who for place in taken)
+        most = max(counts.values())
+        leaver = min((p for p in taken if counts[p.who] == most), key=lambda p: p.heard)
+        taken.discard(leaver)
+        leaver.scope.cancel()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._taken.values()))

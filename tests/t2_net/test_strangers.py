@@ -1,0 +1,478 @@
+"""What strangers cost a supplier: memory, connections, dials, lines, space. Customers go on."""
+
+import logging
+import os
+from contextlib import suppress
+
+import pytest
+import trio
+from family import (
+    KEY,
+    VaultKey,
+    claim_of,
+    contracted,
+    credentials,
+    family_of,
+    make_block,
+    root_of,
+    serving,
+)
+from nacl.signing import SigningKey
+
+from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.core.keys import sign
+from bitdustfs.core.records import Family, Features, Group, Member, seal_record
+from bitdustfs.errors import Refused
+from bitdustfs.net import loglines, wire
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.tls import TlsStream, make_context
+from bitdustfs.net.tokens import read_tokens
+from bitdustfs.supplier import buffers, dials, diskshelf, housekeeping, places, server
+from bitdustfs.supplier.admission import Admission, invite
+from bitdustfs.supplier.buffers import Buffers
+from bitdustfs.supplier.diskshelf import DiskShelf
+from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.kin import NotAsked
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.session import Session
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.supplier.shelfrows import VaultRow
+from bitdustfs.units import GIB, KIB, MIB
+
+pytestmark = pytest.mark.deadline(30)
+FOREVER = 2_000_000_000
+OTHER = VaultKey(b"o" * 32)
+
+
+def service_of(space=GIB, shelf=None, **options):
+    return SupplierService(SigningKey(os.urandom(32)), shelf or MemoryShelf(), space, **options)
+
+
+async def dialled(address, source="127.0.0.2"):
+    """TLS from a loopback address of the stranger's own."""
+    host, _, port = address.rpartition(":")
+    transport = await trio.open_tcp_stream(host, int(port), local_address=source)
+    seed = os.urandom(32)
+    stream = TlsStream(transport, make_context(seed, server_side=False), server_side=False)
+    return stream, seed, await stream.handshake()
+
+
+async def session(address, key, source="127.0.0.2"):
+    """A stream with an open session of a vault's owner."""
+    stream, seed, node = await dialled(address, source)
+    decoder = wire.FrameDecoder(from_server=True)
+    while (frame := decoder.next_untrusted()) is None:
+        decoder.feed(await stream.receive_some())
+    own = SigningKey(seed).verify_key.encode()
+    body = wire.session_body("owner", key.vault_id, node, own, frame.message.nonce)
+    opening = wire.Open(wire.VERSION, "owner", key.vault_id, sign(key.signing, "session", body))
+    await stream.send_all(wire.encode_frame(0, opening))
+    await stream.receive_some()
+    return stream
+
+
+async def ended(stream):
+    """Returns when the supplier has closed the connection."""
+    with suppress(trio.BrokenResourceError):
+        while await stream.receive_some():
+            pass
+
+
+async def customer(address, nursery, key=KEY, size=100_000, space=64 * MIB):
+    """The session of a vault that keeps a fragment there."""
+    peer = PeerSupplier(b"", (address,), credentials(key), nursery)
+    await contracted(peer, space, key)
+    await put(peer, 0, size, key)
+    return peer
+
+
+async def put(peer, number, size=100_000, key=KEY):
+    block = number.to_bytes(16, "big")
+    header, fragments = make_block(os.urandom(size), block=block, k=1, n=1, key=key)
+    fragment = fragments[0]
+    await peer.put(block, 0, claim_of(key), header, fragment.chunks, fragment.payload)
+
+
+# -- memory
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        wire.encode_frame(0, wire.Put(bytes(16), 0, b"c", b"", b""), 16 * MIB),
+        wire.PREFIX.pack(server.OPENING_HEAD_MAX + 1, 0, 0),
+    ],
+    ids=["payload", "head"],
+)
+async def test_nothing_is_taken_in_before_there_is_a_session(first):
+    async with serving(service_of()) as address:
+        stream, _, _ = await dialled(address)
+        await stream.send_all(first)
+        await ended(stream)
+
+
+async def test_who_announces_a_put_and_sends_none_has_no_memory_that_others_need(monkeypatch):
+    monkeypatch.setattr(server, "INCOMING_MAX", 33 * MIB)
+    monkeypatch.setattr(buffers, "PATIENCE", 0.2)
+    async with serving(service_of()) as address, trio.open_nursery() as nursery:
+        hoarder = await customer(address, nursery, OTHER, space=40 * MIB)
+        mine = await customer(address, nursery)
+        streams = []
+        for _ in range(4):
+            stream = await session(address, OTHER)
+            head = wire.Put(os.urandom(16), 0, claim_of(OTHER), b"", b"")
+            await stream.send_all(wire.encode_frame(1, head, 8 * MIB))
+            streams.append(stream)
+        await trio.sleep(0.3)
+        for number in range(1, 4):
+            await put(mine, number, 12 * MIB)
+        for stream in streams[:1]:
+            await ended(stream)
+        await hoarder.aclose()
+        await mine.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_takes_no_answers_has_no_memory_that_others_need(monkeypatch):
+    monkeypatch.setattr(server, "OUTGOING_MAX", 8 * MIB)
+    monkeypatch.setattr(buffers, "PATIENCE", 0.2)
+    async with serving(service_of()) as address, trio.open_nursery() as nursery:
+        hoarder = await customer(address, nursery, OTHER, size=4 * MIB)
+        mine = await customer(address, nursery, size=4 * MIB)
+        for _ in range(4):
+            stream = await session(address, OTHER)
+            for number in range(17):
+                read = wire.Read(bytes(16), 0, 0, 4 * MIB)
+                await stream.send_all(wire.encode_frame(number, read))
+        for _ in range(3):
+            assert len(await mine.read(bytes(16), 0, 0, 4 * MIB)) == 4 * MIB
+        await hoarder.aclose()
+        await mine.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(1000)
+async def test_a_pool_is_shared_and_only_who_is_late_is_ended(autojump_clock):
+    pool, gone = Buffers(64 * MIB), []
+    slow = pool.hold(b"a", lambda: gone.append("slow"))
+    busy = pool.hold(b"b", lambda: gone.append("busy"))
+    other = pool.hold(b"c", lambda: gone.append("other"))
+    assert slow.take(32 * MIB) and not slow.take(1)  # half of it is one customer's
+    assert busy.take(32 * MIB) and not other.take(1)
+    slow.wait_begins()
+    await trio.sleep(buffers.PATIENCE + 1)  # one is waited for; the other's are worked on here
+    assert other.take(32 * MIB) and gone == ["slow"]
+    other.wait_begins()
+    for _ in range(30):  # as fast as it has to be
+        await trio.sleep(1)
+        other.wait_ends(buffers.SLOWEST)
+        other.wait_begins()
+    assert not slow.take(1) and gone == ["slow"]
+    strangers = Buffers(128 * MIB)
+    assert strangers.hold(buffers.STRANGERS, gone.clear).take(32 * MIB)
+    assert not strangers.hold(buffers.STRANGERS, gone.clear).take(1)
+
+
+def test_whole_rows_are_held_within_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(diskshelf, "WHOLE_MAX", 100 * KIB)
+    folder = OwnedFolder(tmp_path / "shelf", "shelf", {"id": "test"})
+    shelf = DiskShelf(folder)
+    vaults = [bytes([number]) * 32 for number in range(20)]
+    for vault in vaults:
+        shelf.set_vault(vault, VaultRow(4 * MIB, FOREVER, root=vault * 500, family=vault * 100))
+    assert shelf._weight <= 100 * KIB and len(shelf._whole) < 10
+    for vault in vaults:
+        row = shelf.vault(vault)
+        assert (row.root, row.family) == (vault * 500, vault * 100)
+    assert shelf._weight <= 100 * KIB
+    assert max(len(row.root) + len(row.family) for _, row in shelf.all_rows()) <= 32
+    shelf.close()
+    folder.close()
+
+
+# -- connections
+
+
+async def test_idle_sessions_of_strangers_shut_nobody_out(monkeypatch):
+    monkeypatch.setattr(places, "STRANGERS_MAX", 8)
+    async with serving(service_of()) as address, trio.open_nursery() as nursery:
+        mine = await customer(address, nursery)
+        kept = mine._connections[False]
+        streams = [await session(address, VaultKey(os.urandom(32))) for _ in range(24)]
+        await mine.ping()
+        assert mine._connections[False] is kept  # a customer's place is none of theirs
+        newcomer = PeerSupplier(b"", (address,), credentials(OTHER), nursery)
+        await newcomer.ping()
+        await ended(streams[0])  # the one that was silent for longest
+        await newcomer.aclose()
+        await mine.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_has_most_places_makes_way(autojump_clock, monkeypatch):
+    monkeypatch.setattr(places, "STRANGERS_MAX", 4)
+    kept = places.Places()
+    many = []
+    for _ in range(3):
+        many.append(kept.enter("9.9.9.9", trio.CancelScope()))
+        await trio.sleep(1)
+    one = kept.enter("8.8.8.8", trio.CancelScope())
+    await trio.sleep(1)
+    many[0].hear()
+    kept.enter("7.7.7.7", trio.CancelScope())
+    assert [place.scope.cancel_called for place in many] == [False, True, False]
+    assert not one.scope.cancel_called and len(kept) == 4
+    kept.promote(one, b"vault")
+    kept.enter("6.6.6.6", trio.CancelScope())
+    assert not any(place.scope.cancel_called for place in (one, many[0], many[2]))
+
+
+async def test_one_network_opens_only_so_many_connections_a_second(autojump_clock):
+    kept = places.Places()
+    let_in = [kept.enter(f"9.9.9.{n % 250}", trio.CancelScope()) for n in range(500)]
+    assert len([place for place in let_in if place]) == places.NEW_BURST
+    assert kept.enter("9.9.8.1", trio.CancelScope())
+    await trio.sleep(1)
+    again = [kept.enter("9.9.9.1", trio.CancelScope()) for _ in range(100)]
+    assert len([place for place in again if place]) == places.NEW_RATE
+
+
+# -- dials
+
+
+def family_naming(key, own, addresses, reserve=False):
+    """A signed family of this supplier and of nodes that a stranger says are at the addresses."""
+    members = [Member(SigningKey(os.urandom(32)).verify_key.encode(), (a,), 1) for a in addresses]
+    mine = Member(own, ("127.0.0.1:5000",), 1)
+    group = members[:63] if reserve else [mine, *members[:63]]
+    bench = [mine, *members[63:]] if reserve else members[63:]
+    body = Family(
+        1, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
+        (Group(1, 1, tuple(group)),), tuple(bench), {"patience": 1},
+    )  # fmt: skip
+    return seal_record(key.signing, "family", body)
+
+
+@pytest.mark.parametrize("reserve", [False, True])
+async def test_a_strangers_family_makes_a_supplier_dial_only_so_often(reserve):
+    service, asked = service_of(), []
+
+    def connect(vault, member):
+        asked.append(member)
+        return NotAsked(member.node)
+
+    for number in range(4):
+        key = VaultKey(bytes([number]) * 32)
+        supplier = MemorySupplier(service, key.vault_id)
+        await contracted(supplier, 4 * MIB, key)
+        await put(supplier, 1, 100, key)
+        addresses = [f"9.9.9.9:{port}" for port in range(5000, 5318)]
+        family = family_naming(key, service.kinship.own, addresses, reserve)
+        await supplier.accept(root_of(family, key=key), family, claim_of(key))
+    guard = Guard(service, connect)
+    began = trio.current_time()
+    for _ in range(20):
+        for vault, _ in service.shelf.all_rows():
+            await guard.round(vault)
+    passed = trio.current_time() - began
+    assert 0 < len(asked) <= dials.UNPROVEN_BURST_ALL + passed * dials.UNPROVEN_RATE_ALL
+    assert len(asked) <= 4 * (dials.UNPROVEN_BURST + passed * dials.UNPROVEN_RATE)
+
+
+@pytest.mark.deadline(1000)
+async def test_a_member_dials_nobody_for_a_vault_that_keeps_nothing_here(autojump_clock):
+    service = service_of()
+    supplier = MemorySupplier(service, KEY.vault_id)
+    await contracted(supplier, 4 * MIB)
+    family = family_naming(KEY, service.kinship.own, ["9.9.9.9:5000"])
+    await supplier.accept(root_of(family), family, claim_of())
+
+    def connect(vault, member):
+        raise AssertionError("somebody is dialled")
+
+    with trio.move_on_after(60):
+        await Guard(service, connect).run()
+
+
+async def test_who_is_not_asked_is_not_held_to_be_away():
+    now = 1000.0
+    service = service_of(clock=lambda: now)
+    own = service.kinship.own
+    family = wire_family = family_naming(KEY, own, ["9.9.9.9:5000", "9.9.9.9:5001"])
+    supplier = MemorySupplier(service, KEY.vault_id)
+    await contracted(supplier, 4 * MIB)
+    await supplier.accept(root_of(wire_family), family, claim_of())
+    kin = service.kinship
+    opened = kin.family(KEY.vault_id, service.shelf.vault(KEY.vault_id))
+    _, silent, unasked = (member.node for member in opened.members)
+    for _ in range(20):
+        kin.observe(KEY.vault_id, opened, [], [unasked])
+        now += 1
+    assert kin.absent(KEY.vault_id, opened, silent)
+    assert not kin.absent(KEY.vault_id, opened, unasked)
+
+
+# -- the log
+
+
+def test_lines_of_one_place_are_few_and_say_how_many_there_were(caplog):
+    now = 0.0
+    few = loglines.FewLines(lambda: now)
+    caplog.handler.addFilter(few)
+    try:
+        log = logging.getLogger("bitdustfs.net.dht.node")
+        for number in range(10_000):
+            log.warning("datagram %d dropped", number)
+            if number == 9_990:
+                now += loglines.EVERY
+        logging.getLogger("bitdustfs.vault.publish").warning("something else")
+    finally:
+        caplog.handler.removeFilter(few)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == loglines.AT_ONCE + 2
+    assert said[-2] == "datagram 9991 dropped (and 9971 more like it)"
+
+
+# -- contracts
+
+
+async def test_a_contract_that_is_not_used_lapses_within_minutes():
+    now = 1_800_000_000.0
+    service = service_of(64 * MIB, wall=lambda: now)
+    stranger = MemorySupplier(service, OTHER.vault_id)
+    await stranger.promise(64 * MIB, 2**62)
+    mine = MemorySupplier(service, KEY.vault_id)
+    with pytest.raises(Refused, match="no-space"):
+        await mine.promise(32 * MIB, FOREVER)
+    now += housekeeping.UNUSED_SECONDS + 1
+    assert service.housekeeping.offer() == 64 * MIB
+    await contracted(mine, 32 * MIB)
+    assert service.shelf.vault(OTHER.vault_id) is None  # nothing came of it
+    await put(mine, 1)
+    now += housekeeping.UNUSED_SECONDS + 1
+    assert service.housekeeping.offer() == 32 * MIB
+
+
+async def test_a_reserve_is_remembered_but_takes_its_room_only_when_it_is_called():
+    now = 1_800_000_000.0
+    service = service_of(64 * MIB, wall=lambda: now)
+    reserve = MemorySupplier(service, OTHER.vault_id)
+    await contracted(reserve, 40 * MIB, OTHER)
+    family = family_naming(OTHER, service.kinship.own, ["9.9.9.9:5000"], reserve=True)
+    await reserve.accept(root_of(family, key=OTHER), family, claim_of(OTHER))
+    now += housekeeping.UNUSED_SECONDS + 1
+    mine = MemorySupplier(service, KEY.vault_id)
+    await contracted(mine, 40 * MIB)
+    assert (await reserve.current()).family == family
+    with pytest.raises(Refused, match="promised to others"):
+        await put(reserve, 1, key=OTHER)
+    now += housekeeping.UNUSED_SECONDS + 1  # nothing came of the other contract
+    await put(reserve, 1, key=OTHER)
+    assert service.housekeeping.offer() == 24 * MIB
+
+
+async def test_vaults_to_which_nothing_is_promised_take_no_more_than_is_donated():
+    service = service_of(16 * MIB)
+    for number in range(6):
+        key = VaultKey(bytes([number]) * 32)
+        supplier = MemorySupplier(service, key.vault_id)
+        await contracted(supplier, 8 * MIB, key)
+        await put(supplier, 1, 100, key)
+        family = family_of(SigningKey(os.urandom(32)).verify_key.encode(), key=key)
+        await supplier.accept(root_of(family, key=key), family, claim_of(key))  # it is out
+        for block in range(2, 5):
+            with suppress(Refused):
+                await put(supplier, block, 3 * MIB, key)
+    assert service.shelf.used_total() <= 16 * MIB
+    mine = MemorySupplier(service, KEY.vault_id)
+    await contracted(mine, 12 * MIB)
+    for block in range(4):
+        await put(mine, block, 2 * MIB + 500 * KIB)
+    assert service.shelf.used_total() <= 16 * MIB
+
+
+async def test_nothing_is_taken_under_a_contract_that_has_ended():
+    now = 1_800_000_000.0
+    service = service_of(wall=lambda: now)
+    mine = MemorySupplier(service, KEY.vault_id)
+    await mine.promise(8 * MIB, int(now) + 100)
+    await mine.prepare(claim_of(), False)
+    await put(mine, 1)
+    now += 101
+    with pytest.raises(Refused, match="has ended"):
+        await put(mine, 2)
+    assert len(await mine.read((1).to_bytes(16, "big"), 0, 0, 1000)) == 1000
+    await mine.promise(8 * MIB, int(now) + 100)
+    await put(mine, 2)
+
+
+async def test_one_network_is_promised_a_share_and_private_ones_all():
+    service = service_of(64 * MIB)
+
+    def ask(key, network, space):
+        request = wire.Promise(space, FOREVER)
+        return service.handle(Session(key.vault_id, "owner", b"", network), request, b"")[0]
+
+    first, second, third = (VaultKey(bytes([number]) * 32) for number in range(3))
+    assert isinstance(ask(first, "9.9.9.0/24", 12 * MIB), wire.ContractIs)
+    assert ask(second, "9.9.9.0/24", 12 * MIB).code == "no-space"
+    assert isinstance(ask(second, "8.8.8.0/24", 12 * MIB), wire.ContractIs)
+    assert isinstance(ask(third, "", 32 * MIB), wire.ContractIs)
+
+
+async def test_vaults_that_use_nothing_are_remembered_up_to_a_number(monkeypatch):
+    monkeypatch.setattr(housekeeping, "UNUSED_MAX", 5)
+    service = service_of()
+
+    async def named(number, network):
+        key = VaultKey(bytes([number]) * 32)
+        asked = wire.Promise(4 * MIB, FOREVER)
+        service.handle(Session(key.vault_id, "owner", b"", network), asked, b"")
+        return key.vault_id
+
+    mine = await named(1, "8.8.8.0/24")
+    for number in range(2, 30):
+        await named(number, "9.9.9.0/24")
+    rows = dict(service.shelf.all_rows())
+    assert len(rows) == 5 and mine in rows
+
+
+# -- whom it is for
+
+
+async def test_a_supplier_makes_contracts_with_those_it_invited_alone():
+    now = 1_800_000_000.0
+    node = SigningKey(os.urandom(32))
+    own = node.verify_key.encode()
+    shelf = MemoryShelf()
+    before = SupplierService(node, shelf, GIB, wall=lambda: now)
+    old = MemorySupplier(before, OTHER.vault_id)
+    await contracted(old, 8 * MIB, OTHER)
+    await put(old, 1, key=OTHER)
+    listed = VaultKey(b"l" * 32)
+    admission = Admission(False, own, [listed.vault_id.hex()[:16]])
+    service = SupplierService(node, shelf, GIB, wall=lambda: now, admission=admission)
+    old = MemorySupplier(service, OTHER.vault_id)
+    await put(old, 2, key=OTHER)  # whoever has a contract keeps it
+    await old.promise(8 * MIB, int(now) + 10**6)
+    await MemorySupplier(service, listed.vault_id).promise(8 * MIB, FOREVER)
+    assert service.housekeeping.announced() == 0 < service.housekeeping.offer()
+    token = read_tokens([invite(node, 16 * MIB, int(now) + 100)])[own]
+    forged = read_tokens([invite(SigningKey(os.urandom(32)), 16 * MIB, int(now) + 100)])
+
+    def ask(key, space, shown=b""):
+        asked = wire.Promise(space, FOREVER, shown)
+        return service.handle(Session(key.vault_id, "owner"), asked, b"")[0]
+
+    assert ask(KEY, 8 * MIB).code == "unauthorised"
+    assert ask(OTHER, 9 * MIB).code == "unauthorised"  # more than it has
+    assert ask(KEY, 8 * MIB, *forged.values()).code == "forged"
+    assert ask(KEY, 17 * MIB, token).code == "unauthorised"
+    assert isinstance(ask(KEY, 8 * MIB, token), wire.ContractIs)
+    assert isinstance(ask(KEY, 16 * MIB, token), wire.ContractIs)
+    assert ask(VaultKey(b"t" * 32), 8 * MIB, token).code == "unauthorised"  # one vault a token
+    now += housekeeping.UNUSED_SECONDS * 10
+    assert service.housekeeping.offer() == GIB - 32 * MIB  # who was invited is waited for
+    late = read_tokens([invite(node, 16 * MIB, int(now) - 1)])[own]
+    assert ask(VaultKey(b"t" * 32), 8 * MIB, late).code == "unauthorised"
