@@ -20,7 +20,7 @@ def invited(tmp_path):
         probe.bind((MINE, 0))
         address = f"{MINE}:{probe.getsockname()[1]}"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
-               str(tmp_path / "theirs"), "--space", "256M", "--listen", address]  # fmt: skip
+               str(tmp_path / "theirs"), "--space", "512M", "--listen", address]  # fmt: skip
     home = {**os.environ, "BITDUST_HOME": str(tmp_path / "their-home")}
     with open(tmp_path / "log", "wb") as log:
         supplier = subprocess.Popen(command, stdout=log, stderr=log, env=home)
