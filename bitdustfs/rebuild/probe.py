@@ -22,7 +22,7 @@ from bitdustfs.rebuild.watch import PING_DEADLINE
 from bitdustfs.units import CHUNK_SIZE
 
 DEADLINE = 5.0  #: seconds that one chunk may take
-Question = Callable[[], Awaitable[object]]
+Probing = Callable[[], Awaitable[object]]
 
 
 class Verdict(enum.Enum):
@@ -68,7 +68,7 @@ class Probe:
         ask = partial(self._fetcher.prove_at, supplier, header, position, start, stop)
         return await self._check(supplier, ask)
 
-    async def _check(self, supplier: Supplier, question: Question) -> Verdict:
+    async def _check(self, supplier: Supplier, question: Probing) -> Verdict:
         """Asks; what that shows of the supplier. Never HUNG_UP."""
         verdict = await self._ask(supplier, question)
         if verdict is Verdict.HUNG_UP:
@@ -78,7 +78,7 @@ class Probe:
                 verdict = Verdict.WITHHELD if again is Verdict.HUNG_UP else again
         return verdict
 
-    async def _ask(self, supplier: Supplier, question: Question) -> Verdict:
+    async def _ask(self, supplier: Supplier, question: Probing) -> Verdict:
         verdict = Verdict.UNKNOWN
         async with trio.open_nursery() as nursery:
 
@@ -111,7 +111,7 @@ class Probe:
         return False
 
 
-async def _verdict(question: Question) -> Verdict:
+async def _verdict(question: Probing) -> Verdict:
     """What the answer to one request shows of a supplier."""
     try:
         await question()

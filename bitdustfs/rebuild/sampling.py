@@ -16,18 +16,27 @@ CHANCE = 1e-8  #: probability below which silence about one fragment counts as i
 OPEN_MAX = 64  #: unsettled fragments of one supplier that are asked for again
 
 
-class _Open:
+class _Unsettled:
     """One unsettled fragment, and what the audits of others came to since it is."""
 
     def __init__(self) -> None:
-        self.times = 1
-        self.settled = self.unsettled = 0
+        self._times = 1
+        self._settled = self._unsettled = 0
+
+    def again(self) -> None:
+        """It was asked for once more, in vain."""
+        self._times += 1
+
+    def other(self, settled: bool) -> None:
+        """Another fragment was asked for."""
+        self._settled += settled
+        self._unsettled += not settled
 
     @property
     def by_chance(self) -> float:
         """The probability that all these audits were left unsettled for no reason of its own."""
-        every = self.settled + self.unsettled + self.times
-        return math.comb(self.unsettled + self.times, self.times) / math.comb(every, self.times)
+        vain = self._unsettled + self._times
+        return math.comb(vain, self._times) / math.comb(vain + self._settled, self._times)
 
 
 class Sample:
@@ -35,7 +44,7 @@ class Sample:
 
     def __init__(self, acked: Collection[bytes], listed: Collection[bytes]) -> None:
         self._acked, self._listed = list(acked), list(listed)
-        self._open: dict[bytes, _Open] = {}
+        self._open: dict[bytes, _Unsettled] = {}
 
     def __len__(self) -> int:
         return len(self._acked) + len(self._listed)
@@ -56,16 +65,17 @@ class Sample:
         """An audit of the block was answered, well or badly."""
         self._open.pop(block, None)
         for other in self._open.values():
-            other.settled += 1
+            other.other(settled=True)
 
     def unsettled(self, block: bytes) -> bool:
         """An audit of the block was not answered. Whether that cannot be an accident any more."""
         for other, open_ in self._open.items():
-            open_.unsettled += other != block
+            if other != block:
+                open_.other(settled=False)
         if block in self._open:
-            self._open[block].times += 1
+            self._open[block].again()
         elif len(self._open) < OPEN_MAX:
-            self._open[block] = _Open()
+            self._open[block] = _Unsettled()
         return block in self._open and self._open[block].by_chance < CHANCE
 
     def keep_open(self, before: "Sample") -> None:
