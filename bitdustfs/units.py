@@ -25,6 +25,7 @@ NAME_MAX = 255  #: bytes of one file name (POSIX NAME_MAX)
 SYMLINK_MAX = 4095  #: bytes of a symlink target (Linux PATH_MAX less the final zero)
 XATTR_INLINE_MAX = 3 * KIB  #: bytes of an xattr value that still fits its item
 XATTR_MAX = 64 * KIB  #: bytes of an xattr value (Linux XATTR_SIZE_MAX)
+XATTR_LIST_MAX = 64 * KIB  #: bytes of all names of a file's xattrs, a zero behind each (Linux)
 FILE_MAX = 1 << 62  #: bytes of one file
 
 # The wire (docs/protocol.md).

@@ -6,7 +6,7 @@ When the family changes, `move` is told; what is known of earlier suppliers stay
 
 from collections.abc import Callable, Collection
 
-from bitdustfs.blocks.health import Health
+from bitdustfs.blocks.health import Health, Sighted
 from bitdustfs.core.records import Family, Member
 from bitdustfs.net.supplier import Connect, Supplier
 
@@ -79,7 +79,8 @@ class Circle:
     def session(self, member: Member) -> Supplier:
         """The session with a member or a reserve; its health is kept from then on."""
         if member.node not in self._sessions:
-            self._sessions[member.node] = self.connect(member)
+            health = self.health(member.node)
+            self._sessions[member.node] = Sighted(member.node, self.connect(member), health)
         return self._sessions[member.node]
 
     def supplier(self, node: bytes) -> Supplier:
@@ -99,7 +100,7 @@ class Circle:
 
     def online(self) -> int:
         """How many positions' suppliers answered when they were asked last."""
-        return sum(self.health(member.node).reachable for member in self._family.members)
+        return sum(self.health(member.node).there for member in self._family.members)
 
     # -- on this very machine
 
@@ -114,7 +115,7 @@ class Circle:
     def online_elsewhere(self) -> int:
         """As `online`, those on this machine not counted."""
         members = [m for m in self._family.members if not self.is_beside(m.node)]
-        return sum(self.health(member.node).reachable for member in members)
+        return sum(self.health(member.node).there for member in members)
 
     # -- positions
 

@@ -188,9 +188,11 @@ class Courier:
                 nursery.start_soon(work)
 
     async def _look_who_is_back(self) -> None:
-        """Pings those that were away: a put to one that still is would hold its block up."""
+        """Pings those that were away, and those not heard yet: a put to one that still is away
+        would hold its block up.
+        """
         nodes = {member.node for member in self._circle.family.members}
-        away = {node for node in nodes if not self._circle.health(node).reachable}
+        away = {node for node in nodes if not self._circle.health(node).there}
         answers = await ask_all(
             away, lambda node: self._circle.supplier(node).ping(), each=PROBE_DEADLINE
         )

@@ -4,15 +4,22 @@ A failure makes a supplier *unusable* for a while: others are asked first. The p
 each failure in a row, from AVOID_FIRST to AVOID_MAX, and ends with the first answer. Damage (bytes
 that fail their hash) is counted apart from absence: it is the supplier's fault, silence may be the
 line's.
+
+Its *sight* is what was seen last, and when: an answer, or that none came. Nobody is judged by it,
+so this machine's own outage shows in it, too. Every call of a session that is `Sighted` is noted.
 """
 
 from dataclasses import dataclass
 
 import trio
 
-from bitdustfs.errors import Malformed, Refused
+from bitdustfs.core.erasure import Buffer
+from bitdustfs.errors import Malformed, PeerError, Refused
+from bitdustfs.net import wire
+from bitdustfs.net.supplier import Supplier
 
 AVOID_FIRST, AVOID_MAX = 1.0, 60.0  #: seconds that a failing supplier is not asked first
+SILENCE = 2.0  #: seconds without an answer, after which giving up a call says that none came
 
 
 @dataclass
@@ -28,7 +35,31 @@ class Health:
     last_error: str = ""
     reachable: bool = True
     avoided_until: float = -1.0  #: on trio's clock
+    heard_at: float | None = None  #: when it last answered anything, on trio's clock
+    missed_at: float | None = None  #: when it last was seen not to answer, the same
     _avoid: float = AVOID_FIRST
+
+    # -- what was seen last
+
+    @property
+    def there(self) -> bool:
+        """Whether the last that was seen of it is an answer. Before the first one it is not."""
+        heard, missed = self.heard_at, self.missed_at
+        return heard is not None and (missed is None or heard >= missed)
+
+    def silence(self) -> float | None:
+        """Seconds since it last answered; None where it has not since the mount began."""
+        return None if self.heard_at is None else trio.current_time() - self.heard_at
+
+    def heard(self) -> None:
+        """It answered, whatever it said."""
+        self.heard_at = trio.current_time()
+
+    def missed(self) -> None:
+        """It did not answer, or cannot be reached."""
+        self.missed_at = trio.current_time()
+
+    # -- what follows for whom to ask
 
     @property
     def usable(self) -> bool:
@@ -67,6 +98,7 @@ class Health:
         self.failed += 1
         self.reachable = isinstance(error, Refused)
         if not self.reachable:
+            self.missed()
             self.slow()
 
     def audited(self, answered: bool) -> int:
@@ -82,3 +114,34 @@ class Health:
         """Notes whether a deletion was refused; how many in a row were."""
         self.refused_deletes = self.refused_deletes + 1 if refused else 0
         return self.refused_deletes
+
+
+class Sighted(Supplier):
+    """A session whose every call is noted in the supplier's health: an answer, or that none came.
+
+    A call that is given up counts where it waited for SILENCE and nothing was heard meanwhile.
+    """
+
+    def __init__(self, node: bytes, session: Supplier, health: Health) -> None:
+        self.node, self._session, self._health = node, session, health
+
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+        began = trio.current_time()
+        try:
+            answer = await self._session.call(request, payload)
+        except Refused:
+            self._health.heard()
+            raise
+        except PeerError:
+            self._health.missed()
+            raise
+        except trio.Cancelled:
+            heard = self._health.heard_at
+            if trio.current_time() - began >= SILENCE and (heard is None or heard < began):
+                self._health.missed()
+            raise
+        self._health.heard()
+        return answer
+
+    async def aclose(self) -> None:
+        await self._session.aclose()

@@ -100,6 +100,12 @@ class Ledger:
             and not {*row.owed} <= self._their.get(block, set())
         )
 
+    def owes(self, positions: Collection[int]) -> bool:
+        """Whether this machine has a block that one of these positions lacks. Looks at all owed."""
+        lacking = {*positions, *self._newcomers}
+        rows = map(self._table.get, self._table.owed())
+        return any(row is not None and row.local and lacking & {*row.owed} for row in rows)
+
     # -- what happens
 
     async def acknowledged(self, block: bytes, positions: Collection[int]) -> None:

@@ -12,11 +12,15 @@ from collections.abc import Iterable, Sequence
 
 from bitdustfs.cache.blockfiles import append
 from bitdustfs.cache.folder import local_error
-from bitdustfs.core.block import ExtentEntry, InodeHint
+from bitdustfs.core.block import ExtentEntry, InodeHint, directory_size
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.sealing import Sealer
 from bitdustfs.failpoints import reach
-from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL
+from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL, KIB, META_EXTENT_MAX, MIB
+
+DIRECTORY_FILL = META_EXTENT_MAX - 16 * KIB  #: bytes from which a directory is full
+#: bytes or extents that a block has before a full directory closes it: paths may be very long
+CROWDED_LENGTH, CROWDED_EXTENTS = MIB, 1024
 
 
 class OpenBlock:
@@ -27,6 +31,7 @@ class OpenBlock:
         self.length = 0
         self.entries: list[ExtentEntry] = []
         self.hints: dict[int, InodeHint] = {}
+        self._paths = 0  # bytes of the hints' paths
         self._fd = fd
         self._lock = threading.Lock()  # over syncing and closing
         self._closed = False
@@ -37,7 +42,28 @@ class OpenBlock:
     @property
     def full(self) -> bool:
         """Whether it takes no further extent."""
-        return self.length >= BLOCK_FILL or len(self.entries) >= BLOCK_EXTENTS_MAX - 1
+        return self.is_full_with(0, 0)
+
+    def is_full_with(self, entries: int, length: int) -> bool:
+        """Whether it takes no further extent after `entries` more, of `length` bytes.
+
+        A block of small files is full when its directory is: each file is to be found by its path.
+        """
+        entries, length = len(self.entries) + entries, self.length + length
+        if length >= BLOCK_FILL or entries >= BLOCK_EXTENTS_MAX - 1:
+            return True
+        size = directory_size(entries, len(self.hints), self._paths)
+        crowded = length >= CROWDED_LENGTH or entries >= CROWDED_EXTENTS
+        return crowded and size >= DIRECTORY_FILL
+
+    def tell(self, hint: InodeHint) -> None:
+        """What the directory will say of an inode, as it is known now."""
+        before = self.hints.get(hint.inode)
+        if before is not None:
+            hint = hint.after(before)
+            self._paths -= len(before.path)
+        self._paths += len(hint.path)
+        self.hints[hint.inode] = hint
 
     def append(self, sealed: Sequence[bytes], entries: Sequence[ExtentEntry]) -> None:
         """Extents, each with its entry. Raises DiskFull or LocalError; then none of them is

@@ -21,7 +21,7 @@ from bitdustfs.core.block import ExtentEntry, InodeHint, encode_directory, new_b
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import Group, Place
 from bitdustfs.core.sealing import Kind, Suite
-from bitdustfs.units import BLOCK_EXTENTS_MAX, BLOCK_FILL, EXTENT_MAX, META_EXTENT_MAX
+from bitdustfs.units import EXTENT_MAX, META_EXTENT_MAX
 
 Describe = Callable[[int], InodeHint | None]  #: what a directory tells of an inode
 
@@ -90,19 +90,25 @@ class ExtentWriter:
                 block = None
             if block is None:
                 block = self._create(meta)
-            first, at = at, self._fill(block, pieces, at, places)
-            inodes = {piece.inode for piece in pieces[first:at]}
-            block.hints.update((i, hints[i]) for i in inodes if i in hints)
+            at = self._fill(block, pieces, at, hints, places)
         return places
 
-    def _fill(self, block: OpenBlock, pieces: Sequence[Plain], at: int, places: list[Place]) -> int:
+    def _fill(
+        self,
+        block: OpenBlock,
+        pieces: Sequence[Plain],
+        at: int,
+        hints: Mapping[int, InodeHint],
+        places: list[Place],
+    ) -> int:
         """Appends pieces[at:] to `block` until it is full; returns the first one left."""
         sealed_pieces: list[bytes] = []
         entries: list[ExtentEntry] = []
         length, now = block.length, time.time_ns()
-        room = BLOCK_EXTENTS_MAX - 1 - len(block.entries)
-        while at < len(pieces) and length < BLOCK_FILL and len(entries) < room:
+        while at < len(pieces) and not block.is_full_with(len(entries), length - block.length):
             piece = pieces[at]
+            if piece.inode in hints:
+                block.tell(hints[piece.inode])
             limit = EXTENT_MAX if piece.kind == Kind.DATA else META_EXTENT_MAX
             if len(piece.plain) > limit:
                 raise ValueError(f"an extent of {len(piece.plain)} bytes exceeds {limit}")
@@ -145,8 +151,9 @@ class ExtentWriter:
         """Closes the open blocks that hold anything: what is in them can be uploaded."""
         async with self._appending:
             for block in [b for b in self._open.values() if b.entries]:
-                told_last = map(self._describe, list(block.hints))
-                block.hints.update((h.inode, h) for h in told_last if h is not None)
+                for hint in map(self._describe, list(block.hints)):
+                    if hint is not None:
+                        block.tell(hint)
                 try:
                     await trio.to_thread.run_sync(self._close, block)
                 finally:

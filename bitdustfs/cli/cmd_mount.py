@@ -50,20 +50,27 @@ IGNORED = {
     "nodev",
     "nosuid",
     "exec",
-    "suid",
-    "dev",
-    "atime",
-    "relatime",
+    "noatime",
     "norelatime",
-    "strictatime",
-    "diratime",
+    "nostrictatime",
     "nodiratime",
-    "lazytime",
     "nolazytime",
     "async",
 }
 #: what the kernel does for us
-KERNEL = {"noexec", "noatime", "sync", "dirsync"}
+KERNEL = {"noexec", "sync", "dirsync"}
+NO_ATIME = "a vault does not record when files are read, and is mounted with noatime"
+NO_TRUST = "a vault is always mounted with nosuid and nodev"
+#: what is asked for in vain, and why
+REFUSED = {
+    "atime": NO_ATIME,
+    "relatime": NO_ATIME,
+    "strictatime": NO_ATIME,
+    "diratime": NO_ATIME,
+    "lazytime": NO_ATIME,
+    "suid": NO_TRUST,
+    "dev": NO_TRUST,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser, helper: bool = False) -> None:
@@ -127,6 +134,8 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             return replace(options, foreground=True)
     if word in KERNEL:
         return replace(options, kernel=options.kernel | {word})
+    if word in REFUSED:
+        raise UsageError(f"leave out the mount option {word}: {REFUSED[word]}")
     if not word or word in IGNORED or word.startswith(("x-", "comment=")):
         return options
     raise UsageError(f"mount option {word!r} is not known; see mount.bitdust --help")

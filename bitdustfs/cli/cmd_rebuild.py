@@ -24,7 +24,7 @@ def run_rebuild(args: argparse.Namespace) -> int:
 def _print_outcome(outcome: RebuildOutcome) -> None:
     print(
         f"{outcome.placed} fragments were made again, {outcome.replaced} suppliers replaced; "
-        f"you can lose {max(0, outcome.margin)} more suppliers right now"
+        f"{outcome.safety}"
     )
     if outcome.waiting:
         print(f"{outcome.waiting} blocks wait until more of their suppliers are back")

@@ -12,6 +12,7 @@ from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.units import format_size
+from bitdustfs.vault.account import ago
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def _print_status(status: Status) -> None:
     _print_safety(status)
     for line in status.suppliers:
         print(
-            f"  {line.position}  {line.node[:NODE_DIGITS]}  {line.state:9}  "
+            f"  {line.position}  {line.node[:NODE_DIGITS]}  {line.state:7}  {_heard(line):28}  "
             f"damaged answers: {line.damaged}  {line.address}"
         )
     _print_bench(status.bench)
@@ -68,22 +69,21 @@ def _print_status(status: Status) -> None:
         print(f"warning: {sentence}")
 
 
+def _heard(line: SupplierLine) -> str:
+    """When it was heard last."""
+    return "no answer yet" if line.heard is None else f"last answered {ago(line.heard)}"
+
+
 def _print_content(status: Status) -> None:
     print(
         f"{status.inodes} files and folders, {format_size(status.live)}; "
         f"{format_size(status.dirty)} in memory, {status.owed_blocks} blocks still to upload"
     )
-    if status.local_blocks:
-        print(f"{status.local_blocks} blocks are only on this machine as yet")
-    if status.thin_blocks:
-        print(f"{status.thin_blocks} blocks are held by no more suppliers than reading them takes")
 
 
 def _print_safety(status: Status) -> None:
-    if status.may_lose >= 0:
-        print(f"you can lose {status.may_lose} more suppliers right now without losing anything")
-    else:
-        print("too many suppliers are away: not everything can be read right now")
+    for sentence in status.safety:
+        print(sentence)
     if status.thinnest:
         print(f"the thinnest block is {status.thinnest}")
     if status.rebuilding.total:

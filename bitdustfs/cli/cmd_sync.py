@@ -1,4 +1,7 @@
-"""`bitdust sync`: publish everything written so far; returns when that is done."""
+"""`bitdust sync`: publish everything written so far; returns when that is done.
+
+Exit code 0: all that this machine wrote is published; 1: it is not, and it is said why.
+"""
 
 import argparse
 from pathlib import Path
@@ -14,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_sync(args: argparse.Namespace) -> int:
     with progress_bar("publishing", "block") as show:
-        MountClient(args.mountpoint).sync(show)
-    print("everything written so far is published")
+        done = MountClient(args.mountpoint).sync(show)
+    print(done.said)
     return 0

@@ -14,16 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_unmount(args: argparse.Namespace) -> int:
-    """Unmounts in any case; exit code 1: not everything is published, and kept here."""
+    """Exit code 0: all that this machine wrote is published (or a dead mount is cleared away);
+    1: it is not, or the mount stays, and it is said which.
+    """
     mountpoint: Path = args.mountpoint
     with progress_bar("publishing", "block") as show:
         done = unmount(mountpoint, show)
     if done.was_dead:
         print(
-            f"{mountpoint} was a dead mount: it is cleared away; mount it again to publish the rest"
+            f"{mountpoint} was a dead mount: it is cleared away; what was fsynced is kept on this "
+            "machine: mount it again to publish the rest"
         )
         return 0
     if done.trouble:
         raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
-    print(f"{mountpoint} is unmounted and published")
+    print(f"{mountpoint} is unmounted {done.said}")
     return 0

@@ -1,7 +1,8 @@
 """`bitdust verify`: is everything there, here and at the suppliers?
 
 Walks the vault's tree, checks this machine's copies, then every fragment at every supplier. Exit
-code 0: nothing is wrong; 3: something is, and it is said what.
+code 0: nothing is wrong; 3: something is, and it is said what; 4: nothing is wrong with what was
+looked at, but not everything could be, and it is said what could not.
 """
 
 import argparse
@@ -39,7 +40,14 @@ def run_verify(args: argparse.Namespace) -> int:
         mount = MountClient(args.mountpoint)
         outcome = mount.verify(args.local, parse_share(args.sample), show)
     _print_outcome(outcome)
-    return 3 if outcome.faults else 0
+    return exit_code(outcome)
+
+
+def exit_code(outcome: VerifyOutcome) -> int:
+    """3 for faults, 4 where there are none and something could not be looked at, else 0."""
+    if outcome.faults:
+        return 3
+    return 4 if outcome.unseen else 0
 
 
 def _print_outcome(outcome: VerifyOutcome) -> None:
@@ -49,12 +57,18 @@ def _print_outcome(outcome: VerifyOutcome) -> None:
         "were checked"
     )
     if outcome.margin is not None and outcome.margin >= 0:
-        print(f"every block at suppliers would survive the loss of {outcome.margin} more of them")
+        print(
+            f"every block that is at suppliers would survive the loss of {outcome.margin} more of "
+            "those that answer"
+        )
     if outcome.unsent:
         print(f"{outcome.unsent} blocks are only on this machine as yet")
     for sentence in outcome.faults:
         print(f"fault: {sentence}")
     if outcome.more_faults:
         print(f"and {outcome.more_faults} more faults")
-    if not outcome.faults:
-        print("nothing is wrong")
+    for sentence in outcome.unseen:
+        print(f"not looked at: {sentence}")
+    for sentence in outcome.owed:
+        print(sentence)
+    print(outcome.verdict)

@@ -1,7 +1,8 @@
 """The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and codes.
 
-Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found. For
-mount.bitdust those of mount(8): 1 wrong use, 32 the mount failed.
+Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found; 4 no
+faults found, but not everything could be looked at. For mount.bitdust those of mount(8): 1 wrong
+use, 32 the mount failed.
 """
 
 import argparse

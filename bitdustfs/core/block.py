@@ -12,6 +12,7 @@ from os import urandom
 from typing import Annotated
 
 import msgspec
+from msgspec import structs
 
 from bitdustfs.core.codec import U8, U32, U63, Decoder, Hash, encode
 from bitdustfs.core.records import Record
@@ -39,13 +40,20 @@ class ExtentEntry(Record, frozen=True):
 
 
 class InodeHint(Record, frozen=True):
-    """What is known of an inode with extents in this block, when the block was closed."""
+    """What is known of an inode with extents in this block, when the block was closed.
+
+    `path` is from the root, empty where it is not known.
+    """
 
     inode: U63
     path: bytes
     mode: U32
     size: U63
     mtime: int
+
+    def after(self, before: "InodeHint") -> "InodeHint":
+        """This, newer one with the path of the one `before` where it has none."""
+        return self if self.path else structs.replace(self, path=before.path)
 
 
 class Directory(Record, frozen=True):
@@ -59,12 +67,24 @@ class Directory(Record, frozen=True):
 _directories = Decoder(Directory, "block directory", META_EXTENT_MAX)
 
 
+#: bytes of a directory's head, of an entry, and of a hint without its path, at most. All entries
+#: that a block may have, and a hint for each, fit a directory: 64 + 8,192 * (90 + 36) < 1 MiB
+HEAD_MAX, ENTRY_MAX, HINT_MAX = 64, 90, 36
+
+
+def directory_size(extents: int, inodes: int, paths: int) -> int:
+    """Bytes of a directory, at most; `paths`: bytes of all hints' paths together."""
+    return HEAD_MAX + extents * ENTRY_MAX + inodes * HINT_MAX + paths
+
+
 def encode_directory(extents: list[ExtentEntry], inodes: list[InodeHint]) -> bytes:
-    """The plaintext of a directory extent; hints are dropped when they would not fit."""
-    plain = encode(Directory(1, tuple(extents), tuple(inodes)))
-    if len(plain) > META_EXTENT_MAX:
-        plain = encode(Directory(1, tuple(extents), ()))
-    return plain
+    """The plaintext of a directory extent. Where not all paths fit, the longest are left out."""
+    room = META_EXTENT_MAX - directory_size(len(extents), len(inodes), 0)
+    hints = []
+    for hint in sorted(inodes, key=lambda hint: len(hint.path)):
+        room -= len(hint.path)
+        hints.append(hint if room >= 0 else structs.replace(hint, path=b""))
+    return encode(Directory(1, tuple(extents), tuple(hints)))
 
 
 def decode_directory_untrusted(plain: bytes) -> Directory:

@@ -12,9 +12,12 @@
     6     0       -                      Counters
     7     0       block id               BlockUse
 
-An inode number is u40 folder group | u24 index: what is created in a folder is numbered beside it,
-so that `ls -l` touches few leaves. New fields go to the `more` map that every value ends with: what
-an older program does not know there, it keeps.
+What is created in a folder is numbered together, so that `ls -l` touches few leaves. Numbers below
+2^32 come first, in runs that a folder takes of the free ones (fs/numbers.py). When they are used
+up, and in older programs, a number is u40 folder group | u24 index, and a group is one folder's.
+
+New fields go to the `more` map: what an older program does not know there, it keeps. Fields behind
+the map are those that an older program would leave behind wrong: it drops them.
 """
 
 import struct
@@ -32,6 +35,7 @@ INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS, USE = 1, 2, 3, 4, 5, 6, 7
 ROOT_INODE = 1
 INDEX_BITS = 24
 INDEX_MAX = (1 << INDEX_BITS) - 1
+SMALL_NUMBERS = 1 << 32  #: inode numbers below are told by programs without large-file support
 SLOTS = 256  #: directory entries that may share one 55-bit name hash
 COOKIE_FIRST = 1 << 8  #: cookies below are "." and ".."
 
@@ -46,9 +50,12 @@ class Item(msgspec.Struct, array_like=True):
 
 
 class Inode(Item):
-    """Attributes of one file, folder or other object. `parent`, `group`, `next_index`.
+    """Attributes of one file, folder or other object.
 
-    Folders only.
+    `parent`, `group`, `next_index`, `numbers`: folders only. `numbers` is (next, end, length): what
+    is left of the run of small inode numbers that the folder took last, and how long that was.
+    `holes` counts the bytes of the extents that are holes; where an older program wrote the file,
+    there may be more.
     """
 
     version: U8
@@ -66,6 +73,8 @@ class Inode(Item):
     next_index: U32 = 0
     inline: bytes | None = None  #: whole content of a small file, or a symlink's target
     more: dict[str, Any] = {}
+    holes: U63 = 0
+    numbers: tuple[U63, U63, U63] | None = None
 
 
 class Entry(Item):

@@ -13,10 +13,13 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import Known, check_known_untrusted
 from bitdustfs.core.records import Member
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import find_family_addresses, joined
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.supplier import Connect
 from bitdustfs.net.tls import make_context
+
+GRACE = 1.0  #: seconds for the rest, once one address led to the vault
 
 
 def owner_credentials(key: VaultKey) -> Credentials:
@@ -61,15 +64,15 @@ async def _ask_members(
             failures.append(str(error) if address in str(error) else f"{address}: {error}")
             return
         finally:
-            await peer.aclose()
+            with trio.CancelScope(shield=True):
+                await peer.aclose()
         if known is None:
             failures.append(f"{address}: has a contract with this vault but no root")
         elif best is None or known.root.order > best.root.order:
             best = known
 
-    async with trio.open_nursery() as asking:
-        for address in addresses:
-            asking.start_soon(ask, address)
+    # the voters are asked next, and show whatever is newer: nobody who is silent is waited for
+    await ask_all(addresses, ask, enough=lambda _: best is not None, grace=GRACE)
     if best is None:
         raise Unavailable(
             f"none of {len(addresses)} addresses leads to this vault (without any of its "

@@ -47,6 +47,19 @@ class Content:
         """The true size of a file."""
         return self._windows.size_of(inode, attributes)
 
+    def stored(self, inode: int, attributes: Inode) -> tuple[int, bool]:
+        """Bytes of a file's content that are not holes, and whether that is sure.
+
+        `attributes`: as its item says. While something is dirty it is a guess from above: what was
+        written may lie over what is mapped already.
+        """
+        mapped = attributes.size - attributes.holes
+        window = self._windows.get(inode)
+        if window is None:
+            return mapped, True
+        below = 0 if window.inline else mapped
+        return min(window.size, below + window.unmapped), False
+
     async def read(self, inode: int, offset: int, length: int) -> bytes:
         """Up to `length` bytes; short only at the end of the file."""
         while True:

@@ -93,19 +93,28 @@ def _clear(tx: Transaction, inode: int, start: int, stop: int) -> int:
 
 
 def put_extent(tx: Transaction, inode: int, attributes: Inode, piece: Mapped) -> int:
-    """Maps one sealed extent; grows `attributes.size` as needed. Returns the change of live
-    bytes.
+    """Maps one sealed extent, or a hole; grows `attributes.size` as needed. Returns the change of
+    live bytes, and keeps `attributes.holes`.
     """
-    if piece.offset > attributes.size:
+    size = attributes.size
+    if piece.offset > size:
         hole = Mapped(attributes.size, piece.offset - attributes.size, None, 0)
         _write(tx, inode, hole)
         attributes.size = piece.offset
-    dropped = _clear(tx, inode, piece.offset, piece.offset + piece.length)
+    change = -_clear(tx, inode, piece.offset, piece.offset + piece.length)
     _write(tx, inode, piece)
     if piece.place is not None:
         count(tx, piece.place.block, piece.length, piece.length)
+        change += piece.length
     attributes.size = max(attributes.size, piece.offset + piece.length)
-    return piece.length - dropped
+    _count_holes(attributes, size, change)
+    return change
+
+
+def _count_holes(attributes: Inode, size: int, change: int) -> None:
+    """`size`: before; `change`: of live bytes. Never more than there are, counted or not."""
+    grown = attributes.size - size
+    attributes.holes = max(0, attributes.holes + grown - change)
 
 
 def references(tx: Transaction, inode: int, start: int, stop: int, block: bytes) -> list[Mapped]:
@@ -129,13 +138,14 @@ def resize(tx: Transaction, inode: int, attributes: Inode, size: int, most: int)
     """Moves the end of the file towards `size`, dropping at most about `most` items.
 
     Sets `attributes.size` to what was reached: call again until it is `size`. Returns the change of
-    live bytes.
+    live bytes, and keeps `attributes.holes`.
     """
     old = attributes.size
     if size >= old:
         if size > old:
             _write(tx, inode, Mapped(old, size - old, None, 0))
         attributes.size = size
+        _count_holes(attributes, old, 0)
         return 0
     low, high = kind_range(inode, EXTENT)
     reached, count = old, 0
@@ -145,4 +155,6 @@ def resize(tx: Transaction, inode: int, attributes: Inode, size: int, most: int)
         reached, count = tail_u64(key), count + 1
     reached = max(size, reached)
     attributes.size = reached
-    return -_clear(tx, inode, reached, old)
+    change = -_clear(tx, inode, reached, old)
+    _count_holes(attributes, old, change)
+    return change

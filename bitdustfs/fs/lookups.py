@@ -32,6 +32,10 @@ class Lookups:
         if inode in self._where:
             self._where[inode] = (folder, name)
 
+    def adopt(self, other: "Lookups") -> None:
+        """The same, with what another one knows, from here on together with it."""
+        self._held, self._where = other._held, other._where
+
     def held(self, inode: int) -> int:
         """How many look-ups of the inode the kernel has not forgotten."""
         return self._held.get(inode, 0)

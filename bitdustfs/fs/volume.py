@@ -14,8 +14,6 @@ from bitdustfs.core.items import (
     COOKIE_FIRST,
     COUNTERS_KEY,
     ENTRY,
-    INDEX_BITS,
-    INDEX_MAX,
     ROOT_INODE,
     Counters,
     Entry,
@@ -40,11 +38,14 @@ from bitdustfs.fs.names import (
     now,
     touch,
 )
+from bitdustfs.fs.numbers import GROUP_MIN, first_counters, new_group, new_number
 from bitdustfs.fs.purge import Purger
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import SYMLINK_MAX
 
+#: names of a file, at most; a folder with more links shows 1, as in ext4 (its dir_nlink): find(1)
+#: and others take that for "not counted"
 LINK_MAX = 65_000
 
 
@@ -57,10 +58,15 @@ class Caller(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """An inode and its attributes, with the true size."""
+    """An inode and its attributes, with the true size.
+
+    `stored`: bytes of its content that are not holes; a guess from above unless `settled`.
+    """
 
     inode: int
     attributes: Inode
+    stored: int
+    settled: bool
 
 
 class NamedEntry(NamedTuple):
@@ -98,6 +104,10 @@ class Volume:
         self._content, self._space = content, space
         self._lookups, self._purger = lookups, purger
 
+    def adopt(self, other: "Volume") -> None:
+        """The kernel asked another volume until now: what it holds is held here."""
+        self._lookups.adopt(other._lookups)
+
     async def make_root(self, caller: Caller) -> None:
         """The first folder of a new vault."""
 
@@ -105,18 +115,22 @@ class Volume:
             time_ = now()
             root = Inode(
                 1, stat.S_IFDIR | 0o755, caller.uid, caller.gid, 2, 0, 0, time_, time_, time_,
-                parent=ROOT_INODE, group=1, next_index=1,
+                parent=ROOT_INODE, group=GROUP_MIN, next_index=1,
             )  # fmt: skip
             tx.put(inode_key(ROOT_INODE), encode_item(root))
-            tx.put(COUNTERS_KEY, encode_item(Counters(1, 2, 1, 0)))
+            tx.put(COUNTERS_KEY, encode_item(first_counters()))
 
         await self.tree.run(make)
 
     # -- looking
 
     def _found(self, inode: int, attributes: Inode) -> Seen:
+        """What is shown of an inode; `attributes` is not to be written back after this."""
+        stored, settled = self._content.stored(inode, attributes)
         attributes.size = self._content.size_of(inode, attributes)
-        return Seen(inode, attributes)
+        if attributes.nlink >= LINK_MAX and stat.S_ISDIR(attributes.mode):
+            attributes.nlink = 1
+        return Seen(inode, attributes, stored, settled)
 
     async def getattr(self, inode: int) -> Seen:
         return self._found(inode, await self.tree.run(load_inode, inode))
@@ -197,11 +211,7 @@ class Volume:
             if entry is not None:
                 raise FsError(errno.EEXIST)
             counters = load_counters(tx)
-            if parent.next_index >= INDEX_MAX:
-                parent.group, parent.next_index = counters.next_group, 1
-                counters.next_group += 1
-            inode = parent.group << INDEX_BITS | parent.next_index
-            parent.next_index += 1
+            inode = new_number(parent, counters)
             time_ = now()
             gid, bits = caller.gid, mode & ~caller.umask if target is None else mode
             is_folder = stat.S_ISDIR(mode)
@@ -213,10 +223,7 @@ class Volume:
                 1, bits, caller.uid, gid, 2 if is_folder else 1, 0, rdev, time_, time_, time_
             )
             if is_folder:
-                if parent.nlink >= LINK_MAX:
-                    raise FsError(errno.EMLINK)
-                made.parent, made.group, made.next_index = folder, counters.next_group, 1
-                counters.next_group += 1
+                made.parent, made.group, made.next_index = folder, new_group(counters), 1
                 parent.nlink += 1
             elif target is not None:
                 made.inline, made.size = target, len(target)
@@ -228,7 +235,7 @@ class Volume:
             tx.put(COUNTERS_KEY, encode_item(counters))
             tx.put(inode_key(inode), encode_item(made))
             tx.put(entry_key(folder, cookie), encode_item(Entry(1, name, inode, stat.S_IFMT(mode))))
-            return Seen(inode, made)
+            return self._found(inode, made)
 
         found = await self.tree.run(make)
         self.hold(found.inode, folder, name)

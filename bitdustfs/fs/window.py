@@ -62,6 +62,11 @@ class Window:
     def empty(self) -> bool:
         return not self.segments and not self.sealing
 
+    @property
+    def unmapped(self) -> int:
+        """Bytes that are in no extent item yet; those written again meanwhile count twice."""
+        return self.dirty + sum(piece.valid for piece in self.sealing)
+
     def _count(self, change: int) -> None:
         self.dirty += change
         self._tally.add(change)

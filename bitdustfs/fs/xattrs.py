@@ -2,6 +2,10 @@
 
 Values of up to XATTR_INLINE_MAX bytes lie in their item, larger ones in an extent of their own. The
 names that begin with `user.bitdust.` are answered by whoever opened the vault (vault/safety.py).
+
+The kernel asks for permission by the prefix (xattr(7)): user.* as the content, trusted.* and
+security.* by capabilities. It leaves system.* to the file system, also when others are let in
+(allow_other). So nothing is kept under prefixes that nobody looks after.
 """
 
 import errno
@@ -19,10 +23,13 @@ from bitdustfs.fs.orphans import release_xattr
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.tree.usage import count
-from bitdustfs.units import NAME_MAX, XATTR_INLINE_MAX, XATTR_MAX
+from bitdustfs.units import NAME_MAX, XATTR_INLINE_MAX, XATTR_LIST_MAX, XATTR_MAX
 
 OWN_PREFIX = b"user.bitdust."
-NEVER = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
+TRUSTED = b"trusted."
+PREFIXES = (b"user.", TRUSTED, b"security.")
+ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+CAPABILITY = b"security.capability"  #: the kernel asks for it at every write
 ENODATA = errno.ENODATA
 
 Own = Mapping[bytes, Callable[[int], Awaitable[str]]]  #: name -> what answers it for an inode
@@ -35,10 +42,13 @@ class Xattrs:
         self._tree, self._reader, self._own = tree, reader, own
 
     async def get(self, inode: int, name: bytes) -> bytes:
-        """The value; ENODATA when there is none."""
+        """The value; ENODATA when there is none, EOPNOTSUPP where there can be none."""
+        _check_prefix(name)
         if name in self._own:
             return (await self._own[name](inode)).encode()
-        if name in NEVER and not await self._tree.run(_has_any, inode):
+        if name in ACLS:
+            raise FsError(ENODATA)
+        if name == CAPABILITY and not await self._tree.run(_has_any, inode):
             raise FsError(ENODATA)
         value = await self._tree.run(lambda tx: tx.get(xattr_key(inode, name)))
         if value is None:
@@ -47,14 +57,19 @@ class Xattrs:
         parts = [await self._reader.read_extent(place, Kind.XATTR) for place in item.extents]
         return item.value + b"".join(parts)
 
-    async def list(self, inode: int) -> list[bytes]:
-        """The names that the inode has; those of OWN_PREFIX are not among them."""
+    async def list(self, inode: int, privileged: bool) -> list[bytes]:
+        """The names that the inode has; those of OWN_PREFIX are not among them.
+
+        trusted.* is shown to whoever is `privileged`. Other prefixes, which older programs kept,
+        are not shown: nobody could read them.
+        """
 
         def names(tx: Transaction) -> list[bytes]:
             load_inode(tx, inode)
-            return [key[9:] for key, _ in tx.scan(*kind_range(inode, XATTR))]
+            return _names(tx, inode)
 
-        return await self._tree.run(names)
+        found = await self._tree.run(names)
+        return [name for name in found if privileged or not name.startswith(TRUSTED)]
 
 
 class WritableXattrs(Xattrs):
@@ -75,12 +90,14 @@ class WritableXattrs(Xattrs):
     async def set(self, inode: int, name: bytes, value: bytes) -> None:
         """Sets or replaces; create-only and replace-only are pyfuse3's get before set.
 
-        Raises NoSpace where the vault has no room for it.
+        Raises NoSpace where the vault has no room for it. ENOSPC where the names together would be
+        too long to be listed ever again.
         """
+        _check_prefix(name)
+        if name in ACLS:
+            raise FsError(errno.EOPNOTSUPP)
         if name.startswith(OWN_PREFIX):
             raise FsError(errno.EPERM)
-        if name in NEVER[1:]:
-            raise FsError(errno.EOPNOTSUPP)
         if not 0 < len(name) <= NAME_MAX:
             raise FsError(errno.ERANGE)
         if len(value) > XATTR_MAX:
@@ -98,7 +115,12 @@ class WritableXattrs(Xattrs):
 
         def put(tx: Transaction) -> None:
             load_inode(tx, inode)
-            release_xattr(tx, tx.get(xattr_key(inode, name)))
+            before = tx.get(xattr_key(inode, name))
+            if before is None:
+                listed = sum(len(other) + 1 for other in _names(tx, inode))
+                if listed + len(name) + 1 > XATTR_LIST_MAX:
+                    raise FsError(errno.ENOSPC)
+            release_xattr(tx, before)
             for place in item.extents:
                 count(tx, place.block, 1, 1)
             tx.put(xattr_key(inode, name), encoded)
@@ -106,7 +128,8 @@ class WritableXattrs(Xattrs):
         await self._tree.run(put)
 
     async def remove(self, inode: int, name: bytes) -> None:
-        """Removes; ENODATA when there is none."""
+        """Removes; ENODATA when there is none, EOPNOTSUPP where there can be none."""
+        _check_prefix(name)
 
         def drop(tx: Transaction) -> None:
             value = tx.get(xattr_key(inode, name))
@@ -116,6 +139,19 @@ class WritableXattrs(Xattrs):
             tx.delete(xattr_key(inode, name))
 
         await self._tree.run(drop)
+
+
+def _check_prefix(name: bytes) -> None:
+    """EOPNOTSUPP for what nobody looks after, EINVAL for a prefix alone (as ext4)."""
+    if name in PREFIXES:
+        raise FsError(errno.EINVAL)
+    if not name.startswith(PREFIXES) and name not in ACLS:
+        raise FsError(errno.EOPNOTSUPP)
+
+
+def _names(tx: Transaction, inode: int) -> list[bytes]:
+    keys = (key[9:] for key, _ in tx.scan(*kind_range(inode, XATTR)))
+    return [name for name in keys if name.startswith(PREFIXES)]
 
 
 def _has_any(tx: Transaction, inode: int) -> bool:

@@ -9,23 +9,25 @@ import functools
 import logging
 import os
 import stat
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import pyfuse3
 
-from bitdustfs.core.items import Inode, Time
 from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.volume import Caller, Changes, Seen
+from bitdustfs.fuse.entries import CACHE_SECONDS, entry_of
 from bitdustfs.fuse.errno_table import errno_of
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.reading import ReadVault
+from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
-CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
 PAGE = 64  #: directory entries answered at once
 BLOCK = 4096
+WRITING = os.O_WRONLY | os.O_RDWR
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 
@@ -83,6 +85,10 @@ class Operations(pyfuse3.Operations):
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
 
+    def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
+        """What the kernel is told of an inode."""
+        return entry_of(found, written=False)
+
     # -- looking
 
     @guarded
@@ -93,7 +99,7 @@ class Operations(pyfuse3.Operations):
             absent.st_ino = 0
             absent.entry_timeout = CACHE_SECONDS
             return absent
-        return entry_of(found)
+        return self._entry(found)
 
     @guarded
     async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
@@ -105,7 +111,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
-        return entry_of(await self._volume.getattr(inode))
+        return self._entry(await self._volume.getattr(inode))
 
     @guarded
     async def readlink(self, inode: int, ctx: Any) -> bytes:
@@ -120,7 +126,7 @@ class Operations(pyfuse3.Operations):
         cookie = start_id
         while page := await self._volume.readdir(fh, cookie, PAGE):
             for entry in page:
-                entry_attributes = entry_of(entry.found)
+                entry_attributes = self._entry(entry.found)
                 if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
                     return
                 if entry.name not in (b".", b".."):
@@ -149,7 +155,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
-        return await self._xattrs.list(inode)
+        return await self._xattrs.list(inode, ctx.uid == 0)
 
     # -- open files
 
@@ -160,7 +166,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & (os.O_WRONLY | os.O_RDWR) and self._vault.read_only:
+        if flags & WRITING and self._vault.read_only:
             raise FsError(errno.EROFS)
         return self._open(inode, flags)
 
@@ -185,6 +191,11 @@ class WritableOperations(Operations):
         self._durable = durable
         self._writable, self._writable_xattrs = vault.content, vault.xattrs
         self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
+        self._writers: set[int] = set()  # handles opened for writing
+        self._written: Counter[int] = Counter()  # inode -> how many of them it has
+
+    def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
+        return entry_of(found, written=found.inode in self._written)
 
     # -- making and removing
 
@@ -192,24 +203,24 @@ class WritableOperations(Operations):
     @writes
     async def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> Any:
         mode = stat.S_IFDIR | stat.S_IMODE(mode)
-        return entry_of(await self._volume.create(parent, name, mode, caller_of(ctx)))
+        return self._entry(await self._volume.create(parent, name, mode, caller_of(ctx)))
 
     @guarded
     @writes
     async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any) -> Any:
-        return entry_of(await self._volume.create(parent, name, mode, caller_of(ctx), rdev=rdev))
+        return self._entry(await self._volume.create(parent, name, mode, caller_of(ctx), rdev=rdev))
 
     @guarded
     @writes
     async def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> Any:
         mode = stat.S_IFLNK | 0o777
         made = await self._volume.create(parent, name, mode, caller_of(ctx), target=target)
-        return entry_of(made)
+        return self._entry(made)
 
     @guarded
     @writes
     async def link(self, inode: int, new_parent: int, new_name: bytes, ctx: Any) -> Any:
-        return entry_of(await self._volume.link(inode, new_parent, new_name))
+        return self._entry(await self._volume.link(inode, new_parent, new_name))
 
     @guarded
     @writes
@@ -246,7 +257,7 @@ class WritableOperations(Operations):
             mtime=modified,
             ctime=split_time(attr.st_ctime_ns) if fields.update_ctime else None,
         )
-        return entry_of(await self._volume.setattr(inode, changes))
+        return self._entry(await self._volume.setattr(inode, changes))
 
     @guarded
     @writes
@@ -264,28 +275,42 @@ class WritableOperations(Operations):
         info = super()._open(inode, flags)
         if flags & (os.O_SYNC | os.O_DSYNC):
             self._synchronous.add(info.fh)
+        if flags & WRITING:
+            self._writers.add(info.fh)
+            self._written[inode] += 1
         return info
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & (os.O_WRONLY | os.O_RDWR) and self._vault.read_only:
+        if flags & WRITING and self._vault.read_only:
             raise FsError(errno.EROFS)
         if flags & os.O_TRUNC:  # no setattr follows
             await self._writable.truncate(inode, 0)
             await self._volume.setattr(inode, Changes(mtime=now()))
-        return self._open(inode, flags)
+        found = await self._volume.getattr(inode) if flags & WRITING else None
+        info = self._open(inode, flags)
+        if found is not None and not found.stored:
+            # the kernel was told of no blocks. No await since the handle is there: nobody is told
+            # so again. The call does not wait: no pages are dropped
+            pyfuse3.invalidate_inode(inode, attr_only=True)
+        return info
 
     @guarded
     async def release(self, fh: int) -> None:
-        self._handles.pop(fh, None)
+        inode = self._handles.pop(fh)
         self._synchronous.discard(fh)
+        if fh in self._writers:
+            self._writers.remove(fh)
+            self._written[inode] -= 1
+            if not self._written[inode]:
+                del self._written[inode]
 
     @guarded
     @writes
     async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         made = await self._volume.create(parent, name, mode, caller_of(ctx))
-        return self._open(made.inode, flags), entry_of(made)
+        return self._open(made.inode, flags), self._entry(made)
 
     @guarded
     @writes
@@ -307,25 +332,3 @@ class WritableOperations(Operations):
 def caller_of(ctx: Any) -> Caller:
     """Who asks; the kernel applied the umask already."""
     return Caller(ctx.uid, ctx.gid)
-
-
-def entry_of(found: Seen) -> pyfuse3.EntryAttributes:
-    """What the kernel is told of an inode."""
-    attributes: Inode = found.attributes
-    entry = pyfuse3.EntryAttributes()
-    entry.st_ino = found.inode
-    entry.generation = 0
-    entry.entry_timeout = entry.attr_timeout = CACHE_SECONDS
-    entry.st_mode, entry.st_nlink = attributes.mode, attributes.nlink
-    entry.st_uid, entry.st_gid, entry.st_rdev = attributes.uid, attributes.gid, attributes.rdev
-    entry.st_size = attributes.size
-    entry.st_blksize = 128 * 1024
-    entry.st_blocks = -(-attributes.size // 512)
-    entry.st_atime_ns = _nanoseconds(attributes.atime)
-    entry.st_mtime_ns = _nanoseconds(attributes.mtime)
-    entry.st_ctime_ns = _nanoseconds(attributes.ctime)
-    return entry
-
-
-def _nanoseconds(time_: Time) -> int:
-    return time_[0] * 1_000_000_000 + time_[1]

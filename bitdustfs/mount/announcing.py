@@ -7,7 +7,7 @@ from bitdustfs.core.records import open_root_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, announce_vault, joined, newest_hint
 from bitdustfs.net.dht.node import Dht
-from bitdustfs.vault.vaults import ReadVault
+from bitdustfs.vault.reading import ReadVault
 
 ADDRESSES_MAX = 16  #: addresses that the DHT is joined by
 
@@ -24,8 +24,11 @@ class Announcing:
         Then announces while the mount may write, anew whenever the family changes.
         """
         vault = self._vault
-        members = [a for m in vault.known.family.members for a in m.addresses]
-        async with joined([*self._addresses, *members][:ADDRESSES_MAX]) as dht:
+        members, health = vault.known.family.members, vault.circle.health
+        away = {a for m in members if not health(m.node).there for a in m.addresses}
+        every = dict.fromkeys([*self._addresses, *(a for m in members for a in m.addresses)])
+        there = [a for a in every if a not in away]  # joining waits for those who do not answer
+        async with joined((there or [*every])[:ADDRESSES_MAX]) as dht:
             hint = await newest_hint(dht, self._key.capability())
             if hint is not None:
                 vault.heed_witness(hint.ballot, hint.root_seq)

@@ -17,6 +17,7 @@ from bitdustfs.mount.commands import (
     AskStatus,
     AskSuppliers,
     Forgive,
+    Keep,
     MountCommand,
     Rebuild,
     Replace,
@@ -33,15 +34,18 @@ from bitdustfs.mount.statements import (
     GoneSuppliers,
     RebuildOutcome,
     Replaced,
+    Synced,
     VerifyOutcome,
 )
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.supplier_warnings import NAME_DIGITS
 from bitdustfs.net.control import Completed, Progress, Say, Statement
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.reading import ReadVault
+from bitdustfs.vault.vaults import WritableVault
 from bitdustfs.vault.verify import verify
 
 SLOW = 90.0  #: seconds without any progress, with enough suppliers, after which sync gives up
+CONFIRM = 3.0  #: seconds that voters have to say whether another machine took the vault over
 SYNC_TICK = 0.3  #: seconds between looks at how far sync is
 VERIFY_TICK = 0.2  #: seconds between words about how far verify is
 POSITION_DIGITS = 2  #: of a position in decimal: fewer than anybody writes of a key
@@ -69,13 +73,18 @@ class MountAnswers:
             case AskStatus():
                 return await self._describer.status()
             case AskSuppliers():
-                return self._describer.suppliers()
+                return await self._describer.suppliers()
             case AskGone():
                 return self._forgiving.gone()
             case Forgive(supplier=supplier):
                 return self._forgiving.forgive(supplier)
             case Sync():
-                return Completed()  # it was opened read-only: there is nothing to publish
+                account = await self._vault.account()
+                if not account.published:
+                    raise Unavailable(account.left())
+                return Synced(said=account.synced())
+            case Keep():
+                return Completed()  # nothing is written
             case Verify(local=local, sample=sample):
                 return await self._verifying.run(local, sample, say)
             case WaitEnd():
@@ -101,16 +110,18 @@ class WritableMountAnswers(MountAnswers):
         farewell: Farewell,
     ) -> None:
         super().__init__(vault, describer, attachment, farewell)
-        self._staffing = staffing
+        self._writable, self._staffing = vault, staffing
         self._syncing = Syncing(vault)
-        self._rebuilding = Rebuilding(vault, staffing, describer)
+        self._rebuilding = Rebuilding(vault, staffing)
         self._replacing = Replacing(vault, staffing)
 
     async def answer(self, command: MountCommand, say: Say) -> Statement:
         """As for all, and what changes something."""
         match command:
             case Sync(patience=patience):
-                await self._syncing.run(patience, say)
+                return await self._syncing.run(patience, say)
+            case Keep():
+                await self._writable.committer.commit(sync=True)
                 return Completed()
             case Rebuild():
                 return await self._rebuilding.run(say)
@@ -139,12 +150,25 @@ class Syncing:
     def __init__(self, vault: WritableVault) -> None:
         self._vault = vault
 
-    async def run(self, patience: float, say: Say) -> None:
+    async def run(self, patience: float, say: Say) -> Synced:
         """Returns when all that was written before the call is published.
 
-        Raises Unavailable when nothing moved for `patience` seconds while too few suppliers
-        answered (for SLOW while enough did), and what publishing raises.
+        Raises Unavailable, with what is not published and why, when nothing moved for `patience`
+        seconds while too few suppliers answered (for SLOW while enough did), and when publishing
+        failed.
         """
+        before = self._vault.published_seq()
+        failure = await self._publish(patience, say)
+        if failure is None and before == self._vault.published_seq():
+            with trio.move_on_after(CONFIRM):  # nobody was asked whether this machine still writes
+                await self._vault.lease.renew()
+        account = await self._vault.account()
+        if failure is not None and not account.published:
+            raise Unavailable(account.left(str(failure))) from failure
+        return Synced(said=account.synced())
+
+    async def _publish(self, patience: float, say: Say) -> BitdustError | None:
+        """Why it failed, None where it did not."""
         failure: BitdustError | None = None
         attempt = trio.CancelScope()
         async with trio.open_nursery() as nursery:
@@ -155,10 +179,7 @@ class Syncing:
                 except BitdustError as error:
                     failure = error
             nursery.cancel_scope.cancel()
-        if attempt.cancelled_caught:
-            raise Unavailable(self._why_nothing_moves())
-        if failure is not None:
-            raise failure
+        return Unavailable(self._why_nothing_moves()) if attempt.cancelled_caught else failure
 
     async def _watch(self, attempt: trio.CancelScope, patience: float, say: Say) -> None:
         """Says how far it is; cancels the attempt when nothing moves."""
@@ -204,8 +225,8 @@ class Replacing:
 class Rebuilding:
     """Makes everything that is missing now, and replaces whoever is due."""
 
-    def __init__(self, vault: WritableVault, staffing: Staffing, describer: Describer) -> None:
-        self._vault, self._staffing, self._describer = vault, staffing, describer
+    def __init__(self, vault: WritableVault, staffing: Staffing) -> None:
+        self._vault, self._staffing = vault, staffing
 
     async def run(self, say: Say) -> RebuildOutcome:
         """Raises Unavailable where nothing can be rebuilt."""
@@ -216,12 +237,14 @@ class Rebuilding:
         await vault.courier.try_all()
         replaced, failure = await self._replace_all_due(progress)
         latest = await vault.rebuilder.look(0.0)
+        account = await vault.account()
         return RebuildOutcome(
             placed=placed,
             replaced=replaced,
             waiting=len(latest.waiting),
             failure=failure,
-            margin=await self._describer.may_lose(),
+            margin=account.margin,
+            safety=account.may_lose(),
         )
 
     async def _replace_all_due(self, progress: Counted) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The vault as the kernel shows it at a mountpoint: attached, served, let go."""
 
 import logging
+import os
 import signal
 
 import pyfuse3
@@ -10,10 +11,9 @@ from bitdustfs.errors import LocalError
 from bitdustfs.fuse.operations import Operations
 from bitdustfs.mount.mountpoint import attached_marker, flush_and_take_away
 from bitdustfs.mount.options import MountOptions
+from bitdustfs.mount.places import HANDLERS_MAX, widen
 
 log = logging.getLogger(__name__)
-
-HANDLERS_MAX = 20  #: requests served at once; libfuse keeps a buffer of 1 MiB for each
 
 
 class Attachment:
@@ -34,10 +34,11 @@ class Attachment:
             pyfuse3.init(self._operations, str(self._mountpoint), self._fuse_options)
         except RuntimeError as error:
             raise LocalError(f"FUSE cannot mount at {self._mountpoint}: {error}") from error
+        widen(self._mountpoint)
 
     async def serve(self) -> None:
         """Answers the kernel until the mountpoint is taken away, or `let_go`."""
-        self._marker.write_text(str(self._mountpoint))
+        self._marker.write_bytes(os.fsencode(self._mountpoint))
         self._serving = True
         try:
             await pyfuse3.main(max_tasks=HANDLERS_MAX)
@@ -70,7 +71,7 @@ class Attachment:
 def fuse_options(options: MountOptions, read_only: bool) -> set[str]:
     """What libfuse and the kernel are told."""
     words = {*pyfuse3.default_options, *options.kernel}
-    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions"}
+    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions", "noatime"}
     if options.allow_other:
         words.add("allow_other")
     if read_only:

@@ -16,6 +16,7 @@ from bitdustfs.mount.statements import (
     Replaced,
     Status,
     Suppliers,
+    Synced,
     VerifyOutcome,
 )
 from bitdustfs.net.control import Completed, Progress, S, ask, converse
@@ -49,9 +50,13 @@ class MountClient:
     def suppliers(self) -> Suppliers:
         return self._ask(commands.AskSuppliers(), Suppliers, ignore)
 
-    def sync(self, watch: Onlooker, patience: float = STALL) -> None:
+    def sync(self, watch: Onlooker, patience: float = STALL) -> Synced:
         """Returns when all that was written before is published. `patience`: see commands.Sync."""
-        self._ask(commands.Sync(patience=patience), Completed, watch)
+        return self._ask(commands.Sync(patience=patience), Synced, watch)
+
+    def keep(self) -> None:
+        """Returns when all that was written before is on this machine's disk."""
+        self._ask(commands.Keep(), Completed, ignore)
 
     def rebuild(self, watch: Onlooker) -> RebuildOutcome:
         return self._ask(commands.Rebuild(), RebuildOutcome, watch)

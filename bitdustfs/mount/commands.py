@@ -24,12 +24,16 @@ class AskSuppliers(Command, frozen=True, kw_only=True, tag="suppliers"):
 
 
 class Sync(Command, frozen=True, kw_only=True, tag="sync"):
-    """Publish all that was written before. Answered by Completed.
+    """Publish all that was written before. Answered by Synced.
 
     `patience`: seconds without progress, with too few suppliers, after which it fails.
     """
 
     patience: Seconds = STALL
+
+
+class Keep(Command, frozen=True, kw_only=True, tag="keep"):
+    """Have all that was written before on this machine's disk. Answered by Completed."""
 
 
 class Replace(Command, frozen=True, kw_only=True, tag="replace"):
@@ -88,8 +92,8 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 
 MountCommand = (
-    AskStatus | AskSuppliers | AskGone | Forgive | Sync | Replace | Rebuild | SetPolicy | Verify
-    | WaitEnd | Unmounted
+    AskStatus | AskSuppliers | AskGone | Forgive | Sync | Keep | Replace | Rebuild | SetPolicy
+    | Verify | WaitEnd | Unmounted
 )  # fmt: skip
 
 MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

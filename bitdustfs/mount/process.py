@@ -23,15 +23,16 @@ from bitdustfs.mount.attachment import Attachment
 from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.durability import durability
-from bitdustfs.mount.ending import Farewell, NothingToSettle, Settling
+from bitdustfs.mount.ending import Farewell, ReadSettling, Settling
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.statefolder import take_state_folder
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.net import control
 from bitdustfs.vault.assemble import open_vault
+from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.settings import Settings
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.vaults import WritableVault
 
 Ready = Callable[[str], None]  #: the mount works; called with a warning or ""
 
@@ -75,7 +76,7 @@ def _mount_of(options: MountOptions, key: VaultKey, vault: ReadVault) -> "Mount"
         return _writable_mount(options, key, vault)
     attachment, farewell = Attachment(options, key.vault_id, Operations(vault), True), Farewell()
     answers = MountAnswers(vault, Describer(key, vault), attachment, farewell)
-    return Mount(options, vault, attachment, answers, NothingToSettle(), farewell, ())
+    return Mount(options, vault, attachment, answers, ReadSettling(vault), farewell, ())
 
 
 def _writable_mount(options: MountOptions, key: VaultKey, vault: WritableVault) -> "Mount":
@@ -98,7 +99,7 @@ class Mount:
         vault: ReadVault,
         attachment: Attachment,
         answers: MountAnswers,
-        settling: NothingToSettle,
+        settling: ReadSettling,
         farewell: Farewell,
         aside: Sequence[tuple[str, Callable[[], Awaitable[None]]]],
     ) -> None:
@@ -117,7 +118,7 @@ class Mount:
                 await nursery.start(self._attachment.end_on_signals)
                 for what, task in self._aside:
                     nursery.start_soon(self._vault.aside, what, task)
-                ready(self._vault.message)
+                ready((await self._vault.account()).on_mount())
                 await self._attachment.serve()
                 with trio.CancelScope(shield=True):
                     await self._farewell.tell(await self._settling.settle())

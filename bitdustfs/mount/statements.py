@@ -17,7 +17,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     node: str
     address: str  #: where it was last reached, or that nobody knows
-    state: str  #: online, suspect, absent or gone (rebuild/watch.py)
+    state: str  #: online, silent, suspect, absent or gone (rebuild/watch.py)
     uptime: float | None  #: share of all pings that it answered; null before the first
     gone: str  #: why it is to be replaced whatever it answers: the rest of a sentence; or ""
     latency: float  #: seconds, smoothed
@@ -30,6 +30,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     damaged: int  #: answers with damaged data since the mount began
     last_error: str  #: of the last request that failed, or ""
     own: bool = False  #: it is on this very machine: no loss of it can be borne with it
+    heard: float | None = None  #: seconds since it last answered; null: not since the mount began
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +79,20 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     thin_blocks: int = 0  #: published blocks that no supplier more than it takes to read them holds
     suppliers: list[SupplierLine]
     warnings: list[str]  #: sentences
+    unpublished: int = 0  #: files and folders whose last change is not published
+    safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
     """Who keeps the vault; `suppliers --json` prints the list alone."""
 
     suppliers: list[SupplierLine]
+
+
+class Synced(Statement, frozen=True, kw_only=True, tag="synced"):
+    """All that was written before is published. `said`: that, as a sentence."""
+
+    said: str
 
 
 class GoneLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +128,11 @@ class RebuildOutcome(Statement, frozen=True, kw_only=True, tag="rebuilt"):
     waiting: int  #: blocks that wait until more of their suppliers are back
     failure: str  #: why no further supplier was replaced, or ""
     margin: int  #: as Status.may_lose
+    safety: str = ""  #: what that means, a sentence
 
 
 class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
-    """What was looked at. Nothing is wrong when there are no `faults`."""
+    """What was looked at. Nothing of it is wrong when there are no `faults`."""
 
     items: int
     inodes: int
@@ -133,9 +143,13 @@ class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
     unsent: int  #: blocks that are only on this machine as yet
     faults: list[str]  #: sentences, not more than some dozens
     more_faults: int
+    unseen: list[str] = []  #: what could not be looked at, and why: sentences
+    owed: list[str] = []  #: what is still to be sent, and to whom: sentences
+    verdict: str = ""  #: what follows from all that, a sentence
 
 
 class Ended(Statement, frozen=True, kw_only=True, tag="ended"):
     """The mount has ended. `message`: what could not be published and why, or ""."""
 
     message: str
+    said: str = ""  #: where all is published: that, as the end of a sentence

@@ -12,7 +12,8 @@ from bitdustfs.mount.statements import (
     VisitLine,
 )
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.reading import ReadVault
+from bitdustfs.vault.vaults import WritableVault
 
 
 class Describer:
@@ -23,55 +24,43 @@ class Describer:
 
     async def status(self) -> Status:
         """How safe the content is, and who keeps it."""
+        await self._vault.watch.glance()
         totals = await self._vault.volume.totals()
-        may_lose, thinnest = await self._thinnest()
-        local_blocks, owed_blocks = self._waiting()
+        thinnest = await self._thinnest()
+        account = await self._vault.account()
         lines = self._lines()
         return Status(
             vault=self._key.vault_id.hex(),
-            state=self._state(),
-            message=self._vault.message,
+            state=account.state,
+            message=account.why,
             inodes=totals.inodes,
             live=totals.live,
             dirty=self._vault.content.dirty,
-            may_lose=may_lose,
+            may_lose=account.margin,
             thinnest=thinnest,
             rebuilding=self._rebuilding(),
             bench=[self._reserve(member) for member in self._vault.known.family.bench],
             visits=self._visits(),
-            local_blocks=local_blocks,
-            owed_blocks=owed_blocks,
-            thin_blocks=len(self._thin()),
+            local_blocks=account.waiting,
+            owed_blocks=self._vault.state.blocks.owed_count,
+            thin_blocks=account.thin,
             suppliers=lines,
             warnings=[
                 *self._vault.troubles,
-                *filter(None, (thin_warning(len(self._thin()), lines), *map(warning_of, lines))),
+                *filter(None, (thin_warning(account.thin, lines), *map(warning_of, lines))),
             ],
+            unpublished=account.unpublished,
+            safety=account.safety(),
         )
 
-    def suppliers(self) -> Suppliers:
+    async def suppliers(self) -> Suppliers:
         """Who keeps the vault."""
+        await self._vault.watch.glance()
         return Suppliers(suppliers=self._lines())
 
-    async def may_lose(self) -> int:
-        """How many more suppliers may go before some block cannot be rebuilt."""
-        return (await self._thinnest())[0]
-
-    def _state(self) -> str:
-        return "read-only"
-
-    async def _thinnest(self) -> tuple[int, str]:
-        """How many may go, and the block that is lost first; "" when all are alike."""
-        circle, k = self._vault.circle, self._vault.known.family.group.k
-        return max(circle.online_elsewhere() - k, min(circle.online() - k, 0)), ""
-
-    def _thin(self) -> list[bytes]:
-        """Published blocks that fewer suppliers hold than should."""
-        return []
-
-    def _waiting(self) -> tuple[int, int]:
-        """Blocks that are only here, and blocks that some supplier has not acknowledged."""
-        return 0, 0
+    async def _thinnest(self) -> str:
+        """The block that is lost first; "" when all are alike."""
+        return ""
 
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine()
@@ -97,7 +86,7 @@ class Describer:
             position=position,
             node=member.node.hex(),
             address=address_of(member),
-            state=watch.state(member.node),
+            state=watch.shown(member.node),
             uptime=seen.answered / seen.rounds if seen.rounds else None,
             gone=seen.gone,
             latency=seen.latency,
@@ -110,6 +99,7 @@ class Describer:
             damaged=health.damaged,
             last_error=health.last_error,
             own=self._vault.circle.is_beside(member.node),
+            heard=health.silence(),
         )
 
     def _reserve(self, member: Member) -> ReserveLine:
@@ -117,7 +107,7 @@ class Describer:
         return ReserveLine(
             node=member.node.hex(),
             address=address_of(member),
-            state=self._vault.watch.state(member.node),
+            state=self._vault.watch.shown(member.node),
             ready=told is not None and told.epoch == self._vault.known.family.epoch,
             stands_in_for=None if told is None else told.standing,
             keeps_for=sorted(self._vault.circle.copies.kept_by(member.node)),
@@ -131,22 +121,9 @@ class WritableDescriber(Describer):
         super().__init__(key, vault)
         self._writable, self._staffing = vault, staffing
 
-    def _state(self) -> str:
-        if self._writable.read_only:
-            return "read-only"
-        unwritten = self._vault.content.dirty or self._vault.volume.tree.has_written()
-        return "local" if unwritten or self._writable.committer.changed_in else "published"
-
-    async def _thinnest(self) -> tuple[int, str]:
+    async def _thinnest(self) -> str:
         latest = await self._writable.rebuilder.replanned()
-        return latest.margin, latest.thinnest.hex() if latest.thinnest else ""
-
-    def _waiting(self) -> tuple[int, int]:
-        ledger = self._writable.ledger
-        return len(ledger.waiting()), ledger.owed_blocks
-
-    def _thin(self) -> list[bytes]:
-        return self._vault.state.blocks.thin()
+        return latest.thinnest.hex() if latest.thinnest else ""
 
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine(self._writable.rebuilder.done, self._writable.rebuilder.total)

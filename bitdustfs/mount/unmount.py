@@ -13,29 +13,30 @@ SHORT_PATIENCE = 5.0  #: seconds without progress that the sync before it may ta
 
 
 class Unmounting(NamedTuple):
-    """How it went. `trouble`: why not everything is published, or ""."""
+    """How it went. `trouble`: what is not published and why; "" where all is: `said` says so."""
 
     was_dead: bool
     trouble: str
+    said: str
 
 
 def unmount(mountpoint: Path, watch: Onlooker) -> Unmounting:
     """Unmounts, whatever could be published; a dead mount is cleared away.
 
     `watch` hears of the publishing. Raises UsageError when no mount runs there, LocalError when the
-    mountpoint is in use.
+    mountpoint is in use, and BitdustError when this machine's disk does not take what is in memory:
+    it would be lost with the mount.
     """
     if is_dead(mountpoint):
         take_away(mountpoint, lazily=True)
-        return Unmounting(True, "")
+        return Unmounting(True, "", "")
     mount = MountClient(mountpoint)
-    trouble = ""
     try:
-        mount.sync(watch, SHORT_PATIENCE)  # the mount tries once more when it ends
+        mount.sync(watch, SHORT_PATIENCE)
     except UsageError:
         raise
-    except BitdustError as error:
-        trouble = str(error)
+    except BitdustError:  # the mount tries once more when it ends, and then says how it went
+        _keep(mount, mountpoint)
     statements = mount.wait_for_end()
     next(statements, None)  # the mount knows that somebody waits
     take_away(mountpoint)
@@ -43,5 +44,16 @@ def unmount(mountpoint: Path, watch: Onlooker) -> Unmounting:
         mount.unmounted()  # most have ended already; not where another mount namespace has a copy
     for statement in statements:
         if isinstance(statement, Ended):
-            return Unmounting(False, statement.message or trouble)
-    return Unmounting(False, trouble or "its process ended without saying how; see its log")
+            return Unmounting(False, statement.message, statement.said)
+    return Unmounting(False, "its process ended without saying how; see its log", "")
+
+
+def _keep(mount: MountClient, mountpoint: Path) -> None:
+    """Has everything on this machine's disk. Raises BitdustError."""
+    try:
+        mount.keep()
+    except BitdustError as error:
+        raise BitdustError(
+            f"{mountpoint} stays mounted: what was written last is in memory only, and this "
+            f"machine's disk does not take it ({error}). Free some room, then unmount again"
+        ) from error

@@ -136,7 +136,7 @@ class Rebuilder:
         return [
             Presence(
                 # attested by its kin, and this machine sees it, too: that was patience enough
-                math.inf if watch.lasting(m.node) and watch.stand_in(p) else watch.lasting(m.node),
+                math.inf if watch.lasting(m.node) and watch.stand_in(p) else watch.missing(m.node),
                 watch.state(m.node) == "gone",
                 watch.uptime(m.node),
                 self._circle.is_beside(m.node),
@@ -199,16 +199,19 @@ class Rebuilder:
         return listed and position not in self._lacking
 
     def margin_of(self, blocks: Collection[bytes]) -> tuple[int, bool]:
-        """How many more suppliers the thinnest of these blocks may lose; whether it is here."""
+        """How many more suppliers the thinnest of these blocks may lose. Where that is below 0,
+        whether this machine has every block that too few of the others have.
+        """
         presence = self.presence()
         rows = {b: row for b in blocks if (row := self._table.get(b)) is not None}
-        evidence = self._evidence(rows)
-        margins = [(spare(presence, self._circle.family.group.k), False)]
+        evidence, usual = self._evidence(rows), spare(presence, self._circle.family.group.k)
+        thinnest, here = usual, True
         for block in blocks:
-            state = evidence.state_of(block)
-            if state is not None:
-                margins.append((state.margin(presence), state.local))
-        return min(margins)
+            state, row = evidence.state_of(block), rows.get(block)
+            margin = usual if state is None else state.margin(presence)
+            thinnest = min(thinnest, margin)
+            here &= margin >= 0 or (row is not None and row.local)
+        return thinnest, here
 
     async def _learn_shapes(self, blocks: Iterable[bytes]) -> None:
         """k and n of blocks, from their rows or, of another machine's, from signed headers."""

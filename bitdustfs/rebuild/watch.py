@@ -6,7 +6,9 @@
     gone      it said that it leaves, or was caught lying: to be replaced at once
 
 A round in which fewer than half answer says something of this machine's own network, not of the
-suppliers: it is not counted.
+suppliers: it is not counted. What is *shown* of a supplier, and how many are said to be there, is
+another matter: that is what was seen last (blocks/health.py). So one that counts as online, and
+did not answer the last time, is shown as silent.
 
 Time away counts from the first ping that failed, across mounts. Within a mount it is measured by
 CLOCK_MONOTONIC: nobody sets that clock, and it stands still while this machine sleeps and could see
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0
 PING_DEADLINE = 5.0
+GLANCE_DEADLINE = 2.0  #: seconds that a glance takes at most
+GLANCE_FRESH = 1.0  #: seconds that an answer is fresh enough for one
+GLANCE_AGAIN = 15.0  #: seconds until one who did not answer is waited for again
 SUSPECT_AFTER = 2  #: missed pings in a row that make a supplier suspect
 SAVE_EVERY = 60.0  #: seconds between two writings of the histories to this disk
 
@@ -80,6 +85,11 @@ class Watch:
             return "online"
         return "absent" if self.away(node) > self.patience else "suspect"
 
+    def shown(self, node: bytes) -> str:
+        """The same for people: silent, where it counts as online and did not answer last."""
+        state = self.state(node)
+        return "silent" if state == "online" and not self._circle.health(node).there else state
+
     def away(self, node: bytes) -> float:
         """Seconds since the first of the pings that it missed in a row, by the last look."""
         seen = self.history(node)
@@ -88,6 +98,10 @@ class Watch:
     def lasting(self, node: bytes) -> float:
         """The same, once it missed enough of them to be suspect; else 0."""
         return self.away(node) if self.history(node).missed >= SUSPECT_AFTER else 0.0
+
+    def missing(self, node: bytes) -> float:
+        """As `lasting`; of one that did not answer last, and is not blamed for it, next to 0."""
+        return self.lasting(node) or (0.0 if self._circle.health(node).there else NO_TIME)
 
     def uptime(self, node: bytes) -> float:
         """Share of all its pings that it answered; 1 before the first."""
@@ -139,6 +153,21 @@ class Watch:
         if self.reputation.urgent or self._clock() >= self._save_at:
             self._save_at = self._clock() + SAVE_EVERY
             await trio.to_thread.run_sync(self.reputation.keep)
+
+    async def glance(self) -> None:
+        """Asks those of whom nothing was seen just now whether they are there.
+
+        It is for what is shown: nobody's history changes by it.
+        """
+        now, circle = trio.current_time(), self._circle
+
+        def is_stale(member: Member) -> bool:
+            health = circle.health(member.node)
+            at = health.heard_at if health.there else health.missed_at
+            return at is None or now - at > (GLANCE_FRESH if health.there else GLANCE_AGAIN)
+
+        stale = [member for member in circle.family.everybody if is_stale(member)]
+        await ask_all(stale, lambda member: circle.session(member).ping(), deadline=GLANCE_DEADLINE)
 
     def _hear(self, family: Family) -> None:
         """What they said: who stands in for whom, and who leaves."""

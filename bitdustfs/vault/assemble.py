@@ -39,7 +39,8 @@ from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Family
+from bitdustfs.core.records import Ballot, Family, root_records
+from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import BitdustError
 from bitdustfs.fs.content import Content, WritableContent
@@ -57,7 +58,7 @@ from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch, find_stand_ins
 from bitdustfs.tree.checkpoint import Checkpointer
-from bitdustfs.tree.commit import CommitDue, Committer, changed_since_published
+from bitdustfs.tree.commit import CommitDue, Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import GIB
 from bitdustfs.vault.claims import Claims
@@ -65,14 +66,15 @@ from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
 from bitdustfs.vault.followed import FamilyMove, Followed
 from bitdustfs.vault.lease import Lease
-from bitdustfs.vault.opening import Opening, claim, settle
+from bitdustfs.vault.opening import Opening, claim, claim_later, settle
 from bitdustfs.vault.publish import Publisher
+from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
 from bitdustfs.vault.seat import SeatBench
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.uses import Uses
-from bitdustfs.vault.vaults import ReadVault, WritableVault
+from bitdustfs.vault.vaults import WaitingVault, WritableVault
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,7 @@ class Ground:
         seats: SeatBench,
     ) -> None:
         self.key, self.suite, self.state, self.files = key, suite, state, files
+        self.home, self.cache_limit = home, cache_limit
         self.circle, self.opening = circle, opening
         self.register, self.claims, self.seats = register, claims, seats
         self.fetcher = Fetcher(circle)
@@ -110,6 +113,13 @@ class Ground:
         self.followed = Followed(opening.known, circle)
         load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")
         self.watch = Watch(circle, Reputation(load, save))
+
+    def after(self, opening: Opening) -> "Ground":
+        """The same ground for a vault that is opened again while it is open."""
+        return Ground(
+            self.key, self.suite, self.state, self.files, self.home, self.circle, self.cache_limit,
+            opening, self.register, self.claims, self.seats,
+        )  # fmt: skip
 
     def tree(self, due: CommitDue) -> Tree:
         """The tree as this machine last committed it."""
@@ -144,14 +154,15 @@ async def open_vault(
     state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
     files = BlockFiles(folder.path)
     try:
+        circle = Circle(family, connect, settings.is_own)
         seats = SeatBench(key.vault_id, folder, state)
-        register = RootRegister(key.vault_id, connect, family, seats)
+        register = RootRegister(key.vault_id, circle.session, family, seats)
         claims = Claims(key, register, state, machine)
         opening = await claim(
             key, register, claims, state,
             read_only=settings.read_only, take_over=settings.take_over,
         )  # fmt: skip
-        circle = Circle(opening.known.family, connect, settings.is_own)
+        circle.move(opening.known.family)
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
@@ -161,9 +172,10 @@ async def open_vault(
         recover_open_blocks(state, files, ground.sealers, suite)
         await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
-            vault = _read_vault(ground)
+            watching = trio.CancelScope()
+            vault = _read_vault(ground, settings, watching)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
+                nursery.start_soon(_watch, vault, watching)
                 yield vault
                 nursery.cancel_scope.cancel()
         else:
@@ -174,17 +186,58 @@ async def open_vault(
         state.close()
 
 
-def _read_vault(ground: Ground) -> ReadVault:
+async def _watch(vault: ReadVault, scope: trio.CancelScope) -> None:
+    with scope:
+        await vault.aside("watching suppliers", vault.watch.run)
+
+
+@asynccontextmanager
+async def _writing_later(
+    ground: Ground, settings: Settings, watching: trio.CancelScope
+) -> AsyncIterator[WritableVault]:
+    """What a mount that began with too few suppliers becomes when they are back.
+
+    `watching`: the task of the vault that is only read; the other one has a task of its own.
+    """
+    opening = await claim_later(
+        ground.key, ground.register, ground.claims, ground.state, ground.opening.known
+    )
+    assert opening.ballot is not None
+    watching.cancel()
+    await settle(ground.key, ground.state, ground.reader, opening)
+    ground.circle.move(opening.known.family)
+    async with _writing(ground.after(opening), opening.ballot, settings) as vault:
+        yield vault
+
+
+def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) -> ReadVault:
     windows = Windows()
     tree = ground.tree(CommitDue())
     content = Content(tree, ground.reader, windows)
     volume, _ = ground.volume(tree, content, Lookups(tree, windows))
-    safety = ReadSafety(changed_since_published(ground.state))
-    return ReadVault(
+    diverged = ground.opening.keeps
+    safety = ReadSafety(
+        tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
+    )
+    parts = (
         volume, content, Xattrs(tree, ground.reader, safety.answers()), ground.reader,
         ground.fetcher, ground.state, ground.space, ground.watch, ground.register,
-        ground.followed, ground.opening.found, ground.opening.message,
+        ground.followed, ground.opening.found, safety, ground.opening.message,
     )  # fmt: skip
+    if settings.read_only or ground.opening.keeps:
+        return ReadVault(*parts)
+    later = partial(_writing_later, ground, settings, watching)
+    return WaitingVault(*parts, writable=later)
+
+
+def _is_adrift(ground: Ground) -> bool:
+    """Whether the root that suppliers show was not made out of the one that is accepted here."""
+    published, shown = ground.state.published(), ground.opening.known.root
+    if published is None:
+        return False
+    own = root_records.peek_untrusted(published.root)
+    content = open_root_content_untrusted(ground.key, shown)
+    return descends(shown, content, own.seq, own.uid) is False
 
 
 @asynccontextmanager
@@ -294,11 +347,11 @@ def _writable_vault(
         ground.register, ground.claims, ground.seats, circle,
         FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
-    safety = Safety(tree, content, committer, state, rebuilder)
+    safety = Safety(tree, content, committer, state, ledger, circle, ground.register, rebuilder)
     vault = WritableVault(
         volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher, space),
         reader, ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
-        ground.opening.found, settings=settings, pen=pen, lease=lease, writer=writer,
+        ground.opening.found, safety, settings=settings, pen=pen, lease=lease, writer=writer,
         committer=committer, ledger=ledger, loans=loans, courier=courier, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
         reclaimer=reclaimer, publisher=publisher,

@@ -8,8 +8,11 @@ again under it, and bring the local state to it. Whenever something speaks again
 answer is a sentence, nothing is claimed, and what this machine recorded stays as it is.
 """
 
+import logging
 import time
 from dataclasses import dataclass, replace
+
+import trio
 
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published
@@ -20,10 +23,14 @@ from bitdustfs.core.quorum import Known, is_quorum
 from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted, repropose
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import Unavailable
+from bitdustfs.errors import LeaseHeld, Superseded, Unavailable
 from bitdustfs.failpoints import reach
-from bitdustfs.net.register import RootRegister, View
+from bitdustfs.net.register import Fenced, RootRegister, View
 from bitdustfs.vault.claims import Claims
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 15.0  #: seconds between looks whether enough suppliers are there by now
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,35 @@ async def claim(
     return Opening(known, ballot, signed, "", newest.root.order, complete, False)
 
 
+async def claim_later(
+    key: VaultKey, register: RootRegister, claims: Claims, state: State, shown: Known
+) -> Opening:
+    """Waits until enough suppliers answer, then claims the root that a mount shows meanwhile.
+
+    Raises Superseded when they know of another root.
+    """
+    while True:
+        await trio.sleep(LOOK_AGAIN)
+        try:
+            view = await register.read()
+            if not view.majority or _objection(key, _best(view), state, claims.machine):
+                continue
+            if _best(view).root.uid == shown.root.uid:
+                opening = await claim(
+                    key, register, claims, state, read_only=False, take_over=False
+                )
+                if opening.known.root.uid == shown.root.uid and opening.ballot is not None:
+                    return opening
+                await register.release(opening.claim)
+        except (LeaseHeld, Fenced, Unavailable) as error:
+            log.info("still read-only: %s", error)
+            continue
+        raise Superseded(
+            "enough suppliers answer again, and know a newer state of this vault than this mount "
+            "shows: unmount it and mount it again"
+        )
+
+
 def _best(view: View) -> Known:
     if view.best is None:
         raise Unavailable(
@@ -98,8 +134,8 @@ def _too_few(view: View) -> str:
     return (
         f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are "
         f"needed to write; mounted read-only with the newest state that is known, published "
-        f"{minutes} minutes ago. If the others are gone for good, bitdust vault refound makes a "
-        "family of those that are left, and of new suppliers"
+        f"{minutes} minutes ago, until enough of them are back. If the others are gone for good, "
+        "bitdust vault refound makes a family of those that are left, and of new suppliers"
     )
 
 

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,8 +22,8 @@ from bitdustfs.core.block import ExtentEntry, InodeHint, decode_directory_untrus
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.items import (
     COUNTERS_KEY,
-    INDEX_BITS,
     ROOT_INODE,
+    SMALL_NUMBERS,
     Entry,
     Inode,
     encode_item,
@@ -54,6 +54,7 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, Usa
 from bitdustfs.fs.attributes import add_live, load_counters, load_inode
 from bitdustfs.fs.extents import Mapped, put_extent
 from bitdustfs.fs.names import Names, now, split_time
+from bitdustfs.fs.numbers import keep_clear_of
 from bitdustfs.fs.volume import Caller
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
@@ -109,6 +110,16 @@ class Remains:
     def miss(self) -> None:
         """One more block could not be read."""
         self.unreadable += 1
+
+    def tell(self, age: tuple[int, int], hint: InodeHint) -> None:
+        """A directory of some age says this of an inode: the newest counts, and the newest path."""
+        known = self.hints.get(hint.inode)
+        if known is None:
+            self.hints[hint.inode] = (age, hint)
+        elif age > known[0]:
+            self.hints[hint.inode] = (age, hint.after(known[1]))
+        else:
+            self.hints[hint.inode] = (known[0], known[1].after(hint))
 
     def connect(self, member: Member) -> Supplier:
         """The session with a member of the family found."""
@@ -240,8 +251,7 @@ async def _open_directories(key: VaultKey, found: Remains, say: Tell) -> None:
             found.extents.append(Written(entry.seq, entry.written, block, entry.ordinal, entry))
         age = max((e.seq, e.written) for e in directory.extents)
         for hint in directory.inodes:
-            if hint.inode not in found.hints or age > found.hints[hint.inode][0]:
-                found.hints[hint.inode] = (age, hint)
+            found.tell(age, hint)
     found.extents.sort(key=lambda w: w[:4])
 
 
@@ -305,7 +315,7 @@ async def build_tree(vault: WritableVault, found: Remains) -> Recovered:
         if written.entry.kind == Kind.DATA:
             files[written.entry.inode].append(written)
     await vault.volume.make_root(caller)
-    await vault.volume.tree.run(_reserve, max(files, default=0))
+    await vault.volume.tree.run(_reserve, files)
     folders = {b"": ROOT_INODE}
     names = vault.volume.names
     for inode, extents in sorted(files.items()):
@@ -324,11 +334,11 @@ async def build_tree(vault: WritableVault, found: Remains) -> Recovered:
     return Recovered(False, len(found.headers), found.unreadable, len(files), unnamed)
 
 
-def _reserve(tx: Transaction, highest: int) -> None:
+def _reserve(tx: Transaction, inodes: Collection[int]) -> None:
     """New inode numbers begin above all that blocks tell of."""
     counters, root = load_counters(tx), load_inode(tx, ROOT_INODE)
-    root.group, root.next_index = (highest >> INDEX_BITS) + 1, 1
-    counters.next_group = root.group + 1
+    small = max((inode for inode in inodes if inode < SMALL_NUMBERS), default=0)
+    keep_clear_of(root, counters, small, max(inodes, default=0))
     tx.put(inode_key(ROOT_INODE), encode_item(root))
     tx.put(COUNTERS_KEY, encode_item(counters))
 

@@ -1,36 +1,51 @@
-"""How safe a file is, in one word: what `user.bitdust.state` and `user.bitdust.health` say.
+"""How safe things are: of one file, in one word, and of the whole vault, as an account.
+
+The words are what `user.bitdust.state` and `user.bitdust.health` say:
 
 state    dirty (in memory), local (survives this machine's power loss), published (survives the
          loss of this machine)
 health   how many more suppliers may be lost before a part of the file is: "3"; "thin" while a part
          is at no more suppliers than reading it takes, and its copy on this machine is kept;
-         "local" while a part is only on this machine; "unreadable" while too few of a part's
-         suppliers answer
+         "local" while a part is only on this machine, or can be read only there right now;
+         "unreadable" while too few of a part's suppliers answer; "unknown" in a mount that only
+         looks, which does not see after what suppliers have
+
+Who answered is what was seen last (blocks/health.py).
 """
 
 from collections.abc import Collection
 
+from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.cache.state import State
 from bitdustfs.core.items import EXTENT, decode_extent, kind_range
+from bitdustfs.core.placement import acknowledgements_least
 from bitdustfs.fs.attributes import load_inode
 from bitdustfs.fs.content import Content
 from bitdustfs.fs.xattrs import Own
+from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.rebuilder import Rebuilder
-from bitdustfs.tree.commit import Committer
+from bitdustfs.tree.commit import Committer, changed_since_published
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
+from bitdustfs.vault.account import Account
 
 STATE, HEALTH = b"user.bitdust.state", b"user.bitdust.health"
 
 
 class ReadSafety:
-    """In a mount that only looks: nothing changes, and nobody watches the suppliers.
+    """In a mount that only looks: nothing changes, and nobody looks after the suppliers.
 
-    `unpublished`: inodes that this machine changed before, in commits that no root names.
+    `diverged`, `adrift`: see Account. What this machine changed before, in commits that no root
+    names, is unpublished here, too.
     """
 
-    def __init__(self, unpublished: Collection[int]) -> None:
-        self._unpublished = unpublished
+    def __init__(
+        self, tree: Tree, state: State, circle: Circle, diverged: bool, adrift: bool
+    ) -> None:
+        self._tree, self._state, self._circle = tree, state, circle
+        self._diverged, self._adrift = diverged, adrift
+        self._unpublished = frozenset(filter(None, changed_since_published(state)))
 
     def answers(self) -> Own:
         """The attributes by their names."""
@@ -38,11 +53,30 @@ class ReadSafety:
 
     async def state(self, inode: int) -> str:
         """local or published."""
-        return "local" if inode in self._unpublished else "published"
+        return "local" if self._adrift or inode in self._unpublished else "published"
 
     async def health(self, inode: int) -> str:
-        """local: what suppliers have is not looked at here."""
-        return "local"
+        """local, unreadable, thin or unknown: what suppliers have is not looked at here."""
+        if await self.state(inode) == "local":
+            return "local"
+        rows = [self._state.blocks.get(b) for b in await self._tree.run(_blocks_of, inode)]
+        if _served(self._circle) < self._circle.family.group.k:
+            here = all(row is not None and row.local for row in rows)
+            return "local" if here else "unreadable"
+        return "thin" if any(row is not None and row.thin for row in rows) else "unknown"
+
+    async def account(self, why: str) -> Account:
+        """What is known now. `why`: nothing may be written, where that was not asked for."""
+        circle, blocks = self._circle, self._state.blocks
+        group, online = circle.family.group, circle.online()
+        return Account(
+            writes=False, why=why, unpublished=len(self._unpublished), unkept=False,
+            diverged=self._diverged, adrift=self._adrift, waiting=len(blocks.waiting()),
+            thin=len(blocks.thin()), k=group.k, n=group.n, online=online, served=_served(circle),
+            silence=_silence(circle),
+            margin=max(circle.online_elsewhere() - group.k, min(online - group.k, 0)),
+            audited=False, stuck="",
+        )  # fmt: skip
 
 
 class Safety:
@@ -54,10 +88,14 @@ class Safety:
         content: Content,
         committer: Committer,
         state: State,
+        ledger: Ledger,
+        circle: Circle,
+        register: RootRegister,
         rebuilder: Rebuilder,
     ) -> None:
         self._tree, self._content, self._committer = tree, content, committer
-        self._state, self._rebuilder = state, rebuilder
+        self._state, self._ledger = state, ledger
+        self._circle, self._register, self._rebuilder = circle, register, rebuilder
 
     def answers(self) -> Own:
         """The attributes by their names."""
@@ -67,10 +105,13 @@ class Safety:
         """dirty, local or published."""
         if self._content.is_dirty(inode):
             return "dirty"
-        published = self._state.published()
-        generation = 0 if published is None else published.generation
         changed = self._committer.changed_in.get(inode, 0)
-        return "published" if changed <= generation else "local"
+        return "published" if changed <= self._published() else "local"
+
+    def _published(self) -> int:
+        """The newest generation that an accepted root names."""
+        published = self._state.published()
+        return 0 if published is None else published.generation
 
     async def state(self, inode: int) -> str:
         """dirty, local or published."""
@@ -87,8 +128,54 @@ class Safety:
             return "thin" if any(row is not None and row.thin for row in rows) else str(margin)
         return "local" if local else "unreadable"
 
+    async def account(self, why: str) -> Account:
+        """What is known now. `why`: the pen is lost; "" while it is held."""
+        latest = await self._rebuilder.replanned()
+        # no await from here on: what is said is of one instant
+        circle, published = self._circle, self._published()
+        unpublished = [
+            inode for inode, at in self._committer.changed_in.items() if inode and at > published
+        ]
+        group = circle.family.group
+        return Account(
+            writes=not why, why=why, unpublished=len(unpublished),
+            unkept=bool(self._content.dirty) or self._tree.has_written(),
+            diverged=False, adrift=False, waiting=len(self._ledger.waiting()),
+            thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
+            served=_served(circle), silence=_silence(circle), margin=latest.margin,
+            audited=True, stuck=too_few(circle, self._register.needed),
+        )  # fmt: skip
 
-def _blocks_of(tx: Transaction, inode: int) -> set[bytes]:
+
+def too_few(circle: Circle, for_root: int) -> str:
+    """Why nothing can be published just now; "" when enough suppliers answer.
+
+    `for_root`: how many of them a root needs (RootRegister.needed).
+    """
+    group, online = circle.family.group, circle.online()
+    here = online - circle.online_elsewhere()  # votes, and does not count for data
+    needed = max(acknowledgements_least(group.k, group.n, False) + here, for_root)
+    if online >= needed:
+        return ""
+    return (
+        f"{online} of {group.n} suppliers answer and {needed} are needed: what is new stays on "
+        "this machine, and is published by itself when they are back"
+    )
+
+
+def _served(circle: Circle) -> int:
+    """How many positions can be had: their suppliers answered last, or who stands in did."""
+    positions = range(circle.family.group.n)
+    return sum(any(circle.health(n).there for n in circle.holders(p)) for p in positions)
+
+
+def _silence(circle: Circle) -> float | None:
+    """Seconds since any supplier answered; None where none has since the mount began."""
+    silences = (circle.health(member.node).silence() for member in circle.family.members)
+    return min((seconds for seconds in silences if seconds is not None), default=None)
+
+
+def _blocks_of(tx: Transaction, inode: int) -> Collection[bytes]:
     """The blocks that a file's content is in."""
     load_inode(tx, inode)
     extents = (decode_extent(value) for _, value in tx.scan(*kind_range(inode, EXTENT)))

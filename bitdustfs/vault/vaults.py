@@ -1,14 +1,14 @@
-"""An open vault on this machine: one that is only looked at, or one that is also written.
+"""An open vault on this machine that is also written, now or later.
 
-`ReadVault` reads: a root was found, and its tree is shown as it was. `WritableVault` holds the pen
-too. It turns read-only for good when the pen is lost; what was accepted until then is kept. How a
-vault is opened and wired says assemble.py; which root is followed, opening.py.
+`WritableVault` holds the pen. It turns read-only for good when the pen is lost; what was accepted
+until then is kept. `WaitingVault` is read until it may be written. How a vault is opened and wired
+says assemble.py; which root is followed, opening.py; one that is only looked at is in reading.py.
 """
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import trio
 
@@ -23,9 +23,7 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.state import State
-from bitdustfs.core.placement import acknowledgements_least
-from bitdustfs.core.quorum import Known
-from bitdustfs.core.records import Ballot, root_records
+from bitdustfs.core.records import Ballot
 from bitdustfs.errors import (
     BitdustError,
     DiskFull,
@@ -45,12 +43,13 @@ from bitdustfs.tree.commit import Committer
 from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.lease import RENEW_EVERY, TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
+from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.reclaim import Reclaimer
+from bitdustfs.vault.safety import ReadSafety, Safety
 from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
 
 log = logging.getLogger(__name__)
 
-AFTER_FAILURE = 5.0  #: seconds until a task that this machine's disk stopped begins again
 CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
 CENSUS_HURRY = 2.0  #: the same, when somebody waits for it
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
@@ -58,11 +57,12 @@ EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
 
 
-class ReadVault:
-    """What is open of any vault.
+class WaitingVault(ReadVault):
+    """A vault that is only looked at until enough suppliers answer.
 
-    `found`: order of the newest root as the voters showed it. `message` says why it is read-only,
-    where that was not asked for.
+    `writable` waits for that, and opens the same root for writing, with what is unpublished here.
+    Entering it raises Superseded when a newer root was found, and what claiming raises. What reads
+    of this vault are under way then come to their end.
     """
 
     def __init__(
@@ -78,97 +78,16 @@ class ReadVault:
         register: RootRegister,
         followed: Followed,
         found: tuple[Ballot, int],
+        safety: ReadSafety,
         message: str,
+        *,
+        writable: Callable[[], AbstractAsyncContextManager["WritableVault"]],
     ) -> None:
-        self.volume, self.content, self.xattrs = volume, content, xattrs
-        self.reader, self.fetcher, self.circle = reader, fetcher, fetcher.circle
-        self.state, self.space, self.watch = state, space, watch
-        self.register, self._followed = register, followed
-        self._found, self._message = found, message
-        self._troubles: list[str] = []
-
-    @property
-    def known(self) -> Known:
-        """The root found at the mount or at the last change of the family, and the family."""
-        return self._followed.known
-
-    @property
-    def read_only(self) -> bool:
-        """Whether nothing may be written."""
-        return True
-
-    @property
-    def message(self) -> str:
-        """Why it is read-only, "" where that was asked for or it is not."""
-        return self._message
-
-    @property
-    def troubles(self) -> list[str]:
-        """What status should warn of."""
-        return list(self._troubles)
-
-    async def wait_moved(self) -> None:
-        """Returns when the family has changed."""
-        await self._followed.wait_moved()
-
-    def state_root(self) -> bytes:
-        """The signed bytes of the newest root that is known to be accepted."""
-        published = self.state.published()
-        return self.known.raw if published is None else published.root
-
-    def published_seq(self) -> int:
-        """Seq of the newest root that is known to be accepted."""
-        return root_records.peek_untrusted(self.state_root()).seq
-
-    def heed_witness(self, ballot: Ballot, seq: int) -> None:
-        """The DHT record saw the root (ballot, seq): newer than voters showed is not to be trusted.
-
-        A mount that only looks says so; one that writes turns read-only.
-        """
-        if (ballot, seq) > self._found:
-            self._is_behind(
-                f"the network remembers root {seq} of this vault, and the suppliers showed only "
-                f"root {self._found[1]}: some of them may hide the newer one; this mount is "
-                "read-only"
-            )
-
-    def _is_behind(self, why: str) -> None:
-        self._message = "; ".join(filter(None, (self._message, why)))
-
-    def witness_asked(self) -> None:
-        """The DHT record was asked for, whatever it said."""
-
-    def too_few(self) -> str:
-        """Why nothing can be published just now; "" when enough suppliers answer."""
-        group = self.known.family.group
-        online, for_root = self.circle.online(), self.register.needed
-        here = online - self.circle.online_elsewhere()  # votes, and does not count for data
-        needed = max(acknowledgements_least(group.k, group.n, False) + here, for_root)
-        if online >= needed:
-            return ""
-        return (
-            f"{online} of {group.n} suppliers answer and {needed} are needed: what is new stays on "
-            "this machine, and is published by itself when they are back"
-        )
-
-    async def aside(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Runs a task without which the mount can go on: its bug is shown by status, not fatal.
-
-        It begins again while this machine's disk refuses, or too few suppliers answer.
-        """
-        while True:
-            try:
-                await task()
-                return
-            except (LocalError, Unavailable) as error:
-                log.warning("%s waits: %s", what, error)
-                await trio.sleep(AFTER_FAILURE)
-            except Exception:
-                log.exception("%s stopped by our own fault", what)
-                self._troubles.append(
-                    f"{what} stopped by a bug of bitdustfs; see the log, and mount again"
-                )
-                return
+        super().__init__(
+            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
+            found, safety, message,
+        )  # fmt: skip
+        self.writable = writable
 
 
 class WritableVault(ReadVault):
@@ -190,6 +109,7 @@ class WritableVault(ReadVault):
         register: RootRegister,
         followed: Followed,
         found: tuple[Ballot, int],
+        safety: Safety,
         *,
         settings: Settings,
         pen: Pen,
@@ -209,7 +129,7 @@ class WritableVault(ReadVault):
     ) -> None:
         super().__init__(
             volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
-            found, "",
+            found, safety, "",
         )  # fmt: skip
         self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
@@ -251,8 +171,9 @@ class WritableVault(ReadVault):
         `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`: see
         there.
         """
-        with trio.move_on_after(WITNESS_DEADLINE):
-            await self._witness.wait()
+        if self.publisher.due or self.volume.tree.batch or self.content.dirty or change or again:
+            with trio.move_on_after(WITNESS_DEADLINE):
+                await self._witness.wait()
         self.pen.require()
         try:
             with self._throttle.hurrying() if hurry else nullcontext():

@@ -2,14 +2,12 @@
 
 The tree is walked as it was at one instant, while the mount goes on. Three questions: does the tree
 agree with itself; is what this machine keeps what the tree names; could every block be rebuilt, and
-how many suppliers may each still lose?
+how many suppliers may each still lose? What cannot be looked at, because whoever has it does not
+answer, is no fault, and is said as well: not having looked is not the same as nothing being wrong.
 """
 
-import random
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.items import (
@@ -32,54 +30,13 @@ from bitdustfs.core.items import (
     tail_u64,
 )
 from bitdustfs.core.records import Place
-from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import Malformed, PeerError, Unavailable
-from bitdustfs.rebuild.census import Census, take_census
+from bitdustfs.errors import Unavailable
 from bitdustfs.tree.transaction import page
-from bitdustfs.units import CHUNK_SIZE
-from bitdustfs.vault.vaults import ReadVault
+from bitdustfs.vault.findings import Report
+from bitdustfs.vault.fragments import Fragments, OnItems
+from bitdustfs.vault.reading import ReadVault
 
 PAGE = 2000  #: items looked at in one transaction
-FAULTS_SHOWN = 50
-OnItems = Callable[[str, int, int], Awaitable[None]]
-
-
-@dataclass
-class Report:
-    """What was found. `faults` are sentences; nothing is wrong when there are none."""
-
-    items: int = 0
-    inodes: int = 0
-    blocks: int = 0
-    extents_checked: int = 0
-    chunks_checked: int = 0
-    margin: int | None = None  #: suppliers that the thinnest block at the suppliers may still lose
-    unsent: int = 0  #: blocks that are only on this machine as yet
-    faults: list[str] = field(default_factory=list)
-    more_faults: int = 0
-
-    def checked(
-        self, *, items: int = 0, extents: int = 0, chunks: int = 0, unsent: int = 0
-    ) -> None:
-        """So many more were looked at (or, `unsent`, are only here as yet)."""
-        self.items += items
-        self.extents_checked += extents
-        self.chunks_checked += chunks
-        self.unsent += unsent
-
-    def walked(self, inodes: int, blocks: int) -> None:
-        """How much the tree holds."""
-        self.inodes, self.blocks = inodes, blocks
-
-    def may_lose(self, margin: int) -> None:
-        """Some block at the suppliers survives the loss of so many more of them."""
-        self.margin = margin if self.margin is None else min(self.margin, margin)
-
-    def fault(self, sentence: str) -> None:
-        if len(self.faults) < FAULTS_SHOWN:
-            self.faults.append(sentence)
-        else:
-            self.more_faults += 1
 
 
 class _Walk:
@@ -207,15 +164,19 @@ async def _walk(vault: ReadVault, report: Report, progress: OnItems) -> _Walk:
 
 async def verify(vault: ReadVault, local_only: bool, sample: float, progress: OnItems) -> Report:
     """The tree and this machine's blocks; unless `local_only`, a share `sample` of all
-    fragments.
+    fragments. Raises LocalError.
     """
     report = Report()
-    found = await _walk(vault, report, progress)
-    if not local_only:
-        blocks = {*found.live, *(place.block for place in await vault.volume.tree.nodes())}
-        published = vault.state.published()
-        blocks |= {ref.place.block for ref in published.journal} if published else set()
-        await _check_suppliers(vault, blocks, report, sample, progress)
+    try:
+        found = await _walk(vault, report, progress)
+        if not local_only:
+            blocks = {*found.live, *(place.block for place in await vault.volume.tree.nodes())}
+            published = vault.state.published()
+            blocks |= {ref.place.block for ref in published.journal} if published else set()
+            await Fragments(vault, report, sample).check(blocks, progress)
+    except Unavailable as error:  # leaves of the tree that this machine does not have
+        report.not_seen(f"the vault's tree could not be read to its end: {error}")
+    report.conclude(local_only, sample)
     return report
 
 
@@ -230,51 +191,3 @@ async def _check_local(vault: ReadVault, place: Place, report: Report) -> None:
         report.fault(
             f"this machine's copy of block {place.block.hex()} is damaged at {place.offset}"
         )
-
-
-async def _check_suppliers(
-    vault: ReadVault, blocks: set[bytes], report: Report, sample: float, progress: OnItems
-) -> None:
-    census = await take_census(vault.circle)
-    rng = random.Random()
-    for number, block in enumerate(sorted(blocks)):
-        await progress("blocks at suppliers", number, len(blocks))
-        row = vault.state.blocks.get(block)
-        if row is not None and not row.acked:
-            report.checked(unsent=1)  # not uploaded yet
-            continue
-        try:
-            await _check_block(vault, block, census, report, rng, sample)
-        except Unavailable as error:
-            report.fault(f"block {block.hex()}: {error}")
-            report.may_lose(-1)
-
-
-async def _check_block(
-    vault: ReadVault,
-    block: bytes,
-    census: Census,
-    report: Report,
-    rng: random.Random,
-    sample: float,
-) -> None:
-    header = await vault.fetcher.header(block)
-    holders = census.holders(block)
-    length = slice_length(header.length, header.k)
-    for position in sorted(holders):
-        for start in range(0, length, CHUNK_SIZE):
-            if rng.random() >= sample:
-                continue
-            report.checked(chunks=1)
-            try:
-                await vault.fetcher.prove(header, position, start, min(length, start + CHUNK_SIZE))
-            except (PeerError, Malformed) as error:
-                holders.discard(position)
-                report.fault(f"block {block.hex()}, position {position}: {error}")
-                break
-    margin = len(holders) - header.k
-    if margin < 0:
-        report.fault(
-            f"block {block.hex()}: {len(holders)} fragments are left, {header.k} are needed"
-        )
-    report.may_lose(margin)

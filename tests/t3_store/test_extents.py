@@ -32,7 +32,8 @@ def place(number, block):
 @settings(max_examples=200, deadline=None)
 @given(steps)
 def test_extents_tile_the_file_and_block_use_is_counted_to_the_byte(steps):
-    tree, inode = Tree(None, None), Inode(1, 0o100644, 0, 0, 1, 0, 0, (0, 0), (0, 0), (0, 0))
+    tree = Tree(None, None)
+    inode = Inode(1, 0o100644, 0, 0, 1, 0, 0, (0, 0), (0, 0), (0, 0))
     file, live = [], 0  # for each byte (block, ordinal, byte of the extent), or None in a hole
     for number, step in enumerate(steps):
         tx = Transaction(tree, {})
@@ -67,4 +68,25 @@ def test_extents_tile_the_file_and_block_use_is_counted_to_the_byte(steps):
         counted = Counter(at[0] for at in file if at is not None)
         uses = {k[-1]: decode_use(v).live for k, v in tx.scan(*kind_range(0, USE))}
         assert {block: use for block, use in uses.items() if use} == counted
-        assert live == sum(counted.values())
+        assert live == sum(counted.values()) == inode.size - inode.holes
+
+
+@given(steps, st.integers(0, 300))
+def test_holes_that_an_older_program_did_not_count_are_never_too_many(steps, hole):
+    """So no file is shown to take less than it has."""
+    tree = Tree(None, None)
+    inode = Inode(1, 0o100644, 0, 0, 1, 0, 0, (0, 0), (0, 0), (0, 0))
+    tx = Transaction(tree, {})
+    mapped = put_extent(tx, INODE, inode, Mapped(hole, 100, place(0, 1), 0))
+    inode.holes, was_empty = 0, False
+    for number, step in enumerate(steps):
+        match step:
+            case ("put", offset, length, block):
+                mapped += put_extent(
+                    tx, INODE, inode, Mapped(offset, length, place(number, block), 0)
+                )
+            case ("resize", size, _):
+                mapped += resize(tx, INODE, inode, size, 1000)
+        was_empty = was_empty or inode.size == 0
+        assert 0 <= inode.holes <= inode.size - mapped
+        assert not was_empty or inode.holes == inode.size - mapped

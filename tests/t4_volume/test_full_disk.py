@@ -16,6 +16,7 @@ from bitdustfs import failpoints
 from bitdustfs.cache.folder import local_error
 from bitdustfs.errors import DiskFull, FsError, LocalError
 from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.net import wire
 from bitdustfs.units import MIB
 
 
@@ -197,11 +198,12 @@ async def test_promise_3_no_fragment_leaves_before_its_header_is_durable_here(ne
         lost = []  # at each put: whether a power cut would lose the header
         for supplier in net.suppliers:
 
-            async def put(*what, put=supplier.put):
-                lost.append(any(failed))
-                return await put(*what)
+            async def call(request, payload=b"", call=supplier.call):
+                if isinstance(request, wire.Put):
+                    lost.append(any(failed))
+                return await call(request, payload)
 
-            supplier.put = put
+            supplier.call = call
         await write_file(vault, b"file", os.urandom(100_000))
         for _ in range(3):
             with suppress(LocalError):  # where the courier met it while somebody waited

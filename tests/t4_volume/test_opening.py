@@ -3,12 +3,15 @@
 import os
 
 import pytest
+import trio
 from machine import PowerCut
-from scenario import read_file, write_file
+from scenario import QUIET, read_file, write_file
 
-from bitdustfs.errors import Unavailable, Unreachable
+from bitdustfs.errors import Superseded, Unavailable, Unreachable
 from bitdustfs.net import wire
 from bitdustfs.units import MIB
+from bitdustfs.vault import opening
+from bitdustfs.vault.vaults import WaitingVault
 
 
 def rows(net):
@@ -115,3 +118,90 @@ async def test_promise_9_a_supplier_that_lost_its_shelf_is_found_and_served_agai
         supplier.break_()
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         assert await read_file(vault, b"file") == content
+
+
+# -- a mount that began with too few suppliers
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    monkeypatch.setattr(opening, "LOOK_AGAIN", 0.2)
+
+
+async def begun_with_too_few(net, home):
+    """Work that was published, and work that was not; then four suppliers of seven go."""
+    async with net.mount(home, make_root=True, **QUIET) as vault:
+        await write_file(vault, b"published", b"p" * MIB)
+        await vault.publish()
+        await write_file(vault, b"kept here", b"k" * MIB)
+        await vault.committer.commit(sync=True)
+    for supplier in net.suppliers[:4]:
+        supplier.break_()
+
+
+async def test_promise_9_a_mount_that_began_with_too_few_is_writable_when_they_are_back(
+    net, tmp_path, soon
+):
+    await begun_with_too_few(net, tmp_path / "one")
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        assert isinstance(vault, WaitingVault) and vault.read_only
+        assert "until enough of them are back" in vault.message
+        assert await read_file(vault, b"kept here") == b"k" * MIB
+        with trio.move_on_after(1) as too_early:
+            async with vault.writable():
+                pass
+        assert too_early.cancelled_caught
+        for supplier in net.suppliers[:4]:
+            supplier.heal()
+        async with vault.writable() as writable:
+            writable.volume.adopt(vault.volume)
+            assert not writable.read_only and writable.message == ""
+            assert await read_file(writable, b"kept here") == b"k" * MIB
+            await write_file(writable, b"new", b"n" * MIB)
+            assert await read_file(vault, b"published") == b"p" * MIB  # what is under way
+            await writable.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        for name in (b"published", b"kept here", b"new"):
+            assert await read_file(vault, name) == name[:1] * MIB
+
+
+async def test_promise_10_a_mount_that_waits_does_not_write_over_what_another_one_published(
+    net, tmp_path, soon
+):
+    await begun_with_too_few(net, tmp_path / "one")
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        for supplier in net.suppliers[:4]:
+            supplier.heal()
+        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as two:
+            await write_file(two, b"newer", b"2" * MIB)
+            await two.publish()
+        with trio.move_on_after(2) as waited:
+            async with vault.writable():
+                pass
+        assert waited.cancelled_caught  # there is work here that the newer root does not have
+        assert await read_file(vault, b"kept here") == b"k" * MIB
+    async with net.mount(tmp_path / "three", machine=b"o" * 16) as vault:
+        assert await read_file(vault, b"newer") == b"2" * MIB
+
+
+async def test_a_mount_that_waits_says_that_there_is_a_newer_state(net, tmp_path, soon):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"1" * MIB)
+        await vault.publish()
+    for supplier in net.suppliers[:4]:
+        supplier.break_()
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        for supplier in net.suppliers[:4]:
+            supplier.heal()
+        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as two:
+            await write_file(two, b"newer", b"2" * MIB)
+            await two.publish()
+        with pytest.raises(Superseded, match="unmount it and mount it again"):
+            async with vault.writable():
+                pass
+
+
+async def test_a_mount_that_was_asked_to_be_read_only_stays_so(net, tmp_path):
+    await begun_with_too_few(net, tmp_path / "one")
+    async with net.mount(tmp_path / "one", read_only=True) as vault:
+        assert not isinstance(vault, WaitingVault)

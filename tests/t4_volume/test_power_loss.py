@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 from machine import PowerCut
 from scenario import read_file, write_file
 
@@ -75,6 +76,26 @@ class Disk:
             os.truncate(file, synced)
             with open(file, "ab") as tail:
                 tail.write(rng.randbytes(rng.randrange(unsynced + 1)))
+
+
+async def test_promise_2_at_most_a_second_of_work_is_at_risk(net, tmp_path, monkeypatch):
+    """Nobody called fsync, and the power goes. In real time, since threads take it."""
+    home = tmp_path / "one"
+    disk = Disk(home, monkeypatch)
+    rng = random.Random(0)
+    files = {b"%d" % number: rng.randbytes(50_000) for number in range(20)}
+    with pytest.RaisesGroup(pytest.RaisesExc(PowerCut)):
+        async with net.mount(home, make_root=True, take_over=True) as vault:
+            await trio.sleep(0.7)
+            for name, content in files.items():
+                await write_file(vault, name, content)
+                await trio.sleep(0.03)
+            await trio.sleep(1)
+            raise PowerCut from None
+    disk.lose_power(rng)
+    async with net.mount(home, take_over=True) as vault:
+        for name, content in files.items():
+            assert await read_file(vault, name) == content
 
 
 async def silent(what, done, total):

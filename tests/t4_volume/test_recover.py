@@ -7,12 +7,22 @@ import pytest
 from machine import CALLER
 from scenario import photos, read_file, write_file
 
+from bitdustfs.core.block import (
+    ENTRY_MAX,
+    HINT_MAX,
+    ExtentEntry,
+    InodeHint,
+    decode_directory_untrusted,
+    directory_size,
+    encode_directory,
+)
+from bitdustfs.core.codec import encode
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.records import RootContent, open_header_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.supplier.shelf import VaultRow
-from bitdustfs.units import MIB
+from bitdustfs.units import BLOCK_EXTENTS_MAX, KIB, META_EXTENT_MAX, MIB
 from bitdustfs.vault.recover import build_tree, find_index, look, new_root
 from bitdustfs.vault.verify import verify
 
@@ -126,3 +136,77 @@ async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path)
         assert (await verify(vault, True, 0.0, silent)).faults == []
         await write_file(vault, b"new", b"and it goes on" * 1000)
         await vault.publish()
+
+
+async def test_small_files_with_long_paths_are_found_again_by_their_paths(net, tmp_path):
+    """More than 1 MiB of paths for the files of 14 MiB: a block is full when its directory is."""
+    mode = stat.S_IFDIR | 0o755
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        folder = ROOT_INODE
+        for depth in range(3):
+            name = b"a folder of a long name %d" % depth + b"-" * 150
+            folder = (await vault.volume.create(folder, name, mode, CALLER)).inode
+        for number in range(2400):
+            await write_file(vault, b"%04d" % number, b"%04d" % number * 150, folder)
+        await vault.publish()
+        await vault.courier.try_all()
+    lose_roots(net)
+    lose_metadata(net)
+    outcome, found = await recover(net, tmp_path / "two")
+    assert outcome is not None and (outcome.files, outcome.unnamed) == (2400, 0)
+    options = {"take_over": True, "sessions": found.suppliers, "family": found.family}
+    async with net.mount(tmp_path / "three", machine=b"n" * 16, **options) as vault:
+        folder = ROOT_INODE
+        for depth in range(3):
+            name = b"a folder of a long name %d" % depth + b"-" * 150
+            folder = (await vault.volume.lookup(folder, name)).inode
+        assert await read_file(vault, b"2399", folder) == b"2399" * 150
+
+
+async def test_a_path_is_remembered_when_the_kernel_forgot_it(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        inode = await write_file(vault, b"file", b"x" * 5000)
+        await vault.committer.commit(sync=True)
+        await vault.volume.forget(inode, vault.volume._lookups.held(inode))
+        await vault.publish()
+        await vault.content.write(inode, 5000, b"y" * 5000)  # as by a file that is open
+        await vault.publish()
+        await vault.courier.try_all()
+    lose_roots(net)
+    lose_metadata(net)
+    outcome, _ = await recover(net, tmp_path / "two")
+    assert outcome is not None and (outcome.files, outcome.unnamed) == (1, 0)
+
+
+def entry_of(number):
+    big = (1 << 63) - 1
+    return ExtentEntry(number, 1, 1 << 31, 1 << 20, b"h" * 32, big - number, big, 1 << 20, big, big)
+
+
+def hint_of(number, path):
+    big = (1 << 63) - 1
+    return InodeHint(big - number, path, 0xFFFF, big, big)
+
+
+def test_a_directory_keeps_the_paths_that_fit_and_all_else():
+    extents = [entry_of(number) for number in range(BLOCK_EXTENTS_MAX)]
+    hints = [hint_of(number, b"p" * (number % 400)) for number in range(BLOCK_EXTENTS_MAX)]
+    plain = encode_directory(extents, hints)
+    assert len(plain) <= META_EXTENT_MAX
+    directory = decode_directory_untrusted(plain)
+    assert list(directory.extents) == extents and len(directory.inodes) == len(hints)
+    named = {hint.inode for hint in directory.inodes if hint.path}
+    assert META_EXTENT_MAX - len(plain) < 8 * KIB + 400 * BLOCK_EXTENTS_MAX // 100
+    longest = max(len(hint.path) for hint in directory.inodes)
+    assert all(hint.inode in named for hint in hints if 0 < len(hint.path) < longest)
+    few = encode_directory(extents[:100], hints[:100])
+    assert decode_directory_untrusted(few).inodes == tuple(
+        sorted(hints[:100], key=lambda hint: len(hint.path))
+    )
+
+
+def test_the_sizes_of_a_directory_are_bounds():
+    assert len(encode(entry_of(BLOCK_EXTENTS_MAX))) <= ENTRY_MAX
+    assert len(encode(hint_of(0, b"p" * 70_000))) <= HINT_MAX + 70_000
+    full = directory_size(BLOCK_EXTENTS_MAX, BLOCK_EXTENTS_MAX, 0)
+    assert full <= META_EXTENT_MAX

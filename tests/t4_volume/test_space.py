@@ -13,6 +13,7 @@ from scenario import QUIET, read_file, unlink, write_file
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import NoSpace, Refused, Unavailable
+from bitdustfs.net import wire
 from bitdustfs.units import KIB, MIB
 
 
@@ -100,8 +101,7 @@ async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
         await write_file(vault, b"file", os.urandom(3 * MIB))
         await settle(vault, 1)
         net.suppliers[6].break_()
-        await vault.volume.unlink(ROOT_INODE, b"file")
-        await vault.volume.forget((1 << 24) + 1, 1)
+        await unlink(vault, b"file")
         await settle(vault)
         used = [service.shelf.rows[net.key.vault_id].used for service in net.services]
         assert used[6] > MIB // 2 > max(used[:6])
@@ -235,10 +235,14 @@ async def test_one_full_supplier_while_others_are_away_is_not_called_want_of_roo
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await vault.publish()
 
-        async def full(*what):
-            raise Refused("quota", "the contract is used up")
+        answer = net.suppliers[6].call
 
-        net.suppliers[6].put = full
+        async def full(request, payload=b""):
+            if isinstance(request, wire.Put):
+                raise Refused("quota", "the contract is used up")
+            return await answer(request, payload)
+
+        net.suppliers[6].call = full
         for supplier in net.suppliers[:3]:
             supplier.break_()
         await write_file(vault, b"file", b"x" * MIB)

@@ -1,5 +1,8 @@
 """Who is online, suspect or absent: pings with hysteresis, kept across mounts."""
 
+import pytest
+import trio
+
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.codec import encode
 from bitdustfs.rebuild import watch as watching
@@ -166,3 +169,43 @@ async def test_a_supplier_that_merely_pings_well_is_not_asked_first_again(net):
     kept.circle.health(victim.node).slow()
     await rounds(kept, watch, 1, 10)
     assert not kept.circle.health(victim.node).usable
+
+
+async def test_nobody_is_blamed_for_this_machines_own_outage_and_all_are_shown_silent(net):
+    kept = Kept(net)
+    watch = kept.watch()
+    await rounds(kept, watch, 1, 10)
+    for supplier in net.suppliers:
+        supplier.break_()
+    await rounds(kept, watch, 7, 10)
+    assert {watch.state(s.node) for s in net.suppliers} == {"online"}
+    assert {watch.shown(s.node) for s in net.suppliers} == {"silent"}
+    assert kept.circle.online() == 0 and all(watch.missing(s.node) for s in net.suppliers)
+    for supplier in net.suppliers[:3]:  # still fewer than half: also then it shows
+        supplier.heal()
+    await rounds(kept, watch, 1, 10)
+    assert [watch.shown(s.node) for s in net.suppliers] == 3 * ["online"] + 4 * ["silent"]
+    assert not any(watch.history(s.node).missed for s in net.suppliers)
+
+
+async def test_a_glance_finds_who_went_just_now_and_changes_no_history(net):
+    kept = Kept(net)
+    watch = kept.watch()
+    await rounds(kept, watch, 1, 10)
+    net.suppliers[2].hang_()
+    await trio.sleep(watching.GLANCE_FRESH + 1)
+    before, history = trio.current_time(), watch.history(net.suppliers[2].node)
+    await watch.glance()
+    assert trio.current_time() - before <= watching.GLANCE_DEADLINE + 1
+    assert watch.shown(net.suppliers[2].node) == "silent" and kept.circle.online() == 6
+    assert watch.history(net.suppliers[2].node) == history
+    health = kept.circle.health(net.suppliers[2].node)
+    assert health.silence() == pytest.approx(trio.current_time() - health.heard_at, abs=0.5)
+
+
+async def test_who_was_never_heard_is_not_said_to_be_there(net):
+    kept = Kept(net)
+    assert kept.circle.online() == 0
+    net.suppliers[0].break_()
+    await kept.watch().round()
+    assert kept.circle.online() == 6

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 import bitdustfs
+from bitdustfs.cli.cmd_mount import with_word
 from bitdustfs.cli.cmd_verify import parse_share
 from bitdustfs.cli.main import run
 from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
+from bitdustfs.mount.options import MountOptions
 
 LIMIT = 60
 
@@ -126,6 +128,27 @@ def test_shares_are_read():
     for wrong in ("", "x%", "101%", "-1"):
         with pytest.raises(UsageError):
             parse_share(wrong)
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("strictatime", "noatime"),
+        ("relatime", "noatime"),
+        ("suid", "nosuid and nodev"),
+        ("dev", "nosuid and nodev"),
+    ],
+)
+def test_what_a_mount_cannot_do_is_refused_and_named(tmp_path, word, why):
+    options = MountOptions(tmp_path, tmp_path / "key")
+    with pytest.raises(UsageError, match=f"leave out the mount option {word}: .*{why}"):
+        with_word(options, word)
+
+
+@pytest.mark.parametrize("word", ["noatime", "nodiratime", "nosuid", "nodev", "defaults", "async"])
+def test_what_a_mount_does_anyway_may_be_said(tmp_path, word):
+    options = MountOptions(tmp_path, tmp_path / "key")
+    assert with_word(options, word) == options
 
 
 def test_mount_8_and_fstab_may_say_what_they_always_say(world):

@@ -80,7 +80,7 @@ def test_the_keys_that_programs_rely_on_stay():
     assert set(said) == {
         "kind", "version", "vault", "state", "message", "inodes", "live", "dirty", "may_lose",
         "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks",
-        "thin_blocks", "suppliers", "warnings",
+        "thin_blocks", "suppliers", "warnings", "unpublished", "safety",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
     assert set(said["bench"][0]) == {
@@ -90,6 +90,7 @@ def test_the_keys_that_programs_rely_on_stay():
     assert set(said["suppliers"][0]) == {
         "position", "node", "address", "state", "uptime", "gone", "latency", "away", "stored",
         "audits", "audits_failed", "full", "lacks", "damaged", "last_error", "own",
+        "heard",
     }  # fmt: skip
 
 
@@ -137,7 +138,7 @@ async def test_everybody_who_waits_for_the_end_hears_of_it():
             nursery.start_soon(listen)
         await trio.testing.wait_all_tasks_blocked()
         assert len(waiting) == 3
-        await farewell.tell("some of it is left")
+        await farewell.tell(Ended(message="some of it is left"))
         assert told == 3 * [Ended(message="some of it is left")]
 
 

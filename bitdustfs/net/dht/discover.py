@@ -88,13 +88,18 @@ async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
 async def newest_hint(dht: Dht, capability: ReadCapability) -> datagram.FamilyHint | None:
     """The newest genuine record of a vault at its three places, if any."""
     hints: list[datagram.FamilyHint] = []
-    for copy in range(datagram.COPIES):
+
+    async def look(copy: int) -> None:
         raw = await dht.find(datagram.vault_record_key(capability.record_public, copy))
         if raw is not None:
             try:
                 hints.append(datagram.open_vault_record_untrusted(raw, capability))
             except Malformed as error:
                 log.warning("a record of this vault does not open: %s", error)
+
+    async with trio.open_nursery() as nursery:  # a look-up past nodes that are away takes seconds
+        for copy in range(datagram.COPIES):
+            nursery.start_soon(look, copy)
     return max(hints, key=lambda hint: (hint.ballot, hint.root_seq), default=None)
 
 

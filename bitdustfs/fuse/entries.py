@@ -1,0 +1,38 @@
+"""What the kernel is told of an inode, and for how long it may believe it."""
+
+import pyfuse3
+
+from bitdustfs.core.items import Inode, Time
+from bitdustfs.fs.volume import Seen
+
+CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
+UNSETTLED_SECONDS = 1.0  #: the same, while it is not sure how much of a file is no hole
+
+
+def entry_of(found: Seen, written: bool) -> pyfuse3.EntryAttributes:
+    """What the kernel is told of an inode. `written`: somebody has it open for writing.
+
+    Then the kernel may hold pages that were not handed over, and a file with data must not be shown
+    without: tar -S archives a file of no blocks as one hole, and does not read it.
+    """
+    attributes: Inode = found.attributes
+    blocks = -(-found.stored // 512)
+    sure = found.settled and not written
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = found.inode
+    entry.generation = 0
+    entry.entry_timeout = CACHE_SECONDS
+    entry.attr_timeout = CACHE_SECONDS if sure else UNSETTLED_SECONDS
+    entry.st_mode, entry.st_nlink = attributes.mode, attributes.nlink
+    entry.st_uid, entry.st_gid, entry.st_rdev = attributes.uid, attributes.gid, attributes.rdev
+    entry.st_size = attributes.size
+    entry.st_blksize = 128 * 1024
+    entry.st_blocks = max(1, blocks) if written else blocks
+    entry.st_atime_ns = _nanoseconds(attributes.atime)
+    entry.st_mtime_ns = _nanoseconds(attributes.mtime)
+    entry.st_ctime_ns = _nanoseconds(attributes.ctime)
+    return entry
+
+
+def _nanoseconds(time_: Time) -> int:
+    return time_[0] * 1_000_000_000 + time_[1]

@@ -1,0 +1,191 @@
+"""What a mount may say of itself: published, safe, done. The only place where that is decided.
+
+`Account` is what is known at one moment, drawn up by vault/safety.py. Everything that `mount`,
+`sync`, `unmount`, `status`, `rebuild` and `verify` say of how safe things are is a sentence below,
+and their exit codes follow from the same facts:
+
+    published   every change that this machine accepted is in a root that a quorum of the voters
+                accepted, and that root belongs to the history which the suppliers show
+    kept        it is on this machine's disk: it survives kill -9 and a power cut, not the loss of
+                this machine
+    unkept      it is in the mount's memory: it is gone with the mount
+
+What is seen of suppliers is what was seen last (blocks/health.py). It blames nobody.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one mount knows. Numbers are of this moment."""
+
+    writes: bool  #: whether this mount may write
+    why: str  #: why it may not write, where that was not asked for; else ""
+    unpublished: int  #: files and folders whose last change no accepted root names
+    unkept: bool  #: whether some change is in memory only
+    diverged: bool  #: whether what is unpublished here does not fit the root that suppliers show
+    adrift: bool  #: whether even what this machine published is not in the history that they show
+    waiting: int  #: blocks that are only on this machine
+    thin: int  #: blocks that are published, and held by no more suppliers than reading them takes
+    k: int
+    n: int
+    online: int  #: suppliers, of n, whose last sign was an answer
+    served: int  #: positions, of n, whose supplier or stand-in answered so
+    silence: float | None  #: seconds since any of them answered; None: since before the mount
+    margin: int  #: how many more of them may be lost besides this machine; below 0: too many are
+    audited: bool  #: whether this mount looks after what suppliers have, so that `margin` is known
+    stuck: str  #: why nothing can be published just now, or ""
+
+    # -- verdicts
+
+    @property
+    def published(self) -> bool:
+        """Whether another machine can mount all that this one accepted."""
+        return not (self.unpublished or self.unkept or self.adrift)
+
+    @property
+    def state(self) -> str:
+        """published, local or read-only: the one word of `status`."""
+        if not self.writes:
+            return "read-only"
+        return "published" if self.published else "local"
+
+    # -- sentences
+
+    def on_mount(self) -> str:
+        """What to warn of when a mount begins, or ""."""
+        left = f"{self._left()}; {self._fate()}" if not self.published and not self.writes else ""
+        return "; ".join(filter(None, (self.why, left)))
+
+    def synced(self) -> str:
+        """What `sync` says when everything is published; see `left` where it is not."""
+        return "; ".join(filter(None, (self._all_published(), self._thinly(), self.why)))
+
+    def left(self, why: str = "") -> str:
+        """What is not published, why, and what becomes of it; "" where all is published."""
+        if self.published:
+            return ""
+        reason = why or self.why or self.stuck
+        if not reason:
+            reason = "suppliers did not answer in time" if self.writes else "this mount only looks"
+        return f"{self._left()} ({reason}); {self._fate()}"
+
+    def ended(self) -> str:
+        """What `unmount` says after "is unmounted" when everything is published."""
+        if self.writes:
+            said = "and published"
+        else:
+            said = "and this machine keeps nothing that is not published"
+        return "; ".join(filter(None, (said, self._thinly(), self.why)))
+
+    def safety(self) -> list[str]:
+        """How safe things are: the sentences of `status`."""
+        said = [f"{self._left()}; {self._fate()}"] if not self.published else []
+        if self.waiting:
+            said.append(f"{_many(self.waiting, 'block is', 'blocks are')} only on this machine")
+        if self.thin:
+            said.append(
+                f"{_many(self.thin, 'block is', 'blocks are')} held by no more suppliers than "
+                "reading takes"
+            )
+        said.append(self.may_lose())
+        if self.writes and self.stuck:
+            said.append(self.stuck)
+        return said
+
+    def may_lose(self) -> str:
+        """How much more may be lost, or that it is too much already."""
+        if not self.served:
+            return (
+                f"no supplier answers ({self._last_sign()}): it may be this machine's own network "
+                "that is down. Only what this machine keeps can be read right now"
+            )
+        if self.served < self.k:
+            return (
+                f"{self.served} of {self.n} suppliers answered when they were asked last, and "
+                f"{self.k} are needed: only what this machine keeps can be read right now"
+            )
+        if self.margin < 0:
+            return "too many suppliers are away: perhaps not everything can be read right now"
+        what = "anything" if self.published and not self.waiting else "anything that is published"
+        if not self.margin:
+            said = f"you cannot lose one more supplier right now without losing {what}"
+        else:
+            lost = _many(self.margin, "more supplier", "more suppliers")
+            said = f"you can lose {lost} and this machine right now without losing {what}"
+        return said if self.audited else f"{said}, if each supplier has what it should have"
+
+    def _all_published(self) -> str:
+        if self.writes:
+            return "everything written so far is published"
+        return "this mount is read-only, and this machine keeps nothing that is not published"
+
+    def _thinly(self) -> str:
+        if not self.thin:
+            return ""
+        return (
+            f"{_many(self.thin, 'block is', 'blocks are')} published thinly: keep this machine "
+            "until more suppliers have them"
+        )
+
+    def _left(self) -> str:
+        if self.adrift:
+            return "what this machine has is not part of the history that the suppliers show"
+        if not self.unpublished:
+            return "what was written just now is not published yet"
+        changed = _many(self.unpublished, "file or folder has", "files and folders have")
+        return f"{changed} changes that are not published"
+
+    def _fate(self) -> str:
+        """What becomes of what is not published."""
+        if self.unkept:
+            return "some of that is in memory only, and lost if this machine stops now"
+        if self.adrift or self.diverged:
+            return "that is kept on this machine only, and is not published by itself"
+        if self.writes:
+            return "that is kept on this machine, and published as soon as suppliers take it"
+        if not self.why:
+            return "that is kept on this machine, and published by the next mount without -o ro"
+        return (
+            "that is kept on this machine, and published by the next mount here that may write, "
+            "unless another machine has published meanwhile"
+        )
+
+    def _last_sign(self) -> str:
+        if self.silence is None:
+            return "none has since this mount began"
+        return f"the last answer came {ago(self.silence)}"
+
+
+def lost_at_the_end(why: str) -> str:
+    """What is said where the mount ended, and this machine's disk did not take what was written."""
+    return f"what was written last could not be kept on this machine, and is lost: {why}"
+
+
+def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: float) -> str:
+    """What `verify` concludes, of so many faults, and so many things that it could not look at."""
+    if faults:
+        said = "something is wrong"
+        return f"{said}, and not everything could be looked at" if unseen else said
+    if unseen:
+        return "nothing is wrong with what was looked at, but not everything could be"
+    if local_only:
+        return "nothing is wrong on this machine; suppliers were not asked"
+    kept = "" if not unsent else "; what is only on this machine no supplier can be asked for"
+    if sample < 1:
+        return f"nothing is wrong with what was looked at, which was a sample{kept}"
+    return f"nothing is wrong{kept}"
+
+
+def ago(seconds: float) -> str:
+    """A time that has passed, for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.0f} h ago"
+
+
+def _many(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
