@@ -90,7 +90,6 @@ REASONS = {
     "supplier/diskshelf.py": "the order on disk of every change stands on one page",
     "family/staffing.py": "what a mount does for its family is one round, care after care",
     "core/records.py": "signed records are compared with each other field by field: one page",
-    "vault/recover.py": "the last resort is one procedure, read from top to bottom",
     "cache/blocktable.py:BlockTable": "one question for each index, so that nobody scans the rows",
     "blocks/ledger.py:Ledger": "one method for each thing that happens to an acknowledgement",
     "cache/state.py:State": "one method for each row that is kept, with how durable it then is",
