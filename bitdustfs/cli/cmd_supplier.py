@@ -9,6 +9,7 @@ from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Completed, ask
+from bitdustfs.plain import say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.units import parse_size
@@ -79,7 +80,7 @@ def run_replace(args: argparse.Namespace) -> int:
         check_address(args.address)
     with progress_bar("filling", "block") as show:
         MountClient(args.mountpoint).replace(args.position, args.address, args.own, show)
-    print(f"position {args.position} has another supplier")
+    say(f"position {args.position} has another supplier")
     return 0
 
 
@@ -88,13 +89,13 @@ def run_forgive(args: argparse.Namespace) -> int:
     mount = MountClient(args.mountpoint)
     if args.supplier:
         node = mount.forgive(args.supplier).node
-        print(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
+        say(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
         return 0
     gone = mount.gone().suppliers
     for line in gone:
-        print(f"{line.node[:NODE_DIGITS]}  it {line.why}")
+        say(f"{line.node[:NODE_DIGITS]}  it {line.why}")
     if not gone:
-        print("no supplier counts as gone")
+        say("no supplier counts as gone")
     return 0
 
 
@@ -103,5 +104,5 @@ def run_leave(args: argparse.Namespace) -> int:
     nobody = f"no supplier runs in {args.dir}"
     with progress_bar("handing over", "fragment") as show:
         ask(args.dir / "control", nobody, daemon.Leave(), Completed, show)
-    print("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
+    say("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
     return 0

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import bitdustfs
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
+from bitdustfs.plain import complain, log_plainly
 
 
 class Verb(NamedTuple):
@@ -88,9 +89,7 @@ def run(
 ) -> int:
     """Runs a verb; an error becomes one sentence on standard error and an exit code."""
     keep_large_buffers()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_plainly(logging.INFO)
     logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:
         return int(function(args))
@@ -113,7 +112,7 @@ def run(
     except OSError as caught:
         where = f"{caught.filename}: " if caught.filename else ""
         error = LocalError(f"{where}{caught.strerror or caught}")
-    print(f"bitdust: {error}", file=sys.stderr)
+    complain(f"bitdust: {error}")
     return usage if isinstance(error, UsageError) else failed
 
 

@@ -21,9 +21,9 @@ from bitdustfs.core.codec import (
     Decoder,
     Hash,
     Public,
-    Seconds,
     Signature,
     Uid,
+    UnixTime,
     encode,
 )
 from bitdustfs.core.hashing import tagged
@@ -344,8 +344,8 @@ class Visit(Record, frozen=True):
     stand_in: Public
     position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
     bytes: Amount
-    since: Seconds
-    until: Seconds
+    since: UnixTime
+    until: UnixTime
 
 
 class StandDown(Record, frozen=True):

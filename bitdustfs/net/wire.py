@@ -22,8 +22,8 @@ from bitdustfs.core.codec import (
     Decoder,
     Hash,
     Public,
-    Seconds,
     Signature,
+    UnixTime,
     encode,
 )
 from bitdustfs.core.hashing import HASH_SIZE
@@ -257,7 +257,7 @@ class UsageIs(Message, frozen=True, tag=46):
     used: U63
     trash: U63
     fragments: U63
-    until: Seconds
+    until: UnixTime
 
 
 class CurrentIs(Message, frozen=True, tag=47):
