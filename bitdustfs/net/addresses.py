@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
 from bitdustfs.errors import UsageError
 
@@ -79,6 +80,7 @@ def is_here(address: str) -> bool:
     return True
 
 
+@lru_cache(4096)
 def acceptable(host: str, port: int, allow_private: bool) -> bool:
     """Whether a connection to where a stranger says that a node is may be tried."""
     address = _literal(host)
