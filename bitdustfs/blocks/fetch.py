@@ -211,9 +211,7 @@ class Fetcher:
                     nursery.start_soon(self._ask_header, block, node, position, found, nursery)
         if not found:
             raise Unavailable("no supplier that answers knows this block; try again later")
-        self._headers[block] = found[0]
-        if len(self._headers) > HEADERS_KEPT:
-            self._headers.popitem(last=False)
+        self._keep(block, found[0])
         return found[0]
 
     async def _ask_header(
@@ -226,13 +224,35 @@ class Fetcher:
     ) -> None:
         """Adds a genuine header to `found`, and ends the search."""
         try:
-            head = await self.circle.supplier(node).head(block, position)
+            found.append(await self._shown(self.circle.supplier(node), block, position))
+        except (PeerError, Malformed):
+            return
+        nursery.cancel_scope.cancel()
+
+    async def header_at(self, supplier: Supplier, block: bytes, position: int) -> BlockHeader:
+        """The header of a block; where it is not known yet, as one supplier shows it.
+
+        Raises Malformed or PeerError (noted in the supplier's health).
+        """
+        if block not in self._headers:
+            self._keep(block, await self._shown(supplier, block, position))
+        return self._headers[block][0]
+
+    async def _shown(
+        self, supplier: Supplier, block: bytes, position: int
+    ) -> tuple[BlockHeader, bytes]:
+        try:
+            head = await supplier.head(block, position)
             header = open_header_untrusted(head.header, self.circle.family.vault)
-            if header.block != block:
+            if header.block != block or position >= header.n:
                 raise Malformed("a header of another block")
         except (PeerError, Malformed) as error:
             if not (isinstance(error, Refused) and error.code == "not-found"):
-                self.circle.health(node).fault(error)
-            return
-        found.append((header, head.header))
-        nursery.cancel_scope.cancel()
+                self.circle.health(supplier.node).fault(error)
+            raise
+        return header, head.header
+
+    def _keep(self, block: bytes, shown: tuple[BlockHeader, bytes]) -> None:
+        self._headers[block] = shown
+        if len(self._headers) > HEADERS_KEPT:
+            self._headers.popitem(last=False)

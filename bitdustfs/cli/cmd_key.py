@@ -9,6 +9,7 @@ from bitdustfs import config
 from bitdustfs.cache import keyfile
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import UsageError
+from bitdustfs.plain import complain, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +37,12 @@ def ask_passphrase() -> str:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    print(load_key(args.key).vault_id.hex())
+    say(load_key(args.key).vault_id.hex())
     return 0
 
 
 def run_words(args: argparse.Namespace) -> int:
-    print(keyfile.to_words(load_key(args.key)))
+    say(keyfile.to_words(load_key(args.key)))
     return 0
 
 
@@ -50,9 +51,9 @@ def run_restore(args: argparse.Namespace) -> int:
     if path.exists():
         raise UsageError(f"{path} exists already; name another file with --key")
     if sys.stdin.isatty():
-        print("Type the 24 words, then Ctrl-D:", file=sys.stderr)
+        complain("Type the 24 words, then Ctrl-D:")
     keyfile.save(path, keyfile.from_words(sys.stdin.read()))
-    print(f"key file written to {path}")
+    say(f"key file written to {path}")
     return 0
 
 
@@ -68,5 +69,5 @@ def run_protect(args: argparse.Namespace) -> int:
     if not first:
         raise UsageError("an empty passphrase protects nothing; nothing was changed")
     keyfile.save(path, key, first)
-    print(f"{path} now needs its passphrase")
+    say(f"{path} now needs its passphrase")
     return 0

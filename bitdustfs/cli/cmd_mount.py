@@ -7,7 +7,6 @@ and, as far as suppliers can be reached, in everything published.
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from bitdustfs.mount.mountpoint import is_dead
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
 from bitdustfs.net.addresses import check_address
+from bitdustfs.plain import complain
 from bitdustfs.units import parse_size
 
 OPTIONS = """mount options (-o, comma-separated):
@@ -157,4 +157,4 @@ def run(args: argparse.Namespace) -> int:
 def _warn(message: str) -> None:
     """The mount works, but not as was asked for."""
     if message:
-        print(f"warning: {message}", file=sys.stderr)
+        complain(f"warning: {message}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import RebuildOutcome
+from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +23,11 @@ def run_rebuild(args: argparse.Namespace) -> int:
 
 
 def _print_outcome(outcome: RebuildOutcome) -> None:
-    print(
+    say(
         f"{outcome.placed} fragments were made again, {outcome.replaced} suppliers replaced; "
         f"{outcome.safety}"
     )
     if outcome.waiting:
-        print(f"{outcome.waiting} blocks wait until more of their suppliers are back")
+        say(f"{outcome.waiting} blocks wait until more of their suppliers are back")
     if outcome.failure:
-        print(outcome.failure)
+        say(outcome.failure)

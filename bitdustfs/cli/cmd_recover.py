@@ -1,7 +1,6 @@
 """`bitdust vault recover`: a tree again, from blocks alone, when all roots are lost."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import trio
@@ -13,6 +12,7 @@ from bitdustfs.errors import UsageError
 from bitdustfs.family.recovery import Recovery
 from bitdustfs.mount.cpu import suite
 from bitdustfs.net.addresses import check_address
+from bitdustfs.plain import complain, say
 from bitdustfs.vault.recover import Recovered
 
 TEXT = """\
@@ -49,16 +49,16 @@ def run_recover(args: argparse.Namespace) -> int:
 
 def _print_outcome(outcome: Recovered) -> None:
     if outcome.index:
-        print(f"the tree is whole again, from {outcome.blocks} blocks; mount the vault")
+        say(f"the tree is whole again, from {outcome.blocks} blocks; mount the vault")
     else:
-        print(
+        say(
             f"{outcome.files} files were put together from {outcome.blocks} blocks, "
             f"{outcome.unnamed} of them without a known name (in lost+found); "
             "mount the vault and look"
         )
     if outcome.unreadable:
-        print(f"{outcome.unreadable} blocks could not be read; more suppliers would help")
+        say(f"{outcome.unreadable} blocks could not be read; more suppliers would help")
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    complain(text)

@@ -11,6 +11,7 @@ import msgspec
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
+from bitdustfs.plain import say
 from bitdustfs.units import format_size
 from bitdustfs.vault.account import ago
 
@@ -49,24 +50,24 @@ def run_suppliers(args: argparse.Namespace) -> int:
 
 
 def _print_json(statement: object) -> None:
-    print(json.dumps(msgspec.to_builtins(statement)))  # pure ASCII, whatever the terminal is
+    say(json.dumps(msgspec.to_builtins(statement)))  # pure ASCII, whatever the terminal is
 
 
 def _print_status(status: Status) -> None:
-    print(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
+    say(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
     if status.message:
-        print(status.message)
+        say(status.message)
     _print_content(status)
     _print_safety(status)
     for line in status.suppliers:
-        print(
+        say(
             f"  {line.position}  {line.node[:NODE_DIGITS]}  {line.state:7}  {_heard(line):28}  "
             f"damaged answers: {line.damaged}  {line.address}"
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
     for sentence in status.warnings:
-        print(f"warning: {sentence}")
+        say(f"warning: {sentence}")
 
 
 def _heard(line: SupplierLine) -> str:
@@ -75,7 +76,7 @@ def _heard(line: SupplierLine) -> str:
 
 
 def _print_content(status: Status) -> None:
-    print(
+    say(
         f"{status.inodes} files and folders, {format_size(status.live)}; "
         f"{format_size(status.dirty)} in memory, {status.owed_blocks} blocks still to upload"
     )
@@ -83,38 +84,36 @@ def _print_content(status: Status) -> None:
 
 def _print_safety(status: Status) -> None:
     for sentence in status.safety:
-        print(sentence)
+        say(sentence)
     if status.thinnest:
-        print(f"the thinnest block is {status.thinnest}")
+        say(f"the thinnest block is {status.thinnest}")
     if status.rebuilding.total:
-        print(f"rebuilding: {status.rebuilding.done} of {status.rebuilding.total} blocks")
+        say(f"rebuilding: {status.rebuilding.done} of {status.rebuilding.total} blocks")
 
 
 def _print_bench(bench: Sequence[ReserveLine]) -> None:
     ready = sum(reserve.ready for reserve in bench)
-    print(f"{ready} reserves stand by for a time when you are away")
+    say(f"{ready} reserves stand by for a time when you are away")
     for reserve in bench:
         if reserve.stands_in_for is not None:
-            print(f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}")
+            say(f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}")
         for position in reserve.keeps_for:
-            print(
-                f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now"
-            )
+            say(f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now")
 
 
 def _print_visits(visits: Sequence[VisitLine]) -> None:
     for visit in visits:
-        print(
+        say(
             f"  {visit.node[:NODE_DIGITS]} read {format_size(visit.bytes)} to stand in for "
             f"position {visit.position}, last on {time.strftime('%F', time.localtime(visit.until))}"
         )
 
 
 def _print_table(lines: Sequence[SupplierLine]) -> None:
-    print("pos  supplier          state    uptime  latency    stored  audits (failed)  address")
+    say("pos  supplier          state    uptime  latency    stored  audits (failed)  address")
     for line in lines:
         uptime = "-" if line.uptime is None else f"{100 * line.uptime:.0f} %"
-        print(
+        say(
             f"{line.position:3}  {line.node[:NODE_DIGITS]}  {line.state:7}  {uptime:>6}  "
             f"{1000 * line.latency:4.0f} ms  {format_size(line.stored):>9}  "
             f"{line.audits:6} ({line.audits_failed})       {line.address}"

@@ -11,6 +11,7 @@ from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Completed, ask
+from bitdustfs.plain import say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
@@ -112,7 +113,7 @@ def run_replace(args: argparse.Namespace) -> int:
         MountClient(args.mountpoint).replace(
             args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
         )
-    print(f"position {args.position} has another supplier")
+    say(f"position {args.position} has another supplier")
     return 0
 
 
@@ -121,13 +122,13 @@ def run_forgive(args: argparse.Namespace) -> int:
     mount = MountClient(args.mountpoint)
     if args.supplier:
         node = mount.forgive(args.supplier).node
-        print(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
+        say(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
         return 0
     gone = mount.gone().suppliers
     for line in gone:
-        print(f"{line.node[:NODE_DIGITS]}  it {line.why}")
+        say(f"{line.node[:NODE_DIGITS]}  it {line.why}")
     if not gone:
-        print("no supplier counts as gone")
+        say("no supplier counts as gone")
     return 0
 
 
@@ -136,5 +137,5 @@ def run_leave(args: argparse.Namespace) -> int:
     nobody = f"no supplier runs in {args.dir}"
     with progress_bar("handing over", "fragment") as show:
         ask(args.dir / "control", nobody, daemon.Leave(), Completed, show)
-    print("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
+    say("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
     return 0

@@ -16,6 +16,7 @@ import trio
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net.dht.discover import find_suppliers, joined
+from bitdustfs.plain import say
 from bitdustfs.units import parse_size
 
 START_DEADLINE = 30.0  #: seconds until all suppliers must answer
@@ -51,7 +52,7 @@ def run_swarm(args: argparse.Namespace) -> int:
     trio.run(_wait_until_known, addresses)
     write_durably(folder / "bootstrap", addresses[0].encode())
     write_durably(folder / "addresses", "\n".join(addresses).encode())
-    print(f"{len(homes)} suppliers are up; join by {addresses[0]}")
+    say(f"{len(homes)} suppliers are up; join by {addresses[0]}")
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.client import MountClient
+from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_sync(args: argparse.Namespace) -> int:
     with progress_bar("publishing", "block") as show:
         done = MountClient(args.mountpoint).sync(show)
-    print(done.said)
+    say(done.said)
     return 0

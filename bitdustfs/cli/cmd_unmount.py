@@ -6,6 +6,7 @@ from pathlib import Path
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.unmount import unmount
+from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +22,12 @@ def run_unmount(args: argparse.Namespace) -> int:
     with progress_bar("publishing", "block") as show:
         done = unmount(mountpoint, show)
     if done.was_dead:
-        print(
+        say(
             f"{mountpoint} was a dead mount: it is cleared away; what was fsynced is kept on this "
             "machine: mount it again to publish the rest"
         )
         return 0
     if done.trouble:
         raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
-    print(f"{mountpoint} is unmounted {done.said}")
+    say(f"{mountpoint} is unmounted {done.said}")
     return 0

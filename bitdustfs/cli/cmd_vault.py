@@ -24,6 +24,7 @@ from bitdustfs.family.recovery import refound_vault
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.cpu import suite
 from bitdustfs.net.addresses import check_address
+from bitdustfs.plain import say
 from bitdustfs.units import format_size, parse_size
 
 SUPPLIERS = 7  #: of a vault for which neither a code nor suppliers are named
@@ -86,7 +87,7 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
 
 def run_set(args: argparse.Namespace) -> int:
     MountClient(args.mountpoint).set_policy(parse_policy(args.policy))
-    print("the vault's family knows of it from now on")
+    say("the vault's family knows of it from now on")
     return 0
 
 
@@ -101,7 +102,7 @@ def run_refound(args: argparse.Namespace) -> int:
     """Says the risk, asks, and founds the new family."""
     key = load_key(args.key)
     if not args.yes and input(RISK).strip().lower() not in ("y", "yes"):
-        print("nothing was changed")
+        say("nothing was changed")
         return 1
     addresses = [*(check_address(a) for a in args.bootstrap), *known_addresses(key.vault_id)]
     newcomers = [check_address(address) for address in args.newcomer]
@@ -110,7 +111,7 @@ def run_refound(args: argparse.Namespace) -> int:
         refound_vault, key, addresses, config.home(), machine_id(), suite(), newcomers, tokens
     )
     remember_addresses(family)
-    print(
+    say(
         f"the vault has a family of {len(family.members)} again (epoch {family.epoch}); "
         "mount it as usual"
     )
@@ -158,12 +159,12 @@ def parse_order(args: argparse.Namespace) -> Order:
 def _print_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
     """`own`: how many of the suppliers are on this machine."""
     k, n = order.k, order.n
-    print(
+    say(
         f"vault {key.vault_id.hex()[:16]} of {format_size(order.size)} on {n} suppliers, "
         f"key in {path}"
     )
     if own:
-        print("one position is on this machine: it is lost with it, and does not count below")
+        say("one position is on this machine: it is lost with it, and does not count below")
     others = f"{'the other' if own else 'the'} {n - own} suppliers"
-    print(f"any {n - own - k} of {others} may be lost without losing anything")
-    print("write its 24 words down now: bitdust key words")
+    say(f"any {n - own - k} of {others} may be lost without losing anything")
+    say("write its 24 words down now: bitdust key words")

@@ -12,6 +12,7 @@ from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import VerifyOutcome
+from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,24 +52,24 @@ def exit_code(outcome: VerifyOutcome) -> int:
 
 
 def _print_outcome(outcome: VerifyOutcome) -> None:
-    print(
+    say(
         f"{outcome.inodes} files and folders in {outcome.blocks} blocks were looked at; "
         f"{outcome.extents_checked} pieces here and {outcome.chunks_checked} at suppliers "
         "were checked"
     )
     if outcome.margin is not None and outcome.margin >= 0:
-        print(
+        say(
             f"every block that is at suppliers would survive the loss of {outcome.margin} more of "
             "those that answer"
         )
     if outcome.unsent:
-        print(f"{outcome.unsent} blocks are only on this machine as yet")
+        say(f"{outcome.unsent} blocks are only on this machine as yet")
     for sentence in outcome.faults:
-        print(f"fault: {sentence}")
+        say(f"fault: {sentence}")
     if outcome.more_faults:
-        print(f"and {outcome.more_faults} more faults")
+        say(f"and {outcome.more_faults} more faults")
     for sentence in outcome.unseen:
-        print(f"not looked at: {sentence}")
+        say(f"not looked at: {sentence}")
     for sentence in outcome.owed:
-        print(sentence)
-    print(outcome.verdict)
+        say(sentence)
+    say(outcome.verdict)

@@ -18,6 +18,7 @@ from bitdustfs.cache.secrecy import forbid_dumps
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 from bitdustfs.net.loglines import FewLines
+from bitdustfs.plain import complain, log_plainly
 
 
 class Verb(NamedTuple):
@@ -94,9 +95,7 @@ def run(
     keep_large_buffers()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of mountpoints need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_plainly(logging.INFO)
     for handler in logging.getLogger().handlers:
         handler.addFilter(FewLines())
     logging.getLogger("kademlia").setLevel(logging.WARNING)
@@ -121,7 +120,7 @@ def run(
     except OSError as caught:
         where = f"{caught.filename}: " if caught.filename else ""
         error = LocalError(f"{where}{caught.strerror or caught}")
-    print(f"bitdust: {error}", file=sys.stderr)
+    complain(f"bitdust: {error}")
     return usage if isinstance(error, UsageError) else failed
 
 

@@ -15,6 +15,9 @@ U8 = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
 U16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 U63 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+#: Unix seconds, up to the end of the year 9999: beyond, a time cannot be shown
+UnixTime = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]  #: bytes; sums of many fit 63 bits
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Public = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]

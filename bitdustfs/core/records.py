@@ -16,12 +16,14 @@ from bitdustfs.core.codec import (
     U16,
     U32,
     U63,
+    Amount,
     BlockId,
     Decoder,
     Hash,
     Public,
     Signature,
     Uid,
+    UnixTime,
     encode,
 )
 from bitdustfs.core.hashing import tagged
@@ -341,9 +343,9 @@ class Visit(Record, frozen=True):
 
     stand_in: Public
     position: Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
-    bytes: U63
-    since: int
-    until: int
+    bytes: Amount
+    since: UnixTime
+    until: UnixTime
 
 
 class StandDown(Record, frozen=True):

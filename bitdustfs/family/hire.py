@@ -40,14 +40,23 @@ class Wanted(NamedTuple):
 async def contract(supplier: PeerSupplier, space: int) -> Member:
     """The supplier's contract, as a member of a family.
 
-    Raises PeerError, or Malformed for less than asked.
+    What was asked for counts. More that the supplier promises is only its word, and nobody else
+    could be hired if all had to promise as much. Raises PeerError, or Malformed for less.
     """
     until = int(time.time()) + CONTRACT_SECONDS
     record = await supplier.promise(space, until)
     promised = contract_records.open_untrusted(record, supplier.node)
     if promised.vault != supplier.vault or promised.space < space or promised.until < until:
         raise Malformed("the contract promises less than was asked for")
-    return Member(supplier.node, supplier.addresses[:1], promised.space)
+    return Member(supplier.node, supplier.addresses[:1], space)
+
+
+def asked_of_each(family: Family) -> int:
+    """Bytes that a newcomer has to promise: the smallest contract is what bounds the vault.
+
+    Larger ones may be those of suppliers that wrote what they liked.
+    """
+    return min(member.space for member in family.members)
 
 
 async def hire(
@@ -74,7 +83,7 @@ async def hire(
     if own:
         others_there = [m for p, m in enumerate(family.members) if p != position]
         check_own(family.group.k, family.group.n, others_there)
-    space = max(member.space for member in family.members)
+    space = asked_of_each(family)
     taken = {*(member.node for member in family.members), *unwanted}
     others = [a for p, m in enumerate(family.members) if p != position for a in m.addresses]
     rules = Wanted(space, taken, [] if wanted else others, _spread(family), fill, own)
@@ -102,7 +111,7 @@ async def line_up(
     unwanted: Collection[bytes] = (),
 ) -> list[Member]:
     """Up to `count` more reserves for the bench, by the rules of `hire`."""
-    space = max(member.space for member in family.members)
+    space = asked_of_each(family)
     there = [*family.members, *family.bench]
     near = [address for member in there for address in member.addresses]
     rules = Wanted(space, {*(m.node for m in there), *unwanted}, near, _spread(family))

@@ -21,7 +21,8 @@ from bitdustfs.family.own_root import own_state
 from bitdustfs.family.refound import refound
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.vault.assemble import open_state_folder, open_vault
-from bitdustfs.vault.recover import Recovered, Remains, Tell, build_tree, find_index, look, new_root
+from bitdustfs.vault.keepers import Tell
+from bitdustfs.vault.recover import Recovered, Remains, build_tree, find_index, look, new_root
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.vaults import WritableVault
 

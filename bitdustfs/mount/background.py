@@ -8,7 +8,6 @@ sentence, and then closes the pipe. A pipe that ends empty means that the child 
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
@@ -103,7 +102,7 @@ def _run(report: StartReport, work: Callable[[Ready], None]) -> int:
         if isinstance(cause, BitdustError):
             log.error("%s", cause)
         else:
-            traceback.print_exc()
+            log.critical("a bug ends this process", exc_info=True)
         report.failed(str(cause) or type(cause).__name__)
         return 1
 

@@ -1,14 +1,43 @@
 """Which addresses of strangers may be dialled (design: peers' addresses).
 
-IP literals only, ports from 1024 on; nothing that is multicast, link-local or nobody's. Loopback
-and private ranges only where they are wanted: in swarms and home networks.
+IP literals only, written as usual, ports from 1024 on; nothing that is multicast, link-local, of a
+named interface (a zone), or nobody's; nothing that leads to an IPv4 address hidden in an IPv6 one,
+which may be of any kind. Loopback and private ranges only where they are wanted: in swarms and home
+networks.
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
 from bitdustfs.errors import UsageError
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: how a node writes an address of its own; nothing else is read, so nothing else is shown or logged
+WRITTEN = re.compile(
+    r"(?:(?P<v4>[0-9.]{7,15})|\[(?P<v6>[0-9a-f:.]{2,39})\]):(?P<port>[0-9]{1,5})", re.ASCII
+)
+
+
+def _networks(text: str) -> list[IpNetwork]:
+    return [ipaddress.ip_network(word) for word in text.split()]
+
+
+#: by version: registered for special purposes (RFC 6890 and its registry), and never a node's
+NEVER: dict[int, list[IpNetwork]] = {
+    4: _networks(
+        "0.0.0.0/8 192.0.0.0/24 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24"
+        " 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4"
+    ),
+    6: _networks(
+        "::/96 ::ffff:0:0/96 ::ffff:0:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23"
+        " 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20 5f00::/16 fec0::/10"
+    ),
+}
 
 
 def split(address: str) -> tuple[str, int]:
@@ -51,28 +80,38 @@ def is_here(address: str) -> bool:
     return True
 
 
+@lru_cache(4096)
 def acceptable(host: str, port: int, allow_private: bool) -> bool:
     """Whether a connection to where a stranger says that a node is may be tried."""
+    address = _literal(host)
+    if address is None or not 1024 <= port <= 65535:
+        return False
+    if address.is_multicast or address.is_unspecified or address.is_link_local:
+        return False
+    never = any(address in network for network in NEVER[address.version])
+    if never and not address.is_loopback:  # ::1 lies in ::/96
+        return False
+    return allow_private or address.is_global
+
+
+def _literal(host: str) -> IpAddress | None:
+    """The address that is written as every program writes it, without a zone; else None."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return False
-    if not 1024 <= port <= 65535 or address.is_multicast or address.is_unspecified:
-        return False
-    if address.is_link_local:
-        return False
-    return allow_private or address.is_global
+        return None
+    return address if str(address) == host.lower() and "%" not in host else None
 
 
 def dialable(addresses: Iterable[str], allow_private: bool) -> tuple[str, ...]:
     """Those of a node's addresses that may be tried."""
     found = []
     for address in addresses:
-        try:
-            host, port = split(address)
-        except ValueError:
+        parts = WRITTEN.fullmatch(address)
+        if parts is None:
             continue
-        if acceptable(host, port, allow_private):
+        host, port = parts["v4"] or parts["v6"], int(parts["port"])
+        if bool(parts["v6"]) is (":" in host) and acceptable(host, port, allow_private):
             found.append(address)
     return tuple(found)
 

@@ -9,7 +9,8 @@ So a connection is given up, and the next call opens a fresh one,
 
 - when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or, while nothing is sent, no answer
   to its keep-alive probes;
-- when somebody gives up waiting on the one for small questions, and not a byte came meanwhile.
+- when somebody gives up waiting on the one for small questions, and not a byte came meanwhile;
+- when an answer comes that nobody asked for, or a second one: whoever reads those is kept busy.
 
 Then a supplier that comes back is reached at once, not when TCP tries again, which takes minutes.
 As long as a call waits, the connection that it was sent on is the one that others go on, too.
@@ -39,6 +40,7 @@ from bitdustfs.net import wire
 from bitdustfs.net.addresses import split
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
+from bitdustfs.plain import told
 from bitdustfs.units import KIB
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ CONNECT_DEADLINE = 5.0  #: seconds for TCP, TLS and session together
 CALL_DEADLINE = 10.0  #: seconds for a request and its answer, bulk bytes aside
 SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down to
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
+OWED_MAX = 1000  #: answers that nobody waits for any more and that may still come
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
 #: seconds that the kernel waits for acknowledgements: of questions, and of bulk, which a busy
 #: supplier may leave in the buffers for a while
@@ -97,6 +100,7 @@ class _Connection:
         self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
         self._waiting: dict[int, _Waiting] = {}
+        self._given_up: set[int] = set()  # requests whose answers nobody waits for any more
         self._next_id = 1
         self.failure: PeerError | None = None
 
@@ -137,14 +141,18 @@ class _Connection:
         finally:
             self._waiting.pop(request_id, None)
             if not waiting.done.is_set():
-                self._doubt(since)
+                self._give_up(request_id, since)
         if isinstance(waiting.answer, PeerError):
             raise waiting.answer
         assert waiting.answer is not None
         return waiting.answer
 
-    def _doubt(self, since: float) -> None:
+    def _give_up(self, request_id: int, since: float) -> None:
         """Somebody who waited since then gives up: where nothing came meanwhile, it is over."""
+        self._given_up.add(request_id)
+        if len(self._given_up) > OWED_MAX:
+            self.fail(DeadlineExceeded(f"{OWED_MAX} answers did not come in time"))
+            self._running.cancel()
         silent = trio.current_time() - max(since, self._heard)
         if self.failure is None and not self._bulk and silent >= SILENCE:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
@@ -167,10 +175,12 @@ class _Connection:
                 self._heard = trio.current_time()
                 self._decoder.feed(data)
                 continue
-            waiting = self._waiting.get(frame.id)
+            waiting = self._waiting.pop(frame.id, None)
             if waiting is None:
-                continue  # its caller gave up
-            if isinstance(frame.message, wire.Fault):
+                if frame.id not in self._given_up:
+                    raise ProtocolViolation("an answer that nobody asked for")
+                self._given_up.remove(frame.id)
+            elif isinstance(frame.message, wire.Fault):
                 waiting.finish(_refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
                 waiting.finish((frame.message, bytes(frame.payload)))
@@ -338,4 +348,4 @@ async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMes
 
 
 def _refused(fault: wire.Fault) -> Refused:
-    return Refused(fault.code, fault.detail, fault.proof)
+    return Refused(told(fault.code), told(fault.detail), fault.proof)

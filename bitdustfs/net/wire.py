@@ -13,7 +13,18 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from bitdustfs.core.codec import U16, U32, U63, BlockId, Decoder, Hash, Public, Signature, encode
+from bitdustfs.core.codec import (
+    U16,
+    U32,
+    U63,
+    BlockId,
+    Decoder,
+    Hash,
+    Public,
+    Signature,
+    UnixTime,
+    encode,
+)
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.hashing import HASH_SIZE
 from bitdustfs.core.records import Ballot, Visit
@@ -251,7 +262,7 @@ class UsageIs(Message, frozen=True, tag=46):
     used: U63
     trash: U63
     fragments: U63
-    until: int
+    until: UnixTime
 
 
 class CurrentIs(Message, frozen=True, tag=47):

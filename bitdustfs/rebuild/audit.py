@@ -2,21 +2,18 @@
 
 An audit looks like any other chunk read, so that a supplier cannot tell it from use. A mount begins
 with quick ones and slows down: what rotted while nobody looked is found soon, and a long mount
-costs little. What a supplier acknowledged it must have, whether it lists it or not. One failure
-leads to a closer look: at the whole fragment, and at CLOSER more of the same supplier at once.
+costs little. What a supplier acknowledged it must have, whether it lists it or not; and who lists
+a fragment shows the header that the owner signed, or failed: nobody else is asked about what he
+made up. One failure leads to a closer look: at the whole fragment, and at CLOSER more of the same
+supplier at once. Which fragment is next, and what becomes of evasive answers, is in sampling.py.
 
 A supplier that lacks a share f of its fragments passes m audits with probability (1 - f)^m, so
 `audits_needed(f, c)` = ln(1 - c) / ln(1 - f) of them catch it with probability c: 299 for one per
-cent and c = 0.95. Whose failures are many, and more than disks explain, is a liar and counts as
+cent and c = 0.95; of twice as many at most, where what it lacks is only listed or only
+acknowledged. Whose failures are many, and more than disks explain, is a liar and counts as
 gone.
-
-An audit that nobody answers proves nothing: the power may be out there. It counts against a
-supplier only when the supplier is shown to be there on the very connection that the audit waits on,
-by a fresh answer: while the audit waits, a ping after it is answered; or a connection on which a
-ping was just answered is closed on being audited, twice in a row.
 """
 
-import enum
 import logging
 import math
 import random
@@ -26,43 +23,27 @@ import trio
 
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.cache.blocktable import BlockTable
-from bitdustfs.cache.rows import CLOSED, BlockRow
+from bitdustfs.cache.rows import CLOSED, DEAD, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
-from bitdustfs.errors import (
-    DeadlineExceeded,
-    Malformed,
-    PeerError,
-    ProtocolViolation,
-    Refused,
-    Unavailable,
-)
+from bitdustfs.errors import Unavailable
 from bitdustfs.rebuild.census import Census, take_census
+from bitdustfs.rebuild.probe import Probe, Verdict
 from bitdustfs.rebuild.reputation import History
-from bitdustfs.rebuild.watch import PING_DEADLINE, Watch
+from bitdustfs.rebuild.sampling import Sample
+from bitdustfs.rebuild.watch import Watch
 from bitdustfs.units import CHUNK_SIZE
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 30.0, 1.02  #: seconds between two audits of one mount
 CENSUS_EVERY = 900.0  #: seconds between questions for what suppliers keep
-DEADLINE = 5.0  #: seconds that one chunk may take
 CLOSER = 20  #: audits that follow a failed one at once
 LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
 SILENT_MAX = 8  #: audits in a row that a supplier may leave unanswered while it answers pings
 ACQUITTED = 20  #: audits passed in a row after which nobody is gone any more who may be acquitted
 
 OnLost = Callable[[Mapping[bytes, Collection[int]]], Awaitable[object]]
-
-
-class Verdict(enum.Enum):
-    """What one request of an audit came to."""
-
-    RIGHT = enum.auto()
-    LOST = enum.auto()  #: the chunk is wrong, or is not there
-    HUNG_UP = enum.auto()  #: the supplier ended the connection
-    WITHHELD = enum.auto()  #: it is there, and does not answer
-    UNKNOWN = enum.auto()  #: nobody answered
 
 
 def is_liar(seen: History) -> bool:
@@ -94,13 +75,15 @@ class Auditor:
     ) -> None:
         self._fetcher, self._circle, self._watch = fetcher, fetcher.circle, watch
         self._table, self._on_lost, self._rng = table, on_lost, rng
+        self._probe = Probe(fetcher)
         self._census = Census({})
         self.censuses = 0  #: how many were taken since the mount
         self._counted = -CENSUS_EVERY
         self._counting = trio.Lock()
         self._turn: list[int] = []
         self._overtaken: set[int] = set()  # positions after whose last audit another one answered
-        self._claims: dict[int, list[bytes]] = {}
+        self._samples: dict[int, Sample] = {}
+        self._dead: set[bytes] = set()  # blocks that a census may list although they are deleted
         self._damaged: dict[bytes, set[int]] = {}
 
     @property
@@ -118,14 +101,17 @@ class Auditor:
         async with self._counting:
             if trio.current_time() - self._counted >= age:
                 before = self._table.snapshot()  # what is acknowledged from here on may be missing
+                self._dead = set(self._table.in_state(DEAD))
                 self._census = await take_census(self._circle)
                 self.censuses += 1
                 lost = await trio.to_thread.run_sync(_unlisted, self._census, before)
                 if lost:
                     await self._on_lost(lost)
                 self._counted = trio.current_time()
-                rows = self._table.snapshot()
-                self._claims = await trio.to_thread.run_sync(_claims, self._census, rows)
+                rows, old, dead = self._table.snapshot(), self._samples, frozenset(self._dead)
+                self._samples = await trio.to_thread.run_sync(
+                    _samples, self._census, rows, dead, old
+                )
                 self._turn = []
         return self._census
 
@@ -133,8 +119,8 @@ class Auditor:
         """Until cancelled."""
         pause = FIRST_PAUSE
         while True:
-            await self.recent(CENSUS_EVERY if self._claims else LAST_PAUSE)
-            if self._claims:
+            await self.recent(CENSUS_EVERY if self._samples else LAST_PAUSE)
+            if self._samples:
                 block, position = self._choose()
                 if await self.audit(block, position) is False:
                     await self._look_closer(position)
@@ -144,50 +130,82 @@ class Auditor:
     def _choose(self) -> tuple[bytes, int]:
         """A random fragment of the supplier whose turn it is."""
         if not self._turn:
-            self._turn = list(self._claims)
+            self._turn = list(self._samples)
             self._rng.shuffle(self._turn)
         position = self._turn.pop()
-        return self._rng.choice(self._claims[position]), position
+        return self._samples[position].draw(self._rng), position
 
     async def audit(self, block: bytes, position: int) -> bool | None:
-        """Whether a random chunk of the fragment is right; None when the supplier is silent."""
-        try:
-            header = await self._fetcher.header(block)
-        except Unavailable as error:
-            log.info("no audit of block %s: %s", block.hex(), error)
-            return None
-        length = slice_length(header.length, header.k)
+        """Whether a random chunk of the fragment is right; None where that is not settled."""
         node = self._circle.serving(position)  # it is blamed, whoever has the position afterwards
-        start = self._rng.randrange(0, length, CHUNK_SIZE)
-        verdict = await self._check(node, header, position, start)
-        if node not in self._circle.holders(position):
-            return None  # the position was given to another supplier meanwhile
-        if verdict not in (Verdict.RIGHT, Verdict.LOST):
+        supplier = self._circle.supplier(node)
+        verdict, header, start = await self._probe.look(supplier, block, position, self._rng)
+        if block in self._dead or not self._answers_for(node, position):
+            return None  # deleted, or given to another supplier, meanwhile
+        sample = self._samples.get(position, Sample((), ()))
+        if verdict in (Verdict.RIGHT, Verdict.LOST):
+            sample.settled(block)
+        else:
             if verdict is Verdict.WITHHELD:
                 self._withheld(node, position)
-            return None
+            if not sample.unsettled(block):
+                return None
+            log.warning("position %d never answers for block %s", position, block.hex())
+            sample.settled(block)
+            verdict = Verdict.LOST
         self._circle.health(node).audited(answered=True)
         seen = self._watch.reputation.audited(node, verdict is Verdict.RIGHT)
-        self._overtaken = set(range(header.n)) - {position}
+        self._overtaken = set(range(self._circle.family.group.n)) - {position}
         if verdict is Verdict.RIGHT:
             self._acquit(node, seen)
             return True
-        verdicts = [
-            await self._check(node, header, position, start)
-            for start in range(0, length, CHUNK_SIZE)
-        ]
-        if node not in self._circle.holders(position):
-            return None
-        log.warning(
-            "position %d failed an audit of block %s: %d of %d chunks are wrong or gone",
-            position, block.hex(), len(verdicts) - verdicts.count(Verdict.RIGHT), len(verdicts),
-        )  # fmt: skip
-        self._damaged.setdefault(block, set()).add(position)
-        await self._on_lost({block: {position}})
+        await self._failed(node, block, position, header, start)
         if is_liar(seen):
             why = f"failed {seen.audits_failed} of {seen.audits} audits"
             self._watch.reputation.condemn(node, why, lasting=False)
         return False
+
+    def _answers_for(self, node: bytes, position: int) -> bool:
+        """Whether the position is this supplier's, and it, or who had it before, said what is
+        there.
+        """
+        own = self._circle.family.members[position].node
+        return node in self._circle.holders(position) and (
+            node in (own, self._census.listed_by.get(position))
+        )
+
+    async def _failed(
+        self, node: bytes, block: bytes, position: int, header: BlockHeader | None, start: int
+    ) -> None:
+        """Notes what an audit found missing: as damage that is to be mended, if it is real."""
+        if header is None:
+            try:
+                header = await self._fetcher.header(block)
+            except Unavailable:
+                log.warning("position %d lists block %s, which it cannot show and nobody else "
+                            "either", position, block.hex())  # fmt: skip
+                if self._table.get(block) is None:
+                    self._samples[position].drop(block)
+                    return
+        if header is not None:
+            supplier = self._circle.supplier(node)
+            verdicts = [
+                await self._probe.read(supplier, header, position, at)
+                for at in range(0, slice_length(header.length, header.k), CHUNK_SIZE)
+            ]
+            log.warning(
+                "position %d failed an audit of block %s at %d: %d of %d chunks are wrong or gone",
+                position, block.hex(), start,
+                len(verdicts) - verdicts.count(Verdict.RIGHT), len(verdicts),
+            )  # fmt: skip
+        if block not in self._dead and node in self._circle.holders(position):
+            self._damaged.setdefault(block, set()).add(position)
+            await self._on_lost({block: {position}})
+
+    def died(self, block: bytes) -> None:
+        """A block was deleted: nobody has to have it from now on."""
+        self._dead.add(block)
+        self._damaged.pop(block, None)
 
     def _withheld(self, node: bytes, position: int) -> None:
         """An audit that somebody who is there left unanswered; in a row: it does not serve."""
@@ -209,10 +227,10 @@ class Auditor:
     async def _look_closer(self, position: int) -> None:
         """More audits of a supplier that failed one, at once."""
         for _ in range(CLOSER):
-            claims = self._claims.get(position)
-            if not claims:
+            sample = self._samples.get(position)
+            if not sample:
                 return
-            await self.audit(self._rng.choice(claims), position)
+            await self.audit(sample.draw(self._rng), position)
 
     def forget(self, moved: Collection[int]) -> None:
         """These positions are other suppliers' now: what was seen of them is no longer so."""
@@ -233,63 +251,6 @@ class Auditor:
         else:
             self._damaged.pop(block, None)
 
-    async def _check(self, node: bytes, header: BlockHeader, position: int, start: int) -> Verdict:
-        """Asks for one chunk; what that shows of the supplier. Never HUNG_UP."""
-        verdict = await self._ask(node, header, position, start)
-        if verdict is Verdict.HUNG_UP:
-            verdict = Verdict.UNKNOWN
-            if await self._is_there(node):
-                again = await self._ask(node, header, position, start)
-                verdict = Verdict.WITHHELD if again is Verdict.HUNG_UP else again
-        return verdict
-
-    async def _ask(self, node: bytes, header: BlockHeader, position: int, start: int) -> Verdict:
-        verdict = Verdict.UNKNOWN
-        async with trio.open_nursery() as nursery:
-
-            async def read() -> None:
-                nonlocal verdict
-                verdict = await self._read(node, header, position, start)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(read)
-            await trio.sleep(DEADLINE)
-            # the request waits still, so its connection is the one that a ping goes by
-            if await self._is_there(node) and verdict is Verdict.UNKNOWN:
-                verdict = Verdict.WITHHELD
-            nursery.cancel_scope.cancel()
-        return verdict
-
-    async def _read(self, node: bytes, header: BlockHeader, position: int, start: int) -> Verdict:
-        stop = min(slice_length(header.length, header.k), start + CHUNK_SIZE)
-        supplier = self._circle.supplier(node)
-        try:
-            await self._fetcher.prove_at(supplier, header, position, start, stop)
-        except Malformed:
-            return Verdict.LOST
-        except Refused as error:
-            lost = error.code in ("damaged", "not-found")
-            return Verdict.LOST if lost else Verdict.WITHHELD
-        except ProtocolViolation:
-            return Verdict.HUNG_UP
-        except PeerError:
-            return Verdict.UNKNOWN
-        return Verdict.RIGHT
-
-    async def _is_there(self, node: bytes) -> bool:
-        """Whether a supplier answers a ping right now."""
-        with trio.move_on_after(PING_DEADLINE):
-            try:
-                await self._circle.supplier(node).ping()
-                return True
-            except Refused:
-                return True
-            except PeerError as error:
-                self._circle.health(node).fault(error)
-                return False
-        self._circle.health(node).fault(DeadlineExceeded("a ping is not answered"))
-        return False
-
 
 def _unlisted(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[bytes, set[int]]:
     """In a thread: what was acknowledged, and is not in the list of a position that answered."""
@@ -303,11 +264,24 @@ def _unlisted(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[bytes, set
     return lost
 
 
-def _claims(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[int, list[bytes]]:
+def _samples(
+    census: Census,
+    rows: Mapping[bytes, BlockRow],
+    dead: Collection[bytes],
+    before: Mapping[int, Sample],
+) -> dict[int, Sample]:
     """In a thread: what each position is audited for: what it lists, and what it acknowledged."""
-    claims = {position: set(blocks) for position, blocks in census.lists.items()}
+    acked: dict[int, set[bytes]] = {}
     for block, row in rows.items():
         if row.state == CLOSED:
             for position in row.acked:
-                claims.setdefault(position, set()).add(block)
-    return {position: list(blocks) for position, blocks in claims.items() if blocks}
+                acked.setdefault(position, set()).add(block)
+    samples = {}
+    for position in {*census.lists, *acked}:
+        sure = acked.get(position, set())
+        listed = set(census.lists.get(position, ())) - sure - set(dead)
+        if sure or listed:
+            samples[position] = Sample(sure, listed)
+            if position in before:
+                samples[position].keep_open(before[position])
+    return samples

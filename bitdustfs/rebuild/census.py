@@ -25,6 +25,7 @@ LIST_DEADLINE = 60.0  #: seconds that one supplier has to list all it keeps
 FRAGMENT_USUAL = 8192  #: bytes per fragment that a contract is supposed to hold at the least
 POSITIONS_KEPT = 4  #: positions of one vault that a supplier may have fragments of, over time
 FRAGMENTS_MIN = 10_000  #: fragments that any supplier may list
+LISTED_MAX = 1_000_000  #: fragments of one position that are heard of at all: bounds memory
 
 Listing = tuple[bytes, list[bytes]]  #: who listed, and its blocks in order
 
@@ -32,8 +33,11 @@ Listing = tuple[bytes, list[bytes]]  #: who listed, and its blocks in order
 class Census:
     """What was listed, by position. Positions for which nobody answered are not in it."""
 
-    def __init__(self, listings: Mapping[int, Listing]) -> None:
-        """Takes time in proportion to what is listed: made in a thread."""
+    def __init__(self, listings: Mapping[int, Listing], least: int = 1) -> None:
+        """Takes time in proportion to what is listed: made in a thread.
+
+        `least`: what fewer positions list is not to be had, and may be made up.
+        """
         self.lists = {position: blocks for position, (_, blocks) in listings.items()}
         self.listed_by = {position: node for position, (node, _) in listings.items()}
         masks: dict[bytes, int] = {}
@@ -41,7 +45,7 @@ class Census:
             for block in blocks:
                 masks[block] = masks.get(block, 0) | 1 << position
         everybody = sum(1 << position for position in self.lists)
-        self._blocks = frozenset(masks)
+        self._blocks = frozenset(b for b, mask in masks.items() if mask.bit_count() >= least)
         self._unlisted = {
             block: frozenset(p for p in self.lists if not positions >> p & 1)
             for block, positions in masks.items()
@@ -49,7 +53,7 @@ class Census:
         }
 
     def blocks(self) -> Set[bytes]:
-        """All blocks that anybody lists."""
+        """All blocks that so many list that they may be had from them."""
         return self._blocks
 
     @property
@@ -74,7 +78,8 @@ async def take_census(circle: Circle) -> Census:
     """Asks for every position's list."""
 
     async def ask(position: int) -> Listing:
-        limit = max(FRAGMENTS_MIN, circle.family.members[position].space // FRAGMENT_USUAL)
+        usual = circle.family.members[position].space // FRAGMENT_USUAL
+        limit = min(LISTED_MAX, max(FRAGMENTS_MIN, usual))
         failure: PeerError | None = None
         for node in circle.holders(position):
             try:
@@ -85,7 +90,7 @@ async def take_census(circle: Circle) -> Census:
         raise failure or DeadlineExceeded("nobody has this position")
 
     answers = await ask_all(range(circle.family.group.n), ask)
-    return await trio.to_thread.run_sync(Census, answers.given)
+    return await trio.to_thread.run_sync(Census, answers.given, circle.family.group.meta_k)
 
 
 async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]) -> set[bytes]:
@@ -95,6 +100,8 @@ async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]
     """
     real: set[bytes] = set()
     for block in blocks:
+        if len(census.holders(block)) < fetcher.circle.family.group.meta_k:
+            continue
         try:
             header = await fetcher.header(block)
         except Unavailable as error:
@@ -108,7 +115,7 @@ async def obtainable(fetcher: Fetcher, census: Census, blocks: Collection[bytes]
 async def list_in_time(
     supplier: Supplier,
     position: int,
-    limit: int = FRAGMENTS_MIN * 1000,
+    limit: int = LISTED_MAX,
     deadline: float = LIST_DEADLINE,
 ) -> list[bytes]:
     """As `list_all`. Raises DeadlineExceeded when it takes more than `deadline` seconds."""
@@ -119,9 +126,7 @@ async def list_in_time(
     )
 
 
-async def list_all(
-    supplier: Supplier, position: int, limit: int = FRAGMENTS_MIN * 1000
-) -> list[bytes]:
+async def list_all(supplier: Supplier, position: int, limit: int = LISTED_MAX) -> list[bytes]:
     """Ids of the blocks whose fragment `position` the supplier says it keeps, in order.
 
     It looks at no more than a few times `limit` fragments, of whatever position.

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 TICK = 15.0  #: seconds between two looks
 IN_FLIGHT = 2  #: blocks remade at once: bounds memory (a block's slices each)
 SHAPES_IN_FLIGHT = 8  #: headers asked for at once
+SHAPES_MAX = 1000  #: headers asked for in one look: who lists what he made up stops no repair
 Needs = Callable[[bytes], bool]  #: whether a root may need a block
 OnProgress = Callable[[int, int], Awaitable[None]]
 
@@ -160,10 +161,13 @@ class Rebuilder:
         if census is not self._counted:
             self._unlisted, self._counted = dict(census.unlisted), census
         needs, suspects = self._needs(), [*self._unlisted, *self._auditor.damaged]
-        unknown = await trio.to_thread.run_sync(
-            lambda: [b for b in suspects if b not in self._shapes and needs(b)]
-        )
-        await self._learn_shapes(unknown)
+        listed = census.blocks()  # by many: those are no fiction
+
+        def to_learn() -> list[bytes]:
+            unknown = [b for b in suspects if b not in self._shapes and needs(b)]
+            return sorted(unknown, key=lambda b: b not in listed)[:SHAPES_MAX]
+
+        await self._learn_shapes(await trio.to_thread.run_sync(to_learn))
         return await self.replanned()
 
     async def replanned(self) -> Plan:

@@ -198,7 +198,7 @@ class Reclaimer:
             if row is not None and row.state == CLOSED:
                 await self._deletion.condemn(block, row, root)
                 self._proven.pop(block, None)
-                self._condemned.add(block)
+                self._died(block)
                 await self._tree.tidy(_delete, use_key(block))
         if unwanted:
             await self._deletion.tell()
@@ -271,6 +271,10 @@ class Reclaimer:
             self._proven[block] = self._committer.taken + pending
             return False
 
+    def _died(self, block: bytes) -> None:
+        self._condemned.add(block)  # a census from before may list it still
+        self._auditor.died(block)
+
     def _is_gone(self, block: bytes) -> bool:
         """Whether an unused block was deleted by a machine that could not say so in the tree."""
         use, census = self._uses.get(block), self._auditor.census
@@ -283,7 +287,7 @@ class Reclaimer:
         root = open_root_untrusted(self._roots.published.root, self._vault)
         await self._deletion.condemn(block, row, root)
         del self._proven[block]
-        self._condemned.add(block)  # a census from before may list it still
+        self._died(block)
         await self._tree.tidy(_delete, use_key(block))
 
 

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from bitdustfs.core.items import (
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.leaves import decode_index_untrusted
 from bitdustfs.core.placement import metadata_k
+from bitdustfs.core.quorum import check_known_untrusted
 from bitdustfs.core.records import (
     FORMAT,
     Ballot,
@@ -45,7 +46,6 @@ from bitdustfs.core.records import (
     Place,
     RootContent,
     claim_ballot,
-    open_header_untrusted,
     seal_record,
 )
 from bitdustfs.core.roots import sign_root
@@ -59,15 +59,14 @@ from bitdustfs.fs.volume import Caller
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.rebuild.census import page_after
 from bitdustfs.tree.transaction import Transaction
+from bitdustfs.vault.keepers import Keepers, Tell, promised
 from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
 LOST = b"lost+found"
 STEP = 200  #: extents mapped in one transaction
-Tell = Callable[[str], None]
 
 
 class Absent(Supplier):
@@ -139,96 +138,51 @@ class Recovered:
 
 async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, say: Tell) -> Remains:
     """Lists all blocks, works out who keeps which position, and opens every directory."""
-    lists: dict[bytes, list[tuple[bytes, int]]] = {}
+    there = []
     for supplier in suppliers:
         try:
             current = await supplier.current()
-            if current.root and not over_root:
+            if check_known_untrusted(key.vault_id, current.root, current.family) and not over_root:
                 raise UsageError(
                     "the suppliers still know a root of this vault: mount it. If that root is of "
-                    "no "
-                    "use, say --over-root"
+                    "no use, say --over-root"
                 )
-            lists[supplier.node] = await _list(supplier)
         except PeerError as error:
             say(f"a supplier does not help: {error}")
-    holders: dict[bytes, list[tuple[Supplier, int]]] = defaultdict(list)
-    votes: dict[int, Counter[bytes]] = defaultdict(Counter)
-    by_node = {supplier.node: supplier for supplier in suppliers}
-    for node, listed in lists.items():
-        for block, position in listed:
-            holders[block].append((by_node[node], position))
-            votes[position][node] += 1
-    headers = {}
-    for block, keepers in holders.items():
-        header = await _header(key, block, keepers)
-        if header is not None:
-            headers[block] = header
+            continue
+        except Malformed as error:  # what nobody signed is no root
+            say(f"a supplier shows a false root: {error}")
+        there.append(supplier)
+    keepers = Keepers(key.vault_id, there, say)
+    await keepers.hear()
+    headers = await keepers.headers()
     if not headers:
         raise Unavailable("no supplier that answers has a block of this vault")
-    family, raw = await _family(key, headers, votes, by_node)
-    sessions = {
-        member.node: by_node.get(member.node) or Absent(member.node) for member in family.members
-    }
+    family, sessions = await _family(key, headers, keepers)
+    raw = seal_record(key.signing, "family", family)
     found = Remains(family, raw, sessions, headers)
     await _open_directories(key, found, say)
     return found
 
 
-async def _list(supplier: Supplier) -> list[tuple[bytes, int]]:
-    fragments: list[tuple[bytes, int]] = []
-    after, more = b"", True
-    while more:
-        keys, more = await page_after(supplier, after)
-        fragments += [(key[:16], key[16]) for key in keys]
-        after = keys[-1] if keys else after
-    return fragments
-
-
-async def _header(
-    key: VaultKey, block: bytes, keepers: Sequence[tuple[Supplier, int]]
-) -> BlockHeader | None:
-    for supplier, position in keepers:
-        try:
-            head = await supplier.head(block, position)
-            header = open_header_untrusted(head.header, key.vault_id)
-        except (PeerError, Malformed) as error:
-            log.info("a header of block %s: %s", block.hex(), error)
-            continue
-        if header.block == block:
-            return header
-    return None
-
-
 async def _family(
-    key: VaultKey,
-    headers: Mapping[bytes, BlockHeader],
-    votes: Mapping[int, Counter[bytes]],
-    by_node: Mapping[bytes, Supplier],
-) -> tuple[Family, bytes]:
-    """The family that the fragments' positions tell of, as a new record of epoch 0."""
+    key: VaultKey, headers: Mapping[bytes, BlockHeader], keepers: Keepers
+) -> tuple[Family, dict[bytes, Supplier]]:
+    """The family of epoch 0 that the fragments tell of, and the sessions with its members."""
     n = Counter(header.n for header in headers.values()).most_common(1)[0][0]
     k = max(header.k for header in headers.values() if header.n == n)
-    spaces: dict[bytes, int] = {}
-    for node, supplier in by_node.items():
-        try:
-            spaces[node] = (await supplier.usage()).space
-        except PeerError as error:
-            log.info("%s tells no usage: %s", node.hex()[:12], error)
-    members = []
-    for position in range(n):
-        ranked = [node for node, _ in votes.get(position, Counter()).most_common()]
-        keeper = next((node for node in ranked if node in spaces), None)
-        if keeper is None:
-            members.append(Member(os.urandom(32), (), min(spaces.values(), default=0)))
-        else:
-            addresses = tuple(getattr(by_node[keeper], "addresses", ()))
-            members.append(Member(keeper, addresses, spaces[keeper]))
+    found = await keepers.positions(headers, n)
+    space = await promised(found.values(), headers.values())
+    sessions = [found.get(position) or Absent(os.urandom(32)) for position in range(n)]
+    members = tuple(
+        Member(session.node, tuple(getattr(session, "addresses", ())), space)
+        for session in sessions
+    )
     body = Family(
         FORMAT, Features(), key.vault_id, 0, bytes(32), key.capability().read_proof_public,
-        (Group(k, metadata_k(k), tuple(members)),),
+        (Group(k, metadata_k(k), members),),
     )  # fmt: skip
-    return body, seal_record(key.signing, "family", body)
+    return body, {session.node: session for session in sessions}
 
 
 async def _open_directories(key: VaultKey, found: Remains, say: Tell) -> None:

@@ -37,15 +37,23 @@ BELOW = {
     "supplier": "rebuild",
     "rebuild": "blocks",
     "blocks": "net cache",
-    "net": "core config failpoints",
+    "net": "core config failpoints plain",
     "cache": "core config failpoints",
     "core": "errors units",
     "config": "errors",
     "errors": "",
+    "plain": "",
     "units": "errors",
     "failpoints": "",
 }
-TOP = {"__init__", "errors", "units", "failpoints", "config"}  #: modules that lie in no room
+TOP = {
+    "__init__",
+    "errors",
+    "units",
+    "plain",
+    "failpoints",
+    "config",
+}  #: modules that lie in no room
 #: what core must never touch: it has no clock, no socket, no file and no event loop
 IMPURE = {
     "asyncio", "datetime", "io", "lmdb", "pathlib", "pyfuse3", "random", "select", "selectors",
@@ -95,7 +103,6 @@ REASONS = {
     "blocks/courier.py": "a block is followed from being owed to being acknowledged on one page",
     "family/staffing.py": "what a mount does for its family is one round, care after care",
     "core/records.py": "signed records are compared with each other field by field: one page",
-    "vault/recover.py": "the last resort is one procedure, read from top to bottom",
     "cache/blocktable.py:BlockTable": "one question for each index, so that nobody scans the rows",
     "blocks/ledger.py:Ledger": "one method for each thing that happens to an acknowledgement",
     "cache/state.py:State": "one method for each row that is kept, with how durable it then is",
@@ -191,6 +198,19 @@ def test_core_is_pure():
 def test_only_a_few_modules_lie_at_the_top():
     loose = {file.removesuffix(".py") for file in TREES if "/" not in file}
     assert loose <= TOP, f"{sorted(loose - TOP)} lie at the top: find them a room"
+
+
+def test_only_one_module_prints_and_sets_up_logs():
+    """What others wrote is cleaned there: no escape sequence of theirs reaches a terminal."""
+    forbidden = ("print", "sys.stdout.write", "sys.stderr.write", "logging.basicConfig",
+                 "traceback.print_exc", "traceback.print_exception")  # fmt: skip
+    expect_none([
+        f"{file}:{node.lineno} calls {ast.unparse(node.func)}: plain.py says and logs"
+        for file, tree in TREES.items()
+        if file != "plain.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in forbidden
+    ])  # fmt: skip
 
 
 # -- wiring

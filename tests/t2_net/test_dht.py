@@ -1,6 +1,7 @@
 """The DHT: thirty nodes on loopback find records; replays, forgeries and garbage change nothing."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ from bitdustfs.core.records import Ballot
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Forged, Malformed
 from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.bounds import KeptRecords
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.units import DATAGRAM_MAX
 
@@ -54,7 +56,7 @@ async def test_a_node_s_own_record_is_found_when_nobody_else_has_it_any_more(nod
     await node.store(place, record)
     for other in nodes:
         if other is not node:
-            other.records._rows.clear()
+            other.records = KeptRecords(other.id)
     asker = await client(nursery, nodes[5].endpoint)
     [met] = [n for n in await asker.nearest(os.urandom(20)) if n.id == place]
     assert await asker.find(place, met) == record
@@ -85,7 +87,9 @@ async def test_forged_records_are_neither_kept_nor_believed(nodes):
     )
     assert await nodes[1]._ask(nodes[2].endpoint, datagram.StoreRecord(place, forged)) is None
     assert len(nodes[2].records) == 0
-    nodes[2].records._rows[place] = (99, forged)  # a liar shows it all the same
+    nodes[2].records._rows[place] = SimpleNamespace(
+        seq=99, record=forged
+    )  # a liar shows it all the same
     assert await nodes[1].find(place) is None
 
 

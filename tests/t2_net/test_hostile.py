@@ -1,7 +1,7 @@
 """Hostile bytes on the wire: typed errors, bounded memory, and the server lives."""
 
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -273,3 +273,97 @@ async def test_a_peer_that_dies_while_we_send_is_a_broken_stream():
     assert await client.receive_some() == b""  # the reader sees the end first
     with pytest.raises(trio.BrokenResourceError):
         await client.send_all(b"x" * 100_000)
+
+
+# -- suppliers that send what nobody asked for
+
+
+@asynccontextmanager
+async def answering(script):
+    """The address of a supplier that takes a session, and then does as `script(stream)` says."""
+    node = SigningKey(os.urandom(32))
+    context = make_context(node.encode(), True)
+
+    async def serve(transport):
+        stream = TlsStream(transport, context, True)
+        with suppress(trio.BrokenResourceError, ProtocolViolation):
+            await stream.handshake()
+            await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, bytes(32))))
+            await stream.receive_some()
+            await stream.send_all(wire.encode_frame(0, wire.Done()))
+            await script(stream)
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        yield f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("made_up", [2**60, 7, 1], ids=["never", "not yet", "again"])
+async def test_answers_that_nobody_asked_for_end_the_connection(nursery, made_up):
+    """One supplier could keep the mount's only thread busy with them for ever."""
+    over = trio.Event()
+
+    async def flood(stream):
+        await stream.receive_some()
+        await stream.send_all(wire.encode_frame(1, wire.Done()))
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(wire.encode_frame(made_up, wire.Done()) * 10_000)
+        over.set()
+
+    async with answering(flood) as address:
+        peer = PeerSupplier(b"", (address,), credentials(), nursery)
+        await peer.ping()
+        with trio.fail_after(5):
+            await over.wait()
+
+
+async def test_an_answer_that_comes_too_late_ends_nothing(nursery):
+    async def late(stream):
+        decoder = wire.FrameDecoder(from_server=False)
+        waiting = []
+        while data := await stream.receive_some():
+            decoder.feed(data)
+            while frame := decoder.next_untrusted():
+                waiting.append(frame.id)
+            if len(waiting) == 2:
+                for number in waiting:
+                    await stream.send_all(wire.encode_frame(number, wire.Done()))
+                waiting.clear()
+
+    async with answering(late) as address:
+        peer = PeerSupplier(b"", (address,), credentials(), nursery)
+        with trio.move_on_after(0.2):
+            await peer.ping()
+        first = peer._connections[False]
+        await peer.ping()
+        assert peer._connections[False] is first and first.failure is None
+
+
+async def test_what_a_supplier_says_comes_clean_out_of_the_session(nursery):
+    async def swear(stream):
+        await stream.receive_some()
+        fault = wire.Fault(
+            "no-space\n", "\x1b[2J\x1b]0;owned\x07all is well\nbitdust: \u202eforged"
+        )
+        await stream.send_all(wire.encode_frame(1, fault))
+        await stream.receive_some()
+
+    async with answering(swear) as address:
+        with pytest.raises(Refused) as refused:
+            await PeerSupplier(b"", (address,), credentials(), nursery).ping()
+        assert str(refused.value).isprintable()
+        assert "all is well" in str(refused.value)
+
+
+@pytest.mark.parametrize("moment", [-1, 2**40, 2**60])
+def test_a_time_that_no_calendar_has_is_malformed(moment):
+    visit = records.Visit(bytes(32), 0, 1, 0, moment)
+    usage = wire.UsageIs(1, 1, 1, 1, moment)
+    for message in (wire.VisitsAre((visit,)), usage):
+        decoder = wire.FrameDecoder(from_server=True)
+        decoder.feed(wire.encode_frame(1, message))
+        with pytest.raises(Malformed):
+            decoder.next_untrusted()

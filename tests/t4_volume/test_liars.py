@@ -2,6 +2,7 @@
 
 import os
 import random
+from bisect import bisect_right
 from types import SimpleNamespace
 
 import pytest
@@ -18,8 +19,9 @@ from bitdustfs.errors import (
 )
 from bitdustfs.mount.answers import Forgiving
 from bitdustfs.net import wire
-from bitdustfs.rebuild import audit
+from bitdustfs.rebuild import audit, probe
 from bitdustfs.rebuild.audit import Auditor, audits_needed
+from bitdustfs.rebuild.sampling import Sample
 from bitdustfs.units import MIB
 
 LIMIT = 200  #: audits after which a supplier that lies all the time must have been caught
@@ -83,11 +85,48 @@ def slow(supplier):
     supplier.call = crawl
 
 
+def listing(supplier, made_up):
+    """Lists, besides what it should, so many blocks that nobody ever wrote."""
+    shelf = supplier.service.shelf
+    vault, position = next(iter(shelf.kept))[0], next(iter(shelf.kept))[1][16:]
+    real = shelf.keys(vault, b"", 1 << 30)
+    made = [(bytes(8) + os.urandom(8) + position, 1000) for _ in range(made_up)]
+    listed = sorted(real + made)
+
+    def keys(vault, after, limit):
+        at = bisect_right(listed, (after, 1 << 62))
+        return listed[at : at + limit]
+
+    shelf.keys = keys
+
+
+def padding(supplier):
+    """Keeps nothing, and hides that behind a long list."""
+    listing(supplier, 9000)
+    dropping(supplier)
+
+
+def sulking(supplier, error):
+    """Lost one block, and is in no mood whenever it is asked for that; gives its id."""
+    call = supplier.call
+    lost = min(key[:16] for _, key in supplier.service.shelf.kept)
+
+    async def sulk(request, payload=b""):
+        if isinstance(request, wire.Read) and request.block == lost:
+            raise error
+        return await call(request, payload)
+
+    supplier.call = sulk
+    return lost
+
+
 MISDEEDS = {
     "truncated": lambda s: answering(s, truncated),
     "random": lambda s: answering(s, randomised),
     "swapped": swapping,
     "dropping": dropping,
+    "padding": padding,
+    "inventing": lambda s: listing(s, 9000),
     "slow": slow,
 }
 
@@ -96,7 +135,7 @@ MISDEEDS = {
 async def test_promise_9_a_supplier_that_misbehaves_is_found_named_and_replaced(
     net, tmp_path, monkeypatch, misdeed
 ):
-    monkeypatch.setattr(audit, "DEADLINE", 0.5)
+    monkeypatch.setattr(probe, "DEADLINE", 0.5)
 
     files = photos(4, 6 * MIB)
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=0) as vault:
@@ -195,7 +234,7 @@ def losing_large_packets(supplier):
 
     async def lose(request, payload=b""):
         if isinstance(request, wire.Read):
-            await trio.sleep(audit.DEADLINE / 2)
+            await trio.sleep(probe.DEADLINE / 2)
             raise DeadlineExceeded("nothing was heard")
         return await call(request, payload)
 
@@ -205,8 +244,8 @@ def losing_large_packets(supplier):
 @pytest.fixture
 async def filled(net, tmp_path, monkeypatch):
     """A mount with some files at all seven suppliers, that audits only when it is told to."""
-    monkeypatch.setattr(audit, "DEADLINE", 0.05)
-    monkeypatch.setattr(audit, "PING_DEADLINE", 0.05)
+    monkeypatch.setattr(probe, "DEADLINE", 0.05)
+    monkeypatch.setattr(probe, "PING_DEADLINE", 0.05)
     monkeypatch.setattr(audit, "FIRST_PAUSE", 1e9)
     async with net.mount(tmp_path / "one", make_root=True, cache_limit=0) as vault:
         for name, content in photos(2, 2 * MIB).items():
@@ -242,6 +281,47 @@ async def test_promise_9_a_supplier_that_hangs_up_on_audits_is_found(net, filled
     await audited(filled, 7 * 20)
     assert filled.watch.state(net.suppliers[3].node) == "gone"
     assert "unanswered" in filled.watch.history(net.suppliers[3].node).gone
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Refused("busy"), Refused("dead"), DeadlineExceeded("slow"), ProtocolViolation("broke")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_promise_9_a_supplier_that_is_never_there_for_what_it_lost_is_found(
+    net, filled, error
+):
+    lost = sulking(net.suppliers[3], error)
+    await audited(filled, 7 * 60)
+    assert filled.watch.history(net.suppliers[3].node).audits_failed > 0
+    assert set(filled.auditor.damaged) == {lost}
+    assert {filled.watch.state(s.node) for s in net.suppliers if s is not net.suppliers[3]} == {
+        "online"
+    }
+
+
+async def test_blocks_that_nobody_wrote_are_looked_for_at_nobody_else(net, filled):
+    """A long list of a liar costs neither repairs nor reclaiming a question to the others."""
+    listing(net.suppliers[3], 9000)
+    await filled.auditor.recent(0)
+    for supplier in net.suppliers:
+        supplier.calls.clear()
+    await filled.reclaimer.step()
+    await filled.rebuilder.look()
+    assert sum(s.calls.count("Head") for s in net.suppliers) < 100
+    assert not filled.auditor.census.blocks() - set(filled.state.blocks.snapshot())
+
+
+async def test_what_was_deleted_is_missed_at_nobody(net, filled):
+    """A census from before lists it still, and suppliers have it no more."""
+    block = next(b for b, row in filled.state.blocks.snapshot().items() if len(row.acked) == 7)
+    filled.auditor.died(block)
+    for service in net.services:
+        for key in [k for k in service.shelf.kept if k[1][:16] == block]:
+            del service.shelf.kept[key]
+    for position in range(7):
+        assert await filled.auditor.audit(block, position) is None
+    assert not filled.auditor.damaged
 
 
 async def test_who_serves_again_is_acquitted_and_who_lies_on_is_not(net, filled):
@@ -299,6 +379,6 @@ def test_one_per_cent_missing_is_caught_within_the_number_of_audits_that_is_stat
     for _ in range(trials):
         dropped = set(rng.sample(blocks, 10))
         auditor = Auditor(SimpleNamespace(circle=None), None, None, None, rng)  # it only chooses
-        auditor._claims = {3: blocks}
+        auditor._samples = {3: Sample(blocks, ())}
         caught += any(auditor._choose()[0] in dropped for _ in range(audits_needed(0.01, 0.95)))
     assert 0.93 < caught / trials < 0.97

@@ -3,6 +3,7 @@
 import os
 import stat
 
+import msgspec
 import pytest
 from machine import CALLER
 from scenario import photos, read_file, write_file
@@ -21,8 +22,11 @@ from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.records import RootContent, open_header_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Unavailable, UsageError
+from bitdustfs.net import wire
+from bitdustfs.net.supplier import Supplier
 from bitdustfs.supplier.shelf import VaultRow
 from bitdustfs.units import BLOCK_EXTENTS_MAX, KIB, META_EXTENT_MAX, MIB
+from bitdustfs.vault import keepers
 from bitdustfs.vault.recover import build_tree, find_index, look, new_root
 from bitdustfs.vault.verify import verify
 
@@ -99,6 +103,56 @@ async def test_lost_roots_alone_lose_nothing(net, tmp_path, checkpoints):
                 if name != b"small":
                     assert await read_file(vault, b"%d %s" % (number, name)) == content
         assert (await verify(vault, True, 0.0, silent)).faults == []
+
+
+class Boundless(Supplier):
+    """A supplier whose list has no end, who claims every position and whatever was promised."""
+
+    def __init__(self, supplier):
+        self._supplier, self.node, self.heads, self.pages = supplier, supplier.node, 0, 0
+
+    async def call(self, request, payload=b""):
+        match request:
+            case wire.Current():
+                return wire.CurrentIs(b"", b"a root", b"that nobody signed"), b""
+            case wire.Usage():
+                return wire.UsageIs(2**62, 0, 0, 0, 0), b""
+            case wire.List():
+                return await self._list(request.after, request.limit), b""
+            case wire.Head() | wire.Read():
+                self.heads += isinstance(request, wire.Head)
+                request = msgspec.structs.replace(request, position=6)
+        return await self._supplier.call(request, payload)
+
+    async def _list(self, after, limit):
+        self.pages += 1
+        made = max(int.from_bytes(after[:16], "big"), 1 << 120)
+        keys = [((made + i + 1).to_bytes(16, "big") + bytes([i % 7]), 1) for i in range(limit)]
+        if not after:
+            real = await self._supplier.list(b"", 100)
+            every = {key[:16] + bytes([p]) for key, _ in real.fragments for p in range(7)}
+            keys = sorted([(key, 1) for key in every] + keys[:7])
+        return wire.Listed(tuple(keys), True)
+
+
+async def test_promise_9_a_list_without_end_ends_and_claims_no_position(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(keepers, "LISTED_MAX", 20_000)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for name, content in photos(3, 3 * MIB).items():
+            await write_file(vault, name, content)
+        await vault.publish()
+        await vault.courier.try_all()
+    honest = [member.node for member in net.family.members]
+    lose_roots(net)
+    liar = Boundless(net.suppliers[6])
+    said = []
+    found = await look(net.key, [liar, *net.suppliers[:6]], False, said.append)
+    assert liar.pages < 30 and liar.heads < 2 * keepers.MISSES_MAX
+    assert any("more than anybody reads" in text for text in said)
+    assert {m.node for m in found.family.members} == set(honest), "the liar has its own position"
+    assert [m.node for m in found.family.members[:6]] == honest[:6]
+    assert {m.space for m in found.family.members} == {net.space}
+    assert not found.unreadable
 
 
 async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path):

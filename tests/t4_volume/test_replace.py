@@ -13,7 +13,7 @@ from bitdustfs.errors import Refused, Unavailable, Unreachable
 from bitdustfs.family import staffing
 from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
-from bitdustfs.rebuild import audit
+from bitdustfs.rebuild import audit, probe
 from bitdustfs.units import MIB
 from bitdustfs.vault.verify import verify
 
@@ -187,7 +187,7 @@ async def test_a_newcomer_that_is_full_is_left_at_once_and_another_one_hired(
 async def test_an_audit_that_ends_after_its_position_moved_blames_nobody_new(
     net, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(audit, "DEADLINE", 30.0)
+    monkeypatch.setattr(probe, "DEADLINE", 30.0)
     monkeypatch.setattr(audit, "FIRST_PAUSE", 1e9)  # no audits but the one below
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(MIB))

@@ -1,24 +1,31 @@
 """What strangers may make a node keep and do: records, requests a second, tokens. No I/O.
 
 Anybody can send a datagram, from any address that he claims to have. So everything that grows by
-what strangers send has a bound here, and drops what is oldest when it is reached.
+what strangers send has a bound here, and each stranger has one of his own: a /24 network counts as
+one, since addresses of one are cheap to have in numbers.
 """
 
 import hashlib
+import heapq
 import ipaddress
 import os
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import trio
 
 from bitdustfs.net.dht.datagram import Endpoint, record_seq_untrusted
 
-RECORDS_MAX = 20_000  #: records kept, oldest dropped first
+RECORDS_MAX = 20_000  #: records kept; of more, those that are farthest from this node's id go
+SENDER_MAX = 1000  #: records kept for one sender; of more, its own farthest go
 RATE, BURST = 50.0, 200.0  #: datagrams a second from one /24, and at once
 PREFIXES_MAX = 10_000  #: /24 networks whose rate is remembered
+PER_PREFIX = 3  #: nodes of one /24 in a table, and in the result of one look-up
 TOKENS_MAX = 10_000  #: nodes whose token is remembered
 TOKEN_SIZE = 8  #: bytes of a token that we give
+OURSELVES = "this node"  #: the sender of what this node stores itself; no bound but RECORDS_MAX
 
 
 def prefix_of(host: str) -> str:
@@ -26,30 +33,121 @@ def prefix_of(host: str) -> str:
     return host.rpartition(".")[0]
 
 
+class Neighbourhoods:
+    """Which addresses count as one stranger's.
+
+    `allow_private`: private addresses are each somebody's own (swarms, home networks).
+    """
+
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+
+    def is_free(self, host: str) -> bool:
+        """Whether there may be any number of nodes near this address."""
+        return self._allow_private and ipaddress.ip_address(host).is_private
+
+    def sender(self, endpoint: Endpoint) -> str:
+        """What is held responsible for what comes from an endpoint."""
+        host, port = endpoint
+        return f"{host}:{port}" if self.is_free(host) else prefix_of(host)
+
+    def crowd(self, hosts: Iterable[str] = ()) -> "Crowd":
+        """Who is there already."""
+        return Crowd(self, hosts)
+
+
+class Crowd:
+    """Nodes by network, so that no more than PER_PREFIX are of one."""
+
+    def __init__(self, neighbourhoods: Neighbourhoods, hosts: Iterable[str]) -> None:
+        self._neighbourhoods = neighbourhoods
+        self._counts = Counter(map(prefix_of, hosts))
+
+    def add(self, host: str) -> None:
+        """A node at this address is one of them."""
+        self._counts[prefix_of(host)] += 1
+
+    def is_full(self, host: str) -> bool:
+        """Whether there is no room for another node of this address's network."""
+        full = self._counts[prefix_of(host)] >= PER_PREFIX
+        return full and not self._neighbourhoods.is_free(host)
+
+
+def distance(one: bytes, other: bytes) -> int:
+    """How far two ids are apart: their XOR as a number."""
+    return int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
+
+
+class _Row(NamedTuple):
+    seq: int
+    record: bytes
+    sender: str
+
+
 class KeptRecords:
-    """The newest genuine record at each key, as far as this node was told; at most RECORDS_MAX."""
+    """The newest genuine record at each key, as far as this node was told.
 
-    def __init__(self) -> None:
-        self._rows: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+    At most `limit`, those nearest to the id `own` first: that is where others look for them. And
+    at most `per_sender` for each sender, so that nobody pushes out what others stored. A record
+    counts as that sender's who had the fewest when it stored it.
+    """
 
-    def keep(self, key: bytes, record: bytes) -> None:
+    def __init__(self, own: bytes, limit: int = RECORDS_MAX, per_sender: int = SENDER_MAX) -> None:
+        self._own, self._limit, self._per_sender = own, limit, per_sender
+        self._rows: dict[bytes, _Row] = {}
+        self._of: dict[str, _Farthest] = {}
+        self._all = _Farthest()
+
+    def keep(self, key: bytes, record: bytes, sender: str = OURSELVES) -> None:
         """Keeps a genuine record if it is newer than the one at `key`. Raises Malformed."""
-        seq = record_seq_untrusted(key, record)
         old = self._rows.get(key)
-        if old is None or seq > old[0]:
-            self._rows[key] = (seq, record)
-            self._rows.move_to_end(key)
-            if len(self._rows) > RECORDS_MAX:
-                self._rows.popitem(last=False)
+        if old is not None and old.record == record:
+            seq = old.seq  # genuine, as it was before
+        else:
+            seq = record_seq_untrusted(key, record)
+            if old is not None and seq < old.seq:
+                return
+        if old is not None and (
+            OURSELVES in (sender, old.sender) or self._count(sender) >= self._count(old.sender)
+        ):
+            sender = old.sender
+        self._put(key, _Row(seq, record, sender))
+        if sender != OURSELVES and self._count(sender) > self._per_sender:
+            self._drop(self._of[sender].farthest())
+        if len(self._rows) > self._limit:
+            self._drop(self._all.farthest())
+
+    def _count(self, sender: str) -> int:
+        return len(self._of[sender]) if sender in self._of else 0
+
+    def _put(self, key: bytes, row: _Row) -> None:
+        old = self._rows.get(key)
+        if old is None or old.sender != row.sender:
+            if old is not None:
+                self._leave(old.sender, key)
+            else:
+                self._all.add(distance(key, self._own), key)
+            self._of.setdefault(row.sender, _Farthest()).add(distance(key, self._own), key)
+        self._rows[key] = row
+
+    def _leave(self, sender: str, key: bytes) -> None:
+        self._of[sender].remove(key)
+        if not self._of[sender]:
+            del self._of[sender]
+
+    def _drop(self, key: bytes) -> None:
+        self._leave(self._rows.pop(key).sender, key)
+        self._all.remove(key)
 
     def newest(self, key: bytes) -> tuple[int, bytes] | None:
         """(seq, record) at `key`, or None."""
-        return self._rows.get(key)
+        row = self._rows.get(key)
+        return None if row is None else (row.seq, row.record)
 
     def sample(self, count: int) -> list[tuple[bytes, bytes]]:
         """(key, record) of up to `count` records, drawn at random."""
         drawn = random.sample(list(self._rows.items()), min(len(self._rows), count))
-        return [(key, record) for key, (_, record) in drawn]
+        return [(key, row.record) for key, row in drawn]
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._rows
@@ -58,24 +156,50 @@ class KeptRecords:
         return len(self._rows)
 
 
+class _Farthest:
+    """Keys by distance: the farthest is found at once."""
+
+    def __init__(self) -> None:
+        self._there: set[bytes] = set()
+        self._heap: list[tuple[int, bytes]] = []  # -distance; those removed since are in it, too
+
+    def add(self, far: int, key: bytes) -> None:
+        self._there.add(key)
+        heapq.heappush(self._heap, (-far, key))
+
+    def remove(self, key: bytes) -> None:
+        self._there.remove(key)
+        if len(self._heap) > 2 * len(self._there) + 16:
+            self._heap = [item for item in self._heap if item[1] in self._there]
+            heapq.heapify(self._heap)
+
+    def farthest(self) -> bytes:
+        while self._heap[0][1] not in self._there:
+            heapq.heappop(self._heap)
+        return self._heap[0][1]
+
+    def __len__(self) -> int:
+        return len(self._there)
+
+
 class DatagramRates:
     """How many datagrams each /24 network may still send: a leaky bucket for each.
 
-    `allow_private`: private addresses are not limited (swarms, home networks).
+    Private addresses are not limited where they are allowed (swarms, home networks).
     """
 
-    def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
+    def __init__(self, neighbourhoods: Neighbourhoods) -> None:
+        self._neighbourhoods = neighbourhoods
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def admits(self, host: str) -> bool:
         """Counts a datagram from `host`; whether it is to be heard."""
+        if self._neighbourhoods.is_free(host):
+            return True
         prefix = prefix_of(host)
         now = trio.current_time()
         level, then = self._levels.pop(prefix, (BURST, now))
         level = min(BURST, level + (now - then) * RATE)
-        if self._allow_private and ipaddress.ip_address(host).is_private:
-            level = BURST
         self._levels[prefix] = (max(0.0, level - 1), now)
         if len(self._levels) > PREFIXES_MAX:
             self._levels.popitem(last=False)

@@ -1,42 +1,31 @@
 """All that we use of the kademlia package, behind types of our own. Nobody else imports it.
 
-The algorithm is Kademlia (Maymounkov and Mazières, 2002): ids of 20 bytes, nearness by XOR, a table
-of buckets of K contacts, and a look-up that asks ever nearer nodes. What we take, and why:
+Kademlia (Maymounkov and Mazières, 2002): ids of 20 bytes, nearness by XOR, a table of buckets of K
+contacts. What we take, and why:
 
-- `kademlia.node.Node`: an id with an address, as the two below want it.
+- `kademlia.node.Node`: an id with an address, as the table wants it.
 - `kademlia.routing.RoutingTable`: the buckets, when they split, who takes the place of a contact
   that left, the nearest contacts to an id. Overridden: `add_contact`, because the original checks
   the oldest contact of a full bucket with asyncio. We rely on `buckets`, `get_bucket_for`,
   `split_bucket`, `remove_contact`, `is_new_node`, `find_neighbors`; of a bucket on `add_node`,
-  `get_nodes`, `has_in_range`, `depth`, `head`.
-- `kademlia.crawling.NodeSpiderCrawl`: whom to ask next, and when a look-up is over. Overridden: the
-  private `_find`, because the original gathers the answers with asyncio. We rely on `find` calling
-  `_find(protocol.call_find_node)`, on `_nodes_found` (private) calling `find` again or returning
-  the nearest nodes, on `nearest`, `node`, `alpha`, `last_ids_crawled`; of the heap `nearest` on
-  `get_ids`, `get_uncontacted`, `mark_contacted`, `contacted`, its length and its order.
+  `get_nodes`, `has_in_range`, `depth`, `head`, `nodes`, `replacement_nodes`.
 
-What we do not take: the package's server, protocol and storage. There the last write wins, anybody
-may store anything, and a spoofed packet inserts a contact (docs/threat-model.md).
+What we do not take: the package's look-up, which believes whoever is named (`walk` has ours); its
+server, protocol and storage, where the last write wins, anybody may store anything, and a spoofed
+packet inserts a contact (docs/threat-model.md).
 
 `tests/t2_net/test_kademlia.py` fails when a new version of the package changes any of this.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import trio
-from kademlia.crawling import NodeSpiderCrawl
 from kademlia.node import Node
 from kademlia.routing import RoutingTable
 
 from bitdustfs.net.dht.datagram import Contact
 
 K = 20  #: contacts a bucket holds, and nodes a look-up wants
-ALPHA = 3  #: questions of one look-up under way at once
 EVERYBODY = 1 << 20  #: more contacts than a table ever has
-
-#: asks one contact who is near an id: its contacts, or None when it does not answer
-AskForNearest = Callable[[Contact, bytes], Awaitable[list[Contact] | None]]
 
 
 class ContactTable:
@@ -55,8 +44,15 @@ class ContactTable:
         self._routing.add_contact(_node(contact))
 
     def remove(self, contact: Contact) -> None:
-        """Drops a contact that does not answer; the newest replacement takes its place."""
-        self._routing.remove_contact(_node(contact))
+        """Drops a contact that does not answer; the newest replacement takes its place.
+
+        Of a node that is known at another address, nothing is dropped: somebody named it falsely.
+        """
+        node = _node(contact)
+        bucket = self._routing.buckets[self._routing.get_bucket_for(node)]
+        known = bucket.nodes.get(contact.id) or bucket.replacement_nodes.get(contact.id)
+        if known is not None and _contact(known) == contact:
+            self._routing.remove_contact(node)
 
     def knows(self, node: bytes) -> bool:
         """Whether the node with this id is a contact; a replacement is none yet."""
@@ -68,25 +64,16 @@ class ContactTable:
         near = self._routing.find_neighbors(Node(target), EVERYBODY)
         return [_contact(node) for node in near[:count]]
 
+    def hosts(self) -> Iterator[str]:
+        """The addresses of all contacts, without their ports."""
+        for bucket in self._routing.buckets:
+            for node in bucket.get_nodes():
+                yield node.ip
+
     def __iter__(self) -> Iterator[Contact]:
         for bucket in self._routing.buckets:
             for node in bucket.get_nodes():
                 yield _contact(node)
-
-
-async def walk(
-    target: bytes, start: Iterable[Contact], ask: AskForNearest, deadline: float
-) -> list[Contact]:
-    """The up to K nodes nearest to `target`, nearest first, found by asking from `start` on.
-
-    Each is asked once. One that does not answer is left out, unless another names it afterwards.
-    After `deadline` seconds it returns the nearest that were asked so far. What `ask` raises comes
-    through; cancelling is safe at any time, the walk keeps nothing.
-    """
-    crawl = _Crawl(_Asking(ask), Node(target), [_node(contact) for contact in start], K, ALPHA)
-    with trio.move_on_after(deadline):
-        return [_contact(node) for node in await crawl.find()]
-    return [_contact(node) for node in crawl.nearest if node.id in crawl.nearest.contacted]
 
 
 def _node(contact: Contact) -> Node:
@@ -113,37 +100,3 @@ class _Routing(RoutingTable):  # type: ignore[misc]
                 return
             self.split_bucket(self.get_bucket_for(node))
             bucket = self.buckets[self.get_bucket_for(node)]
-
-
-class _Asking:
-    """What the package calls a protocol: an `ask` in the shape that its crawling wants."""
-
-    def __init__(self, ask: AskForNearest) -> None:
-        self._ask = ask
-
-    async def call_find_node(self, peer: Node, target: Node) -> tuple[bool, list[Any]]:
-        """(whether it answered, [(id, host, port)])."""
-        found = await self._ask(_contact(peer), target.id)
-        if found is None:
-            return False, []
-        return True, [(contact.id, contact.host, contact.port) for contact in found]
-
-
-class _Crawl(NodeSpiderCrawl):  # type: ignore[misc]
-    """The package's look-up, its round of questions in a nursery."""
-
-    async def _find(self, rpcmethod: Callable[[Node, Node], Awaitable[Any]]) -> Any:
-        ids: list[bytes] = self.nearest.get_ids()
-        # a round that brought no nearer node: ask all that are left, then it is over
-        count = len(self.nearest) if ids == self.last_ids_crawled else self.alpha
-        self.last_ids_crawled: list[bytes] = ids
-        found: dict[bytes, Any] = {}
-
-        async def one(peer: Node) -> None:
-            found[peer.id] = await rpcmethod(peer, self.node)
-
-        async with trio.open_nursery() as nursery:
-            for peer in self.nearest.get_uncontacted()[:count]:
-                self.nearest.mark_contacted(peer)
-                nursery.start_soon(one, peer)
-        return await self._nodes_found(found)

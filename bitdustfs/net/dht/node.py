@@ -1,16 +1,16 @@
 """A node of the DHT: signed questions and responses over UDP, on trio.
 
 Whom to ask is Kademlia's (`kad`), what a datagram says is `datagram`'s, what strangers may make us
-keep is `bounds`'. Two rules are this module's own. A response larger than its question goes only to
-an address that proved, by a token, that it receives. A contact enters the table only after it
-answered a question of ours.
+keep is `bounds`'. Three rules are this module's own. A response larger than its question goes only
+to an address that proved, by a token, that it receives. A contact enters the table only after it
+answered a question of ours. Who answered is who signed the answer, whoever was asked for.
 """
 
 import logging
-import math
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing, suppress
+from typing import Any, Protocol
 
 import trio
 from nacl.signing import SigningKey
@@ -19,9 +19,10 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.errors import Malformed
 from bitdustfs.net.addresses import acceptable
 from bitdustfs.net.dht import datagram
-from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Tokens, prefix_of
+from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens
 from bitdustfs.net.dht.datagram import Body, Contact, Endpoint
-from bitdustfs.net.dht.kad import ContactTable, K, walk
+from bitdustfs.net.dht.kad import ContactTable, K
+from bitdustfs.net.dht.walk import Heard, walk
 from bitdustfs.units import DATAGRAM_MAX
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,27 @@ log = logging.getLogger(__name__)
 TIMEOUTS = (0.7, 1.3)
 LOOKUP_DEADLINE = 10.0  #: seconds for a whole look-up
 REPUBLISH_MAX = 200  #: kept records that are stored again in one go
-PER_PREFIX = 3  #: contacts of one /24 in the table, unless private networks are allowed
+CHECKERS = 8  #: contacts pinged at once, to see whether they are there
+CHECKS_MAX = 64  #: contacts that wait to be pinged; more are not, they will be met again
+
+
+class DatagramSocket(Protocol):
+    """What a node sends and receives by: a UDP socket, or what plays one in tests."""
+
+    async def bind(self, address: Endpoint) -> None: ...
+
+    def getsockname(self) -> Any: ...
+
+    async def sendto(self, data: bytes, address: Endpoint, /) -> int: ...
+
+    def recvfrom(self, size: int, /) -> Awaitable[tuple[bytes, Any]]: ...
+
+    def close(self) -> None: ...
+
+
+def udp_socket() -> DatagramSocket:
+    """A UDP socket over IPv4."""
+    return trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
 
 
 class Dht:
@@ -39,16 +60,22 @@ class Dht:
     `allow_private`: loopback and private addresses are contacts too (swarms, home networks).
     """
 
-    def __init__(self, key: SigningKey, serves: bool, allow_private: bool) -> None:
+    def __init__(
+        self,
+        key: SigningKey,
+        serves: bool,
+        allow_private: bool,
+        make_socket: Callable[[], DatagramSocket] = udp_socket,
+    ) -> None:
         self._key, self._serves, self.allow_private = key, serves, allow_private
         self.id = node_id(key.verify_key.encode())
-        self.records = KeptRecords()
-        self._rates, self._tokens = DatagramRates(allow_private), Tokens()
-        self._socket = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+        self.records = KeptRecords(self.id)
+        self._neighbourhoods = Neighbourhoods(allow_private)
+        self._rates, self._tokens = DatagramRates(self._neighbourhoods), Tokens()
+        self._socket = make_socket()
         self._due: dict[bytes, _Due] = {}
         self._table = ContactTable(self.id, self._check_later)
-        # unbounded, because the rates bound what comes in: each datagram asks for one check at most
-        self._to_check, self._checks = trio.open_memory_channel[Contact](math.inf)
+        self._to_check, self._checks = trio.open_memory_channel[Contact](CHECKS_MAX)
 
     async def bind(self, host: str, port: int) -> int:
         """Takes a UDP port; which one."""
@@ -63,7 +90,7 @@ class Dht:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receives until cancelled."""
-        with self._socket:
+        with closing(self._socket):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_checks)
                 task_status.started()
@@ -75,7 +102,7 @@ class Dht:
                     try:
                         await self._received(data, endpoint[:2])
                     except Malformed as error:
-                        log.info("datagram from %s dropped: %s", endpoint[:2], error)
+                        log.debug("datagram from %s dropped: %s", endpoint[:2], error)
 
     # -- serving
 
@@ -95,16 +122,19 @@ class Dht:
         if isinstance(message, datagram.DhtPing) or body.token != token:
             await self._send(endpoint, body.id, datagram.DhtPong(token))
             return
-        await self._send(endpoint, body.id, self._response(message))
+        await self._send(endpoint, body.id, self._response(message, endpoint))
         sender = node_id(body.sender)
         if body.serves and not self._table.knows(sender):
             self._check_later(Contact(sender, *endpoint))
 
     def _response(
-        self, message: datagram.FindNode | datagram.FindValue | datagram.StoreRecord
+        self,
+        message: datagram.FindNode | datagram.FindValue | datagram.StoreRecord,
+        asker: Endpoint,
     ) -> datagram.Response:
         if isinstance(message, datagram.StoreRecord):
-            self.records.keep(message.key, message.record)
+            sender = self._neighbourhoods.sender(asker)
+            self.records.keep(message.key, message.record, sender)
             return datagram.Stored()
         if isinstance(message, datagram.FindValue):
             kept = self.records.newest(message.key)
@@ -134,8 +164,8 @@ class Dht:
             self._tokens.receive(endpoint, body.message.token)
             if not isinstance(question, datagram.DhtPing):
                 body = await self._ask_once(endpoint, question)
-        if body is not None and body.serves and self._acceptable(endpoint):
-            self._table.add(Contact(node_id(body.sender), *endpoint))
+        if body is not None and body.serves:
+            self._meet(Contact(node_id(body.sender), *endpoint))
         return body
 
     async def _ask_once(self, endpoint: Endpoint, question: datagram.Question) -> Body | None:
@@ -152,21 +182,30 @@ class Dht:
         finally:
             del self._due[question_id]
 
+    def _meet(self, contact: Contact) -> None:
+        """Takes a node that answered as a contact, where there is room for one of its network."""
+        if self._acceptable(contact.endpoint) and (
+            self._table.knows(contact.id)
+            or not self._neighbourhoods.crowd(self._table.hosts()).is_full(contact.host)
+        ):
+            self._table.add(contact)
+
     def _acceptable(self, endpoint: Endpoint) -> bool:
-        """Whether an address may be a contact."""
-        if not acceptable(*endpoint, self.allow_private):
-            return False
-        prefix = prefix_of(endpoint[0])
-        same = sum(prefix_of(contact.host) == prefix for contact in self._table)
-        return self.allow_private or same < PER_PREFIX
+        """Whether an address may be a contact: over UDP it is one of IPv4."""
+        return ":" not in endpoint[0] and acceptable(*endpoint, self.allow_private)
 
     def _check_later(self, contact: Contact) -> None:
-        self._to_check.send_nowait(contact)
+        with suppress(trio.WouldBlock):
+            self._to_check.send_nowait(contact)
 
     async def _run_checks(self) -> None:
         async with trio.open_nursery() as nursery:
-            async for contact in self._checks:
-                nursery.start_soon(self._check, contact)
+            for _ in range(CHECKERS):
+                nursery.start_soon(self._check_all)
+
+    async def _check_all(self) -> None:
+        async for contact in self._checks.clone():
+            await self._check(contact)
 
     async def _check(self, contact: Contact) -> None:
         """Pings; a contact that does not answer leaves the table."""
@@ -174,24 +213,28 @@ class Dht:
         if body is None or node_id(body.sender) != contact.id:
             self._table.remove(contact)
 
-    async def _ask_for_nearest(self, contact: Contact, target: bytes) -> list[Contact] | None:
-        """Contacts near `target` that another one names; None, and it leaves, without an answer."""
+    async def _ask_for_nearest(self, contact: Contact, target: bytes) -> Heard | None:
+        """Who is there, and whom it names near `target`; None, and it leaves, without an answer."""
         body = await self._ask(contact.endpoint, datagram.FindNode(target))
         if body is None or not isinstance(body.message, datagram.ContactsAre):
             self._table.remove(contact)
             return None
-        return [
-            named
-            for named in body.message.contacts
-            if named.id != self.id and self._acceptable(named.endpoint)
-        ]
+        who = Contact(node_id(body.sender), *contact.endpoint)
+        if who != contact:
+            self._table.remove(contact)
+        named = body.message.contacts
+        return Heard(who, [c for c in named if c.id != self.id and self._acceptable(c.endpoint)])
 
     # -- look-ups
 
     async def nearest(self, target: bytes) -> list[Contact]:
         """The nodes nearest to an id that answer, found by asking on and on."""
         start = self._table.nearest(target, K)
-        return await walk(target, start, self._ask_for_nearest, LOOKUP_DEADLINE)
+
+        async def ask(contact: Contact) -> Heard | None:
+            return await self._ask_for_nearest(contact, target)
+
+        return await walk(target, start, ask, self._neighbourhoods, LOOKUP_DEADLINE)
 
     async def bootstrap(self, endpoints: Iterable[Endpoint]) -> int:
         """Joins through any of these addresses; how many contacts there are then."""
@@ -212,7 +255,8 @@ class Dht:
         async def one(contact: Contact) -> None:
             nonlocal stored
             body = await self._ask(contact.endpoint, datagram.StoreRecord(key, record))
-            stored += body is not None and isinstance(body.message, datagram.Stored)
+            if body is not None and node_id(body.sender) == contact.id:
+                stored += isinstance(body.message, datagram.Stored)
 
         nearest = await self.nearest(key)
         async with trio.open_nursery() as nursery:
@@ -243,7 +287,7 @@ class Dht:
             try:
                 seq = datagram.record_seq_untrusted(key, body.message.record)
             except Malformed as error:
-                log.warning("%s:%s shows a false record: %s", *contact.endpoint, error)
+                log.info("%s:%s shows a false record: %s", *contact.endpoint, error)
                 return
             if best is None or seq > best[0]:
                 best = (seq, body.message.record)

@@ -1,0 +1,209 @@
+"""Every parser of untrusted bytes: it returns, or raises Malformed, whatever comes.
+
+Random bytes get no further than the first field. So there are three kinds of input: bytes that look
+like msgpack, genuine bytes with some changed, cut out or put in, and bodies that were changed so
+and then signed, or sealed, by whom it takes.
+"""
+
+import ast
+from contextlib import suppress
+
+import pytest
+from family import BALLOT, KEY, claim_of, family_of, make_block, root_of
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+from syntax import TREES
+from test_hostile import msgpack_like
+
+from bitdustfs.core import block, fragment, journal, leaves, quorum, records, roots, warrants
+from bitdustfs.core.codec import Decoder, encode
+from bitdustfs.core.hashing import digest
+from bitdustfs.core.keys import node_id, sign
+from bitdustfs.core.records import Place, Signed, seal_record
+from bitdustfs.core.sealing import Kind, Sealer, Suite, compress, decompress_untrusted
+from bitdustfs.errors import Malformed
+from bitdustfs.mount.commands import MOUNT_COMMANDS
+from bitdustfs.net import wire
+from bitdustfs.net.dht import datagram
+
+NODE = SigningKey(b"n" * 32)
+PUBLIC = NODE.verify_key.encode()
+PLACE = Place(b"b" * 16, 0, 0, 100, bytes(32))
+RAW_FAMILY = family_of(PUBLIC)
+FAMILY = records.open_family_untrusted(RAW_FAMILY, KEY.vault_id)
+RAW_ROOT = root_of(RAW_FAMILY)
+RAW_HEADER, FRAGMENTS = make_block(bytes(range(256)) * 300)
+HEADER = records.open_header_untrusted(RAW_HEADER, KEY.vault_id)
+SEALER = Sealer(KEY.capability().content_key, KEY.vault_id, b"b" * 16, 0)
+CAPABILITY = KEY.capability()
+HINT = datagram.FamilyHint(0, bytes(32), BALLOT, 1, (b"n" * 20,) * 16)
+NOW = 1_800_000_000
+ATTESTATION = records.Attestation(KEY.vault_id, 0, 0, PUBLIC, KEY.vault_id, NOW)
+LEAVING = records.Leaving(KEY.vault_id, 0, 0, PUBLIC, NOW)
+WARRANT = warrants.encode_warrant(
+    0, bytes(32), [seal_record(NODE, "leaving", LEAVING)], leaving=True
+)
+VAULT_PLACE = datagram.vault_record_key(KEY.record.verify_key.encode(), 0)
+VAULT_RECORD = datagram.sign_vault_record(KEY.record, CAPABILITY, 1, HINT, Suite.AEGIS256)
+NODE_RECORD = datagram.sign_node_record(NODE, 1, ("8.8.8.8:4000",), 1 << 30)
+CONTACTS = tuple(datagram.Contact(bytes([i]) * 20, f"8.8.8.{i}", 4000) for i in range(16))
+DATAGRAM = datagram.Body(1, PUBLIC, True, bytes(16), bytes(8), datagram.ContactsAre(CONTACTS))
+ENTRY = block.ExtentEntry(0, int(Kind.DATA), 0, 10, bytes(32), 7, 0, 9, 1, 1)
+CONTENT = records.RootContent(PLACE, (records.JournalRef(PLACE, 1),) * 3, bytes(32), 1, 2)
+
+
+def frame(data):
+    decoder = wire.FrameDecoder(from_server=True)
+    decoder.feed(data)
+    while decoder.next_untrusted():
+        pass
+
+
+def root_with(content):
+    """The content of a root, as its parser finds it: sealed by whoever has the key."""
+    root = records.open_root_untrusted(RAW_ROOT, KEY.vault_id)
+    uid = Sealer(CAPABILITY.content_key, KEY.vault_id, root.uid, 0)
+    sealed = uid.seal(Suite.AEGIS256, 0, Kind.ROOT, content)
+    body = records.Root(*[*(getattr(root, f) for f in root.__struct_fields__[:11]), sealed])
+    return roots.open_root_content_untrusted(KEY, body)
+
+
+def sealed_hint(plain):
+    sealer = Sealer(CAPABILITY.record_seal_key, CAPABILITY.vault_id, bytes(16), 0)
+    sealed = sealer.seal(Suite.AEGIS256, 0, Kind.RECORD, plain)
+    body = datagram.VaultRecord(KEY.record.verify_key.encode(), 1, sealed)
+    raw = seal_record(KEY.record, "vault-record", body)
+    return datagram.open_vault_record_untrusted(raw, CAPABILITY)
+
+
+#: parser by the name of its function -> (what takes bytes, genuine bytes)
+PLAIN = {
+    "decode_directory_untrusted": (block.decode_directory_untrusted, encode(
+        block.Directory(1, (ENTRY,) * 3, (block.InodeHint(7, b"a/path", 0o644, 9, 1),)))),
+    "decode_leaf_untrusted": (leaves.decode_leaf_untrusted, leaves.encode_leaf(
+        [(bytes([i]) * 9, b"value") for i in range(20)])),
+    "decode_index_untrusted": (leaves.decode_index_untrusted, leaves.encode_index(
+        [leaves.Ref(bytes([i]) * 9, PLACE) for i in range(9)])),
+    "decode_journal_untrusted": (journal.decode_journal_untrusted, journal.encode_journal(
+        {bytes([i]): None if i % 2 else b"value" for i in range(20)})[0]),
+    "decode_root_content_untrusted": (records.decode_root_content_untrusted, encode(CONTENT)),
+    "open_root_content_untrusted": (root_with, encode(CONTENT)),
+    "decompress_untrusted": (decompress_untrusted, bytes(compress(b"again and " * 1000))),
+    "open_unreferenced_untrusted": (
+        lambda data: SEALER.open_unreferenced_untrusted(data, 0, Kind.DATA),
+        SEALER.seal(Suite.AEGIS256, 0, Kind.DATA, b"plain " * 100)),
+    "open_untrusted": (
+        lambda data: SEALER.open_untrusted(data, digest(data), 0, Kind.DATA),
+        SEALER.seal(Suite.XCHACHA20, 0, Kind.DATA, b"plain")),
+    "check_chunks_untrusted": (
+        lambda data: fragment.check_chunks_untrusted(HEADER, 1, data), FRAGMENTS[1].chunks),
+    "check_range_untrusted": (
+        lambda data: fragment.check_range_untrusted(
+            FRAGMENTS[1].chunks, 0, len(FRAGMENTS[1]), data),
+        bytes(FRAGMENTS[1].payload)),
+    "check_fragment_untrusted": (
+        lambda data: fragment.check_fragment_untrusted(
+            HEADER, 1, FRAGMENTS[1].chunks, data), bytes(FRAGMENTS[1].payload)),
+    "check_warrants_untrusted": (
+        lambda data: warrants.check_warrants_untrusted(FAMILY, [data, WARRANT], NOW), WARRANT),
+    "check_shown_untrusted": (
+        lambda data: quorum.check_shown_untrusted(KEY.vault_id, data, RAW_ROOT, RAW_FAMILY),
+        claim_of()),
+    "check_known_untrusted": (
+        lambda data: quorum.check_known_untrusted(KEY.vault_id, RAW_ROOT, data), RAW_FAMILY),
+    "rival_untrusted": (
+        lambda data: quorum.rival_untrusted(KEY.vault_id, data, BALLOT, b""), claim_of()),
+    "record_seq_untrusted": (
+        lambda data: datagram.record_seq_untrusted(VAULT_PLACE, data), VAULT_RECORD),
+    "next_untrusted": (frame, wire.encode_frame(
+        1, wire.Listed(tuple((bytes([i]) * 17, i) for i in range(9)), True))),
+    "decode_untrusted": (MOUNT_COMMANDS.decode_untrusted, b'{"verb": "verify", "sample": 0.5}'),
+    "a hint that is sealed": (sealed_hint, encode(HINT)),
+}  # fmt: skip
+#: the same of what is signed -> (what takes bytes, genuine bytes, who signs it, as what)
+SIGNED = {
+    "open_claim_untrusted": (
+        lambda data: records.open_claim_untrusted(data, KEY.vault_id), claim_of(), KEY.signing,
+        "claim"),
+    "open_root_untrusted": (
+        lambda data: records.open_root_untrusted(data, KEY.vault_id), RAW_ROOT, KEY.signing,
+        "root"),
+    "open_family_untrusted": (
+        lambda data: records.open_family_untrusted(data, KEY.vault_id), RAW_FAMILY, KEY.signing,
+        "family"),
+    "open_header_untrusted": (
+        lambda data: records.open_header_untrusted(data, KEY.vault_id), RAW_HEADER, KEY.signing,
+        "block"),
+    "check_leaving_untrusted": (
+        lambda data: warrants.check_leaving_untrusted(FAMILY, 0, data, NOW),
+        seal_record(NODE, "leaving", LEAVING), NODE, "leaving"),
+    "check_attestation_untrusted": (
+        lambda data: warrants.check_attestation_untrusted(FAMILY, 0, data, NOW),
+        seal_record(KEY.signing, "attestation", ATTESTATION), KEY.signing, "attestation"),
+    "open_datagram_untrusted": (
+        datagram.open_datagram_untrusted, datagram.encode_datagram(NODE, DATAGRAM), NODE,
+        "datagram"),
+    "open_node_record_untrusted": (
+        lambda data: datagram.open_node_record_untrusted(data, node_id(PUBLIC)), NODE_RECORD,
+        NODE, "node-record"),
+    "open_vault_record_untrusted": (
+        lambda data: datagram.open_vault_record_untrusted(data, CAPABILITY), VAULT_RECORD,
+        KEY.record, "vault-record"),
+    "peek_untrusted": (
+        records.leaving_records.peek_untrusted,
+        seal_record(NODE, "leaving", LEAVING), NODE, "leaving"),
+}  # fmt: skip
+_envelope = Decoder(Signed, "record", 1 << 20)
+
+
+@st.composite
+def damaged(draw, genuine):
+    """Genuine bytes, some of them changed, cut out or put in."""
+    data = bytearray(genuine)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        match draw(st.sampled_from(["change", "cut", "insert", "end"])):
+            case "change" if at < len(data):
+                data[at] = draw(st.integers(0, 255) | st.sampled_from([0xC0, 0xDD, 0xCF, 0x90]))
+            case "cut":
+                del data[at : at + draw(st.integers(1, 20))]
+            case "insert":
+                data[at:at] = draw(st.binary(max_size=20) | msgpack_like.map(encode))
+            case "end":
+                del data[at:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *SIGNED])
+@given(st.data())
+def test_a_parser_of_damaged_bytes_returns_or_raises_malformed(name, data):
+    parse, genuine = (PLAIN | SIGNED)[name][:2]
+    kind = damaged(genuine) | st.binary(max_size=200) | msgpack_like.map(encode)
+    with suppress(Malformed):
+        parse(data.draw(kind))
+
+
+@pytest.mark.parametrize("name", SIGNED)
+@given(st.data())
+def test_a_parser_of_what_a_liar_signed_returns_or_raises_malformed(name, data):
+    parse, genuine, key, kind = SIGNED[name]
+    body = data.draw(damaged(_envelope.decode_untrusted(genuine).body) | msgpack_like.map(encode))
+    with suppress(Malformed):
+        parse(encode(Signed(body, sign(key, kind, body))))
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *SIGNED])
+def test_a_parser_takes_what_is_genuine(name):
+    parse, genuine = (PLAIN | SIGNED)[name][:2]
+    parse(genuine)
+
+
+def test_every_parser_is_tried_here():
+    there = {
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_untrusted")
+    }
+    assert there <= PLAIN.keys() | SIGNED.keys()
