@@ -3,8 +3,8 @@
 A read that waits for suppliers holds a place until it is answered, which takes READ_DEADLINE where
 they hang. There are two kinds of places. Handlers read requests from the kernel, in `serve`. Before
 that the kernel lets no more than `max_background` reads ahead and written pages through at once, of
-all files together, and its default is 12: six programs that read are enough to hold all of them,
-and then a local fsync waits, since its pages are not handed over.
+all files together, and its default is 12: as few programs that read hold all of them, and then a
+local fsync waits, since its pages are not handed over.
 
 FUSE takes that number from the reply to its INIT request, which pyfuse3 does not let anybody set.
 So it is written to the connection's control file. That belongs to whoever mounted, in the file

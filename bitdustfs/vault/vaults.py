@@ -171,9 +171,14 @@ class WritableVault(ReadVault):
         `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`: see
         there.
         """
-        if self.publisher.due or self.volume.tree.batch or self.content.dirty or change or again:
-            with trio.move_on_after(WITNESS_DEADLINE):
-                await self._witness.wait()
+        if not self._witness.is_set():
+            await self.committer.commit(sync=True)
+            if self.publisher.due or change or again:  # else no root has to wait for the witness
+                with trio.move_on_after(WITNESS_DEADLINE):
+                    await self._witness.wait()
+            else:
+                self.pen.require()
+                return
         self.pen.require()
         try:
             with self._throttle.hurrying() if hurry else nullcontext():

@@ -1,8 +1,8 @@
 """Who is online, suspect or absent: pings with hysteresis, kept across mounts."""
 
-import pytest
 import trio
 
+from bitdustfs.blocks import health as seeing
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.codec import encode
 from bitdustfs.rebuild import watch as watching
@@ -188,19 +188,23 @@ async def test_nobody_is_blamed_for_this_machines_own_outage_and_all_are_shown_s
     assert not any(watch.history(s.node).missed for s in net.suppliers)
 
 
-async def test_a_glance_finds_who_went_just_now_and_changes_no_history(net):
+async def test_a_glance_finds_who_went_just_now_and_changes_no_history(net, monkeypatch):
+    for module, name, seconds in (
+        (watching, "GLANCE_FRESH", -1.0), (watching, "GLANCE_DEADLINE", 0.3),
+        (seeing, "SILENCE", 0.2),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, seconds)
     kept = Kept(net)
     watch = kept.watch()
     await rounds(kept, watch, 1, 10)
     net.suppliers[2].hang_()
-    await trio.sleep(watching.GLANCE_FRESH + 1)
-    before, history = trio.current_time(), watch.history(net.suppliers[2].node)
-    await watch.glance()
-    assert trio.current_time() - before <= watching.GLANCE_DEADLINE + 1
+    history = watch.history(net.suppliers[2].node)
+    with trio.fail_after(5):  # a supplier that hangs holds others for ten seconds
+        await watch.glance()
     assert watch.shown(net.suppliers[2].node) == "silent" and kept.circle.online() == 6
     assert watch.history(net.suppliers[2].node) == history
     health = kept.circle.health(net.suppliers[2].node)
-    assert health.silence() == pytest.approx(trio.current_time() - health.heard_at, abs=0.5)
+    assert health.silence() >= watching.GLANCE_DEADLINE
 
 
 async def test_who_was_never_heard_is_not_said_to_be_there(net):
