@@ -101,7 +101,7 @@ def run_invite(args: argparse.Namespace) -> int:
         raise UsageError("--days is a number of days, up to 3650")
     if not (args.dir / "node.key").exists():
         raise UsageError(f"no supplier ever ran in {args.dir}")
-    print(invite(daemon.node_key(args.dir), space, int(time.time() + args.days * 86400)))
+    say(invite(daemon.node_key(args.dir), space, int(time.time() + args.days * 86400)))
     return 0
 
 

@@ -7,13 +7,12 @@ caller's cancellation reaches; a failed connection fails all its calls at once a
 A host that loses power, or a router that is switched off, ends no connection: it only falls silent.
 So a connection is given up, and the next call opens a fresh one,
 
-- when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or, while nothing is sent, no answer
-  to its keep-alive probes;
+- when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or no answer to keep-alive probes;
 - when somebody gives up waiting on the one for small questions, and not a byte came meanwhile;
 - when an answer comes that nobody asked for, or a second one: whoever reads those is kept busy.
 
-Then a supplier that comes back is reached at once, not when TCP tries again, which takes minutes.
-As long as a call waits, the connection that it was sent on is the one that others go on, too.
+Then a supplier that comes back is reached at once, not when TCP tries again. As long as a call
+waits, the connection that it was sent on is the one that others go on, too.
 """
 
 import errno

@@ -25,7 +25,7 @@ from bitdustfs.net import wire
 from bitdustfs.net.addresses import is_private_host, network_of
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
-from bitdustfs.supplier.places import Places, Slot
+from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.turns import Turns

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from bitdustfs.net.rates import Rates
-from bitdustfs.supplier.places import Slot
+from bitdustfs.supplier.connections import Slot
 from bitdustfs.units import MIB
 
 WORKERS, WORKERS_OF_ONE, WORKERS_OF_STRANGERS = 8, 4, 2  #: threads
