@@ -18,7 +18,15 @@ def plain(text: object) -> str:
     said = str(text)
     if said.isprintable():
         return said
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
+    return "".join(c if c.isprintable() or _is_of_a_path(c) else repr(c)[1:-1] for c in said)
+
+
+def _is_of_a_path(character: str) -> bool:
+    """Whether it stands for a byte of a path here that is no UTF-8, and no control (PEP 383).
+
+    What peers say is UTF-8, which has no such characters.
+    """
+    return "\udca0" <= character <= "\udcff"
 
 
 def told(text: str) -> str:

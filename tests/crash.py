@@ -167,10 +167,10 @@ class Cycle:
             plan = f"{point}=kill@{visit}"
         world = self.world
         world.mount("cache=16M", environment={"BITDUST_FAILPOINTS": plan}, check=False)
-        if not os.path.ismount(world.mountpoint):  # it was killed while mounting
+        pid = world.find_mount()
+        if pid is None:  # it was killed while mounting, or right after
             world.detach()
             return self.look({})
-        pid = world.mount_pid()
         worker = Worker(world.mountpoint, self.rng.randrange(1 << 30), self.sure, self.versions)
         worker.start()
         deadline = time.monotonic() + self.rng.uniform(1.0, 6.0 if point is None else 12.0)

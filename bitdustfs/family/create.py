@@ -41,7 +41,8 @@ from bitdustfs.net.tokens import read_tokens
 from bitdustfs.units import MIB, format_size
 
 SMALLEST = 16 * MIB  #: bytes of the smallest vault
-SEARCHES = 4  #: searches for suppliers while too few are found
+SEARCHES = 8  #: searches for suppliers while too few are found
+SEARCH_AGAIN = 1.0  #: seconds until the next one: who has just joined is not known to all yet
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
 
@@ -120,7 +121,9 @@ async def _search(dht: Dht, count: int, space: int) -> list[str]:
     It asks more than once: answers get lost on a busy network.
     """
     found: list[str] = []
-    for _ in range(SEARCHES):
+    for number in range(SEARCHES):
+        if number:
+            await trio.sleep(SEARCH_AGAIN)
         more = await find_suppliers(dht, CHOICE * count, space)
         found += [address for address in more if address not in found]
         if len(found) >= count:

@@ -27,7 +27,7 @@ from bitdustfs.net import loglines, wire
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import TlsStream, make_context
 from bitdustfs.net.tokens import read_tokens
-from bitdustfs.supplier import buffers, dials, diskshelf, housekeeping, places, server
+from bitdustfs.supplier import buffers, connections, dials, diskshelf, housekeeping, server
 from bitdustfs.supplier.admission import Admission, invite
 from bitdustfs.supplier.buffers import Buffers
 from bitdustfs.supplier.diskshelf import DiskShelf
@@ -195,7 +195,7 @@ def test_whole_rows_are_held_within_a_bound(tmp_path, monkeypatch):
 
 
 async def test_idle_sessions_of_strangers_shut_nobody_out(monkeypatch):
-    monkeypatch.setattr(places, "STRANGERS_MAX", 8)
+    monkeypatch.setattr(connections, "STRANGERS_MAX", 8)
     async with serving(service_of()) as address, trio.open_nursery() as nursery:
         mine = await customer(address, nursery)
         kept = mine._connections[False]
@@ -211,8 +211,8 @@ async def test_idle_sessions_of_strangers_shut_nobody_out(monkeypatch):
 
 
 async def test_who_has_most_places_makes_way(autojump_clock, monkeypatch):
-    monkeypatch.setattr(places, "STRANGERS_MAX", 4)
-    kept = places.Places()
+    monkeypatch.setattr(connections, "STRANGERS_MAX", 4)
+    kept = connections.Places()
     many = []
     for _ in range(3):
         many.append(kept.enter("9.9.9.9", trio.CancelScope()))
@@ -229,13 +229,13 @@ async def test_who_has_most_places_makes_way(autojump_clock, monkeypatch):
 
 
 async def test_one_network_opens_only_so_many_connections_a_second(autojump_clock):
-    kept = places.Places()
+    kept = connections.Places()
     let_in = [kept.enter(f"9.9.9.{n % 250}", trio.CancelScope()) for n in range(500)]
-    assert len([place for place in let_in if place]) == places.NEW_BURST
+    assert len([place for place in let_in if place]) == connections.NEW_BURST
     assert kept.enter("9.9.8.1", trio.CancelScope())
     await trio.sleep(1)
     again = [kept.enter("9.9.9.1", trio.CancelScope()) for _ in range(100)]
-    assert len([place for place in again if place]) == places.NEW_RATE
+    assert len([place for place in again if place]) == connections.NEW_RATE
 
 
 # -- dials
