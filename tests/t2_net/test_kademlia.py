@@ -27,7 +27,6 @@ SIGNATURES = [
     (RoutingTable, "is_new_node", "self node"),
     (RoutingTable, "get_bucket_for", "self node"),
     (RoutingTable, "split_bucket", "self index"),
-    (RoutingTable, "find_neighbors", "self node k exclude"),
     (KBucket, "add_node", "self node"),
     (KBucket, "get_nodes", "self"),
     (KBucket, "has_in_range", "self node"),
@@ -187,3 +186,16 @@ def test_a_contact_that_was_named_at_a_wrong_address_stays():
     assert table.knows(contact(1).id)
     table.remove(contact(1))
     assert not table.knows(contact(1).id)
+
+
+@pytest.mark.parametrize("own", range(5))
+@pytest.mark.parametrize("first_byte", [0x00, 0x01, 0x7F, 0x80, 0xC3, 0xFF])
+def test_the_nearest_contacts_are_found_at_the_ends_of_a_table_too(own, first_byte):
+    """The package's own search passed over most of a table for targets at one end of it."""
+    table = ContactTable(made_up_id(own), lambda oldest: None)
+    for number in range(10, 300):
+        table.add(contact(number))
+    target = bytes([first_byte]) + made_up_id(1000)[1:]
+    near = table.nearest(target, 20)
+    assert near == sorted(table, key=lambda c: distance(c.id, target))[:20]
+    assert len(near) == 20

@@ -5,18 +5,20 @@ contacts. What we take, and why:
 
 - `kademlia.node.Node`: an id with an address, as the table wants it.
 - `kademlia.routing.RoutingTable`: the buckets, when they split, who takes the place of a contact
-  that left, the nearest contacts to an id. Overridden: `add_contact`, because the original checks
-  the oldest contact of a full bucket with asyncio. We rely on `buckets`, `get_bucket_for`,
-  `split_bucket`, `remove_contact`, `is_new_node`, `find_neighbors`; of a bucket on `add_node`,
-  `get_nodes`, `has_in_range`, `depth`, `head`, `nodes`, `replacement_nodes`.
+  that left. Overridden: `add_contact`, because the original checks the oldest contact of a full
+  bucket with asyncio. We rely on `buckets`, `get_bucket_for`, `split_bucket`, `remove_contact`,
+  `is_new_node`; of a bucket on `add_node`, `get_nodes`, `has_in_range`, `depth`, `head`, `nodes`,
+  `replacement_nodes`.
 
 What we do not take: the package's look-up, which believes whoever is named (`walk` has ours); its
-server, protocol and storage, where the last write wins, anybody may store anything, and a spoofed
-packet inserts a contact (docs/threat-model.md).
+search for the nearest contacts, which passes over whole buckets; its server, protocol and storage,
+where the last write wins, anybody may store anything, and a spoofed packet inserts a contact
+(docs/threat-model.md).
 
 `tests/t2_net/test_kademlia.py` fails when a new version of the package changes any of this.
 """
 
+import heapq
 from collections.abc import Callable, Iterator
 
 from kademlia.node import Node
@@ -25,7 +27,6 @@ from kademlia.routing import RoutingTable
 from bitdustfs.net.dht.datagram import Contact
 
 K = 20  #: contacts a bucket holds, and nodes a look-up wants
-EVERYBODY = 1 << 20  #: more contacts than a table ever has
 
 
 class ContactTable:
@@ -60,20 +61,21 @@ class ContactTable:
 
     def nearest(self, target: bytes, count: int) -> list[Contact]:
         """Up to `count` contacts, nearest to `target` first; never the target itself."""
-        # with a count of its own the package stops at the first so many that it meets, near or not
-        near = self._routing.find_neighbors(Node(target), EVERYBODY)
-        return [_contact(node) for node in near[:count]]
+        # the package's own `find_neighbors` stops at the first so many that it meets, near or not,
+        # and passes over whole buckets where the target is at one end of the table
+        far = Node(target)
+        others = (node for node in self._nodes() if node.id != target)
+        return [_contact(n) for n in heapq.nsmallest(count, others, key=far.distance_to)]
 
     def hosts(self) -> Iterator[str]:
         """The addresses of all contacts, without their ports."""
-        for bucket in self._routing.buckets:
-            for node in bucket.get_nodes():
-                yield node.ip
+        return (node.ip for node in self._nodes())
 
     def __iter__(self) -> Iterator[Contact]:
-        for bucket in self._routing.buckets:
-            for node in bucket.get_nodes():
-                yield _contact(node)
+        return map(_contact, self._nodes())
+
+    def _nodes(self) -> Iterator[Node]:
+        return (node for bucket in self._routing.buckets for node in bucket.get_nodes())
 
 
 def _node(contact: Contact) -> Node:
