@@ -43,6 +43,10 @@ class Content:
         """Bytes in memory that are in no extent yet."""
         return self._windows.tally.dirty
 
+    def holds_any(self) -> bool:
+        """Whether bytes of any inode are in memory only, those on their way to an extent, too."""
+        return bool(self._windows.all())
+
     def size_of(self, inode: int, attributes: Inode) -> int:
         """The true size of a file."""
         return self._windows.size_of(inode, attributes)

@@ -50,6 +50,7 @@ class Tree:
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
         self._taken: dict[bytes, bytes | None] = {}  # being committed
         self._written: set[int] = set()  # objects that programs changed since the last commit
+        self._being_kept: set[int] = set()  # the same, of the commit that is under way
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
         self._counters: bytes | None = None  # every write looks at them
         self.touched_uses: set[bytes] = set()  # keys of block use items that changed
@@ -148,22 +149,22 @@ class Tree:
         """
         batch, self.batch = self.batch, {}
         written, self._written = self._written, set()
-        self._taken = batch
+        self._taken, self._being_kept = batch, written
         return batch, written
 
     def has_written(self) -> bool:
-        """Whether programs changed anything since the last commit."""
-        return bool(self._written)
+        """Whether programs changed anything that is in no commit which has ended."""
+        return bool(self._written or self._being_kept)
 
     def committed(self) -> None:
         """What was taken is on disk."""
-        self._taken = {}
+        self._taken, self._being_kept = {}, set()
 
     def put_back(self, batch: dict[bytes, bytes | None], written: set[int]) -> None:
         """A commit failed: its changes go under those made since."""
         self.batch = {**batch, **self.batch}
         self._written |= written
-        self._taken = {}
+        self._taken, self._being_kept = {}, set()
 
     def glance(self, key: bytes) -> bytes | None:
         """The value at `key` if it is in memory."""

@@ -139,7 +139,7 @@ class Safety:
         group = circle.family.group
         return Account(
             writes=not why, why=why, unpublished=len(unpublished),
-            unkept=bool(self._content.dirty) or self._tree.has_written(),
+            unkept=self._content.holds_any() or self._tree.has_written(),
             diverged=False, adrift=False, waiting=len(self._ledger.waiting()),
             thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
             served=_served(circle), silence=_silence(circle), margin=latest.margin,

@@ -9,9 +9,11 @@ as the mount could be left with.
 import itertools
 import random
 import shutil
+import time
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import trio
 from machine import Net, PowerCut
 from scenario import QUIET, forget_leaves, read_file, write_file
 from test_refound import parted
@@ -502,3 +504,32 @@ async def hold_end(state, judge, said, settling):
         )
     elif kept:
         assert "kept on this machine" in ended.message
+
+
+async def test_what_is_being_sealed_or_committed_is_not_published_yet(tmp_path, monkeypatch):
+    async with writing(tmp_path, work=("write",)) as state:
+        vault, done = state.vault, trio.Event()
+        seal, append = vault.writer.append, vault.state.append
+
+        async def slowly(*what):
+            await trio.sleep(0.1)
+            return await seal(*what)
+
+        def later(*what):
+            time.sleep(0.2)
+            return append(*what)
+
+        monkeypatch.setattr(vault.writer, "append", slowly)
+        monkeypatch.setattr(vault.state, "append", later)
+
+        async def commit():
+            await vault.committer.commit(sync=True)
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(commit)
+            while not done.is_set():
+                assert not (await vault.account()).published
+                await trio.sleep(0.01)
+        account = await vault.account()
+        assert not account.unkept and account.unpublished and not account.published
