@@ -205,10 +205,6 @@ class State:
         with self._database.write(sync=True) as write:
             self._put(write, seats)
 
-    def settle(self) -> None:
-        """Makes durable what was committed without its sync succeeding; else does nothing."""
-        self._database.settle()
-
     # -- small named values that outlive a process (contacts, histories)
 
     def get_value(self, name: str) -> bytes | None:

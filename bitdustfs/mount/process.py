@@ -174,8 +174,6 @@ class Mount:
             self._later.end(ended)
 
     async def _write(self, vault: WritableVault, nursery: trio.Nursery) -> Ended:
-        if self._served.is_set():  # it has ended meanwhile
-            return await self._serving.settling.settle()
         self._later.begin()
         with trio.CancelScope(shield=True):  # its end is waited for
             await _ensure_root(vault)

@@ -5,9 +5,9 @@ connection and costs one log line; limits hold before anything is read into memo
 
 Strangers share what customers leave, and none of them has much of it:
 
-    places.py    connections
-    buffers.py   bytes in memory
-    turns.py     threads, and requests a second
+    connections.py   places for connections
+    buffers.py       bytes in memory
+    turns.py         threads, and requests a second
 """
 
 import logging

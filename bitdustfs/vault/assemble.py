@@ -139,11 +139,11 @@ async def _writing_later(
     `watching`: the task of the vault that is only read; the other one has a task of its own.
     """
     opening = await claim_later(
-        ground.key, ground.register, ground.claims, ground.state, ground.opening.known
-    )
+        ground.key, ground.register, ground.claims, ground.state, ground.reader,
+        ground.opening.known,
+    )  # fmt: skip
     assert opening.ballot is not None
     watching.cancel()
-    await settle(ground.key, ground.state, ground.reader, opening)
     ground.circle.move(opening.known.family)
     async with _writing(ground.after(opening), opening.ballot, settings) as vault:
         yield vault
@@ -158,15 +158,11 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
     safety = ReadSafety(
         tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
     )
-    parts = (
-        volume, content, Xattrs(tree, ground.reader, safety.answers()), ground.reader,
-        ground.fetcher, ground.state, ground.space, ground.watch, ground.register,
-        ground.followed, ground.opening.found, safety, ground.opening.message,
-    )  # fmt: skip
+    xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
+    parts = ground.parts(volume, content, xattrs, safety)
     if settings.read_only or ground.opening.keeps:
-        return ReadVault(*parts)
-    later = partial(_writing_later, ground, settings, watching)
-    return WaitingVault(*parts, writable=later)
+        return ReadVault(parts, message)
+    return WaitingVault(parts, message, partial(_writing_later, ground, settings, watching))
 
 
 def _is_adrift(ground: Ground) -> bool:
@@ -288,13 +284,12 @@ def _writable_vault(
         FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     safety = Safety(tree, content, committer, state, ledger, circle, ground.register, rebuilder)
+    xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(
-        volume, content, WritableXattrs(tree, reader, safety.answers(), writer, flusher, space),
-        reader, ground.fetcher, state, space, ground.watch, ground.register, ground.followed,
-        ground.opening.found, safety, settings=settings, pen=pen, lease=lease, writer=writer,
-        committer=committer, ledger=ledger, loans=loans, courier=courier, throttle=throttle,
-        room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
-        reclaimer=reclaimer, publisher=publisher,
+        ground.parts(volume, content, xattrs, safety), content, xattrs, settings=settings,
+        pen=pen, lease=lease, writer=writer, committer=committer, ledger=ledger, loans=loans,
+        courier=courier, throttle=throttle, room=ground.room, eviction=eviction,
+        auditor=auditor, rebuilder=rebuilder, reclaimer=reclaimer, publisher=publisher,
     )  # fmt: skip
     return vault, purger
 

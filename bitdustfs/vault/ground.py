@@ -19,6 +19,7 @@ from bitdustfs.fs.lookups import Lookups
 from bitdustfs.fs.names import Names
 from bitdustfs.fs.purge import Purger
 from bitdustfs.fs.volume import Volume
+from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch
@@ -27,6 +28,8 @@ from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.opening import Opening
+from bitdustfs.vault.reading import Parts
+from bitdustfs.vault.safety import ReadSafety, Safety
 from bitdustfs.vault.seat import SeatBench
 
 
@@ -75,6 +78,15 @@ class Ground:
         for batch in self.state.batches(checkpoint.generation if checkpoint else 0):
             tree.replay(dict(batch.changes))
         return tree
+
+    def parts(
+        self, volume: Volume, content: Content, xattrs: Xattrs, safety: ReadSafety | Safety
+    ) -> Parts:
+        """All that an open vault of either kind is made of."""
+        return Parts(
+            volume, content, xattrs, self.reader, self.fetcher, self.state, self.space, self.watch,
+            self.register, self.followed, self.opening.found, safety,
+        )  # fmt: skip
 
     def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:
         """Names and attributes over a tree."""

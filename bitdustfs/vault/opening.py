@@ -23,7 +23,7 @@ from bitdustfs.core.quorum import Known, is_quorum
 from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted, repropose
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import LeaseHeld, Superseded, Unavailable
+from bitdustfs.errors import LeaseHeld, LocalError, Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import Fenced, RootRegister, View
 from bitdustfs.vault.claims import Claims
@@ -88,11 +88,16 @@ async def claim(
 
 
 async def claim_later(
-    key: VaultKey, register: RootRegister, claims: Claims, state: State, shown: Known
+    key: VaultKey,
+    register: RootRegister,
+    claims: Claims,
+    state: State,
+    reader: ExtentReader,
+    shown: Known,
 ) -> Opening:
     """Waits until enough suppliers answer, then claims the root that a mount shows meanwhile.
 
-    Raises Superseded when they know of another root.
+    This machine's state is brought to it. Raises Superseded when they know of another root.
     """
     while True:
         await trio.sleep(LOOK_AGAIN)
@@ -104,10 +109,13 @@ async def claim_later(
                 opening = await claim(
                     key, register, claims, state, read_only=False, take_over=False
                 )
-                if opening.known.root.uid == shown.root.uid and opening.ballot is not None:
+                if opening.ballot is None:
+                    continue  # something turned up that speaks against it
+                if opening.known.root.uid == shown.root.uid:
+                    await settle(key, state, reader, opening)
                     return opening
                 await register.release(opening.claim)
-        except (LeaseHeld, Fenced, Unavailable) as error:
+        except (LeaseHeld, Fenced, Unavailable, LocalError) as error:
             log.info("still read-only: %s", error)
             continue
         raise Superseded(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import trio
 
@@ -11,10 +12,7 @@ from bitdustfs.blocks.space import Space
 from bitdustfs.cache.state import State
 from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, root_records
-from bitdustfs.errors import (
-    LocalError,
-    Unavailable,
-)
+from bitdustfs.errors import LocalError, Unavailable
 from bitdustfs.fs.content import Content
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import Xattrs
@@ -29,34 +27,36 @@ log = logging.getLogger(__name__)
 AFTER_FAILURE = 5.0  #: seconds until a task that this machine's disk stopped begins again
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What every open vault is made of. `found`: order of the newest root as voters showed it."""
+
+    volume: Volume
+    content: Content
+    xattrs: Xattrs
+    reader: ExtentReader
+    fetcher: Fetcher
+    state: State
+    space: Space
+    watch: Watch
+    register: RootRegister
+    followed: Followed
+    found: tuple[Ballot, int]
+    safety: ReadSafety | Safety
+
+
 class ReadVault:
     """What is open of any vault.
 
-    `found`: order of the newest root as the voters showed it. `message` says why it is read-only,
-    where that was not asked for.
+    `message` says why it is read-only, where that was not asked for.
     """
 
-    def __init__(
-        self,
-        volume: Volume,
-        content: Content,
-        xattrs: Xattrs,
-        reader: ExtentReader,
-        fetcher: Fetcher,
-        state: State,
-        space: Space,
-        watch: Watch,
-        register: RootRegister,
-        followed: Followed,
-        found: tuple[Ballot, int],
-        safety: ReadSafety | Safety,
-        message: str,
-    ) -> None:
-        self.volume, self.content, self.xattrs = volume, content, xattrs
-        self.reader, self.fetcher, self.circle = reader, fetcher, fetcher.circle
-        self.state, self.space, self.watch = state, space, watch
-        self.register, self._followed = register, followed
-        self._found, self._safety, self._message = found, safety, message
+    def __init__(self, parts: Parts, message: str) -> None:
+        self.volume, self.content, self.xattrs = parts.volume, parts.content, parts.xattrs
+        self.reader, self.fetcher, self.circle = parts.reader, parts.fetcher, parts.fetcher.circle
+        self.state, self.space, self.watch = parts.state, parts.space, parts.watch
+        self.register, self._followed = parts.register, parts.followed
+        self._found, self._safety, self._message = parts.found, parts.safety, message
         self._troubles: list[str] = []
 
     @property

@@ -62,7 +62,7 @@ class Seat(Supplier):
     async def _answer(self, request: wire.Request) -> wire.Reply:
         match request:
             case wire.Current():
-                return self._shown(await self._bench.step(self.node, lambda acceptor: acceptor))
+                return self._shown(self._bench.row(self.node))
             case wire.Prepare():
                 return self._shown(await self._heed(request.claim))
             case wire.Renew() | wire.Release():
@@ -103,19 +103,16 @@ class SeatBench(Mapping[bytes, Supplier]):
         self._lock = trio.Lock()
         seats = state.seats()
         genuine = bool(seats.mark) and seats.mark == file_mark(self._file)
-        self._held = {row.name: row for row in seats.rows} if genuine else {}
-
-    def _rows(self) -> dict[bytes, SeatRow]:
-        return dict(self._held)
+        self._rows = {row.name: row for row in seats.rows} if genuine else {}  # what is synced
 
     def __getitem__(self, name: bytes) -> Supplier:
-        return Seat(self._vault, self._rows()[name].name, self)
+        return Seat(self._vault, self._rows[name].name, self)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._rows())
+        return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self._rows())
+        return len(self._rows)
 
     def fits(self, family: Family, beside: int) -> bool:
         """Whether a family has the seat that this machine should have, or none where it should not.
@@ -126,7 +123,7 @@ class SeatBench(Mapping[bytes, Supplier]):
         n = family.group.n
         if n % 2 or 1 + beside >= majority(n + 1):
             return not family.seat
-        return family.seat in self._rows()
+        return family.seat in self._rows
 
     async def change(self, key: VaultKey, family: bytes, beside: int) -> bytes:
         """The signed successor of a family that did not fit, which fits. Raises LocalError."""
@@ -138,20 +135,21 @@ class SeatBench(Mapping[bytes, Supplier]):
     async def _new(self) -> bytes:
         """A seat that has not voted yet, synced before a family names it."""
         async with self._lock:
-            rows = self._rows()
-            row = SeatRow(os.urandom(32))
-            for made in rows.values():  # for a family that came to nothing
-                if not made.claim:
-                    row = made
-            rows.pop(row.name, None)  # the newest is last
-            await self._write({**rows, row.name: row})
+            # a family that named it came to nothing
+            unused = [row for row in self._rows.values() if not row.claim]
+            row = unused[-1] if unused else SeatRow(os.urandom(32))
+            others = {name: other for name, other in self._rows.items() if name != row.name}
+            await self._write({**others, row.name: row})  # the newest is last
         return row.name
+
+    def row(self, name: bytes) -> SeatRow:
+        """What a seat promised and accepted."""
+        return self._rows[name]
 
     async def step(self, name: bytes, step: Step) -> SeatRow:
         """Takes one step with a seat, synced before it is told. Raises Refused, LocalError."""
         async with self._lock:
-            rows = self._rows()
-            row = rows[name]
+            row = self._rows[name]
             claim = row.claim
             promised = open_claim_untrusted(claim, self._vault).ballot if claim else None
             after = step(remembered(promised, claim, row.root, row.family))
@@ -160,17 +158,15 @@ class SeatBench(Mapping[bytes, Supplier]):
             )
             if changed != row:
                 reach("seat-step")
-                await self._write({**rows, name: changed})
+                await self._write({**self._rows, name: changed})
                 reach("seat-stepped")
-            else:  # it was recorded before, but perhaps in vain
-                await trio.to_thread.run_sync(self._state.settle)
             return changed
 
     async def _write(self, rows: Mapping[bytes, SeatRow]) -> None:
         kept = tuple(rows.values())[-KEPT:]
         with trio.CancelScope(shield=True):  # memory and disk go together
             await trio.to_thread.run_sync(self._record, kept)
-        self._held = {row.name: row for row in kept}
+        self._rows = {row.name: row for row in kept}
 
     def _record(self, rows: tuple[SeatRow, ...]) -> None:
         try:

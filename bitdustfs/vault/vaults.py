@@ -14,15 +14,11 @@ import trio
 
 from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.evict import CacheRoom, Eviction
-from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
-from bitdustfs.blocks.reader import ExtentReader
-from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
-from bitdustfs.cache.state import State
 from bitdustfs.core.records import Ballot
 from bitdustfs.errors import (
     BitdustError,
@@ -32,20 +28,16 @@ from bitdustfs.errors import (
     Superseded,
     Unavailable,
 )
-from bitdustfs.fs.content import Content, WritableContent
-from bitdustfs.fs.volume import Volume
-from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
-from bitdustfs.net.register import Fenced, RootRegister
+from bitdustfs.fs.content import WritableContent
+from bitdustfs.fs.xattrs import WritableXattrs
+from bitdustfs.net.register import Fenced
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
-from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.commit import Committer
-from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.lease import RENEW_EVERY, TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
-from bitdustfs.vault.reading import ReadVault
+from bitdustfs.vault.reading import Parts, ReadVault
 from bitdustfs.vault.reclaim import Reclaimer
-from bitdustfs.vault.safety import ReadSafety, Safety
 from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
 
 log = logging.getLogger(__name__)
@@ -67,26 +59,11 @@ class WaitingVault(ReadVault):
 
     def __init__(
         self,
-        volume: Volume,
-        content: Content,
-        xattrs: Xattrs,
-        reader: ExtentReader,
-        fetcher: Fetcher,
-        state: State,
-        space: Space,
-        watch: Watch,
-        register: RootRegister,
-        followed: Followed,
-        found: tuple[Ballot, int],
-        safety: ReadSafety,
+        parts: Parts,
         message: str,
-        *,
         writable: Callable[[], AbstractAsyncContextManager["WritableVault"]],
     ) -> None:
-        super().__init__(
-            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
-            found, safety, message,
-        )  # fmt: skip
+        super().__init__(parts, message)
         self.writable = writable
 
 
@@ -98,18 +75,9 @@ class WritableVault(ReadVault):
 
     def __init__(
         self,
-        volume: Volume,
+        parts: Parts,
         content: WritableContent,
         xattrs: WritableXattrs,
-        reader: ExtentReader,
-        fetcher: Fetcher,
-        state: State,
-        space: Space,
-        watch: Watch,
-        register: RootRegister,
-        followed: Followed,
-        found: tuple[Ballot, int],
-        safety: Safety,
         *,
         settings: Settings,
         pen: Pen,
@@ -127,10 +95,8 @@ class WritableVault(ReadVault):
         reclaimer: Reclaimer,
         publisher: Publisher,
     ) -> None:
-        super().__init__(
-            volume, content, xattrs, reader, fetcher, state, space, watch, register, followed,
-            found, safety, "",
-        )  # fmt: skip
+        super().__init__(parts, "")
+        self.content, self.xattrs = content, xattrs
         self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
         self.ledger, self.loans = ledger, loans

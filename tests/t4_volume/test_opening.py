@@ -7,6 +7,7 @@ import trio
 from machine import PowerCut
 from scenario import QUIET, read_file, write_file
 
+from bitdustfs import failpoints
 from bitdustfs.errors import Superseded, Unavailable, Unreachable
 from bitdustfs.net import wire
 from bitdustfs.units import MIB
@@ -139,6 +140,15 @@ async def begun_with_too_few(net, home):
         supplier.break_()
 
 
+async def another_publishes(net, home):
+    """All suppliers are back, and another machine is there first."""
+    for supplier in net.suppliers[:4]:
+        supplier.heal()
+    async with net.mount(home, machine=b"n" * 16, **QUIET) as vault:
+        await write_file(vault, b"newer", b"2" * MIB)
+        await vault.publish()
+
+
 async def test_promise_9_a_mount_that_began_with_too_few_is_writable_when_they_are_back(
     net, tmp_path, soon
 ):
@@ -170,11 +180,7 @@ async def test_promise_10_a_mount_that_waits_does_not_write_over_what_another_on
 ):
     await begun_with_too_few(net, tmp_path / "one")
     async with net.mount(tmp_path / "one", **QUIET) as vault:
-        for supplier in net.suppliers[:4]:
-            supplier.heal()
-        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as two:
-            await write_file(two, b"newer", b"2" * MIB)
-            await two.publish()
+        await another_publishes(net, tmp_path / "two")
         with trio.move_on_after(2) as waited:
             async with vault.writable():
                 pass
@@ -191,14 +197,23 @@ async def test_a_mount_that_waits_says_that_there_is_a_newer_state(net, tmp_path
     for supplier in net.suppliers[:4]:
         supplier.break_()
     async with net.mount(tmp_path / "one", **QUIET) as vault:
-        for supplier in net.suppliers[:4]:
-            supplier.heal()
-        async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as two:
-            await write_file(two, b"newer", b"2" * MIB)
-            await two.publish()
+        await another_publishes(net, tmp_path / "two")
         with pytest.raises(Superseded, match="unmount it and mount it again"):
             async with vault.writable():
                 pass
+
+
+async def test_promise_9_a_mount_that_waits_goes_on_waiting_while_this_machine_s_disk_refuses(
+    net, tmp_path, soon, monkeypatch
+):
+    await begun_with_too_few(net, tmp_path / "one")
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        for supplier in net.suppliers[:4]:
+            supplier.heal()
+        monkeypatch.setattr(failpoints, "plan", failpoints.FaultPlan("state-commit=enospc@1"))
+        async with vault.writable() as writable:
+            assert await read_file(writable, b"kept here") == b"k" * MIB
+            await writable.publish()
 
 
 async def test_a_mount_that_was_asked_to_be_read_only_stays_so(net, tmp_path):
