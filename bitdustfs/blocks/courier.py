@@ -141,9 +141,7 @@ class Courier:
                 wait = min(self._ledger.wait_for(wanted[-1], with_newcomers), FENCED_EVERY)
                 with trio.move_on_after(wait):
                     await self._ledger.wait_changed()
-        raise Unavailable(
-            "not enough suppliers take what is new; it stays on this machine until then"
-        )
+        raise Unavailable("not enough suppliers take what is new; it stays on this machine")
 
     async def progress(self) -> None:
         """Returns when a block was tried."""

@@ -203,8 +203,7 @@ class Syncing:
     def _why_nothing_moves(self) -> str:
         said = self._vault.circle.last_errors()
         return self._vault.too_few() or (
-            "suppliers answer and take nothing, so that what is new stays on this machine: "
-            + "; ".join(said[:ERRORS_SHOWN])
+            "suppliers answer and take nothing: " + "; ".join(said[:ERRORS_SHOWN])
         )
 
 

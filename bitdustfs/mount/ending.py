@@ -35,7 +35,7 @@ class ReadSettling:
         account = await self._vault.account()
         if account.published:
             return Ended(message="", said=account.ended())
-        return Ended(message=account.left(why))
+        return Ended(message=account.left_behind(why))
 
 
 class Settling(ReadSettling):

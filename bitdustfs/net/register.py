@@ -259,8 +259,7 @@ class RootRegister:
         took = sum(member.node in answers for member in named.members)
         raise Unavailable(
             f"{took} of {len(named.members)} suppliers took the new root; "
-            f"{members_needed(named, answers)} are needed: it stays on this machine until they "
-            "are back"
+            f"{members_needed(named, answers)} are needed: it stays on this machine"
         )
 
     async def renew(self, claim: bytes) -> Ballot | None:

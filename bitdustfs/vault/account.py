@@ -64,12 +64,11 @@ class Account:
 
     def left(self, why: str = "") -> str:
         """What is not published, why, and what becomes of it; "" where all is published."""
-        if self.published:
-            return ""
-        reason = why or self.why or self.stuck
-        if not reason:
-            reason = "suppliers did not answer in time" if self.writes else "this mount only looks"
-        return f"{self._left()} ({reason}); {self._fate()}"
+        return "" if self.published else f"{self._unfinished(why)}; {self._fate()}"
+
+    def left_behind(self, why: str = "") -> str:
+        """The same, once the mount has ended: until the next one here nothing is published."""
+        return "" if self.published else f"{self._unfinished(why)}; {self._fate(ended=True)}"
 
     def ended(self) -> str:
         """What `unmount` says after "is unmounted" when everything is published."""
@@ -91,7 +90,10 @@ class Account:
             )
         said.append(self.may_lose())
         if self.writes and self.stuck:
-            said.append(self.stuck)
+            said.append(
+                f"{self.stuck}: what is new stays on this machine, and is published by itself when "
+                "they are back"
+            )
         return said
 
     def may_lose(self) -> str:
@@ -137,12 +139,24 @@ class Account:
         changed = _many(self.unpublished, "file or folder has", "files and folders have")
         return f"{changed} changes that are not published"
 
-    def _fate(self) -> str:
-        """What becomes of what is not published."""
+    def _unfinished(self, why: str) -> str:
+        """What is not published, and why."""
+        reason = why or self.why or self.stuck
+        if not reason:
+            reason = "suppliers did not answer in time" if self.writes else "this mount only looks"
+        return f"{self._left()} ({reason})"
+
+    def _fate(self, ended: bool = False) -> str:
+        """What becomes of what is not published, in this mount or once it has `ended`."""
         if self.unkept:
             return "some of that is in memory only, and lost if this machine stops now"
         if self.adrift or self.diverged:
             return "that is kept on this machine only, and is not published by itself"
+        if self.writes and ended:
+            return (
+                "that is kept on this machine, and published by the next mount here: mount again "
+                "when more suppliers answer"
+            )
         if self.writes:
             return "that is kept on this machine, and published as soon as suppliers take it"
         if not self.why:

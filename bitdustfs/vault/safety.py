@@ -157,10 +157,7 @@ def too_few(circle: Circle, for_root: int) -> str:
     needed = max(acknowledgements_least(group.k, group.n, False) + here, for_root)
     if online >= needed:
         return ""
-    return (
-        f"{online} of {group.n} suppliers answer and {needed} are needed: what is new stays on "
-        "this machine, and is published by itself when they are back"
-    )
+    return f"{online} of {group.n} suppliers answer and {needed} are needed"
 
 
 def _served(circle: Circle) -> int:

@@ -257,6 +257,9 @@ async def hold_end(state, judge, said, settling):
         )
     elif kept:
         assert "kept on this machine" in ended.message
+        assert "as soon as" not in ended.message and "when they are back" not in ended.message
+        if not (state.adrift or "only, and is not published by itself" in ended.message):
+            assert "by the next mount" in ended.message  # nobody is left who would do it sooner
 
 
 async def test_what_is_being_sealed_or_committed_is_not_published_yet(tmp_path, monkeypatch):
