@@ -4,6 +4,7 @@ Plain functions on a transaction. Lengths and offsets in bytes. A gap found whil
 not a hole: it is Unavailable, never zeros (promise 5).
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from bitdustfs.core.items import (
@@ -19,7 +20,7 @@ from bitdustfs.core.items import (
 from bitdustfs.core.records import Place
 from bitdustfs.errors import Unavailable
 from bitdustfs.tree.transaction import Transaction
-from bitdustfs.tree.usage import count
+from bitdustfs.tree.usage import UseCounts, count
 
 RESIZE_STEP = 2000  #: extent items that one step of a truncate drops at most
 
@@ -74,7 +75,7 @@ def _write(tx: Transaction, inode: int, item: Mapped) -> None:
     tx.put(extent_key(inode, item.offset), encode_item(extent))
 
 
-def _clear(tx: Transaction, inode: int, start: int, stop: int) -> int:
+def _clear(tx: Transaction, inode: int, start: int, stop: int, uses: UseCounts) -> int:
     """Takes [start, stop) out of the items, trimming neighbours; returns the data bytes dropped."""
     dropped = 0
     for item in mapped(tx, inode, start, stop):
@@ -87,26 +88,29 @@ def _clear(tx: Transaction, inode: int, start: int, stop: int) -> int:
             _write(tx, inode, Mapped(stop, end - stop, item.place, item.skip + moved))
         if item.place is not None:
             gone = min(end, stop) - max(item.offset, start)
-            count(tx, item.place.block, -gone)
+            uses.count(item.place.block, -gone)
             dropped += gone
     return dropped
 
 
-def put_extent(tx: Transaction, inode: int, attributes: Inode, piece: Mapped) -> int:
-    """Maps one sealed extent, or a hole; grows `attributes.size` as needed. Returns the change of
-    live bytes, and keeps `attributes.holes`.
+def put_extents(tx: Transaction, inode: int, attributes: Inode, pieces: Iterable[Mapped]) -> int:
+    """Maps sealed extents, or holes, one after the other; grows `attributes.size` as needed.
+
+    Returns the change of live bytes, and keeps `attributes.holes`.
     """
-    size = attributes.size
-    if piece.offset > size:
-        hole = Mapped(attributes.size, piece.offset - attributes.size, None, 0)
-        _write(tx, inode, hole)
-        attributes.size = piece.offset
-    change = -_clear(tx, inode, piece.offset, piece.offset + piece.length)
-    _write(tx, inode, piece)
-    if piece.place is not None:
-        count(tx, piece.place.block, piece.length, piece.length)
-        change += piece.length
-    attributes.size = max(attributes.size, piece.offset + piece.length)
+    uses, size, change = UseCounts(), attributes.size, 0
+    for piece in pieces:
+        if piece.offset > attributes.size:
+            hole = Mapped(attributes.size, piece.offset - attributes.size, None, 0)
+            _write(tx, inode, hole)
+            attributes.size = piece.offset
+        change -= _clear(tx, inode, piece.offset, piece.offset + piece.length, uses)
+        _write(tx, inode, piece)
+        if piece.place is not None:
+            uses.count(piece.place.block, piece.length, piece.length)
+            change += piece.length
+        attributes.size = max(attributes.size, piece.offset + piece.length)
+    uses.write(tx)
     _count_holes(attributes, size, change)
     return change
 
@@ -148,13 +152,15 @@ def resize(tx: Transaction, inode: int, attributes: Inode, size: int, most: int)
         _count_holes(attributes, old, 0)
         return 0
     low, high = kind_range(inode, EXTENT)
-    reached, count = old, 0
+    reached, items = old, 0
     for key, _ in tx.scan(low, high, reverse=True):
-        if reached <= size or count >= most:
+        if reached <= size or items >= most:
             break
-        reached, count = tail_u64(key), count + 1
+        reached, items = tail_u64(key), items + 1
     reached = max(size, reached)
     attributes.size = reached
-    change = -_clear(tx, inode, reached, old)
+    uses = UseCounts()
+    change = -_clear(tx, inode, reached, old, uses)
+    uses.write(tx)
     _count_holes(attributes, old, change)
     return change

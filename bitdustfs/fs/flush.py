@@ -13,13 +13,14 @@ from bitdustfs.core.items import decode_inode, encode_item, inode_key
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.fs.attributes import add_live
-from bitdustfs.fs.extents import RESIZE_STEP, Mapped, put_extent, resize
+from bitdustfs.fs.extents import RESIZE_STEP, Mapped, put_extents, resize
 from bitdustfs.fs.window import Sealing, Window, Windows
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
-from bitdustfs.units import EXTENT_MAX, INLINE_MAX, MIB
+from bitdustfs.units import INLINE_MAX, MIB
 
 SEAL_STEP = 4 * MIB  #: bytes sealed in one turn, so that readers and writers get theirs
+MAP_STEP = 128  #: extents mapped in one turn, for the same
 
 TakenPieces = tuple[int, Window, list[Sealing]]
 
@@ -67,7 +68,7 @@ class Flusher:
         """`group` holds what was taken from windows and is not in the tree yet."""
         size = 0
         for inode, window in chosen:
-            if full_only and (window.inline or window.dirty < EXTENT_MAX):
+            if full_only and not window.full:
                 continue
             if window.inline and window.size <= INLINE_MAX:
                 await self._tree.run(self._store_inline, inode, window)
@@ -98,10 +99,16 @@ class Flusher:
             return
         places = iter(await self._writer.append(False, flat))
         while group:
-            inode, window, taken = group[0]
-            mine = [next(places) for _ in taken]
-            await self._tree.run(self._map, inode, window, taken, mine)
-            group.pop(0)
+            inode, window, taken = group.pop(0)
+            now, later = taken[:MAP_STEP], taken[MAP_STEP:]
+            try:
+                await self._tree.run(self._map, inode, window, now, [next(places) for _ in now])
+            except BaseException:
+                group.insert(0, (inode, window, taken))
+                raise
+            if later:
+                group.insert(0, (inode, window, later))
+                await trio.lowlevel.checkpoint()  # others have their turns
 
     async def _settle(self, inode: int, window: Window) -> None:
         """Ends a window that has nothing left to say."""
@@ -148,11 +155,9 @@ class Flusher:
             attributes = decode_inode(value)
             if attributes.inline is not None:
                 attributes.inline, attributes.size = None, 0
-            change = 0
-            for piece, place in zip(taken, places, strict=True):
-                if piece.valid:
-                    extent = Mapped(piece.offset, piece.valid, place, 0)
-                    change += put_extent(tx, inode, attributes, extent)
+            sealed = zip(taken, places, strict=True)
+            extents = (Mapped(p.offset, p.valid, place, 0) for p, place in sealed if p.valid)
+            change = put_extents(tx, inode, attributes, extents)
             if not window.segments and attributes.size < window.size:
                 resize(tx, inode, attributes, window.size, RESIZE_STEP)
             add_live(tx, change)

@@ -18,7 +18,7 @@ from bitdustfs.core.items import (
     orphan_key,
 )
 from bitdustfs.fs.attributes import load_counters
-from bitdustfs.tree.transaction import Transaction
+from bitdustfs.tree.transaction import Transaction, page
 from bitdustfs.tree.usage import count
 
 PURGE_STEP = 2000  #: items that one step of purging an orphan drops at most
@@ -48,12 +48,13 @@ def release_xattr(tx: Transaction, value: bytes | None) -> None:
 def purge_step(tx: Transaction, inode: int) -> bool:
     """Drops up to PURGE_STEP items of an orphan; True when none is left."""
     xattrs = kind_range(inode, XATTR)
-    for number, (key, value) in enumerate(tx.scan(*object_range(inode))):
-        if number >= PURGE_STEP:
-            return False
+    items = page(tx, *object_range(inode), PURGE_STEP)
+    for key, value in items:
         if xattrs[0] <= key < xattrs[1]:
             release_xattr(tx, value)
         tx.delete(key)
+    if len(items) == PURGE_STEP:
+        return False
     if tx.get(orphan_key(inode)) is not None:
         tx.delete(orphan_key(inode))
         counters = load_counters(tx)

@@ -29,13 +29,18 @@ class Sealing:
 
 @dataclass
 class Tally:
-    """Dirty bytes of all windows together."""
+    """Of all windows together: dirty bytes, and segments that are full."""
 
     dirty: int = 0
+    full: int = 0
 
     def add(self, change: int) -> None:
         """`change` bytes more, or (negative) fewer."""
         self.dirty += change
+
+    def add_full(self, change: int) -> None:
+        """`change` full segments more, or (negative) fewer."""
+        self.full += change
 
 
 class Window:
@@ -44,6 +49,7 @@ class Window:
     def __init__(self, size: int, tally: Tally) -> None:
         self.size = size
         self.segments: SortedDict = SortedDict()  # offset -> bytearray
+        self._full: set[int] = set()  # offsets of segments that cannot grow any more
         self.sealing: list[Sealing] = []
         self.dirty = 0  # bytes in segments
         self._tally = tally
@@ -71,10 +77,26 @@ class Window:
         self.dirty += change
         self._tally.add(change)
 
+    @property
+    def full(self) -> bool:
+        """Whether a segment cannot grow any more."""
+        return bool(self._full)
+
+    def _note_length(self, offset: int, length: int) -> None:
+        """The segment at `offset` has `length` bytes now (0: it is gone)."""
+        before = len(self._full)
+        if length == EXTENT_MAX:
+            self._full.add(offset)
+        else:
+            self._full.discard(offset)
+        self._tally.add_full(len(self._full) - before)
+
     def close(self) -> None:
         """The window ends: what is left in it is safe elsewhere, or belongs to nobody."""
         self.segments.clear()
         self._count(-self.dirty)
+        self._tally.add_full(-len(self._full))
+        self._full.clear()
 
     def write(self, offset: int, data: bytes) -> None:
         """Takes `data`; the file grows when it reaches beyond its end."""
@@ -96,7 +118,9 @@ class Window:
             segment = self.segments[touching[0]]
             before, at = len(segment), start - touching[0]
             segment[at : at + len(data)] = data
-            self._count(len(segment) - before)
+            if len(segment) != before:
+                self._count(len(segment) - before)
+                self._note_length(touching[0], len(segment))
             return
         merged_start = min([start, *touching])
         merged_stop = max([stop, *(o + len(self.segments[o]) for o in touching)])
@@ -105,9 +129,11 @@ class Window:
             old = self.segments.pop(o)
             merged[o - merged_start : o - merged_start + len(old)] = old
             self._count(-len(old))
+            self._note_length(o, 0)
         merged[start - merged_start : stop - merged_start] = data
         self.segments[merged_start] = merged
         self._count(len(merged))
+        self._note_length(merged_start, len(merged))
 
     def truncate(self, size: int) -> None:
         """Cuts everything beyond `size`, also what is being sealed; or lengthens the file."""
@@ -117,6 +143,7 @@ class Window:
             if keep < len(segment):
                 self._count(-(len(segment) - keep))
                 del segment[keep:]
+                self._note_length(o, keep)
             if not segment:
                 del self.segments[o]
         for piece in self.sealing:
@@ -130,16 +157,16 @@ class Window:
         """
         chosen: list[int] = []
         size = 0
-        for o, segment in self.segments.items():
+        for o in sorted(self._full) if full_only else self.segments:
             if size >= limit:
                 break
-            if not full_only or len(segment) == EXTENT_MAX:
-                chosen.append(o)
-                size += len(segment)
+            chosen.append(o)
+            size += len(self.segments[o])
         taken = []
         for o in chosen:
             data = bytes(self.segments.pop(o))
             self._count(-len(data))
+            self._note_length(o, 0)
             taken.append(Sealing(o, data, len(data)))
         self.sealing += taken
         return taken
@@ -158,7 +185,8 @@ class Window:
 
     def done(self, taken: list[Sealing]) -> None:
         """The pieces are in the tree."""
-        self.sealing = [piece for piece in self.sealing if piece not in taken]
+        over = set(map(id, taken))
+        self.sealing = [piece for piece in self.sealing if id(piece) not in over]
 
     def overlay(self, offset: int, buffer: bytearray) -> None:
         """Lays dirty bytes over `buffer`, which holds the file's bytes from `offset` on."""

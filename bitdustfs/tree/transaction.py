@@ -44,6 +44,7 @@ class Transaction:
     def __init__(self, layers: Layers, pinned: Pinned) -> None:
         self._layers, self._pinned = layers, pinned
         self.changes: dict[bytes, bytes | None] = {}
+        self._sorted: SortedDict | None = None  # the same in order, from the first scan on
 
     def get(self, key: bytes) -> bytes | None:
         """The value at `key`, or None."""
@@ -52,23 +53,35 @@ class Transaction:
         return self._layers.peek(key, self._pinned)
 
     def put(self, key: bytes, value: bytes) -> None:
-        self.changes[key] = value
+        self._change(key, value)
 
     def delete(self, key: bytes) -> None:
-        self.changes[key] = None
+        self._change(key, None)
+
+    def _change(self, key: bytes, value: bytes | None) -> None:
+        self.changes[key] = value
+        if self._sorted is not None:
+            self._sorted[key] = value
 
     def scan(self, low: bytes, high: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """Items with low <= key < high, in order. Changes made while scanning are not seen."""
-        own = SortedDict((k, v) for k, v in self.changes.items() if low <= k < high)
+        """Items with low <= key < high, in order. No change may be made before the end of it."""
         items = self._layers.base_items(low, high, reverse, self._pinned)
-        for layer in (*reversed(self._layers.layers()), own):
-            if layer:
-                items = _over(layer, items, low, high, reverse)
+        for layer in reversed(self._all_layers()):
+            items = _over(layer, items, low, high, reverse)
         return items
 
     def floor(self, low: bytes, key: bytes) -> tuple[bytes, bytes] | None:
         """The last item with low <= its key <= `key`, or None."""
         return next(self.scan(low, key + b"\0", reverse=True), None)
+
+    def _all_layers(self) -> list[SortedDict]:
+        """Those that have something, the uppermost first; this transaction's changes on top."""
+        layers = [layer for layer in self._layers.layers() if layer]
+        if self.changes:
+            if self._sorted is None:
+                self._sorted = SortedDict(self.changes)
+            layers.insert(0, self._sorted)
+        return layers
 
 
 def page(tx: Transaction, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:

@@ -52,7 +52,7 @@ from bitdustfs.core.roots import sign_root
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, UsageError
 from bitdustfs.fs.attributes import add_live, load_counters, load_inode
-from bitdustfs.fs.extents import Mapped, put_extent
+from bitdustfs.fs.extents import Mapped, put_extents
 from bitdustfs.fs.names import Names, now, split_time
 from bitdustfs.fs.numbers import keep_clear_of
 from bitdustfs.fs.volume import Caller
@@ -336,11 +336,7 @@ def _add_file(
 def _add_extents(tx: Transaction, inode: int, extents: Sequence[Written]) -> None:
     """Maps some extents of a file, in the order in which they were written."""
     made = load_inode(tx, inode)
-    live = 0
-    for written in extents:
-        entry = written.entry
-        live += put_extent(
-            tx, inode, made, Mapped(entry.file_offset, entry.plain_length, written.place, 0)
-        )
+    pieces = (Mapped(w.entry.file_offset, w.entry.plain_length, w.place, 0) for w in extents)
+    live = put_extents(tx, inode, made, pieces)
     tx.put(inode_key(inode), encode_item(made))
     add_live(tx, live)

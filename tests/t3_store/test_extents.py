@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bitdustfs.core.items import USE, Inode, decode_use, kind_range
 from bitdustfs.core.records import Place
-from bitdustfs.fs.extents import Mapped, move, put_extent, resize, to_read
+from bitdustfs.fs.extents import Mapped, move, put_extents, resize, to_read
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 
@@ -41,8 +41,8 @@ def test_extents_tile_the_file_and_block_use_is_counted_to_the_byte(steps):
             case ("put", offset, length, block):
                 file += [None] * (offset - len(file))
                 file[offset : offset + length] = [(block, number, at) for at in range(length)]
-                live += put_extent(
-                    tx, INODE, inode, Mapped(offset, length, place(number, block), 0)
+                live += put_extents(
+                    tx, INODE, inode, [Mapped(offset, length, place(number, block), 0)]
                 )
             case ("resize", size, most):
                 while inode.size != size:
@@ -77,13 +77,13 @@ def test_holes_that_an_older_program_did_not_count_are_never_too_many(steps, hol
     tree = Tree(None, None)
     inode = Inode(1, 0o100644, 0, 0, 1, 0, 0, (0, 0), (0, 0), (0, 0))
     tx = Transaction(tree, {})
-    mapped = put_extent(tx, INODE, inode, Mapped(hole, 100, place(0, 1), 0))
+    mapped = put_extents(tx, INODE, inode, [Mapped(hole, 100, place(0, 1), 0)])
     inode.holes, was_empty = 0, False
     for number, step in enumerate(steps):
         match step:
             case ("put", offset, length, block):
-                mapped += put_extent(
-                    tx, INODE, inode, Mapped(offset, length, place(number, block), 0)
+                mapped += put_extents(
+                    tx, INODE, inode, [Mapped(offset, length, place(number, block), 0)]
                 )
             case ("resize", size, _):
                 mapped += resize(tx, INODE, inode, size, 1000)

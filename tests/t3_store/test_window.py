@@ -87,7 +87,9 @@ def test_promise_5_a_window_over_sealed_bytes_shows_the_file(steps):
                 window.done(taken)
                 taken = []
         assert window.size == len(model.file)
-        assert tally.dirty == window.dirty == sum(map(len, window.segments.values()))
+        lengths = [len(segment) for segment in window.segments.values()]
+        assert tally.dirty == window.dirty == sum(lengths)
+        assert tally.full == lengths.count(EXTENT_MAX) and window.full == bool(tally.full)
         shown = bytearray(model.below[: window.size])
         shown += bytes(window.size - len(shown))
         window.overlay(0, shown)
@@ -96,4 +98,4 @@ def test_promise_5_a_window_over_sealed_bytes_shows_the_file(steps):
             first = next(iter(window.segments))
             assert window.covers(first, len(window.segments[first]))
     window.close()
-    assert tally.dirty == 0
+    assert tally.dirty == tally.full == 0
