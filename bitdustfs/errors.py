@@ -44,8 +44,11 @@ class FsError(BitdustError):
     """
 
     def __init__(self, code: int) -> None:
-        super().__init__(os.strerror(code))
+        super().__init__(code)
         self.errno = code
+
+    def __str__(self) -> str:
+        return os.strerror(self.errno)
 
 
 class NoSpace(FsError):

@@ -3,10 +3,14 @@
 Whatever came, and from wherever, is checked against the hash in its reference before it is opened:
 what fails is not here, and is asked for elsewhere (promise 5). Several readers of one extent fetch
 it once.
+
+What the operating system has in memory is opened at once, in the loop's thread: handing it to
+another takes longer. While this machine's disk is slow, a thread waits for it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 
 import trio
 
@@ -15,14 +19,18 @@ from bitdustfs.blocks.sealers import Sealers
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import Forged, Unavailable
+from bitdustfs.errors import BitdustError, Forged, Unavailable
 from bitdustfs.units import MIB
 
 PLAIN_CACHE = 24 * MIB  #: bytes of opened extents kept in memory
+SLOW_READ = 0.02  #: seconds; whoever may wait for the disk so long is not the loop's thread
+SLOW_FOR = 1.0  #: seconds that a disk counts as slow after that
+
+_Key = tuple[bytes, int]  # block and ordinal
 
 
 class _UnderWay:
-    """An extent on its way from the suppliers, and those who wait for it."""
+    """An extent on its way into memory, and those who wait for it."""
 
     def __init__(self) -> None:
         self.done = trio.Event()
@@ -51,9 +59,10 @@ class ExtentReader:
     ) -> None:
         self._sealers, self._files, self._fetcher = sealers, files, fetcher
         self._fetched_limit = fetched_limit
-        self._plain: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        self._plain: OrderedDict[_Key, bytes] = OrderedDict()
         self._plain_size = 0
-        self._fetching: dict[tuple[bytes, int], _UnderWay] = {}
+        self._under_way: dict[_Key, _UnderWay] = {}
+        self._slow_until = 0.0  # on the clock of perf_counter
 
     async def read_extent(self, place: Place, kind: Kind) -> bytes:
         """The plaintext at `place`. Raises Unavailable when too few suppliers can give it.
@@ -62,29 +71,102 @@ class ExtentReader:
         """
         key = (place.block, place.ordinal)
         while True:
-            plain = self._plain.get(key) or self._open_local(place, kind)
+            plain = self._plain.get(key)
             if plain is not None:
-                self._remember(key, plain)
+                self._plain.move_to_end(key)
                 return plain
-            under_way = self._fetching.get(key)
+            under_way = self._under_way.get(key)
             if under_way is None:
                 break
             await under_way.done.wait()
             under_way.check()
-        fetch = self._fetching[key] = _UnderWay()
+        if perf_counter() >= self._slow_until:
+            plain = self._open_local(place, kind)
+            if plain is not None:
+                self._remember(key, plain)
+                return plain
+        mine = self._under_way[key] = _UnderWay()
         try:
-            sealed = await self._fetcher.fetch(place)
-            self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit())
-            plain = self._sealers.of(place.block).open_untrusted(
-                sealed, place.hash, place.ordinal, kind
-            )
+            return await self._bring(place, kind)
         except Unavailable as error:
-            fetch.fail(str(error))
+            mine.fail(str(error))
             raise
         finally:
-            del self._fetching[key]
-            fetch.done.set()
-        self._remember(key, plain)
+            del self._under_way[key]
+            mine.done.set()
+
+    # -- ahead of whoever will ask
+
+    def expect(self, places: Sequence[Place]) -> list[Place]:
+        """Those of `places` that are neither in memory nor on their way.
+
+        From here on they are: whoever asks for one waits until the caller has called `bring`.
+        """
+        keys = ((place.block, place.ordinal) for place in places)
+        wanted = [
+            place
+            for key, place in zip(keys, places, strict=True)
+            if key not in self._plain and key not in self._under_way
+        ]
+        for place in wanted:
+            self._under_way[place.block, place.ordinal] = _UnderWay()
+        return wanted
+
+    async def bring(self, places: Sequence[Place]) -> None:
+        """Opens extents of file content that were expected; those who wait hear what failed."""
+        left = {(place.block, place.ordinal): place for place in places}
+        try:
+            opened = await trio.to_thread.run_sync(self._open_run, places)
+            for key, plain in zip(list(left), opened, strict=True):
+                if plain is not None:
+                    self._remember(key, plain)
+                    del left[key]
+                    self._under_way.pop(key).done.set()
+            async with trio.open_nursery() as nursery:
+                for key, place in left.items():
+                    nursery.start_soon(self._bring_expected, key, place)
+        finally:
+            self.abandon(left.values())
+
+    def abandon(self, places: Iterable[Place]) -> None:
+        """What was expected does not come: the mount ends."""
+        for place in places:
+            self._give_up((place.block, place.ordinal), "the mount ends")
+
+    async def _bring_expected(self, key: _Key, place: Place) -> None:
+        try:
+            await self._fetch(place, Kind.DATA)
+        except BitdustError as error:
+            self._give_up(key, str(error))
+        else:
+            self._under_way.pop(key).done.set()
+
+    def _give_up(self, key: _Key, why: str) -> None:
+        under_way = self._under_way.pop(key, None)
+        if under_way is not None:
+            under_way.fail(why)
+            under_way.done.set()
+
+    def _open_run(self, places: Sequence[Place]) -> list[bytes | None]:
+        return [self._open_local(place, Kind.DATA) for place in places]
+
+    # -- from the disk, or from suppliers
+
+    async def _bring(self, place: Place, kind: Kind) -> bytes:
+        """From this machine's files in a thread, else from suppliers."""
+        plain = await trio.to_thread.run_sync(self._open_local, place, kind)
+        if plain is None:
+            return await self._fetch(place, kind)
+        self._remember((place.block, place.ordinal), plain)
+        return plain
+
+    async def _fetch(self, place: Place, kind: Kind) -> bytes:
+        sealed = await self._fetcher.fetch(place)
+        self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit())
+        plain = self._sealers.of(place.block).open_untrusted(
+            sealed, place.hash, place.ordinal, kind
+        )
+        self._remember((place.block, place.ordinal), plain)
         return plain
 
     async def read_sealed_local(self, place: Place) -> bytes | None:
@@ -97,7 +179,11 @@ class ExtentReader:
         """The plaintext from this machine's files, or None; what fails its hash is not here."""
         sealer = self._sealers.of(place.block)
         for read in (self._files.read, self._files.read_fetched):
+            began = perf_counter()
             sealed = read(place.block, place.offset, place.length)
+            ended = perf_counter()
+            if ended - began > SLOW_READ:
+                self._slow_until = ended + SLOW_FOR
             if sealed is None:
                 continue
             try:
@@ -106,7 +192,7 @@ class ExtentReader:
                 continue
         return None
 
-    def _remember(self, key: tuple[bytes, int], plain: bytes) -> None:
+    def _remember(self, key: _Key, plain: bytes) -> None:
         old = self._plain.pop(key, b"")
         self._plain[key] = plain
         self._plain_size += len(plain) - len(old)

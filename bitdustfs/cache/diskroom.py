@@ -9,6 +9,7 @@ the disk when a write finds it full, and taken again once there is room.
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 
 from bitdustfs.units import MIB
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 LOW_MAX, LOW_SHARE = 64 * MIB, 8  #: bytes left free; of a small disk at most this part
 AHEAD = 32 * MIB  #: bytes free beyond that for which room is made: more than memory holds dirty
 RESERVE_MAX, RESERVE_SHARE = 16 * MIB, 32  #: the same, held by the file
+PLENTY = 1024 * MIB  #: bytes free beyond what is needed that nothing takes within GLANCE
+GLANCE = 0.1  #: seconds that an answer of the disk is good for, while there is plenty
 
 
 class DiskRoom:
@@ -30,6 +33,7 @@ class DiskRoom:
         self.low = min(LOW_MAX, size // LOW_SHARE)  #: bytes free below which nothing is added
         self._reserve = min(RESERVE_MAX, size // RESERVE_SHARE)
         self._lock = threading.Lock()
+        self._answer = (-GLANCE, 0)  # when the disk was asked last, and what was free
         self.refresh()
 
     def free(self) -> int:
@@ -38,8 +42,17 @@ class DiskRoom:
         return stat.f_bavail * stat.f_frsize
 
     def is_short(self, owed: int) -> bool:
-        """Whether nothing may be added to `owed` bytes that are to be written already."""
-        return self.free() < self.low + owed
+        """Whether nothing may be added to `owed` bytes that are to be written already.
+
+        Every write asks: while there is plenty, the disk is not asked each time.
+        """
+        now = time.monotonic()
+        at, free = self._answer
+        if now - at < GLANCE and free >= self.low + owed + PLENTY:
+            return False
+        free = self.free()
+        self._answer = (now, free)
+        return free < self.low + owed
 
     def lacking(self) -> int:
         """Bytes that should be free and are not, so that writers need not stop."""

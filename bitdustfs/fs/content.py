@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from bitdustfs.blocks.readahead import ReadAhead, Streams
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
@@ -35,8 +36,11 @@ DIRTY_HARD = 24 * MIB  #: dirty bytes at which writers wait
 class Content:
     """The content of all files of one vault on this machine, to be read and cut."""
 
-    def __init__(self, tree: Tree, reader: ExtentReader, windows: Windows) -> None:
+    def __init__(
+        self, tree: Tree, reader: ExtentReader, ahead: ReadAhead, windows: Windows
+    ) -> None:
         self._tree, self._reader, self._windows = tree, reader, windows
+        self._ahead, self._streams = ahead, Streams()
 
     @property
     def dirty(self) -> int:
@@ -76,6 +80,7 @@ class Content:
             size, inline, parts = await self._tree.run(self._plan_read, inode, offset, length)
             if inline is not None:
                 return inline[offset : offset + length]
+            await self._look_ahead(inode, offset, length, size)
             buffer = bytearray(max(0, min(length, size - offset)))
             await self._fill(buffer, offset, parts)
             if self._tree.version(inode) == seen:  # no extent moved while we waited
@@ -97,6 +102,13 @@ class Content:
             return size, None, []  # the window has it all
         stop = min(offset + length, attributes.size)
         return size, None, to_read(tx, inode, offset, stop) if stop > offset else []
+
+    async def _look_ahead(self, inode: int, offset: int, length: int, size: int) -> None:
+        """Has the extents brought that whoever reads in order will want next."""
+        start, stop = self._streams.note(inode, offset, length)
+        if start < min(stop, size):
+            _, _, parts = await self._tree.run(self._plan_read, inode, start, stop - start)
+            self._ahead.want([part.place for part in parts if part.place is not None])
 
     async def _fill(self, buffer: bytearray, base: int, parts: list[Mapped]) -> None:
         async def one(part: Mapped, place: Place) -> None:
@@ -160,6 +172,7 @@ class WritableContent(Content):
         self,
         tree: Tree,
         reader: ExtentReader,
+        ahead: ReadAhead,
         windows: Windows,
         flusher: Flusher,
         space: Space,
@@ -167,7 +180,7 @@ class WritableContent(Content):
         wait_for_room: Callable[[], Awaitable[None]],
         on_dirty: Callable[[], None],
     ) -> None:
-        super().__init__(tree, reader, windows)
+        super().__init__(tree, reader, ahead, windows)
         self._flusher, self._space, self._throttle = flusher, space, throttle
         self._wait_for_room, self._on_dirty = wait_for_room, on_dirty
 
@@ -197,7 +210,7 @@ class WritableContent(Content):
             await self._tree.run(put)
         self._on_dirty()
         self._throttle.wrote()
-        if tally.dirty >= DIRTY_SOFT and not self._flusher.busy:
+        if tally.dirty >= DIRTY_SOFT and tally.full and not self._flusher.busy:
             await self._flusher.seal(full_only=True)
 
     async def truncate(self, inode: int, size: int) -> None:

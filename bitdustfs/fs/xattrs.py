@@ -31,6 +31,7 @@ PREFIXES = (b"user.", TRUSTED, b"security.")
 ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 CAPABILITY = b"security.capability"  #: the kernel asks for it at every write
 ENODATA = errno.ENODATA
+BARE_MAX = 4096  #: inodes without attributes that are remembered
 
 Own = Mapping[bytes, Callable[[int], Awaitable[str]]]  #: name -> what answers it for an inode
 
@@ -40,6 +41,7 @@ class Xattrs:
 
     def __init__(self, tree: Tree, reader: ExtentReader, own: Own) -> None:
         self._tree, self._reader, self._own = tree, reader, own
+        self._bare: set[int] = set()  # inodes that have no attributes, as far as it was looked up
 
     async def get(self, inode: int, name: bytes) -> bytes:
         """The value; ENODATA when there is none, EOPNOTSUPP where there can be none."""
@@ -48,7 +50,7 @@ class Xattrs:
             return (await self._own[name](inode)).encode()
         if name in ACLS:
             raise FsError(ENODATA)
-        if name == CAPABILITY and not await self._tree.run(_has_any, inode):
+        if name == CAPABILITY and await self._is_bare(inode):
             raise FsError(ENODATA)
         value = await self._tree.run(lambda tx: tx.get(xattr_key(inode, name)))
         if value is None:
@@ -56,6 +58,17 @@ class Xattrs:
         item = decode_xattr(value)
         parts = [await self._reader.read_extent(place, Kind.XATTR) for place in item.extents]
         return item.value + b"".join(parts)
+
+    async def _is_bare(self, inode: int) -> bool:
+        """Whether the inode has no attributes: the kernel asks for one at each write(2)."""
+        if inode in self._bare:
+            return True
+        if await self._tree.run(_has_any, inode):
+            return False
+        if len(self._bare) >= BARE_MAX:
+            self._bare.clear()
+        self._bare.add(inode)  # no await since it was looked up
+        return True
 
     async def list(self, inode: int, privileged: bool) -> list[bytes]:
         """The names that the inode has; those of OWN_PREFIX are not among them.
@@ -126,6 +139,7 @@ class WritableXattrs(Xattrs):
             tx.put(xattr_key(inode, name), encoded)
 
         await self._tree.run(put)
+        self._bare.discard(inode)  # no await since it has one
 
     async def remove(self, inode: int, name: bytes) -> None:
         """Removes; ENODATA when there is none, EOPNOTSUPP where there can be none."""

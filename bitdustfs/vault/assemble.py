@@ -115,6 +115,7 @@ async def open_vault(
             vault = _read_vault(ground, settings, watching)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch, vault, watching)
+                nursery.start_soon(vault.aside, "reading ahead", ground.ahead.run)
                 yield vault
                 nursery.cancel_scope.cancel()
         else:
@@ -152,7 +153,7 @@ async def _writing_later(
 def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) -> ReadVault:
     windows = Windows()
     tree = ground.tree(CommitDue())
-    content = Content(tree, ground.reader, windows)
+    content = Content(tree, ground.reader, ground.ahead, windows)
     volume, _ = ground.volume(tree, content, Lookups(tree, windows))
     diverged = ground.opening.keeps
     safety = ReadSafety(
@@ -192,6 +193,7 @@ async def _writing(
         if settings.reclaims:
             nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
         for what, task in (
+            ("reading ahead", ground.ahead.run),
             ("purging", purger.keep_purging),
             ("rebuilding", vault.rebuilder.run),
             ("auditing", vault.auditor.run),
@@ -255,7 +257,15 @@ def _writable_vault(
                 await courier.progress()
 
     content = WritableContent(
-        tree, reader, windows, flusher, space, throttle, wait_for_room, due.set
+        tree,
+        reader,
+        ground.ahead,
+        windows,
+        flusher,
+        space,
+        throttle,
+        wait_for_room,
+        due.set,
     )
     volume, purger = ground.volume(tree, content, lookups)
     committer = Committer(tree, writer, state, flusher.seal_all, due, ground.disk.give)

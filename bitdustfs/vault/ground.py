@@ -6,6 +6,7 @@ from pathlib import Path
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.evict import CacheRoom
 from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.readahead import ReadAhead
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.sealers import Sealers
 from bitdustfs.blocks.space import Space
@@ -59,6 +60,7 @@ class Ground:
         self.disk = DiskRoom(home)
         self.room = CacheRoom(files, cache_limit, self.disk)
         self.reader = ExtentReader(self.sealers, files, self.fetcher, self.room.fetched_limit)
+        self.ahead = ReadAhead(self.reader)
         self.space = Space(circle, state.blocks, self.disk)
         self.followed = Followed(opening.known, circle)
         load, save = partial(state.get_value, "watch"), partial(state.set_value, "watch")

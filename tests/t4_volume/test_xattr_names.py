@@ -101,3 +101,14 @@ async def test_a_list_that_could_not_be_read_again_is_refused_early(mounted):
     await vault.xattrs.set(inode, names[0], b"replaced all the same")
     await vault.xattrs.remove(inode, names[0])
     await vault.xattrs.set(inode, names[-1], b"in the place of the one that went")
+
+
+async def test_what_the_kernel_asks_at_each_write_is_remembered_until_it_changes(mounted):
+    vault, inode = mounted
+    name = b"security.capability"
+    for _ in range(2):
+        assert await refusal(vault.xattrs.get, inode, name) == errno.ENODATA
+    await vault.xattrs.set(inode, name, b"1")
+    assert await vault.xattrs.get(inode, name) == b"1"
+    await vault.xattrs.remove(inode, name)
+    assert await refusal(vault.xattrs.get, inode, name) == errno.ENODATA
