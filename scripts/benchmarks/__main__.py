@@ -176,7 +176,8 @@ def _play(
 
 def show_list() -> None:
     for scene, meaning in SCENES.items():
-        print(f"\n{scene}: {meaning}")
+        options = {name: f"--{name}" for name in SIZES}
+        print(f"\n{scene}: {meaning.format_map(options)}")
         for row in ROWS:
             if row.scene == scene:
                 less = ", less is better" if row.less_is_better else ""

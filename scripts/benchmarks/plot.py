@@ -1,8 +1,8 @@
 """Results as a picture: SVG, written by hand, to be shown as it is by browsers and forges.
 
 A row is a panel. Where it was measured at one size, each system is a bar, as long as its median,
-with a line from its smallest to its largest value. Where it was measured at several sizes, systems
-are lines over a logarithmic axis.
+with a line from its smallest to its largest value; one system alone is a number. Where it was
+measured at several sizes, systems are lines over a logarithmic axis.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from benchmarks.results import Cell, Results
 from benchmarks.rows import SCENES, Row
-from benchmarks.table import number
+from benchmarks.table import number, spread
 
 #: Okabe and Ito's palette: it can be told apart by nearly everybody
 COLOURS = ("#0072b2", "#999999", "#009e73", "#e69f00", "#cc79a7", "#d55e00", "#56b4e9")
@@ -22,7 +22,8 @@ LABELS = 104  #: pixels left of the bars
 VALUES = 96  #: pixels right of them
 CURVE = 132  #: height of a diagram with lines
 STYLE = """text { font: 12px system-ui, sans-serif; fill: #222 } .title { font-weight: 600 }
-.scene { font-size: 16px; font-weight: 600 } .unit { fill: #666 } .end { text-anchor: end }
+.scene { font-size: 16px; font-weight: 600 } .end { text-anchor: end }
+.unit { font-size: 12px; font-weight: 400; fill: #666 }
 .middle { text-anchor: middle } .range { stroke: #222; stroke-width: 1 }
 .axis { stroke: #bbb; stroke-width: 1 } .line { fill: none; stroke-width: 2 }"""
 
@@ -52,8 +53,8 @@ def draw(results: Results) -> str:
         rows = [row for row in results.rows() if row.scene == scene]
         if not rows:
             continue
-        parts.append(_text(GAP, y + 14, scene, "scene"))
-        parts.append(_text(GAP + 10 + 9 * len(scene), y + 14, meaning, "unit"))
+        said = tag("tspan", escape(meaning.format_map(results.settings)), class_="unit", dx=10)
+        parts.append(tag("text", scene + said, x=GAP, y=y + 14, class_="scene"))
         y += 30
         for at in range(0, len(rows), COLUMNS):
             line = rows[at : at + COLUMNS]
@@ -104,7 +105,8 @@ def _is_curve(results: Results, row: Row) -> bool:
 def _height(results: Results, row: Row) -> float:
     if _is_curve(results, row):
         return HEAD + CURVE + 2 * FOOT
-    return HEAD + BAR * len(_shown(results, row)) + FOOT
+    systems = len(_shown(results, row))
+    return HEAD if systems == 1 else HEAD + BAR * systems + FOOT
 
 
 def _panel(results: Results, row: Row) -> list[str]:
@@ -113,6 +115,13 @@ def _panel(results: Results, row: Row) -> list[str]:
     if _is_curve(results, row):
         return [_heading(row.title, f"{row.unit}{less}"), *_curves(results, row)]
     at = f" at {sizes[0]:,} {row.along}" if row.along else ""
+    systems = _shown(results, row)
+    if len(systems) == 1:
+        values = results.values[Cell(row.name, systems[0], sizes[0])]
+        return [
+            _heading(row.title, f"{row.unit}{at}{less}"),
+            _text(PANEL, 12, spread(values), "title end"),
+        ]
     return [_heading(row.title, f"{row.unit}{at}{less}"), *_bars(results, row, sizes[0])]
 
 
@@ -168,7 +177,7 @@ def _curves(results: Results, row: Row) -> list[str]:
         parts.append(_text(left - 6, y + 4, number(top * share), "end"))
     for size in sizes:
         parts.append(_text(x_of(size), HEAD + CURVE + 14, f"{size:,}", "middle"))
-    parts.append(_text(right + 8, HEAD + CURVE + 14, row.along, "unit"))
+    parts.append(_text(right + 40, HEAD + CURVE + 14, row.along, "unit"))
     for system in _shown(results, row):
         points = [(x_of(at), y_of(results.median(Cell(row.name, system, at)) or 0.0))
                   for at in sizes if Cell(row.name, system, at) in results.values]  # fmt: skip

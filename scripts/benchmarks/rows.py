@@ -18,16 +18,16 @@ class Row(NamedTuple):
     along: str = ""
 
 
-#: scenes in the order in which they run, and what they do
+#: scenes in the order in which they run, and what they do; {words} are settings
 SCENES = {
-    "workload": "what programs do, on each system: the table of the comparison",
-    "busy": "ls and opening small files while --busy MiB are copied, on each system",
-    "publish": "writing until suppliers have it; sizes --big and --grow",
+    "workload": "what programs do: a file of {big} MiB, {files} files of 4 KiB",
+    "busy": "ls and opening small files while {busy} MiB are copied",
+    "publish": "writing until suppliers have it",
     "far": "reading on another machine, whose cache is empty: all comes from suppliers",
-    "small": "--small files: created, published, mounted elsewhere, read there",
-    "many": "vaults of --many files, made without FUSE, mounted on a new machine each round",
+    "small": "{small} files: created, published, mounted elsewhere, read there",
+    "many": "vaults of many files, made without FUSE, mounted on a new machine each round",
     "rebuild": "a supplier is lost with all it had; another one takes its place",
-    "idle": "a mount and its suppliers, with nothing to do for --idle seconds",
+    "idle": "a mount and its suppliers, with nothing to do for {idle} seconds",
 }
 MB, EACH = "MB/s", "/s"
 
@@ -61,9 +61,9 @@ ROWS = [
     Row("publish-cpu", "publish", "processor of the mount", "s/GiB", True, "MiB"),
     Row("publish-cpu-suppliers", "publish", "processor of all suppliers", "s/GiB", True, "MiB"),
     Row("far-read", "far", "cold read from suppliers", MB),
-    Row("far-read-stopped", "far", "the same, n-k stopped", MB),
+    Row("far-read-stopped", "far", "cold read, n-k of them stopped", MB),
     Row("far-random", "far", "random read 4 KiB from suppliers", EACH),
-    Row("far-random-stopped", "far", "the same, n-k stopped", EACH),
+    Row("far-random-stopped", "far", "random read, n-k of them stopped", EACH),
     Row("far-cpu", "far", "processor of the mount, reading", "s/GiB", True),
     Row("far-cpu-suppliers", "far", "processor of all suppliers, read from", "s/GiB", True),
     Row("far-memory", "far", "memory of the mount, peak", "MiB", True),

@@ -13,7 +13,7 @@ from benchmarks import janitor
 from benchmarks.settings import Failed
 
 TAIL = 2000  #: characters of a failed process's words that are passed on
-ENDING = 10.0  #: seconds that a process has to end by itself
+ENDING = 3.0  #: seconds that a process has to end by itself
 CLEARING = 120.0  #: seconds that clearing away may take
 
 

@@ -206,3 +206,10 @@ def _spread(what: str, times: list[float]) -> Figures:
         f"{what}-p99": min(worst, quantiles(times, n=100, method="inclusive")[-1]),
         f"{what}-worst": worst,
     }
+
+
+#: what may be done to a folder, by work.py
+STEPS = (
+    write, fsync, read_cold, read_warm, random_read, random_write, create, stat, ls, read_small,
+    rename, unlink, prepare_looks, look,
+)  # fmt: skip

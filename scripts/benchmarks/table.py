@@ -1,6 +1,7 @@
 """Results as a table for a terminal."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from benchmarks.results import Cell, Results
 from benchmarks.rows import Row
@@ -50,13 +51,15 @@ def _title(row: Row, at: int) -> str:
 
 
 def _cell(results: Results, cell: Cell) -> str:
-    value = results.median(cell)
-    if value is None:
-        return NOTHING
-    values = results.values[cell]
+    values = results.values.get(cell)
+    return spread(values) if values else NOTHING
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the least and the most where there are several."""
     if len(values) == 1:
-        return number(value)
-    return f"{number(value)} ({number(min(values))}-{number(max(values))})"
+        return number(values[0])
+    return f"{number(median(values))} ({number(min(values))}-{number(max(values))})"
 
 
 def _share(value: float | None, of: float | None) -> str:

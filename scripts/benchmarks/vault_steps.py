@@ -67,3 +67,7 @@ def find(folder: Folder) -> Figures:
             seen += len(files)
     check(seen, folder.count)
     return watch.rate(seen)
+
+
+#: what may be done to a mount of ours, by work.py
+STEPS = (publish, create_published, mount_and_list, list_one, find)
