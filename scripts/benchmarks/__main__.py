@@ -42,6 +42,7 @@ PLAYS: dict[str, Callable[[Stage], None]] = {
     "rebuild": vault_scenes.rebuild,
     "idle": vault_scenes.idle,
 }
+STOPPED = "it was stopped before its end"
 FOR_ALL = ("workload", "busy")  #: scenes that every system plays
 ROUNDS_WITHIN = ("many",)  #: scenes that go through all rounds themselves
 COPIES = 5  #: times that the largest file may lie on the disk: fragments, caches of machines
@@ -132,6 +133,7 @@ def measure(args: argparse.Namespace, settings: Settings, rows: list[Row], folde
     """Every scene that has one of `rows`, round by round, system by system."""
     kinds, missing = choose(args)
     facts = {**gauges.machine(folder), "own_network": gauges.own_network()}
+    facts["command"] = " ".join(sys.argv[1:])
     facts["versions"] = {kind.name: kind.version() for kind in kinds if kind.version()}
     titles = {kind.name: kind.title for kind in kinds}
     if Plain.name in titles:
@@ -140,9 +142,14 @@ def measure(args: argparse.Namespace, settings: Settings, rows: list[Row], folde
     for sentence in missing:
         say(sentence)
     wanted = {row.name for row in rows}
-    for scene in SCENES:
-        if any(row.scene == scene for row in rows):
-            _play(scene, kinds, folder, settings, wanted, results, args.json)
+    try:
+        for scene in SCENES:
+            if any(row.scene == scene for row in rows):
+                _play(scene, kinds, folder, settings, wanted, results, args.json)
+    except KeyboardInterrupt:
+        results.failures.append(STOPPED)
+        if args.json is not None:
+            results.save(args.json)
     return results
 
 
@@ -200,7 +207,6 @@ def main(words: list[str] | None = None) -> int:
         say(f"{error}")
         return 2
     except KeyboardInterrupt:
-        say("stopped; all mounts, processes and files of it are gone")
         return 130
     print(table.render(results, before))
     if args.plot:

@@ -4,7 +4,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.settings import MIB
@@ -63,14 +63,11 @@ class Watch:
         return {"rate": amount / self.seconds, "seconds": self.seconds}
 
 
-def drop_caches() -> bool:
-    """Forgets, as far as may be, what the kernel knows of files. Whether all of it could be."""
+def drop_caches() -> None:
+    """Has the kernel forget what it knows of files. Only root may; results say whether."""
     os.sync()
-    try:
+    with suppress(OSError):
         Path("/proc/sys/vm/drop_caches").write_text("3")
-    except OSError:
-        return False
-    return True
 
 
 def check(done: int | None, wanted: int) -> None:

@@ -3,7 +3,7 @@
 Run as `python -m benchmarks.janitor FOLDER`, it waits until its standard input ends, that is until
 the benchmark has ended, however that came about, and only then does its work. All that belongs to a
 benchmark carries its folder's name: processes among their arguments, mounts as their place. The
-name is made by mkdtemp, so nobody else has it.
+name is made by mkdtemp, so nobody else has it (but who looks at a log in it meanwhile).
 """
 
 import os

@@ -50,6 +50,7 @@ async def _fill(volume: Volume, files: int) -> None:
         for number in range(first, min(first + IN_FOLDER, files)):
             made = await volume.create(parent, b"f%07d" % number, stat.S_IFREG | 0o644, NOBODY)
             await volume.forget(made.inode, 1)
+            await trio.lowlevel.checkpoint()  # nothing above waits, and others have work as well
         await volume.forget(parent, 1)
 
 

@@ -47,6 +47,7 @@ ROWS = [
     Row("read-warm", "workload", "warm read", MB),
     Row("random-read", "workload", "random read 4 KiB, cold", EACH),
     Row("random-write", "workload", "random write 4 KiB, fsync included", EACH),
+    Row("read-rewritten", "workload", "cold read of what was written at random", MB),
     Row("create", "workload", "create 4 KiB", EACH),
     Row("stat", "workload", "stat cold", EACH),
     Row("ls", "workload", "ls -l cold", EACH),

@@ -5,7 +5,7 @@ import time
 
 from benchmarks import gauges
 from benchmarks.running import run
-from benchmarks.settings import GIB, MIB
+from benchmarks.settings import GIB, MIB, Failed
 from benchmarks.stage import Stage
 from benchmarks.systems import python
 from benchmarks.vault import Vault, cpu
@@ -111,23 +111,27 @@ def _look_at_many(stage: Stage, vault: Vault, number: int, count: int) -> None:
 
 def rebuild(stage: Stage) -> None:
     """A supplier is killed and its store deleted; another one, that runs already, is to follow."""
-    first, second = stage.settings.n, stage.settings.n + 1
     with stage.on(Vault) as vault:
         stage.work(vault, "write")
         vault.settle()
         vault.run_suppliers(stage.settings.n + 2)
         if stage.wants("rebuild-local"):
-            stage.note("rebuild-local", _replace_one(vault, 1, first))
+            stage.note("rebuild-local", _replace_one(vault, stage.settings.n))
         if stage.wants("rebuild", "rebuild-memory"):
             vault.unmount()
             _move(vault, "second")
-            stage.note("rebuild", _replace_one(vault, 2, second))
+            stage.note("rebuild", _replace_one(vault, stage.settings.n + 1))
             stage.note("rebuild-memory", gauges.usage(vault.pid()).peak)
 
 
-def _replace_one(vault: Vault, lost: int, newcomer: int) -> float:
-    """MB/s at which the fragments of supplier number `lost` are made again."""
-    position, kept = vault.positions().index(lost), vault.stored_by(lost)
+def _replace_one(vault: Vault, newcomer: int) -> float:
+    """MB/s at which the fragments of some supplier are made again by supplier `newcomer`."""
+    positions = vault.positions()
+    others = {*positions} - {0}  # that one is joined by
+    if not others:
+        raise Failed("rebuilding takes two suppliers")
+    lost = min(others)
+    position, kept = positions.index(lost), vault.stored_by(lost)
     vault.lose_supplier(lost)
     began = time.perf_counter()
     address = vault.addresses()[newcomer]
