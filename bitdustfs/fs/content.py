@@ -20,7 +20,7 @@ from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.core.items import Inode, encode_item, inode_key
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import FsError
+from bitdustfs.errors import FsError, Unavailable
 from bitdustfs.fs.attributes import add_live, load_counters, load_inode
 from bitdustfs.fs.extents import RESIZE_STEP, Mapped, resize, to_read
 from bitdustfs.fs.flush import Flusher
@@ -80,7 +80,7 @@ class Content:
             size, inline, parts = await self._tree.run(self._plan_read, inode, offset, length)
             if inline is not None:
                 return inline[offset : offset + length]
-            await self._look_ahead(inode, offset, length, size)
+            self._look_ahead(inode, offset, length, size)
             buffer = bytearray(max(0, min(length, size - offset)))
             await self._fill(buffer, offset, parts)
             if self._tree.version(inode) == seen:  # no extent moved while we waited
@@ -103,12 +103,20 @@ class Content:
         stop = min(offset + length, attributes.size)
         return size, None, to_read(tx, inode, offset, stop) if stop > offset else []
 
-    async def _look_ahead(self, inode: int, offset: int, length: int, size: int) -> None:
-        """Has the extents brought that whoever reads in order will want next."""
+    def _look_ahead(self, inode: int, offset: int, length: int, size: int) -> None:
+        """Has the extents brought that whoever reads in order will want next.
+
+        Where the tree does not tell at once which those are, it is left: nobody waits for that.
+        """
         start, stop = self._streams.note(inode, offset, length)
-        if start < min(stop, size):
-            _, _, parts = await self._tree.run(self._plan_read, inode, start, stop - start)
-            self._ahead.want([part.place for part in parts if part.place is not None])
+        if start >= min(stop, size):
+            return
+        try:
+            plan = self._tree.look(self._plan_read, inode, start, stop - start)
+        except Unavailable:  # damage: whoever reads there is told
+            return
+        if plan is not None:
+            self._ahead.want([part.place for part in plan[2] if part.place is not None])
 
     async def _fill(self, buffer: bytearray, base: int, parts: list[Mapped]) -> None:
         async def one(part: Mapped, place: Place) -> None:

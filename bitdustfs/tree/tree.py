@@ -173,6 +173,15 @@ class Tree:
         except Missing:
             return None
 
+    def look(
+        self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R | None:
+        """What `function` reads, if all of it is in memory. It must not change anything."""
+        try:
+            return function(Transaction(self, {}), *args, **kwargs)
+        except Missing:
+            return None
+
     def shadow(self) -> "Tree":
         """The tree as it is now, to be read at leisure while this one goes on."""
         copy = Tree(self._reader, self.base)

@@ -2,11 +2,13 @@
 
 import os
 
+import pytest
 import trio
 import trio.testing
 from scenario import QUIET, read_file, write_file
 
-from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.core.items import ROOT_INODE, extent_key
+from bitdustfs.errors import Unavailable
 from bitdustfs.units import EXTENT_MAX, KIB, MIB
 
 SEAMS = 12  #: extents that lie on two slices, and those of the tree
@@ -50,3 +52,15 @@ async def test_what_changes_meanwhile_is_not_read_from_before(net, tmp_path):
             got += await vault.content.read(inode, at, 128 * KIB)
         assert got == content
         assert await read_file(vault, b"file") == content
+
+
+async def test_damage_ahead_is_told_to_whoever_reads_there(net, tmp_path):
+    content = os.urandom(2 * MIB)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", content)
+        await vault.committer.commit(sync=False)
+        await vault.volume.tree.run(lambda tx: tx.delete(extent_key(inode, 3 * EXTENT_MAX)))
+        got = await vault.content.read(inode, 0, 3 * EXTENT_MAX)
+        assert got == content[: 3 * EXTENT_MAX]
+        with pytest.raises(Unavailable, match="gap"):
+            await vault.content.read(inode, 3 * EXTENT_MAX, 1)
