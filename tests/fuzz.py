@@ -215,7 +215,8 @@ RICH = Family(
     tuple(MEMBERS[3:]), b"s" * 32,
 )  # fmt: skip
 GENUINE = {
-    "family": seal_record(KEY.signing, "family", RICH), "root": ROOT, "ballot": CLAIM, "block": HEADER,
+    "family": seal_record(KEY.signing, "family", RICH),
+    "root": ROOT, "ballot": CLAIM, "block": HEADER,
     "block-dead": seal_record(KEY.signing, "block-dead", BlockDead(KEY.vault_id, BLOCK, BALLOT, 1)),
     "stand-down": seal_record(KEY.signing, "stand-down", StandDown(KEY.vault_id, OWN, 1, 0)),
 }  # fmt: skip
@@ -303,9 +304,10 @@ def targets():
     found["requests"] = frames(False), requests
     found["replies"] = frames(True), replies
     found["a supplier"] = at_a_supplier, [*requests, b"".join(requests)]
-    found["an owner"] = by_an_owner, [
-        bytes([number]) + body_of(GENUINE[kind]) for number, kind in enumerate(KINDS)
-    ]
+    found["an owner"] = (
+        by_an_owner,
+        [bytes([number]) + body_of(GENUINE[kind]) for number, kind in enumerate(KINDS)],
+    )
     found["a node"] = at_a_node, [body_of(raw) for raw in datagrams()]
     return found
 
@@ -342,7 +344,9 @@ def main(seconds=SECONDS, *names):
                 [sys.executable, __file__, "--one", name, str(seconds), folder],
                 capture_output=True, text=True, errors="replace", check=False,
             )  # fmt: skip
-            tried = [line for line in done.stderr.splitlines() if "number_of_executed_units" in line]
+            tried = [
+                line for line in done.stderr.splitlines() if "number_of_executed_units" in line
+            ]
             count = tried[0].split()[-1] if tried else "?"
             found = [path for path in Path(folder).iterdir() if path.is_file()]
             print(f"{name}: {count} inputs, {'FAILED' if done.returncode else 'nothing found'}")
