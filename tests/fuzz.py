@@ -13,7 +13,7 @@ They begin with what really goes over the wire: a session with a supplier and a 
 first, and every message is kept as a seed. A finding is an exception other than Malformed, or one
 input that takes ten seconds or a gigabyte. It ends its process; its input is printed.
 
-atheris is not among the packages of the tests: `pip install atheris` first.
+The script installs atheris, which is not among the packages of the tests.
 """
 
 import random
