@@ -3,10 +3,10 @@
 Real nodes (`net/dht/node.py`) over datagrams in memory and a virtual clock. Of the nodes a share
 are Sybils of one attacker, with ids as they come (ids are hashes of keys), three to each /24
 network. One third of them drop every question but pings. One third lie: they name made-up ids at
-addresses where nobody is, at their own, and at those of honest nodes, honest ids at wrong
-addresses, and each other; they show forged and outdated records, and say that they stored what they
-did not. One third flood besides: with genuine records of their own, junk, and answers that nobody
-asked for.
+addresses where nobody is, at their own, at those of honest nodes and of other Sybils, honest ids at
+wrong addresses, and each other; they show forged and outdated records, and say that they stored
+what they did not. One third flood besides: with genuine records of their own, junk, and answers
+that nobody asked for.
 
 As a script: `python tests/sybils.py [NODES] [LOOK-UPS] [SHARE]...` prints the table of
 docs/testing.md. There nodes have met before, and the datagrams' signatures are left out, which
@@ -35,10 +35,13 @@ from bitdustfs.net.dht.node import Dht
 LOSS = 0.01  #: share of datagrams that get lost
 DELAY = (0.01, 0.15)  #: seconds that one takes
 FLOOD_EVERY = 0.5  #: seconds between two datagrams of one flooding Sybil
-CLIENTS = 20  #: askers that are no nodes: mounts and commands
+CLIENTS = 20  #: askers that are no nodes: mounts and commands; fewer in a small world
 JOINING = 25  #: nodes that join at once
 KNOWN_NEAR, KNOWN_FAR = 20, 130  #: of those that are there already, whom each has met
 SEED = 1
+#: whom liars name: made-up ids where nobody is, at their own address, at those of honest nodes, at
+#: those of other Sybils; honest ids where nobody is; other Sybils
+LIES = ["nobody", "own", "others", "disguised", "displaced", "each other"]
 
 
 class Network:
@@ -137,7 +140,7 @@ class Sybil(Dht):
         rng, host = self._world.rng, self.endpoint[0]
         near = [target[:8] + rng.randbytes(12) for _ in range(16)]
         honest = rng.sample(self._world.honest, 16)
-        match rng.choice(["nobody", "own", "others", "displaced", "each other"]):
+        match rng.choice(LIES):
             case "nobody":
                 return [Contact(one, stray_host(rng), 4000) for one in near]
             case "own":
@@ -145,6 +148,9 @@ class Sybil(Dht):
             case "others":
                 pairs = zip(near, honest, strict=True)
                 return [Contact(one, *other.endpoint) for one, other in pairs]
+            case "disguised":
+                fellows = rng.sample(self._world.sybils, min(16, len(self._world.sybils)))
+                return [Contact(i, *f.endpoint) for i, f in zip(near, fellows, strict=False)]
             case "displaced":
                 nearest = sorted(self._world.honest, key=lambda n: distance(n.id, target))[:16]
                 return [Contact(node.id, stray_host(rng), 4000) for node in nearest]
@@ -184,7 +190,7 @@ class World:
             self.sybils.append(Sybil(self._key(), self, host))
         while len(self.honest) < count - len(self.sybils):
             self.honest.append(self._node(serves=True))
-        self.clients = [self._node(serves=False) for _ in range(CLIENTS)]
+        self.clients = [self._node(serves=False) for _ in range(max(2, min(CLIENTS, count // 30)))]
 
     def _key(self):
         return SigningKey(self.rng.randbytes(32))
@@ -209,7 +215,8 @@ class World:
         for node in nodes:
             await nursery.start(node.run)
             near = heapq.nsmallest(KNOWN_NEAR, nodes, key=lambda n: distance(n.id, node.id))
-            for other in {*near, *self.rng.sample(nodes, KNOWN_FAR)} - {node}:
+            far = self.rng.sample(nodes, min(KNOWN_FAR, len(nodes) // 3))
+            for other in {*near, *far} - {node}:
                 node._meet(Contact(other.id, *other.endpoint))
 
     async def _join(self, nursery):
@@ -287,15 +294,18 @@ async def live(nodes, share, lookups, seed=1, met=False):
     return tally
 
 
-def leave_out_signatures():
-    """Datagrams are taken as their sender's own."""
+def without_signatures():
+    """What of `datagram` is to be replaced by what: datagrams are taken as their sender's own."""
     bodies = Decoder(datagram.Body, "datagram", datagram.DATAGRAM_MAX)
-    datagram.encode_datagram = lambda key, body: encode(body)
-    datagram.open_datagram_untrusted = bodies.decode_untrusted
+    return {
+        "encode_datagram": lambda key, body: encode(body),
+        "open_datagram_untrusted": bodies.decode_untrusted,
+    }
 
 
 def main(nodes=1000, lookups=500, *shares):
-    leave_out_signatures()
+    for name, unsigned in without_signatures().items():
+        setattr(datagram, name, unsigned)
     print("| Sybils | right | outdated | nothing | false | messages | seconds |")
     print("|---|---|---|---|---|---|---|")
     for share in shares or (0, 10, 20, 30):

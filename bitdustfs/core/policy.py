@@ -6,6 +6,7 @@ code it is a `Policy`. Refoundings travel in the same map, as `lineage:L` = S (`
 version 1); in code they are a field.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from bitdustfs.core.spread import Spread
 PATIENCE = 72 * 3600  #: seconds that a supplier may be away before it is replaced (tests/churn.py)
 MARGIN = 1  #: fragments beyond k below which nobody is waited for
 _LINEAGE, _REFOUNDED = "lineage:", "refounded:"
+#: as programs write them: `int` fails for other digits, and for thousands of them
+NUMBER = re.compile("[0-9]{1,20}", re.ASCII)
 
 
 class Refounding(NamedTuple):
@@ -58,7 +61,7 @@ def read_policy(words: Mapping[str, int]) -> Policy:
 def _numbered(words: Mapping[str, int], prefix: str) -> list[tuple[int, int]]:
     """Number and value of the words that are `prefix` and a number."""
     found = [(w.removeprefix(prefix), seq) for w, seq in words.items() if w.startswith(prefix)]
-    return [(int(number), seq) for number, seq in found if number.isdigit()]
+    return [(int(number), seq) for number, seq in found if NUMBER.fullmatch(number)]
 
 
 def refounding_word(refounding: Refounding) -> dict[str, int]:

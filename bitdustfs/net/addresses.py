@@ -49,7 +49,7 @@ def split(address: str) -> tuple[str, int]:
 def check_address(text: str) -> str:
     """ "host:port" as given by a user. Raises UsageError."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"{text!r} is not an address; write HOST:PORT")
     return text
 

@@ -35,7 +35,8 @@ A reserve says of itself that it stands in. Whether the others believe it:
 A supplier needs no key for all this, and changes nobody else.
 
 What one vault makes a supplier do, however strange, neither stops nor delays it for the others:
-each has a task of its own, and gathering another one.
+each has a task of its own, and gathering another one. Where all families together would take too
+much memory, some are not watched (watched.py).
 
 Here are the rounds. What a reserve does about them is in standin.py, the copying in gather.py.
 """
@@ -53,6 +54,7 @@ from bitdustfs.supplier.kin import MemberConnect, Round
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.standin import StandIn
+from bitdustfs.supplier.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Guard:
         self._kin = service.kinship
         self._stand_in = StandIn(service, connect)
         self._dials = Dials()
+        self._watched = Watched()
         self._rounds: dict[bytes, Round] = {}
         self._claimed: dict[tuple[bytes, bytes], int] = {}  # rounds of a claim without a warrant
         self._due: dict[bytes, tuple[bytes, float]] = {}  # vault -> its family, when to ask again
@@ -94,10 +97,15 @@ class Guard:
         """Nothing is remembered of vaults that are not kept any more."""
         for vault in (self._due.keys() | self._rounds.keys()) - there - self._busy:
             self._due.pop(vault, None)
-            self._rounds.pop(vault, None)
-            self._kin.forget(vault)
-        for claim in [claim for claim in self._claimed if claim[0] not in there]:
+            self._forget(vault)
+        for claim in [claim for claim in self._claimed if claim[0] not in self._watched]:
             del self._claimed[claim]
+
+    def _forget(self, vault: bytes) -> None:
+        """Nothing of what was seen of a vault's family is remembered."""
+        self._watched.drop(vault)
+        self._rounds.pop(vault, None)
+        self._kin.forget(vault)
 
     def _next_turn(self, vault: bytes, family: bytes, nursery: trio.Nursery) -> float:
         """Starts a round of a vault if one is due; when to look again."""
@@ -137,12 +145,16 @@ class Guard:
         """
         row = self._service.shelf.vault(vault)
         family = None if row is None else self._kin.family(vault, row)
-        if row is None or family is None or family.member(self._kin.own) is None:
-            if row is not None and family is not None and self._concerns(row, family):
-                await self._follow(vault, await self._ask_all(vault, family))
-            self._rounds.pop(vault, None)
+        if row is None or family is None or not self._concerns(row, family):
+            self._forget(vault)
             return VAULTS_EVERY
-        if not self._concerns(row, family):
+        for left_out in self._watched.take(vault, len(row.family), row.used):
+            self._forget(left_out)
+        if vault not in self._watched and not self._kin.leaving:  # who leaves has to look at all
+            return AFTER_FAILURE
+        if family.member(self._kin.own) is None:
+            await self._follow(vault, await self._ask_all(vault, family))
+            self._rounds.pop(vault, None)
             return VAULTS_EVERY
         seen = self._rounds[vault] = await self._ask_all(vault, family)
         await self._follow(vault, seen)

@@ -71,8 +71,11 @@ class Housekeeping:
         return row.until > self._wall() and not self._lapsed(row) and self._is_member(vault, row)
 
     def _lapsed(self, row: VaultRow) -> bool:
-        """Whether nothing came of a contract: of strangers, that costs them nothing."""
-        idle = self._wall() - row.made > UNUSED_SECONDS
+        """Whether nothing came of a contract: of strangers, that costs them nothing.
+
+        Nor is one waited for that was made long from now, by a clock that has been set back since.
+        """
+        idle = abs(self._wall() - row.made) > UNUSED_SECONDS
         return not row.used and not row.invited and idle
 
     def _is_member(self, vault: bytes, row: VaultRow) -> bool:

@@ -283,8 +283,7 @@ class _Talk:
         except Exception:
             log.exception("a request failed by our own fault")
             reply, payload = wire.Fault("failed", "see the supplier's log"), b""
-        if isinstance(frame.message, wire.Put):
-            self._look_who_it_is()
+        self._look_who_it_is()  # it may keep something here since, brought on another connection
         await self._send.send(_Answer(frame.id, reply, payload, held, size))
 
     async def _write(self) -> None:

@@ -4,8 +4,8 @@ import pytest
 import trio
 from family import credentials
 
-from bitdustfs.errors import Unreachable
-from bitdustfs.net.addresses import dialable
+from bitdustfs.errors import Unreachable, UsageError
+from bitdustfs.net.addresses import acceptable, check_address, dialable
 from bitdustfs.net.peer import PeerSupplier
 
 STRANGE = [
@@ -51,6 +51,21 @@ def test_what_a_stranger_names_is_dialled_only_if_it_is_a_host_of_the_kind_that_
 ):
     assert dialable([address], False) == ((address,) if public else ())
     assert dialable([address], True) == ((address,) if private else ())
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["2606:4700::1%eth0", "fe80::1%1", "::1%lo", "::1%\x1b[2J", "::ffff:8.8.8.8", "8.8.8.08"],
+)
+def test_a_host_with_a_zone_or_written_unusually_is_no_contact(host):
+    """Contacts of the DHT come as host and port."""
+    assert not acceptable(host, 4000, False) and not acceptable(host, 4000, True)
+
+
+@pytest.mark.parametrize("text", ["8.8.8.8:\u00b2", "8.8.8.8:0", ":4000", "8.8.8.8", "8.8.8.8:-1"])
+def test_what_a_user_writes_for_an_address_is_named_if_it_is_none(text):
+    with pytest.raises(UsageError):
+        check_address(text)
 
 
 @pytest.mark.parametrize("address", STRANGE)

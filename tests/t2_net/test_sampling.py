@@ -3,9 +3,14 @@
 import random
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitdustfs.errors import ProtocolViolation
+from bitdustfs.net import wire
+from bitdustfs.net.supplier import Supplier
+from bitdustfs.rebuild.census import list_all
 from bitdustfs.rebuild.sampling import Sample
 
 
@@ -64,3 +69,34 @@ def test_what_is_unsettled_outlives_a_census():
     later.keep_open(sample)
     rng = random.Random(1)
     assert sum(later.draw(rng) == block(1) for _ in range(100)) > 60
+
+
+# -- what is heard of before: lists
+
+
+class Endless(Supplier):
+    """Lists fragments of a position for ever, in order; or always the same page."""
+
+    def __init__(self, position, goes_on=True):
+        self.node, self.pages = bytes(32), 0
+        self._position, self._goes_on = bytes([position]), goes_on
+
+    async def call(self, request, payload=b""):
+        await trio.lowlevel.checkpoint()
+        self.pages += 1
+        first = int.from_bytes(request.after[:16], "big") + 1 if self._goes_on else 1
+        keys = [(n.to_bytes(16, "big") + self._position, 1) for n in range(first, first + 1000)]
+        return wire.Listed(tuple(keys), True), b""
+
+
+@pytest.mark.parametrize("position", [0, 1])
+async def test_a_census_ends_however_long_a_list_is(position):
+    """Also where what is listed is of another position."""
+    supplier = Endless(position)
+    assert len(await list_all(supplier, 0, limit=5000)) == (0 if position else 5000)
+    assert supplier.pages <= 4 * 5
+
+
+async def test_a_list_that_goes_back_is_none():
+    with pytest.raises(ProtocolViolation, match="order"):
+        await list_all(Endless(0, goes_on=False), 0)

@@ -6,7 +6,7 @@ import random
 import pytest
 import trio
 from nacl.signing import SigningKey
-from sybils import live
+from sybils import live, without_signatures
 
 from bitdustfs.core.keys import node_id
 from bitdustfs.net.dht import datagram
@@ -23,11 +23,23 @@ def made_record(seq=1, key=None):
 
 
 @pytest.mark.deadline(10_000)  # of a virtual clock
-async def test_look_ups_are_right_where_one_in_five_lies_drops_and_floods(autojump_clock):
+async def test_look_ups_are_right_where_one_in_five_lies_drops_and_floods(
+    autojump_clock, monkeypatch
+):
     """The large form is scripts/sybils; its table is in docs/testing.md."""
-    tally = await live(40, 0.2, 30, seed=20)
-    assert tally.counts.total() == 30
+    for name, unsigned in without_signatures().items():
+        monkeypatch.setattr(datagram, name, unsigned)
+    tally = await live(120, 0.2, 20, seed=1, met=True)
+    assert tally.counts.total() == 20
     assert tally.false == 0 and tally.right >= 0.96
+    assert tally.messages / 20 <= 200, "liars draw questions to where nobody is"
+
+
+@pytest.mark.deadline(10_000)
+async def test_who_joins_among_sybils_finds_what_is_there(autojump_clock):
+    """Datagrams are signed here, and nobody knows anybody but those it joins by."""
+    tally = await live(24, 0.2, 6, seed=20)
+    assert tally.false == 0 and tally.right == 1.0
 
 
 class Evil(Dht):

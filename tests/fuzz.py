@@ -1,0 +1,366 @@
+"""Every parser of untrusted bytes under a coverage-guided fuzzer: scripts/fuzz [SECONDS] [NAME]...
+
+The suite tries the same parsers by hypothesis (t2_net/test_parsers.py). Here each of them gets so
+many seconds (600 unless told) and a process of its own, in which atheris sees what code an input
+reaches, and goes on from there. What is signed is also changed inside and signed again. Besides
+them there are three that take more than one message:
+
+    a supplier       frames that come in from an owner, all answered; then what its guard works out
+    an owner         records that a vault's owner signs, whatever they say, at a supplier
+    a node           datagrams, genuinely signed, at a node of the DHT
+
+They begin with what really goes over the wire: a session with a supplier and a small DHT are run
+first, and every message is kept as a seed. A finding is an exception other than Malformed, or one
+input that takes ten seconds or a gigabyte. It ends its process; its input is printed.
+
+The script installs atheris, which is not among the packages of the tests.
+"""
+
+import random
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import atheris
+import trio
+import trio.testing
+
+sys.path.insert(0, str(Path(__file__).parent / "t2_net"))
+with atheris.instrument_imports(include=["bitdustfs"]):
+    from family import BALLOT, KEY, claim_of, family_of, make_block, root_of
+    from nacl.signing import SigningKey
+    from sybils import Network, live
+    from test_parsers import PLAIN, SIGNED, body_of, signed_again
+
+    from bitdustfs.core.records import (
+        BlockDead,
+        Family,
+        Features,
+        Group,
+        Member,
+        Root,
+        StandDown,
+        family_hash,
+        family_records,
+        seal_record,
+    )
+    from bitdustfs.errors import Malformed
+    from bitdustfs.net import wire
+    from bitdustfs.net.dht import datagram
+    from bitdustfs.net.dht.datagram import Contact
+    from bitdustfs.net.dht.node import Dht
+    from bitdustfs.supplier.memory import MemorySupplier
+    from bitdustfs.supplier.service import SupplierService
+    from bitdustfs.supplier.session import Session
+    from bitdustfs.supplier.shelf import MemoryShelf
+    from bitdustfs.units import GIB, KIB
+
+SECONDS = 600  #: for each
+HERE, THERE = ("8.8.8.8", 4000), ("9.9.9.9", 4000)
+NODE, OTHER = SigningKey(b"n" * 32), SigningKey(b"o" * 32)
+OWN = NODE.verify_key.encode()
+OWNER = Session(KEY.vault_id, "owner")
+CLAIM = claim_of()
+FAMILY = family_of(OWN)
+ROOT = root_of(FAMILY)
+HEADER, FRAGMENTS = make_block(bytes(range(256)) * 300)
+BLOCK = b"b" * 16
+
+
+# -- what really goes over the wire
+
+
+async def talk(supplier):
+    """A session of an owner with a supplier, with one request of each kind."""
+    fragment = FRAGMENTS[0]
+    await supplier.promise(GIB, 2_000_000_000)
+    await supplier.prepare(CLAIM, False)
+    await supplier.accept(ROOT, FAMILY, CLAIM)
+    await supplier.put(BLOCK, 0, CLAIM, HEADER, fragment.chunks, fragment.payload)
+    await supplier.head(BLOCK, 0)
+    await supplier.read(BLOCK, 0, 0, 1000)
+    for question in (
+        supplier.list, supplier.usage, supplier.current, supplier.ping, supplier.kin,
+        supplier.warrants, supplier.visits, supplier.hurry,
+    ):  # fmt: skip
+        await question()
+    down = StandDown(KEY.vault_id, OWN, 1, 0)
+    await supplier.stand_down(seal_record(KEY.signing, "stand-down", down), CLAIM)
+    dead = BlockDead(KEY.vault_id, BLOCK, BALLOT, 1)
+    await supplier.kill(seal_record(KEY.signing, "block-dead", dead), CLAIM)
+    await supplier.renew(CLAIM)
+    await supplier.release(CLAIM)
+
+
+class Overheard(MemorySupplier):
+    """A supplier whose requests and replies are written down as frames."""
+
+    def __init__(self):
+        super().__init__(SupplierService(NODE, MemoryShelf(), GIB), KEY.vault_id)
+        self.requests, self.replies = [], []
+
+    async def call(self, request, payload=b""):
+        self.requests.append(wire.encode_frame(1, request, len(payload)) + bytes(payload))
+        reply, data = await super().call(request, payload)
+        self.replies.append(wire.encode_frame(1, reply, len(data)) + data)
+        return reply, data
+
+
+@cache
+def overheard():
+    """(requests, replies) of a session, as frames."""
+    supplier = Overheard()
+    trio.run(talk, supplier)
+    opening = wire.Open(wire.VERSION, "owner", KEY.vault_id, bytes(64))
+    challenge = wire.Challenge(wire.VERSION, bytes(32))
+    fault = wire.Fault("fenced", "another machine", CLAIM)
+    attest = wire.encode_frame(1, wire.Attest(0))
+    return [wire.encode_frame(0, opening), attest, *supplier.requests], [
+        *(wire.encode_frame(0, message) for message in (challenge, fault)), *supplier.replies
+    ]  # fmt: skip
+
+
+@cache
+def datagrams():
+    """One datagram of each kind, and more of a small DHT."""
+    kept = {}
+
+    async def listen():
+        send = Network.send
+
+        def heard(self, data, source, target):
+            with suppress(Malformed):
+                kept.setdefault(type(datagram.open_datagram_untrusted(data).message), []).append(
+                    data
+                )
+            send(self, data, source, target)
+
+        Network.send = heard
+        await live(12, 0.0, 5)
+        Network.send = send
+
+    trio.run(listen, clock=trio.testing.MockClock(autojump_threshold=0))
+    return [data for several in kept.values() for data in random.Random(1).sample(several, 3)]
+
+
+# -- what takes more than one message
+
+
+def contracted():
+    """A supplier with which the owner has a contract, and that keeps something."""
+    service = SupplierService(NODE, MemoryShelf(), GIB)
+    fragment = FRAGMENTS[0]
+    for request, payload in (
+        (wire.Promise(GIB, 2_000_000_000), b""),
+        (wire.Prepare(CLAIM, False), b""),
+        (wire.Accept(ROOT, FAMILY, CLAIM), b""),
+        (wire.Put(BLOCK, 0, CLAIM, HEADER, fragment.chunks), fragment.payload),
+    ):
+        service.handle(OWNER, request, payload)
+    return service
+
+
+def look_around(service):
+    """What a supplier works out of what it keeps, without being asked."""
+    row = service.shelf.vault(KEY.vault_id)
+    kin, family = service.kinship, service.kinship.family(KEY.vault_id, row)
+    service.housekeeping.offer()
+    service.housekeeping.make_room()
+    service.housekeeping.tidy()
+    service.read_proof(KEY.vault_id)
+    if family is not None:
+        for _ in range(2):
+            kin.observe(KEY.vault_id, family, ())
+        kin.absent(KEY.vault_id, family, family.members[0].node)
+        kin.stand_ins(KEY.vault_id, row)
+    for request in (wire.Kin(), wire.Current(), wire.Attest(0), wire.Warrants(()), wire.Usage()):
+        reply, _ = service.handle(OWNER, request, b"")
+        wire.encode_frame(1, reply)
+
+
+def at_a_supplier(data):
+    service, decoder = contracted(), wire.FrameDecoder(from_server=False)
+    decoder.feed(data)
+    while (frame := decoder.next_untrusted()) is not None or decoder.asked is not None:
+        if frame is None:
+            refusal = service.refuse_head(OWNER, decoder.asked.message, decoder.asked.length)
+            decoder.refuse(refusal) if refusal else decoder.admit()
+        elif isinstance(frame.message, wire.Request):
+            reply, payload = service.handle(OWNER, frame.message, frame.payload)
+            wire.encode_frame(1, reply, len(payload))
+    look_around(service)
+
+
+def requests_with(record):
+    """Requests by which an owner hands in a record of its own, by what the record is signed as."""
+    return {
+        "root": wire.Accept(record, FAMILY, CLAIM),
+        "ballot": wire.Prepare(record, True),
+        "block": wire.Put(BLOCK, 1, CLAIM, record, FRAGMENTS[1].chunks),
+        "block-dead": wire.Kill(record, CLAIM),
+        "stand-down": wire.StandDown(record, CLAIM),
+    }
+
+
+KINDS = ["family", *requests_with(b"")]
+MEMBERS = [Member(bytes([number]) * 32, ("8.8.8.8:4000",), GIB) for number in range(4)]
+#: a family that uses every field
+RICH = Family(
+    1, Features(), KEY.vault_id, 1, bytes(32), bytes(32),
+    (Group(2, 1, (Member(OWN, ("127.0.0.1:5000",), GIB), *MEMBERS[:2])),),
+    tuple(MEMBERS[2:3]), {"patience": 60, "margin": 2, "lineage:3": 7, "refounded:1": 5},
+    tuple(MEMBERS[3:]), b"s" * 32,
+)  # fmt: skip
+GENUINE = {
+    "family": seal_record(KEY.signing, "family", RICH),
+    "root": ROOT, "ballot": CLAIM, "block": HEADER,
+    "block-dead": seal_record(KEY.signing, "block-dead", BlockDead(KEY.vault_id, BLOCK, BALLOT, 1)),
+    "stand-down": seal_record(KEY.signing, "stand-down", StandDown(KEY.vault_id, OWN, 1, 0)),
+}  # fmt: skip
+
+
+def by_an_owner(data):
+    """The first byte says which record; a family comes with a root that names it."""
+    service, kind = contracted(), KINDS[data[0] % len(KINDS)] if data else KINDS[0]
+    record = signed_again(data[1:], KEY.signing, kind)
+    if kind == "family":
+        request = wire.Accept(root_naming(record), record, CLAIM)
+    else:
+        request = requests_with(record)[kind]
+    service.handle(OWNER, request, FRAGMENTS[1].payload)
+    look_around(service)
+
+
+def root_naming(family):
+    """A signed root that names a signed family. Raises Malformed where it has no epoch."""
+    epoch = family_records.peek_untrusted(family).epoch
+    body = Root(
+        1, Features(), KEY.vault_id, BALLOT, 2, bytes(16), bytes(16), 0, epoch,
+        family_hash(family), 0, b"sealed",
+    )  # fmt: skip
+    return seal_record(KEY.signing, "root", body)
+
+
+class Nowhere:
+    """A socket that loses everything."""
+
+    def getsockname(self):
+        return HERE
+
+    async def sendto(self, data, address):
+        pass
+
+
+async def at_a_node_of(body):
+    node = Dht(NODE, True, False, Nowhere)
+    node._meet(Contact(b"c" * 20, "7.7.7.7", 4000))
+    token = node._tokens.given_to(THERE)
+    with suppress(Malformed):
+        heard = datagram._bodies.open_untrusted(
+            signed_again(body, OTHER, "datagram"), OTHER.verify_key.encode()
+        )
+        answer = datagram.Body(
+            heard.version, OTHER.verify_key.encode(), heard.serves, heard.id, token, heard.message
+        )
+        await node._received(datagram.encode_datagram(OTHER, answer), THERE)
+        if isinstance(heard.message, datagram.ContactsAre):
+            named = [c for c in heard.message.contacts if node._acceptable(c.endpoint)]
+            for contact in named:
+                node._meet(contact)
+                node._table.nearest(contact.id, 20)
+        if isinstance(heard.message, datagram.RecordIs):
+            datagram.record_seq_untrusted(OTHER.verify_key.encode()[:20], heard.message.record)
+
+
+def at_a_node(data):
+    trio.run(at_a_node_of, data)
+
+
+def frames(from_server):
+    def parse(data):
+        decoder = wire.FrameDecoder(from_server)
+        decoder.feed(data)
+        while decoder.next_untrusted() is not None or decoder.asked is not None:
+            if decoder.asked is not None:
+                decoder.admit()
+
+    return parse
+
+
+def inside(parse, key, kind):
+    """A parser of signed records as one of what is signed."""
+    return lambda body: parse(signed_again(body, key, kind))
+
+
+def targets():
+    """Name -> (what takes bytes, seeds)."""
+    found = {name: (parse, [raw]) for name, (parse, raw, *_) in (PLAIN | SIGNED).items()}
+    for name, (parse, raw, key, kind) in SIGNED.items():
+        found[f"{name}, signed"] = (inside(parse, key, kind), [body_of(raw)])
+    requests, replies = overheard()
+    found["requests"] = frames(False), requests
+    found["replies"] = frames(True), replies
+    found["a supplier"] = at_a_supplier, [*requests, b"".join(requests)]
+    found["an owner"] = (
+        by_an_owner,
+        [bytes([number]) + body_of(GENUINE[kind]) for number, kind in enumerate(KINDS)],
+    )
+    found["a node"] = at_a_node, [body_of(raw) for raw in datagrams()]
+    return found
+
+
+def fuzz(name, seconds, folder):
+    """This process tries one parser until the time is over, or something is found."""
+    parse, seeds = targets()[name]
+    corpus = Path(folder) / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate(seeds):
+        (corpus / str(number)).write_bytes(seed)
+
+    def one(data):
+        with suppress(Malformed):
+            parse(data)
+
+    longest = max(2 * max(map(len, seeds)), 4 * KIB)
+    atheris.Setup(
+        [
+            "fuzz", str(corpus), f"-max_total_time={seconds}", f"-max_len={longest}",
+            f"-artifact_prefix={folder}/", "-timeout=10", "-rss_limit_mb=1024",
+            "-print_final_stats=1", "-use_value_profile=1",
+        ],
+        one,
+    )  # fmt: skip
+    atheris.Fuzz()
+
+
+def main(seconds=SECONDS, *names):
+    failed = []
+    for name in names or targets():
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", name, str(seconds), folder],
+                capture_output=True, text=True, errors="replace", check=False,
+            )  # fmt: skip
+            tried = [
+                line for line in done.stderr.splitlines() if "number_of_executed_units" in line
+            ]
+            count = tried[0].split()[-1] if tried else "?"
+            found = [path for path in Path(folder).iterdir() if path.is_file()]
+            print(f"{name}: {count} inputs, {'FAILED' if done.returncode else 'nothing found'}")
+            if done.returncode:
+                failed.append(name)
+                print(done.stdout[-3000:], done.stderr[-6000:], sep="\n")
+            for path in found:
+                print(f"  {path.name}: {path.read_bytes().hex()}", flush=True)
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        fuzz(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    else:
+        sys.exit(main(*map(int, sys.argv[1:2]), *sys.argv[2:]))
