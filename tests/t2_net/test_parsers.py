@@ -1,16 +1,17 @@
 """Every parser of untrusted bytes: it returns, or raises Malformed, whatever comes.
 
-Random bytes get no further than the first field. So there are three kinds of input: bytes that look
-like msgpack, genuine bytes with some changed, cut out or put in, and bodies that were changed so
-and then signed, or sealed, by whom it takes.
+Random bytes get no further than the first field. So there are four kinds of input: bytes that look
+like msgpack, genuine bytes with some changed, cut out or put in, genuine values with one field
+changed, and bodies that were changed so and then signed, or sealed, by whom it takes.
 """
 
 import ast
 from contextlib import suppress
 
+import msgspec
 import pytest
 from family import BALLOT, KEY, claim_of, family_of, make_block, root_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from syntax import TREES
@@ -202,20 +203,68 @@ def damaged(draw, genuine):
     return bytes(data)
 
 
+def fields_of(value, path=()):
+    """Where each field of a decoded value is, lists included."""
+    yield path
+    if isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from fields_of(inner, (*path, at))
+
+
+def like(value):
+    """Other values of one field: of its type mostly, at the ends of what there may be."""
+    match value:
+        case bool():
+            return st.just(not value) | st.none()
+        case int():
+            ends = [0, 1, -1, 2**31, 2**32, 2**50 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63)]
+            return st.sampled_from([*ends, value + 1, value - 1])
+        case bytes():
+            return st.binary(min_size=len(value), max_size=len(value)) | st.binary(max_size=70)
+        case list():
+            return st.sampled_from([[], value[:-1], value * 2, value[::-1], [*value, 0]])
+        case str():
+            return st.text(max_size=100)
+    return msgpack_like
+
+
+@st.composite
+def twisted(draw, genuine):
+    """A genuine value with one field changed, or what it is when it is no msgpack."""
+    try:
+        value = msgspec.msgpack.decode(genuine)
+    except msgspec.DecodeError:
+        return draw(damaged(genuine))
+    path = draw(st.sampled_from([path for path in fields_of(value) if path] or [()]))
+    inner = value
+    for at in path[:-1]:
+        inner = inner[at]
+    if not path:
+        return encode(draw(like(value)))
+    inner[path[-1]] = draw(like(inner[path[-1]]))
+    try:
+        return encode(value)
+    except OverflowError:  # more than msgpack has numbers for
+        return genuine
+
+
 @pytest.mark.parametrize("name", [*PLAIN, *SIGNED])
 @given(st.data())
 def test_a_parser_of_damaged_bytes_returns_or_raises_malformed(name, data):
     parse, genuine = (PLAIN | SIGNED)[name][:2]
-    kind = damaged(genuine) | st.binary(max_size=200) | msgpack_like.map(encode)
+    strange = st.binary(max_size=200) | msgpack_like.map(encode)
+    kind = damaged(genuine) | twisted(genuine) | strange
     with suppress(Malformed):
         parse(data.draw(kind))
 
 
 @pytest.mark.parametrize("name", SIGNED)
+@settings(max_examples=120)
 @given(st.data())
 def test_a_parser_of_what_a_liar_signed_returns_or_raises_malformed(name, data):
     parse, genuine, key, kind = SIGNED[name]
-    body = data.draw(damaged(body_of(genuine)) | msgpack_like.map(encode))
+    body = body_of(genuine)
+    body = data.draw(twisted(body) | twisted(body) | damaged(body) | msgpack_like.map(encode))
     with suppress(Malformed):
         parse(signed_again(body, key, kind))
 

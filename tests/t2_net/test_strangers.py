@@ -155,8 +155,8 @@ async def test_who_takes_no_answers_has_no_memory_that_others_need(monkeypatch):
         hoarders = [OTHER, VaultKey(b"p" * 32)]  # who have a half of the room each
         for key in hoarders:
             await (await customer(address, nursery, key, size=4 * MIB)).aclose()
-        for key in hoarders * 2:
-            stream = await session(address, key)
+        streams = [await session(address, key) for key in hoarders * 2]
+        for stream in streams:
             for number in range(17):
                 read = wire.Read(bytes(16), 0, 0, 4 * MIB)
                 await stream.send_all(wire.encode_frame(number, read))

@@ -43,7 +43,11 @@ async def test_who_joins_among_sybils_finds_what_is_there(autojump_clock):
 
 
 class Evil(Dht):
-    """Names the same contacts to everybody."""
+    """Names made-up ids near what is looked for, at `ports`: it answers at all of them."""
+
+    def __init__(self, key, ports):
+        super().__init__(key, serves=True, allow_private=True)
+        self._ports = ports
 
     def _response(self, message, asker):
         if isinstance(message, datagram.StoreRecord):
@@ -53,8 +57,9 @@ class Evil(Dht):
     def names(self, message):
         target = message.key if isinstance(message, datagram.FindValue) else message.target
         base = int.from_bytes(target, "big")
-        near = [(base ^ (number + 1)).to_bytes(20, "big") for number in range(16)]
-        return [Contact(one, "127.0.0.1", self.endpoint[1]) for one in near]
+        ports = random.sample(self._ports, 16)
+        near = [(base ^ (1 + self._ports.index(port))).to_bytes(20, "big") for port in ports]
+        return [Contact(i, "127.0.0.1", port) for i, port in zip(near, ports, strict=True)]
 
 
 class Malforming(Evil):
@@ -68,9 +73,11 @@ class Malforming(Evil):
 @pytest.mark.parametrize("count", [12])
 @pytest.mark.parametrize("kind", [Evil, Malforming])
 async def test_one_node_that_names_falsely_takes_no_record_for_itself(nodes, nursery, kind):
-    evil = kind(SigningKey(os.urandom(32)), serves=True, allow_private=True)
-    await evil.bind("127.0.0.1", 0)
-    await nursery.start(evil.run)
+    key, ports = SigningKey(os.urandom(32)), []
+    for _ in range(24):
+        evil = kind(key, ports)
+        ports.append(await evil.bind("127.0.0.1", 0))
+        await nursery.start(evil.run)
     await evil.bootstrap([nodes[0].endpoint])
     for node in nodes:
         await node.nearest(os.urandom(20))
