@@ -80,20 +80,25 @@ class ExtentReader:
                 break
             await under_way.done.wait()
             under_way.check()
-        if perf_counter() >= self._slow_until:
-            plain = self._open_local(place, kind)
-            if plain is not None:
-                self._remember(key, plain)
-                return plain
+        slow = perf_counter() < self._slow_until
+        plain = None if slow else self._open_local(place, kind)
+        if plain is not None:
+            self._remember(key, plain)
+            return plain
         mine = self._under_way[key] = _UnderWay()
         try:
-            return await self._bring(place, kind)
+            if slow:
+                plain = await trio.to_thread.run_sync(self._open_local, place, kind)
+            if plain is None:
+                plain = await self._fetch(place, kind)
         except Unavailable as error:
             mine.fail(str(error))
             raise
         finally:
             del self._under_way[key]
             mine.done.set()
+        self._remember(key, plain)
+        return plain
 
     # -- ahead of whoever will ask
 
@@ -119,55 +124,44 @@ class ExtentReader:
             opened = await trio.to_thread.run_sync(self._open_run, places)
             for key, plain in zip(list(left), opened, strict=True):
                 if plain is not None:
-                    self._remember(key, plain)
                     del left[key]
-                    self._under_way.pop(key).done.set()
+                    self._brought(key, plain)
             async with trio.open_nursery() as nursery:
                 for key, place in left.items():
-                    nursery.start_soon(self._bring_expected, key, place)
+                    nursery.start_soon(self._bring_fetched, key, place)
         finally:
             self.abandon(left.values())
 
     def abandon(self, places: Iterable[Place]) -> None:
-        """What was expected does not come: the mount ends."""
+        """What was expected is not brought: whoever waits for it looks for it itself."""
         for place in places:
-            self._give_up((place.block, place.ordinal), "the mount ends")
+            under_way = self._under_way.pop((place.block, place.ordinal), None)
+            if under_way is not None:
+                under_way.done.set()
 
-    async def _bring_expected(self, key: _Key, place: Place) -> None:
+    async def _bring_fetched(self, key: _Key, place: Place) -> None:
         try:
-            await self._fetch(place, Kind.DATA)
+            plain = await self._fetch(place, Kind.DATA)
         except BitdustError as error:
-            self._give_up(key, str(error))
-        else:
-            self._under_way.pop(key).done.set()
-
-    def _give_up(self, key: _Key, why: str) -> None:
-        under_way = self._under_way.pop(key, None)
-        if under_way is not None:
-            under_way.fail(why)
+            under_way = self._under_way.pop(key)
+            under_way.fail(str(error))
             under_way.done.set()
+        else:
+            self._brought(key, plain)
+
+    def _brought(self, key: _Key, plain: bytes) -> None:
+        self._remember(key, plain)
+        self._under_way.pop(key).done.set()
+
+    # -- from the disk, or from suppliers
 
     def _open_run(self, places: Sequence[Place]) -> list[bytes | None]:
         return [self._open_local(place, Kind.DATA) for place in places]
 
-    # -- from the disk, or from suppliers
-
-    async def _bring(self, place: Place, kind: Kind) -> bytes:
-        """From this machine's files in a thread, else from suppliers."""
-        plain = await trio.to_thread.run_sync(self._open_local, place, kind)
-        if plain is None:
-            return await self._fetch(place, kind)
-        self._remember((place.block, place.ordinal), plain)
-        return plain
-
     async def _fetch(self, place: Place, kind: Kind) -> bytes:
         sealed = await self._fetcher.fetch(place)
         self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit())
-        plain = self._sealers.of(place.block).open_untrusted(
-            sealed, place.hash, place.ordinal, kind
-        )
-        self._remember((place.block, place.ordinal), plain)
-        return plain
+        return self._sealers.of(place.block).open_untrusted(sealed, place.hash, place.ordinal, kind)
 
     async def read_sealed_local(self, place: Place) -> bytes | None:
         """The sealed bytes in this machine's own block file, unchecked; None without one."""

@@ -4,8 +4,8 @@ Look-up counts say whether an orphan may be purged (fuse(4): FORGET). Names make
 directories, so that a vault can be recovered from blocks alone; they are as good as what the kernel
 asked for.
 
-The kernel may know millions of inodes: each takes one entry of a set. Names are kept of all folders
-that something was seen in, and of what was seen last: what is written is looked up before.
+The kernel may know millions of inodes: each takes one entry of a set. Names are kept of folders,
+and of what else was seen last: what is written is looked up before.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ from bitdustfs.fs.window import Windows
 from bitdustfs.tree.tree import Tree
 
 PATH_DEPTH = 256  #: folders in a path that block directories tell
-NAMES_KEPT = 1 << 16  #: names of what nothing was seen in: files, mostly
+NAMES_KEPT = 1 << 16  #: names of what is no folder
 
 Where = tuple[int, bytes]  #: the folder that an inode was seen in last, and its name there
 
@@ -31,8 +31,8 @@ class Lookups:
         self._folders: dict[int, Where] = {}
         self._others: OrderedDict[int, Where] = OrderedDict()  # least recently seen first
 
-    def hold(self, inode: int, folder: int, name: bytes) -> None:
-        """The kernel learned of the inode once more, by this name."""
+    def hold(self, inode: int, is_folder: bool, folder: int, name: bytes) -> None:
+        """The kernel learned of the inode once more, by this name in `folder`."""
         if inode in self._more:
             self._more[inode] += 1
         elif inode in self._once:
@@ -40,20 +40,21 @@ class Lookups:
             self._more[inode] = 2
         else:
             self._once.add(inode)
-        if name not in (b".", b".."):
+        if name in (b".", b".."):
+            return
+        if is_folder:
+            self._folders[inode] = folder, name
+        else:
             self._see(inode, folder, name)
 
     def moved(self, inode: int, folder: int, name: bytes) -> None:
         """The inode was renamed."""
-        if self.held(inode):
+        if inode in self._folders:
+            self._folders[inode] = folder, name
+        elif self.held(inode):
             self._see(inode, folder, name)
 
     def _see(self, inode: int, folder: int, name: bytes) -> None:
-        if folder in self._others:
-            self._folders[folder] = self._others.pop(folder)
-        if inode in self._folders:
-            self._folders[inode] = folder, name
-            return
         self._others[inode] = folder, name
         self._others.move_to_end(inode)
         if len(self._others) > NAMES_KEPT:

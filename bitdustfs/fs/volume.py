@@ -152,7 +152,7 @@ class Volume:
 
         found = await self.tree.run(find)
         if found is not None:
-            self.hold(found.inode, folder, name)
+            self.hold(found, folder, name)
         return found
 
     async def readdir(self, folder: int, after: int, limit: int) -> list[NamedEntry]:
@@ -238,7 +238,7 @@ class Volume:
             return self._found(inode, made)
 
         found = await self.tree.run(make)
-        self.hold(found.inode, folder, name)
+        self.hold(found, folder, name)
         return found
 
     async def link(self, inode: int, folder: int, name: bytes) -> Seen:
@@ -266,7 +266,7 @@ class Volume:
             return self._found(inode, attributes)
 
         found = await self.tree.run(make)
-        self.hold(inode, folder, name)
+        self.hold(found, folder, name)
         return found
 
     # -- removing
@@ -324,9 +324,9 @@ class Volume:
 
     # -- life of inodes
 
-    def hold(self, inode: int, folder: int, name: bytes) -> None:
+    def hold(self, found: Seen, folder: int, name: bytes) -> None:
         """The kernel learned of the inode once more, by this name."""
-        self._lookups.hold(inode, folder, name)
+        self._lookups.hold(found.inode, stat.S_ISDIR(found.attributes.mode), folder, name)
 
     async def forget(self, inode: int, count: int) -> None:
         """The kernel forgot `count` look-ups; an orphan nobody knows any more is purged."""

@@ -136,7 +136,7 @@ class Operations(pyfuse3.Operations):
                 if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
                     return
                 if entry.name not in (b".", b".."):
-                    self._volume.hold(entry.found.inode, fh, entry.name)
+                    self._volume.hold(entry.found, fh, entry.name)
                 cookie = entry.cookie
 
     @guarded

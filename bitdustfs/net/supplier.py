@@ -29,6 +29,13 @@ T = TypeVar("T", bound=wire.Message)
 Connect = Callable[[Member], "Supplier"]  #: the session with a member of a family, one for each
 
 
+def _due(kind: type[T], reply: wire.Reply) -> T:
+    """The reply, if it is of the kind that answers the request; else ProtocolViolation."""
+    if not isinstance(reply, kind):
+        raise ProtocolViolation(f"{type(reply).__name__} where {kind.__name__} was due")
+    return reply
+
+
 class Supplier(ABC):
     """One supplier, in the session of one vault. `node` is its 32-byte public key."""
 
@@ -38,11 +45,9 @@ class Supplier(ABC):
     async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
         """One request and its answer (never a Fault: that is raised as Refused)."""
 
-    async def _ask(self, kind: type[T], request: wire.Request) -> T:
-        reply, _ = await self.call(request)
-        if not isinstance(reply, kind):
-            raise ProtocolViolation(f"{type(reply).__name__} where {kind.__name__} was due")
-        return reply
+    async def _ask(self, kind: type[T], request: wire.Request, payload: Buffer = b"") -> T:
+        reply, _ = await self.call(request, payload)
+        return _due(kind, reply)
 
     async def put(
         self,
@@ -54,7 +59,7 @@ class Supplier(ABC):
         payload: Buffer,
     ) -> None:
         """Returns once the fragment is synced at the supplier."""
-        await self.call(wire.Put(block, position, claim, header, chunks), payload)
+        await self._ask(wire.Done, wire.Put(block, position, claim, header, chunks), payload)
 
     async def head(self, block: bytes, position: int) -> wire.HeadIs:
         """Signed header and chunk hashes of a fragment."""
@@ -62,7 +67,8 @@ class Supplier(ABC):
 
     async def read(self, block: bytes, position: int, offset: int, length: int) -> bytes:
         """Exactly `length` bytes (at most READ_MAX) of a fragment's payload."""
-        _, data = await self.call(wire.Read(block, position, offset, length))
+        reply, data = await self.call(wire.Read(block, position, offset, length))
+        _due(wire.Bytes, reply)
         if len(data) != length:
             raise ProtocolViolation(f"{len(data)} bytes where {length} were asked for")
         return data

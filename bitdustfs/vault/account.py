@@ -152,14 +152,9 @@ class Account:
             return "some of that is in memory only, and lost if this machine stops now"
         if self.adrift or self.diverged:
             return "that is kept on this machine only, and is not published by itself"
-        if self.writes and ended:
-            return (
-                "that is kept on this machine, and published by the next mount here: mount again "
-                "when more suppliers answer"
-            )
-        if self.writes:
+        if self.writes and not ended:
             return "that is kept on this machine, and published as soon as suppliers take it"
-        if not self.why:
+        if not self.writes and not self.why:
             return "that is kept on this machine, and published by the next mount without -o ro"
         return (
             "that is kept on this machine, and published by the next mount here that may write, "

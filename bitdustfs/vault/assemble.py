@@ -257,15 +257,7 @@ def _writable_vault(
                 await courier.progress()
 
     content = WritableContent(
-        tree,
-        reader,
-        ground.ahead,
-        windows,
-        flusher,
-        space,
-        throttle,
-        wait_for_room,
-        due.set,
+        tree, reader, ground.ahead, windows, flusher, space, throttle, wait_for_room, due.set
     )
     volume, purger = ground.volume(tree, content, lookups)
     committer = Committer(tree, writer, state, flusher.seal_all, due, ground.disk.give)

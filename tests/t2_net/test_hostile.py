@@ -15,6 +15,7 @@ from bitdustfs.core import block, items, leaves, records
 from bitdustfs.errors import Forged, Malformed, ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
 from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream, make_context
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -239,6 +240,23 @@ async def test_a_lying_server_gives_the_client_a_typed_error(reply):
         with pytest.raises((ProtocolViolation, Unreachable)):
             await peer.ping()
         nursery.cancel_scope.cancel()
+
+
+class Beside(Supplier):
+    """Answers each request with what answers another one."""
+
+    node = b"n" * 32
+
+    async def call(self, request, payload=b""):
+        return wire.ContractIs(b"record"), b"x" * 10
+
+
+async def test_promise_2_an_answer_of_another_kind_acknowledges_nothing():
+    supplier = Beside()
+    with pytest.raises(ProtocolViolation, match="was due"):
+        await supplier.put(b"b" * 16, 0, b"c", b"h", b"l" * 32, b"payload")
+    with pytest.raises(ProtocolViolation, match="was due"):
+        await supplier.read(b"b" * 16, 0, 0, 10)
 
 
 async def test_a_reader_reads_and_changes_nothing(tmp_path):

@@ -28,7 +28,7 @@ def test_look_ups_are_counted(steps):
     for what, inode, count in steps:
         if what == "hold":
             for _ in range(count):
-                lookups.hold(inode, ROOT_INODE, b"name")
+                lookups.hold(inode, False, ROOT_INODE, b"name")
             model[inode] += count
         else:
             assert lookups.forget(inode, count) == (model[inode] <= count)
@@ -36,23 +36,33 @@ def test_look_ups_are_counted(steps):
         assert all(lookups.held(n) == model[n] for n in range(2, 10))
 
 
-def test_folders_keep_their_names_however_many_files_are_seen(lookups, monkeypatch):
+def test_folders_keep_their_names_however_many_there_are(lookups, monkeypatch):
     monkeypatch.setattr(module, "NAMES_KEPT", 100)
-    lookups.hold(2, ROOT_INODE, b"photos")
-    lookups.hold(3, 2, b"2026")
-    for number in range(10, 1010):
-        lookups.hold(number, 3, b"%d.jpg" % number)
-    assert lookups._path(1009) == b"photos/2026/1009.jpg"
-    assert lookups._path(10) == b""  # nobody is told a wrong one
-    lookups.moved(3, ROOT_INODE, b"2025")
-    assert lookups._path(1009) == b"2025/1009.jpg"
-    lookups.hold(10, 3, b"ten.jpg")
-    assert lookups._path(10) == b"2025/ten.jpg"
+    lookups.hold(2, True, ROOT_INODE, b"photos")
+    for number in range(1000, 2000):
+        lookups.hold(number, True, 2, b"%d" % number)  # all of them first, then what is in them
+    for number in range(1000):
+        lookups.hold(10_000 + number, False, 1000 + number, b"%d.jpg" % number)
+    assert lookups._path(10_000 + 999) == b"photos/1999/999.jpg"
+    assert lookups._path(10_000) == b""  # nobody is told a wrong one
+    lookups.moved(2, ROOT_INODE, b"pictures")
+    assert lookups._path(10_000 + 999) == b"pictures/1999/999.jpg"
+    lookups.hold(10_000, False, 1000, b"0.jpg")
+    assert lookups._path(10_000) == b"pictures/1000/0.jpg"
+
+
+def test_what_is_written_keeps_its_name(lookups, monkeypatch):
+    monkeypatch.setattr(module, "NAMES_KEPT", 100)
+    lookups.hold(2, False, ROOT_INODE, b"written")
+    for number in range(1000, 2000):
+        lookups.hold(number, False, ROOT_INODE, b"%d" % number)
+        if number % 50 == 0:
+            assert lookups._path(2) == b"written"
 
 
 def test_what_is_forgotten_leaves_no_name(lookups):
-    lookups.hold(2, ROOT_INODE, b"folder")
-    lookups.hold(3, 2, b"file")
+    lookups.hold(2, True, ROOT_INODE, b"folder")
+    lookups.hold(3, False, 2, b"file")
     assert lookups.forget(3, 1) and lookups.forget(2, 1)
     lookups.moved(3, ROOT_INODE, b"again")
     assert lookups._path(3) == lookups._path(2) == b""
@@ -64,7 +74,7 @@ def test_an_inode_that_the_kernel_knows_takes_less_than_100_bytes(monkeypatch):
     try:
         lookups = Lookups(None, None)
         for number in range(1000, 1000 + MANY):
-            lookups.hold(number, ROOT_INODE, b"%030d" % number)
+            lookups.hold(number, False, ROOT_INODE, b"%030d" % number)
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -114,25 +114,25 @@ async def test_what_suppliers_do_not_give_is_told_to_those_who_wait(world, nurse
     assert sorted(fetcher.asked) == [40, 41, 42]  # once each, though two wanted it
 
 
-async def test_the_end_of_the_mount_leaves_nobody_waiting(world):
-    reader, ahead, _, _ = world
-    told = []
+async def test_who_waits_for_what_is_not_brought_looks_for_it_itself(world):
+    reader, ahead, _, fetcher = world
+    wanted, told = places(range(50, 50 + 4 * JOB)), []
 
     async def ask(place):
-        with pytest.raises(Unavailable, match="the mount ends"):
-            await reader.read_extent(place, Kind.DATA)
-        told.append(place.ordinal)
+        told.append(await reader.read_extent(place, Kind.DATA))
 
     with trio.fail_after(5):
-        async with trio.open_nursery() as asking, trio.open_nursery() as mount:
-            mount.start_soon(ahead.run)
-            await trio.testing.wait_all_tasks_blocked()
-            ahead.want(places(range(50, 50 + 4 * JOB)))  # suppliers do not answer
-            for place in places([50, 50 + 4 * JOB - 1]):
-                asking.start_soon(ask, place)
-            await trio.testing.wait_all_tasks_blocked()
-            mount.cancel_scope.cancel()
-    assert sorted(told) == [50, 50 + 4 * JOB - 1]
+        async with trio.open_nursery() as asking:
+            async with trio.open_nursery() as mount:
+                mount.start_soon(ahead.run)
+                await trio.testing.wait_all_tasks_blocked()
+                ahead.want(wanted)  # suppliers do not answer yet
+                asking.start_soon(ask, wanted[0])
+                asking.start_soon(ask, wanted[-1])
+                await trio.testing.wait_all_tasks_blocked()
+                mount.cancel_scope.cancel()
+            fetcher.answer.set()
+    assert sorted(told) == [b"plain 50", b"plain %d" % wanted[-1].ordinal]
 
 
 @given(st.integers(0, 64), st.sampled_from([4 * KIB, 64 * KIB, EXTENT_MAX, MIB]))
