@@ -51,7 +51,7 @@ def awkward_files(folder: Path, noise: int) -> None:
     os.utime(folder / "noise", ns=(123_456_789, 1_600_000_000_123_456_789))
 
 
-def many_files(folder: Path, count: int = 5000) -> None:
+def many_files(folder: Path, count: int) -> None:
     folder.mkdir()
     for i in range(count):
         (folder / f"file-{i:05d}").write_text(f"the content of file {i}\n" * (i % 50))
@@ -65,11 +65,11 @@ def standard_library(target: Path) -> None:
     shutil.copy2(os.path.realpath(sys.executable), target / "python-executable")
 
 
-def make_all(folder: Path, noise: int) -> None:
+def make_all(folder: Path, noise: int, many: int = 5000) -> None:
     """All of the above in a new folder."""
     folder.mkdir()
     standard_library(folder / "library")
-    many_files(folder / "many")
+    many_files(folder / "many", many)
     awkward_files(folder, noise)
 
 

@@ -1,4 +1,4 @@
-"""`bitdust vault`: make a vault, change its policy, found its family anew, recover it."""
+"""`bitdust vault`: make a vault, change its size or policy, found its family anew, recover it."""
 
 import argparse
 import os
@@ -27,13 +27,15 @@ from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import say
 from bitdustfs.units import format_size, parse_size
 
+SPACE = "space="
+SPACE_HELP = "space=200G: the size of the vault, if all its suppliers promise their part"
 SUPPLIERS = 7  #: of a vault for which neither a code nor suppliers are named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     _add_create(verbs.add_parser("create", help="make a new vault and its key file"))
-    _add_set(verbs.add_parser("set", help="change the policy of a mounted vault"))
+    _add_set(verbs.add_parser("set", help="change the size or the policy of a mounted vault"))
     text = "a new family, of those that are left, when a majority of the suppliers is gone for good"
     _add_refound(verbs.add_parser("refound", help=text, description=refound.__doc__))
     text = "a tree again, from blocks alone, when all roots are lost"
@@ -66,7 +68,8 @@ def _add_invitation(parser: argparse.ArgumentParser) -> None:
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint", type=Path)
-    parser.add_argument("policy", nargs="+", metavar="NAME=VALUE", help=HELP)
+    parser.add_argument("words", nargs="+", metavar="NAME=VALUE", help=f"{SPACE_HELP}; {HELP}")
+    _add_invitation(parser)
     parser.set_defaults(run=run_set)
 
 
@@ -86,8 +89,16 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
 
 
 def run_set(args: argparse.Namespace) -> int:
-    MountClient(args.mountpoint).set_policy(parse_policy(args.policy))
-    say("the vault's family knows of it from now on")
+    """Another policy, another size, or both: the size first, because it may be refused."""
+    sizes = [word.removeprefix(SPACE) for word in args.words if word.startswith(SPACE)]
+    policy = parse_policy([word for word in args.words if not word.startswith(SPACE)])
+    mount = MountClient(args.mountpoint)
+    if sizes:
+        resized = mount.set_space(parse_size(sizes[-1]), [*map(read_token, args.invitation)])
+        say(f"the vault takes {format_size(resized.capacity)} of files from now on")
+    if policy:
+        mount.set_policy(policy)
+        say("the vault's family knows of it from now on")
     return 0
 
 

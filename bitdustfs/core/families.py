@@ -24,17 +24,22 @@ def next_family(
     policy: dict[str, int] | None = None,
     bench: Sequence[Member] | None = None,
     seat: bytes | None = None,
+    space: int | None = None,
 ) -> bytes:
     """The successor of a signed family, signed.
 
-    One position, some of the policy, the bench, or the owner's seat changed. Where the voters
-    change, it names the former ones: majorities of both must agree until `settled_family` follows.
+    One position, some of the policy, the bench, the owner's seat, or the bytes that each member
+    promised changed. Where the voters change, it names the former ones: majorities of both must
+    agree until `settled_family` follows.
     """
     family = open_family_untrusted(raw, key.vault_id)
     group = family.group
     if position is not None and member is not None:
         members = list(group.members)
         members[position] = member
+        group = Group(group.k, group.meta_k, tuple(members))
+    if space is not None:
+        members = [msgspec.structs.replace(member, space=space) for member in group.members]
         group = Group(group.k, group.meta_k, tuple(members))
     reserves = family.bench if bench is None else bench
     nodes = {each.node for each in group.members}

@@ -13,6 +13,7 @@ from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import FRAGMENTS_MIN, list_all
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,13 @@ class Wanted(NamedTuple):
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
-    """The supplier's contract, as a member of a family.
+    """The supplier's contract, as a member of a family. Raises what `agree` does."""
+    await agree(supplier, supplier.vault, space)
+    return Member(supplier.node, supplier.addresses[:1], space)
+
+
+async def agree(supplier: Supplier, vault: bytes, space: int) -> None:
+    """Has a supplier sign a contract over `space` bytes, instead of the one it may have.
 
     What was asked for counts. More that the supplier promises is only its word, and nobody else
     could be hired if all had to promise as much. Raises PeerError, or Malformed for less.
@@ -46,9 +53,8 @@ async def contract(supplier: PeerSupplier, space: int) -> Member:
     until = int(time.time()) + CONTRACT_SECONDS
     record = await supplier.promise(space, until)
     promised = contract_records.open_untrusted(record, supplier.node)
-    if promised.vault != supplier.vault or promised.space < space or promised.until < until:
+    if promised.vault != vault or promised.space < space or promised.until < until:
         raise Malformed("the contract promises less than was asked for")
-    return Member(supplier.node, supplier.addresses[:1], space)
 
 
 def asked_of_each(family: Family) -> int:

@@ -17,6 +17,7 @@ from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Un
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
+from bitdustfs.family.resize import invited_sessions, resize
 from bitdustfs.net.ask import ask_all
 from bitdustfs.rebuild.census import list_in_time
 from bitdustfs.rebuild.fill import Fill
@@ -70,6 +71,17 @@ class Staffing:
             "not enough suppliers take the new policy just now; it is not sure whether it holds: "
             "try again"
         )
+
+    async def resize(self, size: int, tokens: Sequence[str] = ()) -> int:
+        """A vault of `size` bytes from here on (resize.py); the bytes of content that it takes.
+
+        `tokens`: by which suppliers invited the owner to more.
+        """
+        async with self._changing:
+            if not tokens:
+                return await resize(self._vault, self._key, size, self._vault.circle.session)
+            async with invited_sessions(self._key, tokens) as session:
+                return await resize(self._vault, self._key, size, session)
 
     async def replace(
         self,
@@ -334,7 +346,10 @@ class Staffing:
         self.visits = together(told, int(time.time()) - VISITS_SHOWN)
 
     async def _renew(self) -> None:
-        """Contracts are renewed long before they end: an owner may be away for months."""
+        """Contracts are renewed long before they end: an owner may be away for months.
+
+        And where the supplier was away when the vault got another size.
+        """
         vault = self._vault
         if trio.current_time() < self._renewal_due:
             return
@@ -343,7 +358,8 @@ class Staffing:
         for member in vault.known.family.everybody:
             supplier = vault.circle.session(member)
             try:
-                if (await supplier.usage()).until - now < RENEW_BEFORE:
+                told = await supplier.usage()
+                if told.until - now < RENEW_BEFORE or told.space > member.space:
                     await supplier.promise(member.space, now + CONTRACT_SECONDS)
                     log.info("the contract with %s is renewed", member.node.hex()[:12])
             except PeerError as error:

@@ -22,6 +22,7 @@ from bitdustfs.mount.commands import (
     Rebuild,
     Replace,
     SetPolicy,
+    SetSpace,
     Sync,
     Unmounted,
     Verify,
@@ -34,6 +35,7 @@ from bitdustfs.mount.statements import (
     GoneSuppliers,
     RebuildOutcome,
     Replaced,
+    Resized,
     Synced,
     VerifyOutcome,
 )
@@ -92,7 +94,7 @@ class MountAnswers:
             case Unmounted():
                 self._attachment.let_go()
                 return Completed()
-            case Rebuild() | Replace() | SetPolicy():
+            case Rebuild() | Replace() | SetPolicy() | SetSpace():
                 raise Unavailable(self._vault.message or "this mount is read-only")
             case _:
                 assert_never(command)
@@ -130,6 +132,8 @@ class WritableMountAnswers(MountAnswers):
             case SetPolicy(words=words):
                 await self._staffing.set_policy(words)
                 return Completed()
+            case SetSpace(size=size, tokens=tokens):
+                return Resized(capacity=await self._staffing.resize(size, tokens))
             case _:
                 return await super().answer(command, say)
 

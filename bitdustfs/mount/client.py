@@ -14,6 +14,7 @@ from bitdustfs.mount.statements import (
     GoneSuppliers,
     RebuildOutcome,
     Replaced,
+    Resized,
     Status,
     Suppliers,
     Synced,
@@ -83,6 +84,11 @@ class MountClient:
 
     def set_policy(self, words: dict[str, int]) -> None:
         self._ask(commands.SetPolicy(words=words), Completed, ignore)
+
+    def set_space(self, size: int, tokens: Sequence[str] = ()) -> Resized:
+        """The vault is one of `size` bytes from here on. `tokens`: as for `replace`."""
+        command = commands.SetSpace(size=size, tokens=tuple(tokens))
+        return self._ask(command, Resized, ignore)
 
     def verify(self, local: bool, sample: float, watch: Onlooker) -> VerifyOutcome:
         return self._ask(commands.Verify(local=local, sample=sample), VerifyOutcome, watch)

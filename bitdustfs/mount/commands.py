@@ -12,6 +12,7 @@ from bitdustfs.net.control import Command, Commands
 STALL = 30.0  #: seconds without any progress, with too few suppliers, after which sync gives up
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -72,6 +73,16 @@ class SetPolicy(Command, frozen=True, kw_only=True, tag="set"):
     words: dict[str, int]
 
 
+class SetSpace(Command, frozen=True, kw_only=True, tag="space"):
+    """Make the vault one of `size` bytes. Answered by Resized.
+
+    `tokens`: by which suppliers invited the owner to more.
+    """
+
+    size: Size
+    tokens: tuple[str, ...] = ()
+
+
 class Verify(Command, frozen=True, kw_only=True, tag="verify"):
     """Check tree, local copies and fragments. Answered by VerifyOutcome.
 
@@ -94,7 +105,7 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 MountCommand = (
     AskStatus | AskSuppliers | AskGone | Forgive | Sync | Keep | Replace | Rebuild | SetPolicy
-    | Verify | WaitEnd | Unmounted
+    | SetSpace | Verify | WaitEnd | Unmounted
 )  # fmt: skip
 
 MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

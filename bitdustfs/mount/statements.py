@@ -120,6 +120,12 @@ class Replaced(Statement, frozen=True, kw_only=True, tag="replaced"):
     bytes: int
 
 
+class Resized(Statement, frozen=True, kw_only=True, tag="resized"):
+    """The vault has another size: it takes so many bytes of content, as `df` shows."""
+
+    capacity: int
+
+
 class RebuildOutcome(Statement, frozen=True, kw_only=True, tag="rebuilt"):
     """What one round of rebuilding did, and what it could not do."""
 

@@ -36,12 +36,13 @@ def same(source, target):
     assert real_input.manifest(source) == real_input.manifest(target)
 
 
-def test_promise_6_remount_elsewhere_from_words_with_three_suppliers_stopped(world, tmp_path):
+def test_promise_6_remount_elsewhere_from_words_with_three_suppliers_stopped(world, tmp_path, long):
     noise, remark = real_input.noise_size(tmp_path)
     if remark:
         warnings.warn(remark, stacklevel=1)
     source = tmp_path / "source"
-    real_input.make_all(source, min(noise, NOISE_HERE))
+    noise, many = (noise, 5000) if long else (min(noise, NOISE_HERE), 500)
+    real_input.make_all(source, noise, many)
     world.mount()
     copy(source, world.mountpoint / "copy")
     same(source, world.mountpoint / "copy")
