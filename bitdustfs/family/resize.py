@@ -29,7 +29,7 @@ from bitdustfs.vault.vaults import WritableVault
 
 log = logging.getLogger(__name__)
 
-DEADLINE = 20.0  #: seconds that a supplier has to promise
+DEADLINE = 10.0  #: seconds that a supplier has to promise
 QUOTED = 3  #: refusals that one sentence quotes
 
 SessionOf = Callable[[Member], Supplier]

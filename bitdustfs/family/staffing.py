@@ -75,13 +75,19 @@ class Staffing:
     async def resize(self, size: int, tokens: Sequence[str] = ()) -> int:
         """A vault of `size` bytes from here on (resize.py); the bytes of content that it takes.
 
-        `tokens`: by which suppliers invited the owner to more.
+        `tokens`: by which suppliers invited the owner to more. Raises what `resize` does, and
+        Unavailable when publishing takes long.
         """
         async with self._changing:
-            if not tokens:
-                return await resize(self._vault, self._key, size, self._vault.circle.session)
-            async with invited_sessions(self._key, tokens) as session:
-                return await resize(self._vault, self._key, size, session)
+            with trio.move_on_after(POLICY_DEADLINE):
+                if not tokens:
+                    return await resize(self._vault, self._key, size, self._vault.circle.session)
+                async with invited_sessions(self._key, tokens) as session:
+                    return await resize(self._vault, self._key, size, session)
+        raise Unavailable(
+            "the suppliers promised, but what was written is not published yet, and the new size "
+            "with it: try again after bitdust sync"
+        )
 
     async def replace(
         self,
