@@ -49,14 +49,17 @@ def long(request):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: begins before the others of its layer")
     config.addinivalue_line("markers", f"deadline(seconds={DEADLINE}): ends a hanging async test")
 
 
 def pytest_collection_modifyitems(items):
-    """Async tests get their deadline; pytest-trio takes the `run` of the first mark.
+    """Slow tests begin first in their layers, so that no layer ends with one of them alone.
 
-    It takes none under @given: an async test there would need a fail_after of its own.
+    Async tests get their deadline; pytest-trio takes the `run` of the first mark. It takes none
+    under @given: an async test there would need a fail_after of its own.
     """
+    items.sort(key=lambda item: (item.path.parent, item.get_closest_marker("slow") is None))
     for item in items:
         if inspect.iscoroutinefunction(item.obj):
             mark = item.get_closest_marker("deadline")

@@ -57,19 +57,23 @@ def many_files(folder: Path, count: int) -> None:
         (folder / f"file-{i:05d}").write_text(f"the content of file {i}\n" * (i % 50))
 
 
-def standard_library(target: Path) -> None:
-    """This Python's whole standard library, links and modes kept, and an executable."""
+def standard_library(target: Path, whole: bool) -> None:
+    """This Python's standard library, links and modes kept, and an executable.
+
+    Not the `whole`: without its own tests and compiled modules, which are six files in seven.
+    """
     library = Path(os.__file__).parent
-    ignore = shutil.ignore_patterns("site-packages")
+    without = ["site-packages"] if whole else ["site-packages", "test", "__pycache__"]
+    ignore = shutil.ignore_patterns(*without)
     shutil.copytree(library, target, symlinks=True, ignore=ignore)
     shutil.copy2(os.path.realpath(sys.executable), target / "python-executable")
 
 
-def make_all(folder: Path, noise: int, many: int = 5000) -> None:
-    """All of the above in a new folder."""
+def make_all(folder: Path, noise: int, whole: bool = True) -> None:
+    """All of the above in a new folder; not the `whole`: some thousand files less."""
     folder.mkdir()
-    standard_library(folder / "library")
-    many_files(folder / "many", many)
+    standard_library(folder / "library", whole)
+    many_files(folder / "many", 5000 if whole else 500)
     awkward_files(folder, noise)
 
 

@@ -203,6 +203,7 @@ def test_a_dead_mount_is_told_and_cleared(world):
     assert (world.mountpoint / "file").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_unmount_ends_the_mount_also_when_too_few_suppliers_are_there(world):
     world.mount()
     for number in range(4):

@@ -17,6 +17,7 @@ CYCLES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", CYCLES, ids=["first", "second", "third"])
 def test_promise_2_and_3_hold_whenever_the_mount_is_killed(world, points, long):
     points = points if long else points[:2]

@@ -20,7 +20,7 @@ import real_input
 from bitdustfs.net import loglines
 
 COPY_LIMIT = 400  #: seconds for a copy or comparison of everything
-NOISE_HERE = 64 << 20  #: bytes of the large file; scripts/try copies one of 1 GiB
+NOISE_HERE = 64 << 20  #: bytes of the large file; --long and scripts/try copy one of 1 GiB
 STATED_DEADLINE = 25  #: seconds within which a read without enough suppliers is an error
 
 
@@ -36,13 +36,13 @@ def same(source, target):
     assert real_input.manifest(source) == real_input.manifest(target)
 
 
+@pytest.mark.slow
 def test_promise_6_remount_elsewhere_from_words_with_three_suppliers_stopped(world, tmp_path, long):
     noise, remark = real_input.noise_size(tmp_path)
     if remark:
         warnings.warn(remark, stacklevel=1)
     source = tmp_path / "source"
-    noise, many = (noise, 5000) if long else (min(noise, NOISE_HERE), 500)
-    real_input.make_all(source, noise, many)
+    real_input.make_all(source, noise if long else min(noise, NOISE_HERE), whole=long)
     world.mount()
     copy(source, world.mountpoint / "copy")
     same(source, world.mountpoint / "copy")

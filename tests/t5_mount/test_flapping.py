@@ -9,10 +9,13 @@ import random
 import signal
 import time
 
+import pytest
+
 MINUTE = 60.0
 CYCLE, AWAY = 20.0, 5.0  #: each supplier is away so many seconds of every cycle
 
 
+@pytest.mark.slow
 def test_promise_9_flapping_for_a_minute_fires_nobody_rebuilds_nothing_and_reads_go_on(world):
     world.start(9)  # there would be others to hire
     world.mount()

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -163,6 +164,7 @@ class Model(RuleBasedStateMachine):
             shutil.rmtree(self.plain)
 
 
+@pytest.mark.slow
 def test_promise_1_a_mount_and_a_plain_folder_stay_equal(world, long):
     Model.world = world
     steps = 60 if long else 25

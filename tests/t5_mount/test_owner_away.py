@@ -8,6 +8,8 @@ import random
 import shutil
 import time
 
+import pytest
+
 LIMIT = 240
 
 
@@ -55,6 +57,7 @@ def wait_until_complete(world, numbers, blocks):
         time.sleep(0.3)
 
 
+@pytest.mark.slow
 def test_promise_6_and_9_a_majority_lost_one_by_one_with_the_owners_machine_off(world, long):
     files = prepared(world)
     originals = [world.addresses.index(row["address"]) for row in rows(world)]
@@ -89,6 +92,7 @@ def test_promise_6_and_9_a_majority_lost_one_by_one_with_the_owners_machine_off(
     assert "you can lose 3 more" in world.run("status", world.mountpoint).stdout
 
 
+@pytest.mark.slow
 def test_the_owner_comes_home_and_confirms_or_dismisses_who_stood_in(world):
     files = prepared(world)
     originals = [world.addresses.index(row["address"]) for row in rows(world)]
@@ -116,6 +120,7 @@ def test_the_owner_comes_home_and_confirms_or_dismisses_who_stood_in(world):
         assert (world.mountpoint / name).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_supplier_leaves_well_whether_the_owner_is_there_or_not(world):
     files = prepared(world, patience="2h")
     first, second = (world.addresses.index(row["address"]) for row in rows(world)[2:4])

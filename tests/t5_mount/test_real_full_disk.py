@@ -80,6 +80,7 @@ def test_promise_4_a_disk_smaller_than_what_is_written_makes_room_by_itself(smal
         assert (world.mountpoint / name).read_bytes() == content
 
 
+@pytest.mark.slow
 @root_only
 def test_promise_4_deleting_and_syncing_work_while_another_program_fills_the_disk(
     small_disk, world

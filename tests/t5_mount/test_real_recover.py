@@ -4,6 +4,8 @@ import json
 import os
 import random
 
+import pytest
+
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.shelf import VaultRow
@@ -26,6 +28,7 @@ def _identity(store):
     return json.loads((store / "bitdust.json").read_text())["id"]
 
 
+@pytest.mark.slow
 def test_a_vault_without_roots_is_recovered_from_its_blocks(world):
     world.mount()
     content = random.Random(7).randbytes(5_000_000)

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import time
 
+import pytest
+
 LIMIT = 200
 
 
@@ -22,6 +24,7 @@ def wait_for_family(world, gone):
         time.sleep(0.5)
 
 
+@pytest.mark.slow
 def test_promise_6_originals_lost_one_after_the_other_are_replaced_by_themselves(
     world, tmp_path, long
 ):
