@@ -19,7 +19,7 @@ from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.plain import say
 from bitdustfs.units import parse_size
 
-START_DEADLINE = 30.0  #: seconds until all suppliers must answer
+START_DEADLINE = 60.0  #: seconds until all suppliers must answer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
