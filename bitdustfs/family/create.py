@@ -1,7 +1,7 @@
 """A vault is founded: suppliers are found, each signs a contract, the first root is accepted.
 
-The caller makes the key and keeps it. When this fails half-way, some suppliers have promised space
-to a vault that has no root; such a promise ends by itself at its date.
+The caller makes the key and keeps it. When this fails half-way, those who promised space get it
+back, and an invitation can be used again. Who cannot be told then forgets the promise by itself.
 """
 
 import os
@@ -33,6 +33,7 @@ from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import contract
 from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import announce_vault, find_suppliers, joined
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import PeerSupplier
@@ -43,6 +44,7 @@ from bitdustfs.units import MIB, format_size
 SMALLEST = 16 * MIB  #: bytes of the smallest vault
 SEARCHES = 8  #: searches for suppliers while too few are found
 SEARCH_AGAIN = 1.0  #: seconds until the next one: who has just joined is not known to all yet
+GIVE_BACK_DEADLINE = 5.0  #: seconds that suppliers have to hear that nothing came of it
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
 
@@ -149,6 +151,10 @@ async def _found(key: VaultKey, order: Order, addresses: list[str], suite: Suite
             members = await _contracts(suppliers, order)
             family = _sign_family(key, order, members)
             return await _accept_first_root(key, family, suppliers, suite)
+        except BaseException:
+            with trio.move_on_after(GIVE_BACK_DEADLINE, shield=True):
+                await ask_all([s for s in suppliers if s.node], lambda peer: peer.give_back())
+            raise
         finally:
             for supplier in suppliers:
                 await supplier.aclose()

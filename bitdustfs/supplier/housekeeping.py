@@ -154,6 +154,19 @@ class Housekeeping:
         self.make_room()
         return promised
 
+    def take_back(self, vault: bytes) -> None:
+        """Ends a contract of which nothing came: by the same token another vault may come.
+
+        Raises Refused where the vault has a root or a fragment here.
+        """
+        with self._rows.alone():
+            row = self._shelf.vault(vault)
+            if row is None:
+                return
+            if row.used or row.family or row.claim:
+                raise Refused("unauthorised", "the contract is in use")
+            self._shelf.forget(vault)
+
     def _check_once(self, vault: bytes, invited: bytes) -> None:
         """Raises Refused where another vault came by the same token."""
         if len(invited) == TOKEN_NONCE and any(

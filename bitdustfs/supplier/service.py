@@ -81,6 +81,10 @@ class SupplierService:
         match request:
             case wire.Ping():
                 return wire.Done(), b""
+            case wire.Promise(space=0):
+                check_owner(session)
+                self.housekeeping.take_back(vault)
+                return wire.Done(), b""
             case wire.Promise():
                 check_owner(session)
                 return wire.ContractIs(self._promise(session, request)), b""

@@ -45,6 +45,26 @@ async def test_a_contract_that_is_not_used_lapses_within_minutes():
     assert service.housekeeping.offer() == 32 * MIB
 
 
+async def test_a_contract_of_which_nothing_came_is_given_back_and_its_token_with_it():
+    node = SigningKey(os.urandom(32))
+    public = node.verify_key.encode()
+    admission = Admission(False, public)
+    service = SupplierService(node, MemoryShelf(), GIB, admission=admission)
+    token = read_tokens([invite(node, 64 * MIB, FOREVER)])[public]
+    first, second = (MemorySupplier(service, key.vault_id) for key in (OTHER, KEY))
+    first.invitation = second.invitation = lambda: token
+    await first.promise(64 * MIB, FOREVER)
+    with pytest.raises(Refused, match="another vault came by"):
+        await second.promise(64 * MIB, FOREVER)
+    await first.give_back()
+    await first.give_back()  # there is none any more
+    await contracted(second, 64 * MIB)
+    await put(second, 1)
+    with pytest.raises(Refused, match="in use"):
+        await second.give_back()
+    assert service.housekeeping.offer() == GIB - 64 * MIB
+
+
 async def test_a_reserve_is_remembered_but_takes_its_room_only_when_it_is_called():
     now = 1_800_000_000.0
     service = service_of(64 * MIB, wall=lambda: now)

@@ -48,3 +48,16 @@ def test_one_vault_comes_by_a_token_and_nobody_without(invited):
     again = world.run(*words, "--invitation", token, "--key", world.root / "second", check=False)
     assert again.returncode == 1 and "another vault came by this token" in again.stderr
     assert not (world.root / "second").exists()
+
+
+def test_a_vault_that_comes_to_nothing_leaves_its_invitation_for_the_next(invited):
+    world, address = invited
+    with socket.socket() as probe:
+        probe.bind((MINE, 0))
+        nobody = f"{MINE}:{probe.getsockname()[1]}"
+        words = ["--space", "64M", "--supplier", address, "--key", world.root / "key"]
+        token = world.run("supplier", "invite", "--dir", world.root / "theirs").stdout.strip()
+        create = ["vault", "create", *words, "--invitation", token]
+        failed = world.run(*create, "--ecc", "1/2", "--supplier", nobody, check=False)
+    assert failed.returncode == 1 and nobody in failed.stderr
+    world.run(*create, "--ecc", "1/1")
