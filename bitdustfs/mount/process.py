@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import trio
 
+from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import known_addresses, remember_addresses
 from bitdustfs.cache.secrecy import lock_vault_key
 from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.errors import Superseded
+from bitdustfs.core.records import Family
+from bitdustfs.errors import Superseded, Unavailable
 from bitdustfs.family.find import connector, find_family, owner_credentials
 from bitdustfs.family.own import on_this_machine
 from bitdustfs.family.staffing import Staffing
@@ -35,8 +37,9 @@ from bitdustfs.mount.statements import Ended
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.net import control
 from bitdustfs.net.control import Say, Statement
+from bitdustfs.net.peer import Credentials
 from bitdustfs.vault.account import lost_at_the_end
-from bitdustfs.vault.assemble import open_vault
+from bitdustfs.vault.assemble import family_kept, open_vault
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.vaults import WaitingVault, WritableVault
@@ -58,13 +61,13 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
         async with trio.open_nursery() as network:
             credentials = owner_credentials(key)
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            known = await find_family(key, addresses, credentials, network)
+            family = await _find_family(key, addresses, credentials, network, folder)
             connect = connector(credentials, network)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache, witness=True,
                 is_own=on_this_machine,
             )  # fmt: skip
-            async with open_vault(folder, key, suite(), known.family, connect, settings) as vault:
+            async with open_vault(folder, key, suite(), family, connect, settings) as vault:
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
 
@@ -75,6 +78,24 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
             network.cancel_scope.cancel()
     finally:
         folder.close()
+
+
+async def _find_family(
+    key: VaultKey,
+    addresses: list[str],
+    credentials: Credentials,
+    network: trio.Nursery,
+    folder: OwnedFolder,
+) -> Family:
+    """Who keeps the vault; where nobody answers, as this machine heard last. Raises Unavailable."""
+    try:
+        return (await find_family(key, addresses, credentials, network)).family
+    except Unavailable as error:
+        family = family_kept(folder, key, suite())
+        if family is None:
+            raise
+        log.info("%s; going on with what this machine has", error)
+        return family
 
 
 async def _ensure_root(vault: ReadVault) -> None:

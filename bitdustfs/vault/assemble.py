@@ -34,7 +34,7 @@ from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Family, root_records
+from bitdustfs.core.records import Ballot, Family, open_family_untrusted, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import BitdustError
@@ -294,6 +294,16 @@ def _writable_vault(
         auditor=auditor, rebuilder=rebuilder, reclaimer=reclaimer, publisher=publisher,
     )  # fmt: skip
     return vault, purger
+
+
+def family_kept(folder: OwnedFolder, key: VaultKey, suite: Suite) -> Family | None:
+    """The family of the root that this machine followed last, where there was one."""
+    state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
+    try:
+        row = state.published()
+    finally:
+        state.close()
+    return None if row is None else open_family_untrusted(row.family, key.vault_id)
 
 
 def open_state_folder(home: Path, vault: bytes, machine: bytes) -> OwnedFolder:

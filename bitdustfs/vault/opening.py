@@ -4,8 +4,10 @@ Which root to follow, whether this machine may write, what its own state is wort
 
 Ask the voters; hold the best root against what this machine saw (promise 8) and against what it
 published, or has not published yet (promise 10); only then claim a ballot, propose the best root
-again under it, and bring the local state to it. Whenever something speaks against writing, the
-answer is a sentence, nothing is claimed, and what this machine recorded stays as it is.
+again under it, and bring the local state to it. Where too few voters answer, the root that this
+machine followed last may be the newest; that is shown, until enough of them are back
+(`claim_later`). Whenever something speaks against writing, the answer is a sentence, nothing is
+claimed, and what this machine recorded stays as it is.
 """
 
 import logging
@@ -19,8 +21,13 @@ from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published
 from bitdustfs.cache.state import State
 from bitdustfs.core.journal import decode_journal_untrusted
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.quorum import Known, is_quorum
-from bitdustfs.core.records import Ballot, RootContent, open_root_untrusted, root_records
+from bitdustfs.core.quorum import Known, check_known_untrusted, is_quorum
+from bitdustfs.core.records import (
+    Ballot,
+    RootContent,
+    open_root_untrusted,
+    root_records,
+)
 from bitdustfs.core.roots import descends, open_root_content_untrusted, repropose
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import LeaseHeld, LocalError, Superseded, Unavailable
@@ -64,10 +71,10 @@ async def claim(
     Raises LeaseHeld, Superseded or Unavailable.
     """
     view = await register.read()
-    known = _best(view)
+    known = _newest(view, _kept(key, state))
     found, complete = known.root.order, view.answers == view.voters
     objection = _objection(key, known, state, claims.machine)
-    message = objection or _too_few(view)
+    message = objection or _too_few(view, known)
     if read_only or message:
         return Opening(known, None, b"", message, found, complete, bool(objection))
     claims.look(view)
@@ -133,17 +140,34 @@ def _best(view: View) -> Known:
     return view.best
 
 
-def _too_few(view: View) -> str:
+def _newest(view: View, kept: Known | None) -> Known:
+    """The newest root that voters show; where they are too few, perhaps the one `kept` here.
+
+    They may have been away when it was published. Raises Unavailable.
+    """
+    if view.majority or kept is None:
+        return _best(view)
+    return kept if view.best is None else max(view.best, kept, key=lambda known: known.root.order)
+
+
+def _kept(key: VaultKey, state: State) -> Known | None:
+    """The root that this machine followed last."""
+    row = state.published()
+    return None if row is None else check_known_untrusted(key.vault_id, row.root, row.family)
+
+
+def _too_few(view: View, known: Known) -> str:
     """Why a view without a majority is only good for looking; "" with one."""
     if view.majority:
         return ""
-    assert view.best is not None
-    minutes = max(0, int(time.time()) - view.best.root.time) // 60
+    minutes = max(0, int(time.time()) - known.root.time) // 60
+    some = f"only {view.answers}" if view.answers else "none"
+    state = "the newest state that is known" if view.answers else "what this machine has"
     return (
-        f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are "
-        f"needed to write; mounted read-only with the newest state that is known, published "
-        f"{minutes} minutes ago, until enough of them are back. If the others are gone for good, "
-        "bitdust vault refound makes a family of those that are left, and of new suppliers"
+        f"{some} of {view.voters} suppliers answered and {view.needed} are needed to write; "
+        f"mounted read-only with {state}, published {minutes} minutes ago, until enough of them "
+        "are back. If the others are gone for good, bitdust vault refound makes a family of those "
+        "that are left, and of new suppliers"
     )
 
 

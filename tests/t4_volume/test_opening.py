@@ -129,14 +129,14 @@ def soon(monkeypatch):
     monkeypatch.setattr(opening, "LOOK_AGAIN", 0.2)
 
 
-async def begun_with_too_few(net, home):
-    """Work that was published, and work that was not; then four suppliers of seven go."""
+async def begun_with_too_few(net, home, gone=4):
+    """Work that was published, and work that was not; then so many suppliers of seven go."""
     async with net.mount(home, make_root=True, **QUIET) as vault:
         await write_file(vault, b"published", b"p" * MIB)
         await vault.publish()
         await write_file(vault, b"kept here", b"k" * MIB)
         await vault.committer.commit(sync=True)
-    for supplier in net.suppliers[:4]:
+    for supplier in net.suppliers[:gone]:
         supplier.break_()
 
 
@@ -149,10 +149,11 @@ async def another_publishes(net, home):
         await vault.publish()
 
 
+@pytest.mark.parametrize("gone", [4, 7])
 async def test_promise_9_a_mount_that_began_with_too_few_is_writable_when_they_are_back(
-    net, tmp_path, soon
+    net, tmp_path, soon, gone
 ):
-    await begun_with_too_few(net, tmp_path / "one")
+    await begun_with_too_few(net, tmp_path / "one", gone)
     async with net.mount(tmp_path / "one", **QUIET) as vault:
         assert isinstance(vault, WaitingVault) and vault.read_only
         assert "until enough of them are back" in vault.message
@@ -161,7 +162,7 @@ async def test_promise_9_a_mount_that_began_with_too_few_is_writable_when_they_a
             async with vault.writable():
                 pass
         assert too_early.cancelled_caught
-        for supplier in net.suppliers[:4]:
+        for supplier in net.suppliers[:gone]:
             supplier.heal()
         async with vault.writable() as writable:
             writable.volume.adopt(vault.volume)
@@ -173,6 +174,36 @@ async def test_promise_9_a_mount_that_began_with_too_few_is_writable_when_they_a
     async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         for name in (b"published", b"kept here", b"new"):
             assert await read_file(vault, name) == name[:1] * MIB
+
+
+async def test_without_any_supplier_a_machine_that_has_nothing_says_so(net, tmp_path):
+    family = net.family
+    for supplier in net.suppliers:
+        supplier.break_()
+    with pytest.raises(Unavailable, match="0 of 7 suppliers answered"):
+        async with net.mount(tmp_path / "one", family=family):
+            pass
+
+
+async def test_few_who_missed_the_newest_root_are_not_said_to_hide_it(net, tmp_path, soon):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"1" * MIB)
+        await vault.publish()
+        old = rows(net)
+        await write_file(vault, b"newer", b"2" * MIB)
+        await vault.publish()
+    new = rows(net)
+    put_back(net, [*old[:3], *new[3:]])  # three were away when it was published
+    for supplier in net.suppliers[3:]:
+        supplier.break_()
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        assert "only 3 of 7" in vault.message and "hide" not in vault.message
+        assert await read_file(vault, b"newer") == b"2" * MIB
+        for supplier in net.suppliers[3:]:
+            supplier.heal()
+        async with vault.writable() as writable:
+            await write_file(writable, b"file", b"3" * MIB)
+            await writable.publish()
 
 
 async def test_promise_10_a_mount_that_waits_does_not_write_over_what_another_one_published(
