@@ -14,10 +14,10 @@ from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.core.records import Place
 from bitdustfs.units import MIB
 
-AHEAD_MIN, AHEAD_MAX = MIB // 2, 4 * MIB  #: bytes read ahead: at first, and after a while
-NEAR = MIB  #: bytes that a request may be off its turn: the kernel asks for several at a time
+AHEAD_MIN, AHEAD_MAX = MIB // 2, 8 * MIB  #: bytes read ahead: at first, and after a while
+NEAR = 2 * MIB  #: bytes that a request may be off its turn: the kernel asks for several at a time
 STREAMS = 64  #: files whose readers are remembered
-WORKERS = 2  #: jobs at a time
+WORKERS = 4  #: jobs at a time: what they wait for is mostly suppliers
 JOB = 8  #: extents in one
 
 
