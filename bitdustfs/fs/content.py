@@ -196,6 +196,11 @@ class WritableContent(Content):
         self._flusher, self._space, self._throttle = flusher, space, throttle
         self._wait_for_room, self._on_dirty = wait_for_room, on_dirty
 
+    async def read(self, inode: int, offset: int, length: int) -> bytes:
+        """As for all; and uploading makes way for it."""
+        self._throttle.read()
+        return await super().read(inode, offset, length)
+
     async def write(self, inode: int, offset: int, data: bytes) -> None:
         """Takes `data` into the window; waits while too much is dirty.
 
