@@ -8,7 +8,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitdustfs.blocks.readahead import AHEAD_MAX, JOB, NEAR, STREAMS, ReadAhead, Streams
+from bitdustfs.blocks.readahead import AHEAD_MAX, JOB, NEAR, READERS, STREAMS, ReadAhead, Streams
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.runs import RUN_GAP, RUN_MAX, runs, stretches
 from bitdustfs.core.records import Place
@@ -199,17 +199,31 @@ def test_reading_in_order_is_read_ahead_without_gap_and_not_too_far(start, size)
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=60))
 def test_reading_here_and_there_is_not_read_ahead(slots):
-    streams, before = Streams(), -1
+    streams, before = Streams(), [0]
     for slot in slots:
-        if slot in {before, before + 1, before - 1, 0}:
+        if any(abs(slot - other) <= 1 for other in before):
             continue
         begin, stop = streams.note(1, slot * 4 * NEAR, 4 * KIB)
         assert begin == stop
-        before = slot
+        before.append(slot)
+
+
+@given(st.integers(2, READERS), st.sampled_from([4 * KIB, EXTENT_MAX, MIB]))
+def test_several_read_one_file_each_in_order(readers, size):
+    streams, asked = Streams(), dict.fromkeys(range(readers), 0)
+    for number in range(100):
+        for reader in range(readers):
+            offset = reader * 1000 * MIB + number * size
+            begin, stop = streams.note(1, offset, size)
+            assert offset < begin <= stop <= offset + size + AHEAD_MAX
+            asked[reader] += stop - begin
+    assert all(total >= 98 * size for total in asked.values())
 
 
 def test_streams_are_remembered_up_to_a_bound():
     streams = Streams()
     for inode in range(10 * STREAMS):
-        streams.note(inode, 0, MIB)
+        for place in range(3 * READERS):
+            streams.note(inode, place * 10 * NEAR, MIB)
     assert len(streams._streams) == STREAMS
+    assert all(len(readers) == READERS for readers in streams._streams.values())
