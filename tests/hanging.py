@@ -80,8 +80,10 @@ async def main(mountpoint):
     attachment = Attachment(options, b"v" * 32, Hanging(), False)
     attachment.attach()
     try:
-        print("ready", flush=True)
-        await attachment.serve()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attachment.serve)
+            await attachment.wait_served()
+            print("ready", flush=True)
     finally:
         attachment.close()
 

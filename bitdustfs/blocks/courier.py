@@ -165,7 +165,6 @@ class Courier:
             nursery.start_soon(self._tell_when_lost)
             while not self._pen.lost:
                 self._wake = trio.Event()
-                await self._throttle.wait_for_quiet(lambda: self._table.owed_count)
                 before = self._table.owed_positions
                 await self._round()
                 self.rounds += 1
@@ -190,7 +189,10 @@ class Courier:
         async def work() -> None:
             for block in blocks:  # shared: each block is one worker's
                 if self._ledger.is_due(block):
+                    await self._throttle.wait_turn(lambda: self._table.owed_count)
+                    began = trio.current_time()
                     await self._deliver_one(block)
+                    self._throttle.uploaded(trio.current_time() - began)
 
         async with trio.open_nursery() as nursery:
             for _ in range(IN_FLIGHT):

@@ -1,19 +1,21 @@
 """Reads sealed extents from suppliers: one range from one of them when all is well, else k others.
 
-A healthy read asks the supplier of the slice for exactly the range. When that one fails, hangs or
-lies, k others are asked for the same range widened to whole chunks; each answer is checked against
-the signed header, so a liar is named and left out. Everything ends by a total deadline.
+A healthy read asks the supplier of the slice for exactly the range. Extents that follow each other
+in a block are one range. When that supplier fails, hangs or lies, k others are asked for the same
+range widened to whole chunks; each answer is checked against the signed header, so a liar is named
+and left out. Everything ends by a total deadline.
 """
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.health import Health
-from bitdustfs.core.erasure import ErasureCode
+from bitdustfs.blocks.runs import piece_of
+from bitdustfs.core.erasure import Buffer, ErasureCode
 from bitdustfs.core.fragment import check_chunks_untrusted, check_range_untrusted
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import BlockHeader, Place, open_header_untrusted
@@ -28,6 +30,8 @@ READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries includ
 HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
 SLOWEST = 256 * KIB  #: bytes a second below which a supplier is slow
 HEADERS_KEPT = 1024
+#: opens sealed pieces in a worker thread: each as its reference names it, else None
+OpenRun = Callable[[Sequence[Place], Sequence[Buffer | None]], list[bytes | None]]
 
 
 class Fetcher:
@@ -61,6 +65,67 @@ class Fetcher:
         if digest(sealed) != place.hash:
             raise Unavailable(f"block {place.block.hex()} does not hold what the tree names")
         return sealed
+
+    async def fetch_run(
+        self, places: Sequence[Place], open_run: OpenRun
+    ) -> list[bytes | Unavailable]:
+        """What `open_run` makes of the extents at `places` (see `runs`), or why it is not there.
+
+        It runs in a thread. What it refuses, or somebody did not give, is read once more with every
+        chunk checked.
+        """
+        opened: list[bytes | None] = [None] * len(places)
+        why = f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
+        with trio.move_on_after(READ_DEADLINE):
+            try:
+                header = await self.header(places[0].block)
+                await self._open_parts(header, places, open_run, opened, self._direct)
+                await self._open_parts(header, places, open_run, opened, self._proven)
+                why = f"block {header.block.hex()} does not hold what the tree names"
+            except Unavailable as error:
+                why = str(error)
+        return [Unavailable(why) if plain is None else plain for plain in opened]
+
+    async def _open_parts(
+        self,
+        header: BlockHeader,
+        places: Sequence[Place],
+        open_run: OpenRun,
+        opened: list[bytes | None],
+        ask: Callable[[BlockHeader, SliceRange], Awaitable[bytes | None]],
+    ) -> None:
+        """Opens what is not `opened` yet of what `ask` gives of the slices, all asked at once.
+
+        Raises Unavailable after that, where `ask` did.
+        """
+        left = [number for number, plain in enumerate(opened) if plain is None]
+        if not left:
+            return
+        wanted = [places[number] for number in left]
+        per_slice = slice_length(header.length, header.k)
+        start, stop = wanted[0].offset, wanted[-1].offset + wanted[-1].length
+        parts: dict[SliceRange, bytes | None] = {}
+        failures: list[Unavailable] = []
+
+        async def one(part: SliceRange) -> None:
+            try:
+                parts[part] = await ask(header, part)
+            except Unavailable as error:
+                parts[part] = None
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for part in locate(start, stop - start, per_slice):
+                nursery.start_soon(one, part)
+        pieces = [piece_of(place, per_slice, parts) for place in wanted]
+        there = [number for number, piece in enumerate(pieces) if piece is not None]
+        if there:
+            for number, plain in zip(
+                left, await trio.to_thread.run_sync(open_run, wanted, pieces), strict=True
+            ):
+                opened[number] = plain
+        if failures:
+            raise failures[0]
 
     def _supplier(self, position: int) -> tuple[Supplier, Health]:
         node = self.circle.serving(position)

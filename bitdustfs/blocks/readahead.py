@@ -14,10 +14,12 @@ from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.core.records import Place
 from bitdustfs.units import MIB
 
-AHEAD_MIN, AHEAD_MAX = MIB // 2, 4 * MIB  #: bytes read ahead: at first, and after a while
-NEAR = MIB  #: bytes that a request may be off its turn: the kernel asks for several at a time
+AHEAD_MIN, AHEAD_MAX = MIB // 2, 8 * MIB  #: bytes read ahead: at first, and after a while
+NEAR = 2 * MIB  #: bytes that a request may be off its turn: the kernel asks for several at a time
+NEAR_NEW = MIB // 4  #: the same, of who did not read in order yet: chance is not to look like it
 STREAMS = 64  #: files whose readers are remembered
-WORKERS = 2  #: jobs at a time
+READERS = 4  #: of one file
+WORKERS = 4  #: jobs at a time: what they wait for is mostly suppliers
 JOB = 8  #: extents in one
 
 
@@ -30,31 +32,38 @@ class Stream(NamedTuple):
 
 
 class Streams:
-    """The files that are being read in order, the least recently read first."""
+    """The files that are being read in order, the least recently read first.
+
+    Several may read one file in different places: each that goes on near where one of them was is
+    taken for that one.
+    """
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[int, Stream] = OrderedDict()
+        self._streams: OrderedDict[int, list[Stream]] = OrderedDict()
 
     def note(self, inode: int, offset: int, length: int) -> tuple[int, int]:
         """Somebody reads [offset, offset + length). The range to read ahead now; may be empty."""
         stop = offset + length
-        before = self._streams.pop(inode, Stream(0, 0, 0))
-        if not before.expected - NEAR <= offset <= before.expected + NEAR:
-            self._keep(inode, Stream(stop, stop, 0))
+        streams = self._streams.pop(inode, None)
+        if streams is None:
+            streams = [Stream(0, 0, 0)]
+            if len(self._streams) >= STREAMS:
+                self._streams.popitem(last=False)
+        self._streams[inode] = streams
+        near = [s for s in streams if abs(offset - s.expected) <= (NEAR if s.window else NEAR_NEW)]
+        if not near:
+            streams.append(Stream(stop, stop, 0))
+            del streams[:-READERS]
             return stop, stop
-        expected = max(stop, before.expected)
-        ahead, window = max(stop, before.ahead), before.window
-        if ahead - stop > window // 2:
-            self._keep(inode, Stream(expected, ahead, window))
+        before = min(near, key=lambda stream: abs(stream.expected - offset))
+        streams.remove(before)
+        expected, ahead = max(stop, before.expected), max(stop, before.ahead)
+        if ahead - stop > before.window // 2:
+            streams.append(Stream(expected, ahead, before.window))
             return stop, stop
-        window = min(AHEAD_MAX, max(AHEAD_MIN, 2 * window))
-        self._keep(inode, Stream(expected, stop + window, window))
+        window = min(AHEAD_MAX, max(AHEAD_MIN, 2 * before.window))
+        streams.append(Stream(expected, stop + window, window))
         return ahead, stop + window
-
-    def _keep(self, inode: int, stream: Stream) -> None:
-        self._streams[inode] = stream
-        if len(self._streams) > STREAMS:
-            self._streams.popitem(last=False)
 
 
 class ReadAhead:

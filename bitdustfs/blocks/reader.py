@@ -10,19 +10,25 @@ another takes longer. While this machine's disk is slow, a thread waits for it.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from time import perf_counter
 
 import trio
 
 from bitdustfs.blocks.fetch import Fetcher
+from bitdustfs.blocks.runs import runs, stretches
 from bitdustfs.blocks.sealers import Sealers
 from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
-from bitdustfs.errors import BitdustError, Forged, Unavailable
+from bitdustfs.errors import Forged, Malformed, Unavailable
 from bitdustfs.units import MIB
 
-PLAIN_CACHE = 24 * MIB  #: bytes of opened extents kept in memory
+PLAIN_CACHE = 32 * MIB  #: bytes of opened extents kept in memory
+OPENING = 2  #: threads that open runs of extents
+TOGETHER = 2  #: extents that are opened in a thread together, rather than one after the other
 SLOW_READ = 0.02  #: seconds; whoever may wait for the disk so long is not the loop's thread
 SLOW_FOR = 1.0  #: seconds that a disk counts as slow after that
 
@@ -62,6 +68,7 @@ class ExtentReader:
         self._plain: OrderedDict[_Key, bytes] = OrderedDict()
         self._plain_size = 0
         self._under_way: dict[_Key, _UnderWay] = {}
+        self._opening = trio.CapacityLimiter(OPENING)
         self._slow_until = 0.0  # on the clock of perf_counter
 
     async def read_extent(self, place: Place, kind: Kind) -> bytes:
@@ -100,6 +107,22 @@ class ExtentReader:
         self._remember(key, plain)
         return plain
 
+    async def read_run(self, places: Sequence[Place]) -> list[bytes]:
+        """The plaintexts at places of file content that follow each other in a file.
+
+        Several that are not in memory are opened together, in a thread. Raises Unavailable.
+        """
+        here = [self._plain.get((place.block, place.ordinal)) for place in places]
+        lacking = [place for place, plain in zip(places, here, strict=True) if plain is None]
+        if len(lacking) >= TOGETHER:
+            why = await self.bring(self.expect(lacking))
+            if why:
+                raise Unavailable(why)
+        return [
+            await self.read_extent(place, Kind.DATA) if plain is None else plain
+            for place, plain in zip(places, here, strict=True)
+        ]
+
     # -- ahead of whoever will ask
 
     def expect(self, places: Sequence[Place]) -> list[Place]:
@@ -117,20 +140,26 @@ class ExtentReader:
             self._under_way[place.block, place.ordinal] = _UnderWay()
         return wanted
 
-    async def bring(self, places: Sequence[Place]) -> None:
-        """Opens extents of file content that were expected; those who wait hear what failed."""
+    async def bring(self, places: Sequence[Place]) -> str:
+        """Opens extents of file content that were expected; those who wait hear what failed.
+
+        Returns why one is not to be had, or "".
+        """
         left = {(place.block, place.ordinal): place for place in places}
+        failures: list[str] = []
         try:
-            opened = await trio.to_thread.run_sync(self._open_run, places)
+            opened = await trio.to_thread.run_sync(self._open_run, places, limiter=self._opening)
             for key, plain in zip(list(left), opened, strict=True):
                 if plain is not None:
                     del left[key]
                     self._brought(key, plain)
-            async with trio.open_nursery() as nursery:
-                for key, place in left.items():
-                    nursery.start_soon(self._bring_fetched, key, place)
+            if left:
+                async with trio.open_nursery() as nursery:
+                    for run in runs(list(left.values())):
+                        nursery.start_soon(self._bring_fetched, run, failures)
         finally:
             self.abandon(left.values())
+        return failures[0] if failures else ""
 
     def abandon(self, places: Iterable[Place]) -> None:
         """What was expected is not brought: whoever waits for it looks for it itself."""
@@ -139,15 +168,19 @@ class ExtentReader:
             if under_way is not None:
                 under_way.done.set()
 
-    async def _bring_fetched(self, key: _Key, place: Place) -> None:
-        try:
-            plain = await self._fetch(place, Kind.DATA)
-        except BitdustError as error:
-            under_way = self._under_way.pop(key)
-            under_way.fail(str(error))
-            under_way.done.set()
-        else:
-            self._brought(key, plain)
+    async def _bring_fetched(self, places: Sequence[Place], failures: list[str]) -> None:
+        open_run = partial(self._open_fetched, self._fetched_limit())
+        for place, plain in zip(
+            places, await self._fetcher.fetch_run(places, open_run), strict=True
+        ):
+            key = (place.block, place.ordinal)
+            if isinstance(plain, Unavailable):
+                failures.append(str(plain))
+                under_way = self._under_way.pop(key)
+                under_way.fail(str(plain))
+                under_way.done.set()
+            else:
+                self._brought(key, plain)
 
     def _brought(self, key: _Key, plain: bytes) -> None:
         self._remember(key, plain)
@@ -160,8 +193,30 @@ class ExtentReader:
 
     async def _fetch(self, place: Place, kind: Kind) -> bytes:
         sealed = await self._fetcher.fetch(place)
-        self._files.store_fetched(place.block, place.offset, sealed, self._fetched_limit())
-        return self._sealers.of(place.block).open_untrusted(sealed, place.hash, place.ordinal, kind)
+        self._files.store_fetched(place.block, place.offset, [sealed], self._fetched_limit())
+        # `fetch` compared its hash already
+        sealer = self._sealers.of(place.block)
+        return sealer.open_unreferenced_untrusted(sealed, place.ordinal, kind)
+
+    def _open_fetched(
+        self, limit: int, places: Sequence[Place], pieces: Sequence[Buffer | None]
+    ) -> list[bytes | None]:
+        """In a thread: the plaintext of pieces of one block as they came; None for what is amiss.
+
+        What is right stays on this disk, within `limit` bytes.
+        """
+        sealer, opened = self._sealers.of(places[0].block), list[bytes | None]()
+        right: list[tuple[int, Buffer]] = []
+        for place, piece in zip(places, pieces, strict=True):
+            plain = None
+            if piece is not None:
+                with suppress(Malformed):
+                    plain = sealer.open_untrusted(piece, place.hash, place.ordinal, Kind.DATA)
+                    right.append((place.offset, piece))
+            opened.append(plain)
+        for offset, stretch in stretches(right):
+            self._files.store_fetched(places[0].block, offset, stretch, limit)
+        return opened
 
     async def read_sealed_local(self, place: Place) -> bytes | None:
         """The sealed bytes in this machine's own block file, unchecked; None without one."""

@@ -11,9 +11,11 @@ import logging
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from bitdustfs.cache.folder import fsync_folder, local_error
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import LocalError
 from bitdustfs.failpoints import reach
 
@@ -82,8 +84,12 @@ class BlockFiles:
             return None
         return self._pread(self._fetched / block.hex(), offset, length)
 
-    def store_fetched(self, block: bytes, offset: int, data: bytes, limit: int) -> None:
-        """Keeps fetched bytes, dropping the oldest blocks' so that all stay within `limit` bytes.
+    def store_fetched(
+        self, block: bytes, offset: int, pieces: Sequence[Buffer], limit: int
+    ) -> None:
+        """Keeps fetched bytes, pieces that follow each other from `offset` on.
+
+        The oldest blocks' are dropped, so that all stay within `limit` bytes.
 
         A cache, not a promise: a full disk is no error here.
         """
@@ -94,14 +100,15 @@ class BlockFiles:
         except OSError:
             return
         try:
-            os.pwrite(fd, data, offset)
+            os.pwritev(fd, pieces, offset)
         except OSError:
             limit = 0
         finally:
             os.close(fd)
+        size = sum(map(len, pieces))
         with self._lock:
-            self._fetched_sizes[block] = self._fetched_sizes.pop(block, 0) + len(data)
-            self._fetched_total += len(data)
+            self._fetched_sizes[block] = self._fetched_sizes.pop(block, 0) + size
+            self._fetched_total += size
         self.trim_fetched(limit)
 
     def trim_fetched(self, limit: int) -> None:

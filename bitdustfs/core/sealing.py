@@ -16,6 +16,7 @@ from os import urandom
 import zstandard
 from nacl import bindings
 
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.hashing import digest, tagged
 from bitdustfs.errors import Forged, Malformed
 from bitdustfs.units import KIB, META_EXTENT_MAX
@@ -107,7 +108,7 @@ class Sealer:
         return b"".join((PREFIX.pack(suite, flags, self._epoch), nonce, sealed))
 
     def open_untrusted(
-        self, sealed: bytes | memoryview, expected_hash: bytes, ordinal: int, kind: Kind
+        self, sealed: Buffer, expected_hash: bytes, ordinal: int, kind: Kind
     ) -> bytes:
         """The plaintext of bytes from a disk or a peer. Raises Malformed or Forged, nothing else.
 
@@ -120,7 +121,7 @@ class Sealer:
 
     def open_unreferenced_untrusted(
         self,
-        sealed: bytes | memoryview,
+        sealed: Buffer,
         ordinal: int,
         kind: Kind,
         limit: int = META_EXTENT_MAX,

@@ -18,8 +18,6 @@ from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.core.items import Inode, encode_item, inode_key
-from bitdustfs.core.records import Place
-from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import FsError, Unavailable
 from bitdustfs.fs.attributes import add_live, load_counters, load_inode
 from bitdustfs.fs.extents import RESIZE_STEP, Mapped, resize, to_read
@@ -81,14 +79,17 @@ class Content:
             if inline is not None:
                 return inline[offset : offset + length]
             self._look_ahead(inode, offset, length, size)
-            buffer = bytearray(max(0, min(length, size - offset)))
-            await self._fill(buffer, offset, parts)
+            pieces = await self._pieces(parts)
             if self._tree.version(inode) == seen:  # no extent moved while we waited
-                window = self._windows.get(inode)
+                window, there = self._windows.get(inode), max(0, min(length, size - offset))
+                if window is None and sum(map(len, pieces)) == there:
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                buffer = bytearray(b"".join(pieces))
+                buffer += bytes(max(0, there - len(buffer)))  # a window is longer than the items
                 if window is not None:
                     window.overlay(offset, buffer)
-                    del buffer[max(0, window.size - offset) :]
-                return bytes(buffer)
+                    there = min(there, max(0, window.size - offset))
+                return bytes(buffer[:there])
 
     def _plan_read(
         self, tx: Transaction, inode: int, offset: int, length: int
@@ -118,19 +119,22 @@ class Content:
         if plan is not None:
             self._ahead.want([part.place for part in plan[2] if part.place is not None])
 
-    async def _fill(self, buffer: bytearray, base: int, parts: list[Mapped]) -> None:
-        async def one(part: Mapped, place: Place) -> None:
-            plain = await self._reader.read_extent(place, Kind.DATA)
-            data = plain[part.skip : part.skip + part.length]
-            buffer[part.offset - base : part.offset - base + len(data)] = data
-
-        wanted = [(part, part.place) for part in parts if part.place is not None]
-        if len(wanted) == 1:
-            await one(*wanted[0])
-            return
-        async with trio.open_nursery() as nursery:
-            for part, place in wanted:
-                nursery.start_soon(one, part, place)
+    async def _pieces(self, parts: list[Mapped]) -> list[bytes]:
+        """The bytes of items that follow each other."""
+        plains = await self._reader.read_run([p.place for p in parts if p.place is not None])
+        opened = iter(plains)
+        pieces: list[bytes] = []
+        for part in parts:
+            if part.place is None:
+                pieces.append(bytes(part.length))
+                continue
+            plain = next(opened)
+            if part.skip or part.length != len(plain):
+                plain = plain[part.skip : part.skip + part.length]
+            if len(plain) != part.length:
+                raise Unavailable("an extent is shorter than its item says; run bitdust verify")
+            pieces.append(plain)
+        return pieces
 
     async def truncate(self, inode: int, size: int) -> None:
         """Sets the size; what lies beyond is gone, what is new reads as a hole."""
@@ -191,6 +195,11 @@ class WritableContent(Content):
         super().__init__(tree, reader, ahead, windows)
         self._flusher, self._space, self._throttle = flusher, space, throttle
         self._wait_for_room, self._on_dirty = wait_for_room, on_dirty
+
+    async def read(self, inode: int, offset: int, length: int) -> bytes:
+        """As for all; and uploading makes way for it."""
+        self._throttle.read()
+        return await super().read(inode, offset, length)
 
     async def write(self, inode: int, offset: int, data: bytes) -> None:
         """Takes `data` into the window; waits while too much is dirty.

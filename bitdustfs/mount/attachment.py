@@ -11,7 +11,7 @@ from bitdustfs.errors import LocalError
 from bitdustfs.fuse.operations import Operations
 from bitdustfs.mount.mountpoint import attached_marker, flush_and_take_away
 from bitdustfs.mount.options import MountOptions
-from bitdustfs.mount.places import HANDLERS_MAX, widen
+from bitdustfs.mount.places import HANDLERS_MAX, ask_for_more, widen
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Attachment:
             await trio.to_thread.run_sync(os.stat, self._mountpoint, abandon_on_cancel=True)
         except OSError as error:
             raise LocalError(f"the mount at {self._mountpoint} does not work: {error}") from error
+        ask_for_more(self._mountpoint)
 
     def let_go(self) -> None:
         """Somebody took the mountpoint away: ends `serve` where the kernel does not."""

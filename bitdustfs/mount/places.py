@@ -9,6 +9,8 @@ local fsync waits, since its pages are not handed over.
 FUSE takes that number from the reply to its INIT request, which pyfuse3 does not let anybody set.
 So it is written to the connection's control file. That belongs to whoever mounted, in the file
 system fusectl, which systemd mounts at CONTROL. Where nobody did, root mounts it aside, unseen.
+
+How much the kernel asks for at once, of a file that is read in order, only root may set.
 """
 
 import ctypes
@@ -26,6 +28,9 @@ BACKGROUND_MAX = 128
 #: 1 MiB for each, of which only what came is ever touched
 HANDLERS_MAX = 2 * BACKGROUND_MAX
 CONTROL = Path("/sys/fs/fuse/connections")
+#: KiB that the kernel reads ahead, and asks for at once: a request costs as much as 100 KiB of it
+READ_AHEAD = 1024
+BACKING = Path("/sys/class/bdi")
 
 #: Linux, the same on all machines
 FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
@@ -35,17 +40,34 @@ CMD_CREATE = 6
 def widen(mountpoint: Path) -> None:
     """Lets BACKGROUND_MAX requests through at once. Where that cannot be set, it is logged."""
     try:
-        connection = str(os.minor(_device(mountpoint)))
-        with _control() as folder:
-            for name, value in (
-                ("max_background", BACKGROUND_MAX),
-                ("congestion_threshold", BACKGROUND_MAX * 3 // 4),
-            ):
-                fd = os.open(f"{connection}/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
-                with os.fdopen(fd, "w") as file:
-                    file.write(str(value))
+        _let_through(_device(mountpoint))
     except OSError as error:
         log.info("many reads of absent suppliers may hold local work up: %s", error)
+
+
+def ask_for_more(mountpoint: Path) -> None:
+    """Has the kernel read READ_AHEAD ahead, once requests are served: INIT sets it back.
+
+    Where that cannot be set, it is logged.
+    """
+    try:
+        device = _device(mountpoint)
+        path = BACKING / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb"
+        path.write_text(str(READ_AHEAD))
+    except OSError as error:  # usual, but for root
+        log.info("files are read by small requests: %s", error)
+
+
+def _let_through(device: int) -> None:
+    connection = str(os.minor(device))
+    with _control() as folder:
+        for name, value in (
+            ("max_background", BACKGROUND_MAX),
+            ("congestion_threshold", BACKGROUND_MAX * 3 // 4),
+        ):
+            fd = os.open(f"{connection}/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+            with os.fdopen(fd, "w") as file:
+                file.write(str(value))
 
 
 def _device(mountpoint: Path) -> int:

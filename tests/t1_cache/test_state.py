@@ -123,7 +123,7 @@ def test_a_block_left_open_is_cut_to_its_committed_length(tmp_path):
 def test_fetched_extents_stay_within_their_limit(tmp_path):
     files = BlockFiles(tmp_path)
     for number in range(10):
-        files.store_fetched(bytes([number]) * 16, 0, bytes(1000), limit=3500)
+        files.store_fetched(bytes([number]) * 16, 0, [bytes(400), bytes(600)], limit=3500)
     kept = [n for n in range(10) if files.read_fetched(bytes([n]) * 16, 0, 1000) is not None]
     assert kept == [7, 8, 9]
     files.close()

@@ -1,13 +1,16 @@
 """Who reads in order is recognised; what comes next is opened once, and nobody waits in vain."""
 
+from itertools import pairwise
+
 import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitdustfs.blocks.readahead import AHEAD_MAX, JOB, NEAR, STREAMS, ReadAhead, Streams
+from bitdustfs.blocks.readahead import AHEAD_MAX, JOB, NEAR, READERS, STREAMS, ReadAhead, Streams
 from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.runs import RUN_GAP, RUN_MAX, runs, stretches
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Unavailable
@@ -33,7 +36,7 @@ class Here:
     def read_fetched(self, block, offset, length):
         return None
 
-    def store_fetched(self, block, offset, data, limit):
+    def store_fetched(self, block, offset, pieces, limit):
         """Nothing is kept."""
 
 
@@ -45,13 +48,21 @@ class Elsewhere:
         self.all_asked = trio.Event()
 
     async def fetch(self, place):
-        self.asked.append(place.ordinal)
-        if len(self.asked) == 3:
+        (sealed,) = await self._sealed([place])
+        if sealed is None:
+            raise Unavailable("nobody has it")
+        return sealed
+
+    async def fetch_run(self, places, open_run):
+        opened = open_run(places, await self._sealed(places))
+        return [Unavailable("nobody has it") if plain is None else plain for plain in opened]
+
+    async def _sealed(self, places):
+        self.asked.append([place.ordinal for place in places])
+        if sum(map(len, self.asked)) == 3:
             self.all_asked.set()
         await self.answer.wait()
-        if place.ordinal in self.missing:
-            raise Unavailable("nobody has it")
-        return b"%d" % place.ordinal
+        return [None if p.ordinal in self.missing else b"%d" % p.ordinal for p in places]
 
 
 class Plainly:
@@ -63,6 +74,9 @@ class Plainly:
     def open_untrusted(self, sealed, expected, ordinal, kind):
         assert kind == Kind.DATA and sealed == b"%d" % ordinal
         return b"plain %d" % ordinal
+
+    def open_unreferenced_untrusted(self, sealed, ordinal, kind):
+        return self.open_untrusted(sealed, b"", ordinal, kind)
 
 
 @pytest.fixture
@@ -111,7 +125,42 @@ async def test_what_suppliers_do_not_give_is_told_to_those_who_wait(world, nurse
             await fetcher.all_asked.wait()
             fetcher.answer.set()
     assert told == {40: b"plain 40", 41: "nobody has it", 42: b"plain 42"}
-    assert sorted(fetcher.asked) == [40, 41, 42]  # once each, though two wanted it
+    assert fetcher.asked == [[40, 41, 42]]  # once, though two wanted it
+
+
+async def test_what_one_request_needs_is_read_as_one_range_and_one_failure_is_enough(world):
+    reader, _, _, fetcher = world
+    fetcher.answer.set()
+    assert await reader.read_run(places([39, 40, 42])) == [b"plain 39", b"plain 40", b"plain 42"]
+    assert fetcher.asked == [[40, 42]]
+    assert await reader.read_run(places([40, 42])) == [b"plain 40", b"plain 42"]  # from memory
+    with pytest.raises(Unavailable, match="nobody has it"):
+        await reader.read_run(places([40, 41, 43]))
+    assert fetcher.asked[1:] == [[41, 43]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 3))))
+def test_runs_are_of_one_block_in_order_and_within_their_bound(pieces):
+    unit = RUN_MAX // 8
+    wanted = [
+        Place(bytes([block]) * 16, n, at * unit, size * unit, b"h" * 32)
+        for n, (block, at, size) in enumerate(pieces)
+    ]
+    made = list(runs(wanted))
+    assert [place for run in made for place in run] == wanted
+    for run in made:
+        ends = [place.offset + place.length for place in run]
+        assert {place.block for place in run} == {run[0].block}
+        assert all(0 <= b.offset - end <= RUN_GAP for b, end in zip(run[1:], ends, strict=False))
+        assert len(run) == 1 or ends[-1] - run[0].offset <= RUN_MAX
+    for before, after in pairwise(made):  # none could have been longer
+        assert len(list(runs([*before, after[0]]))) > 1
+
+
+def test_pieces_that_touch_are_kept_together():
+    pieces = [(10, b"ab"), (12, b"c"), (20, b"d"), (21, b"e")]
+    assert list(stretches(pieces)) == [(10, [b"ab", b"c"]), (20, [b"d", b"e"])]
+    assert list(stretches([])) == []
 
 
 async def test_who_waits_for_what_is_not_brought_looks_for_it_itself(world):
@@ -150,17 +199,31 @@ def test_reading_in_order_is_read_ahead_without_gap_and_not_too_far(start, size)
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=60))
 def test_reading_here_and_there_is_not_read_ahead(slots):
-    streams, before = Streams(), -1
+    streams, before = Streams(), [0]
     for slot in slots:
-        if slot in {before, before + 1, before - 1, 0}:
+        if any(abs(slot - other) <= 1 for other in before):
             continue
         begin, stop = streams.note(1, slot * 4 * NEAR, 4 * KIB)
         assert begin == stop
-        before = slot
+        before.append(slot)
+
+
+@given(st.integers(2, READERS), st.sampled_from([4 * KIB, EXTENT_MAX, MIB]))
+def test_several_read_one_file_each_in_order(readers, size):
+    streams, asked = Streams(), dict.fromkeys(range(readers), 0)
+    for number in range(100):
+        for reader in range(readers):
+            offset = reader * 1000 * MIB + number * size
+            begin, stop = streams.note(1, offset, size)
+            assert offset < begin <= stop <= offset + size + AHEAD_MAX
+            asked[reader] += stop - begin
+    assert all(total >= 98 * size for total in asked.values())
 
 
 def test_streams_are_remembered_up_to_a_bound():
     streams = Streams()
     for inode in range(10 * STREAMS):
-        streams.note(inode, 0, MIB)
+        for place in range(3 * READERS):
+            streams.note(inode, place * 10 * NEAR, MIB)
     assert len(streams._streams) == STREAMS
+    assert all(len(readers) == READERS for readers in streams._streams.values())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bitdustfs.mount.places import READ_AHEAD
+
 HANGING = Path(__file__).parents[1] / "hanging.py"
 READERS = 24
 LIMIT = 10  #: seconds for any of it
@@ -53,3 +55,11 @@ def test_a_local_fsync_does_not_wait_behind_reads_of_suppliers_that_hang(mountpo
     finally:
         for reader in readers:
             reader.kill()
+
+
+def test_root_has_the_kernel_ask_for_more_at_once(mountpoint):
+    device = os.lstat(mountpoint).st_dev
+    limit = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    if not os.access(limit, os.W_OK):
+        pytest.skip("only root may set it")
+    assert int(limit.read_text()) == READ_AHEAD
