@@ -10,7 +10,8 @@
 
 A fragment is written aside, synced, renamed, its folder synced, and indexed in a synced
 transaction; only then is it acknowledged. After a crash a file without an index row is simply put
-again.
+again. Fragments that come while others are synced have folder and transaction together
+(together.py).
 
 Summaries of vault rows and the index of the trash are held in memory as well, read once at the
 start; of whole rows those used last, within a bound: a row may have half a megabyte. Memory
@@ -28,7 +29,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import lmdb
 
@@ -37,6 +38,7 @@ from bitdustfs.core.codec import encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
+from bitdustfs.supplier.fragmentfile import FragmentWriter
 from bitdustfs.supplier.shelf import Shelf, check_range
 from bitdustfs.supplier.shelfrows import (
     TOMBSTONE_CHARGE,
@@ -53,6 +55,7 @@ from bitdustfs.supplier.shelfrows import (
     summary,
     weight,
 )
+from bitdustfs.supplier.together import Piece, Together
 from bitdustfs.supplier.trash import NAME_SIZE, Trash, Trashed
 from bitdustfs.units import GIB, MIB
 
@@ -83,6 +86,8 @@ class DiskShelf(Shelf):
         self._weight = 0  # bytes, of those
         self._damaged: dict[bytes, str] = {}  # vault -> what is wrong with its row
         self._used = 0  # bytes, over all vaults
+        self._writer = FragmentWriter()
+        self._arrivals = Together(self._index_all)
         with self._env.begin() as txn:
             for vault, raw in txn.cursor(self._rows):
                 self._hold(vault, raw)
@@ -234,27 +239,45 @@ class DiskShelf(Shelf):
             raise Refused("unknown-vault")
         path = self._path(vault, key)
         aside = path.with_name(f"{path.name}.new{threading.get_ident()}")
+        front = FILE_PREFIX.pack(len(header), len(chunks)) + header + chunks
+        row = fragment_row(len(header), len(chunks), len(payload), header_hash)
         try:
-            with open(aside, "wb", buffering=0, opener=_private) as file:
-                prefix = FILE_PREFIX.pack(len(header), len(chunks))
-                reach("shelf-write")
-                for part in (prefix + header + chunks, payload):
-                    _write_all(file, part)
-                reach("shelf-sync")
-                os.fsync(file.fileno())
-            reach("shelf-rename")
-            os.rename(aside, path)
-            fsync_folder(path.parent)
+            self._writer.write(aside, front, payload)
+            self._arrivals.do(_Arrival(vault, key, row, aside))
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise _refusal(error) from error
-        row = fragment_row(len(header), len(chunks), len(payload), header_hash)
+
+    def _index_all(self, pieces: Sequence[Piece["_Arrival"]]) -> None:
+        """Fragments whose files are written and synced get their names, and then their rows."""
+        named: dict[bytes, list[Piece[_Arrival]]] = {}
+        for piece in pieces:
+            vault, key, _, aside = piece.what
+            try:
+                reach("shelf-rename")
+                os.rename(aside, self._path(vault, key))
+            except OSError as error:
+                piece.fail(error)
+            else:
+                named.setdefault(vault, []).append(piece)
+        for vault, arrived in named.items():
+            try:
+                fsync_folder(self._files / vault.hex())
+                self._index_those([piece.what for piece in arrived])
+            except (OSError, Refused) as error:
+                for piece in arrived:
+                    piece.fail(error)
+
+    def _index_those(self, arrived: Sequence["_Arrival"]) -> None:
+        """One vault's, in one synced transaction. Raises Refused."""
+        vault = arrived[0].vault
         with self._write(vault) as (txn, change):
             reach("shelf-index")
             if change.row is None:
                 raise Refused("unknown-vault")
-            if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
-                change.count(row.size, 1)
+            for _, key, row, _ in arrived:
+                if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
+                    change.count(row.size, 1)
         reach("shelf-indexed")
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
@@ -343,6 +366,15 @@ class DiskShelf(Shelf):
         return None if raw is None else bytes(raw)
 
 
+class _Arrival(NamedTuple):
+    """A fragment whose file is written and synced."""
+
+    vault: bytes
+    key: bytes
+    row: FragmentRow
+    aside: Path  #: where its file is
+
+
 class _Effects:
     """What one transaction means for what is held in memory."""
 
@@ -407,13 +439,3 @@ def _refusal(error: OSError | lmdb.Error) -> Refused:
         return Refused("no-space" if isinstance(error, lmdb.DiskError) else "failed", str(error))
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return Refused("no-space" if full else "failed", error.strerror or "")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _write_all(file: BinaryIO, data: Buffer) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
