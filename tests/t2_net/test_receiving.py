@@ -239,4 +239,4 @@ def test_what_fails_is_acknowledged_to_nobody(shelf, monkeypatch, point, refused
     assert len(at_once(shelf, 6)) == refused
     monkeypatch.undo()
     assert shelf.vault(ONE).fragments == len(shelf.keys(ONE, b"", 10)) == 6 - refused
-    assert not list((shelf._files / ONE.hex()).glob("*.new*"))
+    assert not list(shelf._arriving.iterdir())
