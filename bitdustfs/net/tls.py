@@ -13,6 +13,7 @@ import datetime
 import hashlib
 import os
 import ssl
+from typing import cast
 
 import trio
 from cryptography import x509
@@ -138,6 +139,31 @@ class TlsStream:
                 return b""
             except ssl.SSLError as error:
                 raise ProtocolViolation(f"TLS failed: {error.reason}") from error
+
+    async def receive_into(self, buffer: memoryview, least: int = 0) -> int:
+        """Fills a buffer as far as there are bytes; how many came, 0 when the peer closed.
+
+        At least one byte is waited for. `least`: bytes that the transport is asked for, also where
+        the buffer has less room. Holds as many besides, at most.
+        """
+        got = 0
+        while got < len(buffer):  # each read gives one TLS record, of at most 16 KiB
+            try:
+                # with a buffer it returns how many bytes came, which typeshed does not know
+                more = cast(int, self._tls.read(len(buffer) - got, buffer[got:]))
+            except ssl.SSLWantReadError:
+                if got:
+                    break
+                await self._fill(max(least, len(buffer)))
+                continue
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                break
+            except ssl.SSLError as error:
+                raise ProtocolViolation(f"TLS failed: {error.reason}") from error
+            if not more:
+                break
+            got += more
+        return got
 
     async def _flush(self) -> None:
         data = self._outgoing.read()

@@ -343,6 +343,8 @@ class FrameDecoder:
 
     A server's stops at each head with a payload: `asked` says what it is, and no byte of it is kept
     until `admit` or `refuse` was called. `head_limit`: bytes of a head, at most.
+
+    A payload may go past `feed` into the buffer that it will stay in: see `vacant`.
     """
 
     def __init__(self, from_server: bool, head_limit: int = FRAME_HEAD_MAX) -> None:
@@ -350,7 +352,8 @@ class FrameDecoder:
         self._asks, self._head_limit = not from_server, head_limit
         self._buffer = bytearray()
         self._start = 0
-        self._payload = bytearray()
+        self._payload: Buffer = b""
+        self._vacant = memoryview(b"")  # the part of the payload that has not come yet
         self._pending: Asked | None = None
         self._skip = 0  # bytes of a refused payload still to come
         self.asked: Asked | None = None
@@ -369,14 +372,24 @@ class FrameDecoder:
     @property
     def payload_due(self) -> int:
         """Bytes that are still to come of a payload that was admitted or refused."""
-        if self._pending is None:
-            return self._skip
-        return self._pending.length - len(self._payload)
+        return len(self._vacant) if self._pending else self._skip
 
     @property
     def skipping(self) -> bool:
         """Whether what comes next is of a payload that was refused."""
         return self._skip > 0
+
+    @property
+    def vacant(self) -> memoryview:
+        """Where the next bytes of a payload may be written, after which `fill` is due.
+
+        Empty where they have to be fed: no payload is under way.
+        """
+        return self._vacant if self._start == len(self._buffer) else self._vacant[:0]
+
+    def fill(self, length: int) -> None:
+        """So many bytes were written into `vacant`."""
+        self._vacant = self._vacant[length:]
 
     def feed(self, data: bytes) -> None:
         """Adds received bytes; b"" is ignored."""
@@ -384,10 +397,8 @@ class FrameDecoder:
         passed = min(self._skip, len(view))
         self._skip -= passed
         view = view[passed:]
-        if self._pending is not None and self._start == len(self._buffer):
-            part = view[: self.payload_due]
-            self._payload += part
-            view = view[len(part) :]
+        if self._start == len(self._buffer):
+            view = view[self._take(view) :]
         if self._start:
             del self._buffer[: self._start]
             self._start = 0
@@ -403,20 +414,31 @@ class FrameDecoder:
                 self._next_head()
             if self._pending is None:
                 return None
-        due = self.payload_due
-        if due:
-            part = self._buffer[self._start : self._start + due]
-            self._payload += part
-            self._start += len(part)
-            if len(part) < due:
+        if self._vacant:
+            with memoryview(self._buffer) as view, view[self._start :] as rest:
+                self._start += self._take(rest)
+            if self._vacant:
                 return None
         frame = Frame(self._pending.id, self._pending.message, self._payload)
-        self._pending, self._payload = None, bytearray()
+        self._pending, self._payload = None, b""
         return frame
 
-    def admit(self) -> None:
-        """The payload that is asked about is taken."""
+    def _take(self, view: memoryview) -> int:
+        """Puts bytes where the payload goes; how many of them are of the payload."""
+        count = min(len(view), len(self._vacant))
+        if count:
+            self._vacant[:count] = view[:count]
+            self.fill(count)
+        return count
+
+    def admit(self, buffer: memoryview | None = None) -> None:
+        """The payload that is asked about is taken, into `buffer` of its length or a new one."""
+        assert self.asked is not None
+        if buffer is None:
+            buffer = memoryview(bytearray(self.asked.length))
+        assert len(buffer) == self.asked.length
         self._pending, self.asked = self.asked, None
+        self._payload = self._vacant = buffer
 
     def refuse(self, fault: Fault) -> None:
         """The payload that is asked about is passed over, without being held in memory.
@@ -445,10 +467,11 @@ class FrameDecoder:
             raise Malformed(f"{type(message).__name__} with {payload_length} bytes of payload")
         self._start = at + head_length
         asked = Asked(request_id, message, payload_length)
-        if payload_length and self._asks:
-            self.asked = asked
-        else:
-            self._pending = asked
+        self.asked = asked
+        if not payload_length:
+            self._pending, self.asked = asked, None
+        elif not self._asks:
+            self.admit()
 
 
 def session_body(

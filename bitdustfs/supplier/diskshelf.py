@@ -2,20 +2,23 @@
 
     shelf/<vault>/<block>.<position>
         header length u32 | chunks length u32 | header | chunks | payload
+    arriving/                                    files that have no name yet
     index/                                       LMDB tables:
         vaults        vault                      VaultRow
         fragments     vault, block, position     FragmentRow
-        trash         vault, block, position     TrashRow; the file stays where it is
+        trash         vault, block, position     TrashRow; the file stays (disktrash.py)
         tombstones    vault, block               block-dead record
 
 A fragment is written aside, synced, renamed, its folder synced, and indexed in a synced
 transaction; only then is it acknowledged. After a crash a file without an index row is simply put
-again.
+again. Fragments that come while others are synced have folder and transaction together
+(together.py).
 
-Summaries of vault rows and the index of the trash are held in memory as well, read once at the
-start; of whole rows those used last, within a bound: a row may have half a megabyte. Memory
-follows LMDB: it changes after a transaction is durable, and when one fails what it concerned is
-read again, since a failed commit leaves open which of its pages reached the disk.
+Summaries of vault rows are held in memory as well, read once at the start; of whole rows those used
+last, within a bound: a row may have half a megabyte. Nothing is held, and nothing read at the
+start, for each fragment. Memory follows LMDB: it changes after a transaction is durable, and when
+one fails the row that it concerned is read again, since a failed commit leaves open which of its
+pages reached the disk.
 """
 
 import errno
@@ -24,11 +27,11 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import lmdb
 
@@ -37,6 +40,8 @@ from bitdustfs.core.codec import encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
+from bitdustfs.supplier.disktrash import DiskTrash, trashed
+from bitdustfs.supplier.fragmentfile import FragmentWriter
 from bitdustfs.supplier.shelf import Shelf, check_range
 from bitdustfs.supplier.shelfrows import (
     TOMBSTONE_CHARGE,
@@ -53,7 +58,8 @@ from bitdustfs.supplier.shelfrows import (
     summary,
     weight,
 )
-from bitdustfs.supplier.trash import NAME_SIZE, Trash, Trashed
+from bitdustfs.supplier.together import Piece, Together
+from bitdustfs.supplier.trash import NAME_SIZE, Trashed
 from bitdustfs.units import GIB, MIB
 
 log = logging.getLogger(__name__)
@@ -69,6 +75,7 @@ class DiskShelf(Shelf):
     def __init__(self, folder: OwnedFolder) -> None:
         self._files = folder.path / "shelf"
         self._files.mkdir(mode=0o700, exist_ok=True)
+        self._arriving = folder.path / "arriving"
         self._env = lmdb.open(
             str(folder.path / "index"), map_size=1024 * GIB, max_dbs=8, metasync=True
         )
@@ -76,19 +83,28 @@ class DiskShelf(Shelf):
         self._rows = self._env.open_db(b"vaults")
         self._index = self._env.open_db(b"fragments")
         self._tombstones = self._env.open_db(b"tombstones")
-        self._trash = self._env.open_db(b"trash")
+        self.trash = self._trash = DiskTrash(self._env)
         self._lock = threading.RLock()  # over transactions, and what is in memory of them
         self._vaults: dict[bytes, VaultRow] = {}  # summaries
         self._whole: OrderedDict[bytes, VaultRow] = OrderedDict()  # rows, those used last
         self._weight = 0  # bytes, of those
         self._damaged: dict[bytes, str] = {}  # vault -> what is wrong with its row
         self._used = 0  # bytes, over all vaults
+        self._writer = FragmentWriter()
+        self._arrivals = Together(self._index_all)
         with self._env.begin() as txn:
             for vault, raw in txn.cursor(self._rows):
                 self._hold(vault, raw)
-            self.trash = Trash(_trashed(txn.cursor(self._trash)))
-        for stray in self._files.glob("*/*.new*"):
-            stray.unlink()
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        """What was arriving when the process ended goes."""
+        if self._arriving.exists():
+            _remove_files(self._arriving, "")
+            return
+        for vault in self._files.iterdir():  # shelves of before had them among the fragments
+            _remove_files(vault, ".new")
+        self._arriving.mkdir(mode=0o700)
 
     def close(self) -> None:
         with self._lock:
@@ -136,12 +152,11 @@ class DiskShelf(Shelf):
                     if change.changed:
                         self._put_row(txn, vault, change.row)
             except (OSError, lmdb.Error) as error:
-                self._read_again(vault, change)
+                if vault:
+                    self._read_again(vault)
                 raise _refusal(error) from error
             if change.changed:
                 self._remember(vault, change.row)
-            self.trash.remove(change.untrashed)
-            self.trash.add(change.trashed)
 
     def _put_row(self, txn: lmdb.Transaction, vault: bytes, row: VaultRow | None) -> None:
         if row is None:
@@ -149,19 +164,13 @@ class DiskShelf(Shelf):
         else:
             txn.put(vault, encode_vault_row(row), db=self._rows)
 
-    def _read_again(self, vault: bytes, change: "_Effects") -> None:
+    def _read_again(self, vault: bytes) -> None:
         """After a failed transaction: memory follows what LMDB holds, whatever that is."""
-        concerned = [*change.trashed, *change.untrashed]
         try:
-            with self._env.begin() as txn:
-                raws = [(i.name, txn.get(i.name, db=self._trash)) for i in concerned]
-                if vault:
-                    self._hold(vault, txn.get(vault, db=self._rows))
+            with self._env.begin(db=self._rows) as txn:
+                self._hold(vault, txn.get(vault))
         except lmdb.Error:  # nothing can be read: what memory has is the best there is
             log.exception("the index cannot be read after a change failed")
-            return
-        self.trash.remove(concerned)
-        self.trash.add(set(_trashed((name, raw) for name, raw in raws if raw is not None)))
 
     # -- vaults
 
@@ -195,18 +204,18 @@ class DiskShelf(Shelf):
     def forget(self, vault: bytes) -> None:
         names: list[bytes] = []
         with self._write(vault) as (txn, change):
-            with txn.cursor(self._trash) as cursor:
-                change.untrash(_trashed(_prefixed(cursor, vault)))
-            for table in (self._index, self._trash, self._tombstones):
+            with txn.cursor(self._trash.rows) as cursor:
+                killed = list(trashed(_prefixed(cursor, vault)))
+            for table in (self._index, self._trash.rows, self._tombstones):
                 with txn.cursor(table) as cursor:
                     for name, _ in _prefixed(cursor, vault, delete=True):
                         names.append(name)
+            self._trash.remove(txn, killed)
             change.forget()
         for name in names:
             if len(name) == NAME_SIZE:  # else it is a tombstone
                 self._path(vault, name[VAULT_SIZE:]).unlink(missing_ok=True)
-        # a stray file in it, of a put that was never finished, keeps the folder: until the next
-        # start
+        # a file in it that was put while the machine stopped, and has no row, keeps the folder
         with suppress(OSError):
             (self._files / vault.hex()).rmdir()
 
@@ -232,36 +241,53 @@ class DiskShelf(Shelf):
     ) -> None:  # fmt: skip
         if self.vault(vault) is None:
             raise Refused("unknown-vault")
-        path = self._path(vault, key)
-        aside = path.with_name(f"{path.name}.new{threading.get_ident()}")
+        aside = self._arriving / str(threading.get_ident())
+        front = FILE_PREFIX.pack(len(header), len(chunks)) + header + chunks
+        row = fragment_row(len(header), len(chunks), len(payload), header_hash)
         try:
-            with open(aside, "wb", buffering=0, opener=_private) as file:
-                prefix = FILE_PREFIX.pack(len(header), len(chunks))
-                reach("shelf-write")
-                for part in (prefix + header + chunks, payload):
-                    _write_all(file, part)
-                reach("shelf-sync")
-                os.fsync(file.fileno())
-            reach("shelf-rename")
-            os.rename(aside, path)
-            fsync_folder(path.parent)
+            self._writer.write(aside, front, payload)
+            self._arrivals.do(_Arrival(vault, key, row, aside))
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise _refusal(error) from error
-        row = fragment_row(len(header), len(chunks), len(payload), header_hash)
+
+    def _index_all(self, pieces: Sequence[Piece["_Arrival"]]) -> None:
+        """Fragments whose files are written and synced get their names, and then their rows."""
+        named: dict[bytes, list[Piece[_Arrival]]] = {}
+        for piece in pieces:
+            vault, key, _, aside = piece.what
+            try:
+                reach("shelf-rename")
+                os.rename(aside, self._path(vault, key))
+            except OSError as error:
+                piece.fail(error)
+            else:
+                named.setdefault(vault, []).append(piece)
+        for vault, arrived in named.items():
+            try:
+                fsync_folder(self._files / vault.hex())
+                self._index_those([piece.what for piece in arrived])
+            except (OSError, Refused) as error:
+                for piece in arrived:
+                    piece.fail(error)
+
+    def _index_those(self, arrived: Sequence["_Arrival"]) -> None:
+        """One vault's, in one synced transaction. Raises Refused."""
+        vault = arrived[0].vault
         with self._write(vault) as (txn, change):
             reach("shelf-index")
             if change.row is None:
                 raise Refused("unknown-vault")
-            if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
-                change.count(row.size, 1)
+            for _, key, row, _ in arrived:
+                if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
+                    change.count(row.size, 1)
         reach("shelf-indexed")
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
         row = self.fragment(vault, key)
         if row is not None:
             return row
-        with self._env.begin(db=self._trash) as txn:
+        with self._env.begin(db=self._trash.rows) as txn:
             raw = txn.get(vault + key)
         if raw is None:
             raise Refused("not-found", key.hex())
@@ -315,24 +341,27 @@ class DiskShelf(Shelf):
         with self._write(vault) as (txn, change):
             if txn.replace(vault + block, record, db=self._tombstones) is None:
                 change.count(TOMBSTONE_CHARGE, 0)
+            killed, before = list[Trashed](), list[tuple[bytes, bytes]]()
             with txn.cursor(self._index) as cursor:
                 for name, raw in _prefixed(cursor, vault + block, delete=True):
                     row = decode_fragment_row(raw)
-                    old = txn.replace(name, encode(TrashRow(row, now)), db=self._trash)
+                    old = txn.replace(name, encode(TrashRow(row, now)), db=self._trash.rows)
                     if old is not None:
-                        change.untrash(_trashed([(name, bytes(old))]))
-                    change.trashed.append(Trashed(now, name, row.size))
+                        before.append((name, bytes(old)))
+                    killed.append(Trashed(now, name, row.size))
                     change.count(-row.size, -1)
+            self._trash.remove(txn, trashed(before))
+            self._trash.add(txn, killed)
             reach("shelf-kill")
         reach("shelf-killed")
 
     def discard(self, items: Sequence[Trashed]) -> int:
         freed = 0
-        with self._write() as (txn, change):
+        with self._write() as (txn, _):
             for item in items:
-                if txn.delete(item.name, db=self._trash):
+                if txn.delete(item.name, db=self._trash.rows):
                     freed += item.size
-            change.untrash(items)
+            self._trash.remove(txn, items)
         for item in items:
             self._path(item.vault, item.key).unlink(missing_ok=True)
         return freed
@@ -343,13 +372,20 @@ class DiskShelf(Shelf):
         return None if raw is None else bytes(raw)
 
 
+class _Arrival(NamedTuple):
+    """A fragment whose file is written and synced."""
+
+    vault: bytes
+    key: bytes
+    row: FragmentRow
+    aside: Path  #: where its file is
+
+
 class _Effects:
     """What one transaction means for what is held in memory."""
 
     def __init__(self, row: VaultRow | None) -> None:
         self.row, self.changed = row, False
-        self.trashed: list[Trashed] = []
-        self.untrashed: list[Trashed] = []
 
     def replace(self, row: VaultRow) -> None:
         """The row becomes this one, but for its use, which only `count` changes."""
@@ -362,10 +398,6 @@ class _Effects:
         """Use of the vault changes; of one without a row nothing is counted."""
         if self.row is not None:
             self.row, self.changed = counted(self.row, size, fragments), True
-
-    def untrash(self, items: Iterable[Trashed]) -> None:
-        """These are in the trash no more."""
-        self.untrashed.extend(items)
 
     def forget(self) -> None:
         """The row goes."""
@@ -385,20 +417,12 @@ def _prefixed(
         more = cursor.delete() if delete else cursor.next()
 
 
-def _trashed(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[Trashed]:
-    """Rows of the trash as its index has them. A damaged one is left out.
-
-    It must not stop the others.
-    """
-    for name, raw in rows:
-        try:
-            row = decode_trash_row(raw)
-            if len(name) != NAME_SIZE:
-                raise Malformed("a name of the trash of a wrong length")
-        except Malformed as error:
-            log.error("%s in the trash is damaged: %s", name.hex(), error)
-            continue
-        yield Trashed(row.killed, name, row.fragment.size)
+def _remove_files(folder: Path, part: str) -> None:
+    """Removes the files with this part in their names; there may be a million others."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if part in entry.name:
+                os.unlink(entry.path)
 
 
 def _refusal(error: OSError | lmdb.Error) -> Refused:
@@ -407,13 +431,3 @@ def _refusal(error: OSError | lmdb.Error) -> Refused:
         return Refused("no-space" if isinstance(error, lmdb.DiskError) else "failed", str(error))
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return Refused("no-space" if full else "failed", error.strerror or "")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _write_all(file: BinaryIO, data: Buffer) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]

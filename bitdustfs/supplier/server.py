@@ -28,6 +28,8 @@ from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
 from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
+from bitdustfs.supplier.shelfrows import FILE_PREFIX
+from bitdustfs.supplier.spares import Spare, Spares
 from bitdustfs.supplier.turns import Turns
 from bitdustfs.units import FAMILY_MAX, FRAME_HEAD_MAX, KIB, MIB, ROOT_MAX
 
@@ -39,6 +41,7 @@ OUTGOING_MAX = 24 * MIB  #: bytes of answers of all connections, in memory at on
 SMALL = 4 * KIB  #: bytes of a head or an answer that is not reckoned with
 OPENING_HEAD_MAX = 1 * KIB  #: bytes of a head before there is a session
 READ_STRANGER, READ_SMALL, READ_BULK = 4 * KIB, 32 * KIB, 256 * KIB  #: bytes read at once
+SPARE_MIN = 256 * KIB  #: bytes of a payload that goes into a spare buffer
 SEND_PIECE = 64 * KIB  #: bytes of an answer that are sent before it is looked how fast they went
 OPENING_DEADLINE = 10.0  #: seconds for TLS and the session
 TRANSFER_DEADLINE = 10.0  #: seconds for one frame, besides what its bytes take at SLOWEST
@@ -53,7 +56,7 @@ class SupplierServer:
 
     def __init__(self, service: SupplierService, context: ssl.SSLContext) -> None:
         self._service, self._context = service, context
-        self._places, self._turns = Places(), Turns()
+        self._places, self._turns, self._spares = Places(), Turns(), Spares()
         self._incoming, self._outgoing = Buffers(INCOMING_MAX), Buffers(OUTGOING_MAX)
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
@@ -106,8 +109,8 @@ class SupplierServer:
         outgoing = self._outgoing.hold(STRANGERS, end)
         try:
             visit = _Talk(
-                self._service, self._places, self._turns, stream, decoder, session, place,
-                incoming, outgoing,
+                self._service, self._places, self._turns, self._spares, stream, decoder, session,
+                place, incoming, outgoing,
             )  # fmt: skip
             await visit.run()
         finally:
@@ -173,6 +176,7 @@ class _Talk:
         service: SupplierService,
         places: Places,
         turns: Turns,
+        spares: Spares,
         stream: TlsStream,
         decoder: wire.FrameDecoder,
         session: Session,
@@ -181,10 +185,12 @@ class _Talk:
         outgoing: Hold,
     ) -> None:
         self._service, self._places, self._turns = service, places, turns
+        self._spares = spares
         self._stream, self._decoder = stream, decoder
         self._session, self._place = session, place
         self._incoming, self._outgoing = incoming, outgoing
         self._held = 0  # bytes of the frame that is under way
+        self._spare: Spare | None = None  # that its payload goes into
         self._answered = trio.Semaphore(REQUESTS_MAX)
         self._send, self._due = trio.open_memory_channel[_Answer](REQUESTS_MAX)
 
@@ -195,8 +201,9 @@ class _Talk:
             nursery.start_soon(self._write)
             while (frame := await self._next_frame()) is not None:
                 held, self._held = self._held, 0
+                spare, self._spare = self._spare, None
                 await self._answered.acquire()
-                nursery.start_soon(self._answer, frame, held)
+                nursery.start_soon(self._answer, frame, held, spare)
             nursery.cancel_scope.cancel()
 
     def _look_who_it_is(self) -> None:
@@ -223,26 +230,34 @@ class _Talk:
                     waiting.deadline = trio.current_time() + TRANSFER_DEADLINE
                 if decoder.head_due > SMALL and not self._held:
                     await self._hold(decoder.head_due)
-                data = await self._receive()
-                if not data:
+                if not await self._receive():
                     return None
-                decoder.feed(data)
                 self._place.hear()
         if waiting.cancelled_caught:
             raise ProtocolViolation("nothing was heard for too long, or it came too slowly")
         return frame
 
-    async def _receive(self) -> bytes:
-        due = self._decoder.payload_due
+    async def _receive(self) -> int:
+        """Gives the decoder what comes; how many bytes, 0 when the peer closed."""
+        decoder = self._decoder
+        due, vacant = decoder.payload_due, decoder.vacant
         if not due and not self._held:
-            return await self._stream.receive_some(READ_SMALL)
-        size = min(READ_BULK, max(due, READ_SMALL))
+            data = await self._stream.receive_some(READ_SMALL)
+            decoder.feed(data)
+            return len(data)
         self._incoming.wait_begins()
-        data = await self._stream.receive_some(size)
-        self._incoming.wait_ends(len(data))
-        if self._decoder.skipping:
-            await self._turns.refused(self._place, len(data))
-        return data
+        if vacant:
+            length = await self._stream.receive_into(vacant[:READ_BULK], READ_SMALL)
+            decoder.fill(length)
+        else:
+            data = await self._stream.receive_some(min(READ_BULK, max(due, READ_SMALL)))
+            length = len(data)
+        self._incoming.wait_ends(length)
+        if not vacant:
+            if decoder.skipping:
+                await self._turns.refused(self._place, length)
+            decoder.feed(data)
+        return length
 
     async def _hold(self, size: int) -> None:
         if not await self._incoming.wait_for(size, ROOM_DEADLINE):
@@ -261,13 +276,21 @@ class _Talk:
             refusal = wire.Fault("busy", "too much is on its way at once")
         if refusal is None:
             self._held += length
-            self._decoder.admit()
+            self._admit(message, length)
         else:
             self._decoder.refuse(refusal)
 
+    def _admit(self, message: wire.Put, length: int) -> None:
+        if length < SPARE_MIN:
+            self._decoder.admit()
+            return
+        front = FILE_PREFIX + len(message.header) + len(message.chunks)
+        self._spare = self._spares.take(front + length)
+        self._decoder.admit(self._spare.lay_out(front, length))
+
     # -- what goes out
 
-    async def _answer(self, frame: wire.Frame, held: int) -> None:
+    async def _answer(self, frame: wire.Frame, held: int, spare: Spare | None) -> None:
         if isinstance(frame.message, wire.Fault):  # refused by its head
             await self._send.send(_Answer(frame.id, frame.message, b"", held, 0))
             return
@@ -283,6 +306,8 @@ class _Talk:
         except Exception:
             log.exception("a request failed by our own fault")
             reply, payload = wire.Fault("failed", "see the supplier's log"), b""
+        if spare is not None:
+            self._spares.give_back(spare)  # no thread looks into it any more
         self._look_who_it_is()  # it may keep something here since, brought on another connection
         await self._send.send(_Answer(frame.id, reply, payload, held, size))
 

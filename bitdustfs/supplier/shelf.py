@@ -22,7 +22,7 @@ from bitdustfs.supplier.shelfrows import (
     fragment_row,
     summary,
 )
-from bitdustfs.supplier.trash import Trash, Trashed
+from bitdustfs.supplier.trash import Trash, Trashed, TrashIndex
 
 
 class Shelf(ABC):
@@ -33,7 +33,7 @@ class Shelf(ABC):
     because more is kept.
     """
 
-    trash: Trash  #: what is in the trash, by vault and by age
+    trash: TrashIndex  #: what is in the trash, by vault and by age
 
     @abstractmethod
     def vault(self, vault: bytes) -> VaultRow | None:
@@ -127,7 +127,7 @@ class MemoryShelf(Shelf):
     def __init__(self) -> None:
         self.rows: dict[bytes, VaultRow] = {}
         self.kept: SortedDict = SortedDict()  #: Name -> Kept
-        self.trash = Trash()
+        self.trash = self._trash = Trash()
         self._killed: SortedDict = SortedDict()  # Name -> (Kept, Trashed)
         self._tombstones: SortedDict = SortedDict()  # (vault, block) -> record
         self._lock = threading.RLock()
@@ -151,7 +151,7 @@ class MemoryShelf(Shelf):
 
     def forget(self, vault: bytes) -> None:
         with self._lock:
-            self.trash.remove([self._killed[name][1] for name in _within(self._killed, vault)])
+            self._trash.remove([self._killed[name][1] for name in _within(self._killed, vault)])
             for table in (self.kept, self._killed, self._tombstones):
                 for name in _within(table, vault):
                     del table[name]
@@ -219,9 +219,9 @@ class MemoryShelf(Shelf):
                 item = Trashed(now, vault + name[1], _row(kept).size)
                 self._count(vault, -item.size, -1)
                 if name in self._killed:
-                    self.trash.remove([self._killed[name][1]])
+                    self._trash.remove([self._killed[name][1]])
                 self._killed[name] = (kept, item)
-                self.trash.add([item])
+                self._trash.add([item])
 
     def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
         with self._lock:
@@ -236,7 +236,7 @@ class MemoryShelf(Shelf):
             for item in items:
                 if self._killed.pop((item.vault, item.key), None) is not None:
                     freed += item.size
-            self.trash.remove(items)
+            self._trash.remove(items)
         return freed
 
     def tombstone(self, vault: bytes, block: bytes) -> bytes | None:

@@ -1,12 +1,14 @@
-"""An index of the trash, in memory: how much there is of each vault, and what is oldest.
+"""An index of the trash: how much there is of each vault, and what is oldest.
 
 The trash itself is the shelf's. Each deletion, each `Usage` and each tidying asks this index, and
 none of them may take time in proportion to the trash: a vault that is emptied puts a million
-fragments there.
+fragments there. Here is the interface, and the index of a shelf in memory; disktrash.py has the
+other one.
 """
 
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,8 +17,7 @@ from sortedcontainers import SortedList
 from bitdustfs.supplier.shelfrows import KEY_SIZE, VAULT_SIZE
 
 NAME_SIZE = VAULT_SIZE + KEY_SIZE
-#: when killed, name, size: packed, a million of them take 110 MiB; their order as bytes is that by
-#: time
+#: when killed, name, size: their order as bytes is that by time
 ENTRY = struct.Struct(f">Q{NAME_SIZE}sQ")
 
 
@@ -36,8 +37,30 @@ class Trashed(NamedTuple):
         return self.name[VAULT_SIZE:]
 
 
-class Trash:
-    """The index. Thread-safe. Only a shelf adds and removes, after its own change is durable."""
+class TrashIndex(ABC):
+    """What is in the trash. Thread-safe."""
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """Bytes of all fragments in the trash."""
+
+    @abstractmethod
+    def of(self, vault: bytes) -> int:
+        """Bytes of one vault's fragments in the trash."""
+
+    @abstractmethod
+    def due(self, before: float, excess: int, limit: int) -> list[Trashed]:
+        """The oldest, `limit` at most.
+
+        Those killed until `before`, then more for `excess` bytes in all.
+
+        Looks at what it returns and at one more.
+        """
+
+
+class Trash(TrashIndex):
+    """The index in memory. Only a shelf adds and removes."""
 
     def __init__(self, items: Iterable[Trashed] = ()) -> None:
         self._lock = threading.Lock()
@@ -47,20 +70,12 @@ class Trash:
 
     @property
     def total(self) -> int:
-        """Bytes of all fragments in the trash."""
         return self._total
 
     def of(self, vault: bytes) -> int:
-        """Bytes of one vault's fragments in the trash."""
         return self._bytes.get(vault, 0)
 
     def due(self, before: float, excess: int, limit: int) -> list[Trashed]:
-        """The oldest, `limit` at most.
-
-        Those killed until `before`, then more for `excess` bytes in all.
-
-        Looks at what it returns and at one more.
-        """
         found: list[Trashed] = []
         with self._lock:
             for packed in self._order:

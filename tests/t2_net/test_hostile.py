@@ -59,19 +59,27 @@ def test_frames_parse_or_raise_malformed(head, from_server):
         decoder.next_untrusted()
 
 
-@given(st.lists(st.integers(1, 50), min_size=1), st.binary(max_size=300))
-def test_frames_survive_any_split(cuts, payload):
+@given(st.lists(st.integers(1, 50), min_size=1), st.binary(max_size=300), st.booleans())
+def test_frames_survive_any_split(cuts, payload, straight):
+    """`straight`: what can be written into the payload's buffer is, and the rest is fed."""
     message = wire.Put(b"b" * 16, 3, b"c" * 100, b"h", b"l" * 32)
     data = (wire.encode_frame(9, message, len(payload)) + payload) * 2
     decoder = wire.FrameDecoder(from_server=False)
     got, at = [], 0
     while at < len(data):
         cut = cuts[at % len(cuts)]
-        decoder.feed(data[at : at + cut])
-        at += cut
+        vacant = decoder.vacant[:cut] if straight else b""
+        if vacant:
+            vacant[:] = data[at : at + len(vacant)]
+            decoder.fill(len(vacant))
+        else:
+            decoder.feed(data[at : at + cut])
+        at += len(vacant) or cut
         while (frame := decoder.next_untrusted()) or decoder.asked:
             if frame:
                 got.append(frame)
+            elif straight:
+                decoder.admit(memoryview(bytearray(decoder.asked.length)))
             else:
                 decoder.admit()
     assert got == [wire.Frame(9, message, payload)] * 2

@@ -1,8 +1,10 @@
 """One suite over every implementation of Shelf: memory and disk. What is counted is on disk."""
 
 import logging
+import os
 import random
 from contextlib import contextmanager
+from pathlib import Path
 
 import lmdb
 import pytest
@@ -12,10 +14,11 @@ from sortedcontainers import SortedDict
 
 from bitdustfs import failpoints
 from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.core.codec import encode
 from bitdustfs.core.records import BlockDead, seal_record
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.net import wire
-from bitdustfs.supplier import diskshelf, trash
+from bitdustfs.supplier import diskshelf, disktrash, shelfrows, trash
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
@@ -344,7 +347,7 @@ def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, mon
         keep(shelf, number)
     if isinstance(shelf, MemoryShelf):
         shelf.kept = Unwalked(shelf.kept)
-    entries = Counter(monkeypatch, trash, "unpack")
+    entries = Counter(monkeypatch, trash if isinstance(shelf, MemoryShelf) else disktrash, "unpack")
     rows = Counter(
         monkeypatch, diskshelf, "decode_vault_row", "decode_fragment_row", "decode_trash_row"
     )
@@ -366,24 +369,65 @@ def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, mon
         shelf.kept = SortedDict()
 
 
-def test_a_shelf_is_opened_by_reading_each_row_once(disk, monkeypatch):
+def test_a_shelf_is_opened_without_a_look_at_its_fragments(disk, monkeypatch):
     for number in range(20):
         keep(disk.shelf, number)
     for number in range(15):
         disk.shelf.kill(ONE, block_id(number), b"record", number)
-    rows = Counter(
-        monkeypatch, diskshelf, "decode_vault_row", "decode_fragment_row", "decode_trash_row"
-    )
+    rows = Counter(monkeypatch, diskshelf, "decode_vault_row", "decode_fragment_row")
+    trashed = Counter(monkeypatch, disktrash, "decode_trash_row", "unpack")
+    listed = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(Path(path).name) or scan(path))
     disk.reopened()
-    assert list(rows.calls.values()) == [2, 0, 15]
+    assert list(rows.calls.values()) == [2, 0]
+    assert list(trashed.calls.values()) == [0, 0]
+    assert listed == ["arriving"]
+
+
+def test_what_an_older_program_did_to_the_trash_is_found_once(disk, monkeypatch):
+    """It knows no index beside the trash."""
+    for number in range(6):
+        keep(disk.shelf, number, vault=TWO if number % 2 else ONE)
+    disk.shelf.kill(ONE, block_id(0), b"record", 1000)
+    disk.shelf.kill(TWO, block_id(1), b"record", 999)
+    before = seen(disk.shelf)
+    index = disk.shelf._trash
+    monkeypatch.setattr(disktrash, "ROWS_AT_ONCE", 1)
+    with disk.shelf._env.begin(write=True) as txn:
+        txn.drop(index._order)
+        txn.drop(index._bytes)
+    assert seen(disk.reopened()) == before  # a shelf of before there was such an index
+    name = ONE + fragment_key(block_id(2), 0)
+    row = shelfrows.TrashRow(disk.shelf.fragment(ONE, name[32:]), 5)
+    write_raw(disk.shelf._trash, "rows", name, encode(row))
+    trashed = Counter(monkeypatch, disktrash, "decode_trash_row")
+    shelf = disk.reopened()
+    assert [item.killed for item in shelf.trash.due(2000, 0, 10)] == [5, 999, 1000]
+    assert (shelf.trash.of(ONE), shelf.trash.total) == (2 * PAGE, 3 * PAGE)
+    disk.reopened()
+    assert trashed.calls["decode_trash_row"] == 3
+
+
+def test_what_was_arriving_when_the_process_ended_is_cleared_away(disk):
+    folder = disk.folder.path
+    keep(disk.shelf, 1)
+    (folder / "arriving" / "12").write_bytes(b"half a fragm")
+    disk.reopened()
+    assert list((folder / "arriving").iterdir()) == []
+    older = folder / "shelf" / ONE.hex() / f"{block_id(2).hex()}.0.new77"
+    older.write_bytes(b"half a fragm")
+    (folder / "arriving").rmdir()  # as on a shelf of an older program
+    assert disk.reopened().read(ONE, fragment_key(block_id(1), 0), 0, 10) == b"\x01" * 10
+    assert not older.exists()
 
 
 # -- a disk that fails, and one that rots
 
 
-def write_raw(disk, table, name, raw):
-    with disk.shelf._env.begin(write=True) as txn:
-        txn.put(name, raw, db=getattr(disk.shelf, table))
+def write_raw(tables, table, name, raw):
+    with tables._env.begin(write=True) as txn:
+        txn.put(name, raw, db=getattr(tables, table))
 
 
 def test_a_damaged_row_is_named_and_stops_nobody_else(disk, caplog):
@@ -393,9 +437,10 @@ def test_a_damaged_row_is_named_and_stops_nobody_else(disk, caplog):
     sound = disk.shelf._env
     with sound.begin() as txn:
         row = txn.get(ONE, db=disk.shelf._rows)
-    write_raw(disk, "_rows", ONE, b"nonsense")
-    write_raw(disk, "_trash", ONE + fragment_key(block_id(5), 0), b"nonsense")
-    write_raw(disk, "_trash", ONE + b"short", b"nonsense")
+    write_raw(disk.shelf, "_rows", ONE, b"nonsense")
+    trash = disk.shelf._trash
+    write_raw(trash, "rows", ONE + fragment_key(block_id(5), 0), b"nonsense")
+    write_raw(trash, "rows", ONE + b"short", b"nonsense")
     with caplog.at_level(logging.ERROR):
         shelf = disk.reopened()
     assert ONE.hex()[:12] in caplog.text and block_id(5).hex() in caplog.text
@@ -412,7 +457,7 @@ def test_a_damaged_row_is_named_and_stops_nobody_else(disk, caplog):
     assert answer.fragments == 1
     answer, _ = service.handle(Session(ONE, "owner"), wire.Usage(), b"")
     assert answer.code == "malformed"
-    write_raw(disk, "_rows", ONE, row)
+    write_raw(disk.shelf, "_rows", ONE, row)
     disk.reopened()
 
 
