@@ -81,6 +81,8 @@ class Account:
     def safety(self) -> list[str]:
         """How safe things are: the sentences of `status`."""
         said = [f"{self._left()}; {self._fate()}"] if not self.published else []
+        if self.published and self.why:
+            said.append("all that this machine wrote is published")
         if self.waiting:
             said.append(f"{_many(self.waiting, 'block is', 'blocks are')} only on this machine")
         if self.thin:
