@@ -36,7 +36,7 @@ def widen(mountpoint: Path) -> None:
     """Lets BACKGROUND_MAX requests through at once. Where that cannot be set, it is logged."""
     try:
         connection = str(os.minor(_device(mountpoint)))
-        with _control() as folder:
+        with control_folder() as folder:
             for name, value in (
                 ("max_background", BACKGROUND_MAX),
                 ("congestion_threshold", BACKGROUND_MAX * 3 // 4),
@@ -69,7 +69,7 @@ def _unescaped(path: bytes) -> bytes:
 
 
 @contextmanager
-def _control() -> Iterator[int]:
+def control_folder() -> Iterator[int]:
     """A descriptor of fusectl's folder. Raises OSError."""
     try:
         folder = os.open(CONTROL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
