@@ -50,7 +50,9 @@ class State:
         self._journal = self._database.table("journal")
         self._sealer = Sealer(cache_key, vault, bytes(16), 0)
         self._suite = suite
-        self._known: dict[type[Record], Record | None] = {kind: self._read(kind) for kind in _names}
+        self._known: dict[type[Record], Record | None] = {
+            kind: _read(self._database, kind) for kind in _names
+        }
 
     def close(self) -> None:
         """Syncs and closes; nothing may use the state afterwards."""
@@ -87,10 +89,7 @@ class State:
 
     def last_generation(self) -> int:
         """The newest committed generation, 0 for none."""
-        with self._database.read("journal") as txn, txn.cursor() as cursor:
-            newest = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
-        checkpoint = self.checkpoint()
-        return max(newest, checkpoint.generation if checkpoint else 0)
+        return _last_generation(self._database, self.checkpoint())
 
     # -- what the tree and the root stand on
 
@@ -109,12 +108,6 @@ class State:
     def _row(self, kind: type[R]) -> R | None:
         row = self._known[kind]
         assert row is None or isinstance(row, kind)
-        return row
-
-    def _read(self, kind: type[R]) -> R | None:
-        with self._database.read("meta") as txn:
-            raw = txn.get(_names[kind])
-        row: R | None = None if raw is None else _decoders[kind].decode_untrusted(raw)
         return row
 
     def _put(self, write: Write, row: Checkpoint | Published | Proposed | Seats) -> None:
@@ -217,6 +210,33 @@ class State:
         """Keeps a value; it may be lost by a power cut."""
         with self._database.write(sync=False) as write:
             write.txn.put(b"value/" + name.encode(), value, db=self._meta)
+
+
+def keeps_unpublished(path: Path) -> bool:
+    """Whether the state under `path` holds commits that no root is known to name.
+
+    It takes no key. No process may have the state open. Raises LocalError.
+    """
+    database = Database(path)
+    try:
+        published = _read(database, Published)
+        newest = _last_generation(database, _read(database, Checkpoint))
+        return newest > (published.generation if published else 0)
+    finally:
+        database.close()
+
+
+def _read(database: Database, kind: type[R]) -> R | None:
+    with database.read("meta") as txn:
+        raw = txn.get(_names[kind])
+    row: R | None = None if raw is None else _decoders[kind].decode_untrusted(raw)
+    return row
+
+
+def _last_generation(database: Database, checkpoint: Checkpoint | None) -> int:
+    with database.read("journal") as txn, txn.cursor() as cursor:
+        newest = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+    return max(newest, checkpoint.generation if checkpoint else 0)
 
 
 def _u64(number: int) -> bytes:

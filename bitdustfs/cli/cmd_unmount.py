@@ -15,19 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_unmount(args: argparse.Namespace) -> int:
-    """Exit code 0: all that this machine wrote is published (or a dead mount is cleared away);
-    1: it is not, or the mount stays, and it is said which.
+    """Exit code 0: all that this machine wrote is published; 1: it is not, or the mount stays, and
+    it is said which.
     """
     mountpoint: Path = args.mountpoint
     with progress_bar("publishing", "block") as show:
         done = unmount(mountpoint, show)
-    if done.was_dead:
-        say(
-            f"{mountpoint} was a dead mount: it is cleared away; what was fsynced is kept on this "
-            "machine: mount it again to publish the rest"
-        )
-        return 0
+    what = "was a dead mount; it is cleared away" if done.was_dead else "is unmounted"
     if done.trouble:
-        raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
-    say(f"{mountpoint} is unmounted {done.said}")
+        raise BitdustError(f"{mountpoint} {what}, but {done.trouble}")
+    say(f"{mountpoint} {what} {done.said}")
     return 0

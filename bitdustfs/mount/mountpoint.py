@@ -30,6 +30,12 @@ def attached_marker(vault: bytes) -> Path:
     return _run_folder() / f"{vault.hex()[:16]}.attached"
 
 
+def markers_of(mountpoint: Path) -> list[Path]:
+    """The markers of the vaults that were attached there and not ended in order."""
+    name = os.fsencode(mountpoint)
+    return [marker for marker in _run_folder().glob("*.attached") if marker.read_bytes() == name]
+
+
 def _run_folder() -> Path:
     folder = config.home() / "run"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -60,7 +60,7 @@ def ask_for_more(mountpoint: Path) -> None:
 
 def _let_through(device: int) -> None:
     connection = str(os.minor(device))
-    with _control() as folder:
+    with control_folder() as folder:
         for name, value in (
             ("max_background", BACKGROUND_MAX),
             ("congestion_threshold", BACKGROUND_MAX * 3 // 4),
@@ -91,7 +91,7 @@ def _unescaped(path: bytes) -> bytes:
 
 
 @contextmanager
-def _control() -> Iterator[int]:
+def control_folder() -> Iterator[int]:
     """A descriptor of fusectl's folder. Raises OSError."""
     try:
         folder = os.open(CONTROL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,5 +1,7 @@
 """Ending a mount from outside: publish, take the mountpoint away, hear how it ended."""
 
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +9,10 @@ from typing import NamedTuple
 from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker
 from bitdustfs.mount.mountpoint import is_dead, take_away
+from bitdustfs.mount.remains import clear_marks
 from bitdustfs.mount.statements import Ended
+from bitdustfs.net.control import Progress
+from bitdustfs.vault.account import ENDED_BY_DEATH, left_by_the_dead
 
 SHORT_PATIENCE = 5.0  #: seconds without progress that the sync before it may take
 
@@ -29,7 +34,7 @@ def unmount(mountpoint: Path, watch: Onlooker) -> Unmounting:
     """
     if is_dead(mountpoint):
         take_away(mountpoint, lazily=True)
-        return Unmounting(True, "", "")
+        return _end_of_the_dead(Path(os.path.realpath(mountpoint)))
     mount = MountClient(mountpoint)
     try:
         mount.sync(watch, SHORT_PATIENCE)
@@ -42,10 +47,25 @@ def unmount(mountpoint: Path, watch: Onlooker) -> Unmounting:
     take_away(mountpoint)
     with suppress(BitdustError, OSError):
         mount.unmounted()  # most have ended already; not where another mount namespace has a copy
-    for statement in statements:
-        if isinstance(statement, Ended):
-            return Unmounting(False, statement.message, statement.said)
-    return Unmounting(False, "its process ended without saying how; see its log", "")
+    ended = _heard(statements)
+    if ended is None:
+        return Unmounting(False, "its process ended without saying how; see its log", "")
+    return Unmounting(False, ended.message, ended.said)
+
+
+def _heard(statements: Iterator[Progress | Ended]) -> Ended | None:
+    return next((said for said in statements if isinstance(said, Ended)), None)
+
+
+def _end_of_the_dead(mountpoint: Path) -> Unmounting:
+    """Of a mount whose connection to the kernel ended; its process may be publishing still."""
+    ended = None
+    with suppress(UsageError):
+        ended = _heard(MountClient(mountpoint).wait_for_end())
+    if ended is not None:
+        return Unmounting(True, ended.message, ended.said)
+    trouble = left_by_the_dead(clear_marks(mountpoint))
+    return Unmounting(True, trouble, "" if trouble else ENDED_BY_DEATH)
 
 
 def _keep(mount: MountClient, mountpoint: Path) -> None:

@@ -15,6 +15,14 @@ What is seen of suppliers is what was seen last (blocks/health.py). It blames no
 
 from dataclasses import dataclass
 
+BY_THE_NEXT = (
+    "published by the next mount here that may write, unless another machine has published "
+    "meanwhile"
+)
+NOT_IN_MEMORY = "whatever its process had in memory only is lost"
+#: of a mount whose process died, after which nothing is left to publish; as Account.ended
+ENDED_BY_DEATH = f"and all that was on this machine's disk is published; {NOT_IN_MEMORY}"
+
 
 @dataclass(frozen=True)
 class Account:
@@ -81,6 +89,8 @@ class Account:
     def safety(self) -> list[str]:
         """How safe things are: the sentences of `status`."""
         said = [f"{self._left()}; {self._fate()}"] if not self.published else []
+        if self.published and self.why:
+            said.append("all that this machine wrote is published")
         if self.waiting:
             said.append(f"{_many(self.waiting, 'block is', 'blocks are')} only on this machine")
         if self.thin:
@@ -156,10 +166,7 @@ class Account:
             return "that is kept on this machine, and published as soon as suppliers take it"
         if not self.writes and not self.why:
             return "that is kept on this machine, and published by the next mount without -o ro"
-        return (
-            "that is kept on this machine, and published by the next mount here that may write, "
-            "unless another machine has published meanwhile"
-        )
+        return f"that is kept on this machine, and {BY_THE_NEXT}"
 
     def _last_sign(self) -> str:
         if self.silence is None:
@@ -170,6 +177,22 @@ class Account:
 def lost_at_the_end(why: str) -> str:
     """What is said where the mount ended, and this machine's disk did not take what was written."""
     return f"what was written last could not be kept on this machine, and is lost: {why}"
+
+
+def left_by_the_dead(keeps: bool | None) -> str:
+    """What is not published of a mount whose process died, as the end of a sentence; or "".
+
+    `keeps`: whether its state holds changes that no root is known to name; None: nobody can tell.
+    """
+    match keeps:
+        case True:
+            known = "changes of it are not published"
+        case False:
+            return ""
+        case None:
+            known = "nothing here tells whether all of it is published"
+    kept = f"what was on this machine's disk is kept there, and {BY_THE_NEXT}"
+    return f"{known}: {kept}; {NOT_IN_MEMORY}"
 
 
 def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: float) -> str:

@@ -19,10 +19,8 @@ from bitdustfs.net.register import RootRegister
 RENEW_EVERY = 15.0  #: seconds between renewals of the lease
 IN_THE_WAY = 60.0  #: seconds that another machine has to come to the end of a take-over
 RELEASE_DEADLINE = 5.0  #: seconds that giving the lease back may take
-TAKEN_OVER = (
-    "another machine took this vault over; this mount is read-only and what it had not "
-    "published is kept on this machine"
-)
+#: what becomes of what is not published, if anything is, says the account
+TAKEN_OVER = "another machine took this vault over; this mount is read-only"
 
 
 class Lease:

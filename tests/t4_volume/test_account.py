@@ -187,6 +187,9 @@ async def hold_status(state, judge, describer):
     }[state.vault.read_only]  # fmt: skip
     text = " | ".join(status.safety)
     assert ("not published" in text or "not part of the history" in text) == (not everything), text
+    all_said = f"{status.message} | {text}"
+    owed = "kept on this machine" in all_said or "in memory only" in all_said
+    assert owed == (not everything), all_said
     there = state.net_size - len(state.away)
     assert ("no supplier answers" in text) == (there == 0)
     assert ("are needed: only what this machine keeps" in text) == (0 < there < state.net.k)
@@ -229,7 +232,7 @@ async def hold_sync(state, judge, said):
         done, why = "", str(error)
     everything = set(state.files) == await judge.sees()
     if done:
-        assert everything, done
+        assert everything and "kept on this machine" not in done, done
         if state.vault.read_only:
             assert "read-only" in done
         assert ("thinly" in done) == bool(state.vault.state.blocks.thin())
@@ -251,7 +254,7 @@ async def hold_end(state, judge, said, settling):
     assert bool(ended.message) == (not everything)
     assert ("lost" in ended.message) == (not kept)
     if not ended.message:
-        assert ended.said.startswith("and ")
+        assert ended.said.startswith("and ") and "kept on this machine" not in ended.said
         assert ("published" in ended.said) and ("thinly" in ended.said) == bool(
             state.vault.state.blocks.thin()
         )

@@ -19,6 +19,7 @@ from bitdustfs.cli.main import run
 from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.options import MountOptions
+from bitdustfs.mount.places import control_folder
 
 LIMIT = 60
 
@@ -183,24 +184,60 @@ def test_mount_8_and_fstab_may_say_what_they_always_say(world):
     )
 
 
-def test_a_dead_mount_is_told_and_cleared(world):
-    world.mount()
-    (world.mountpoint / "file").write_text("kept")
-    fd = os.open(world.mountpoint / "file", os.O_RDWR)
-    os.fsync(fd)
-    os.close(fd)
+def write_synced(path, content):
+    with path.open("wb", buffering=0) as file:
+        file.write(content)
+        os.fsync(file.fileno())
+
+
+def end_at_once(world):
+    """kill -9; the dead mount stays."""
     pid = world.mount_pid()
     os.kill(pid, 9)
     deadline = time.monotonic() + LIMIT
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_dead_mount_is_told_and_cleared_and_what_it_left_is_said(world):
+    world.mount()
+    write_synced(world.mountpoint / "file", b"kept")
+    end_at_once(world)
     for words in (["mount", world.mountpoint], ["status", world.mountpoint]):
         told = world.run(*words, check=False)
         assert told.returncode and "dead" in told.stderr and "bitdust unmount" in told.stderr
-    assert "cleared away" in world.run("unmount", world.mountpoint).stdout
+    told = world.run("unmount", world.mountpoint, check=False)
+    assert told.returncode == 1 and "cleared away, but" in told.stderr
+    for fact in ("not published", "is kept there", "by the next mount here", "memory only is lost"):
+        assert fact in told.stderr
+    assert not os.path.ismount(world.mountpoint)
     world.mount("take-over")
-    assert (world.mountpoint / "file").read_text() == "kept"
+    assert (world.mountpoint / "file").read_bytes() == b"kept"
+    world.run("sync", world.mountpoint)
+    end_at_once(world)
+    told = world.run("unmount", world.mountpoint)
+    assert "cleared away and all that was on this machine's disk is published" in told.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may break the connection to the kernel")
+def test_a_mount_that_the_kernel_dropped_publishes_and_is_heard(world):
+    world.mount()
+    write_synced(world.mountpoint / "file", b"kept")
+    break_connection(world.mountpoint)
+    told = world.run("unmount", world.mountpoint)
+    assert "dead mount; it is cleared away and " in told.stdout and "published" in told.stdout
+    world.mount()
+    assert (world.mountpoint / "file").read_bytes() == b"kept"
+
+
+def break_connection(mountpoint):
+    """As an administrator does where a mount hangs."""
+    number = os.minor(os.stat(mountpoint).st_dev)
+    with control_folder() as folder:
+        fd = os.open(f"{number}/abort", os.O_WRONLY, dir_fd=folder)
+        os.write(fd, b"1")
+        os.close(fd)
 
 
 @pytest.mark.slow
