@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from mnemonic import Mnemonic
 from nacl import pwhash, secret
@@ -52,13 +53,15 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
         lines = path.read_bytes()[: 4 * KIB].decode("ascii").split("\n")
     except FileNotFoundError:
         raise KeyFileError(
-            f"there is no key file {path}; make a vault with bitdust vault create, or bring its "
-            "24 words with bitdust key restore"
+            f"there is no key file {path}; for a new vault: bitdust vault create --bootstrap "
+            f"HOST:PORT --key {quote(str(path))}; from its 24 words: {_restore(path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"the key file {path} cannot be read: {error}") from None
     if stat.S_IMODE(mode) & 0o077:
-        raise KeyFileError(f"others may read the key file {path}; run: chmod 600 {path}")
+        raise KeyFileError(
+            f"others may read the key file {path}; run: chmod 600 {quote(str(path))}"
+        )
     if len(lines) < 3 or lines[0] not in (PLAIN, PROTECTED):
         raise KeyFileError(f"{path} is not a bitdust key file")
     try:
@@ -66,14 +69,26 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
     except ValueError:
         body = b""
     if _checksum(lines[0], body) != lines[2]:
-        raise KeyFileError(f"the key file {path} is damaged; restore it from its 24 words")
+        raise _damaged(path, "is damaged")
     if lines[0] == PROTECTED:
         if ask is None:
             raise KeyFileError(f"the key file {path} is locked by a passphrase")
         body = _unlock(path, body, ask())
     if len(body) != SECRET_SIZE:
-        raise KeyFileError(f"the key file {path} is damaged; restore it from its 24 words")
+        raise _damaged(path, "is damaged")
     return VaultKey(body)
+
+
+def _restore(path: Path) -> str:
+    """The command that makes the key file from its words."""
+    return f"bitdust key restore --key {quote(str(path))}"
+
+
+def _damaged(path: Path, what: str) -> KeyFileError:
+    return KeyFileError(
+        f"the key file {path} {what}; move it away, and restore it from its 24 words: "
+        f"{_restore(path)}"
+    )
 
 
 def to_words(key: VaultKey) -> str:
@@ -111,10 +126,10 @@ def _stretch(passphrase: str, salt: bytes, ops: int, memory: int) -> bytes:
 
 def _unlock(path: Path, body: bytes, passphrase: str) -> bytes:
     if len(body) < _HEAD.size:
-        raise KeyFileError(f"the key file {path} is damaged; restore it from its 24 words")
+        raise _damaged(path, "is damaged")
     salt, ops, memory = _HEAD.unpack_from(body)
     if not (1 <= ops <= OPS_MAX and 8 * KIB <= memory <= MEMORY_MAX):
-        raise KeyFileError(f"the key file {path} asks for absurd amounts of work; it is damaged")
+        raise _damaged(path, "asks for absurd amounts of work: it is damaged")
     try:
         return secret.SecretBox(_stretch(passphrase, salt, ops, memory)).decrypt(body[_HEAD.size :])
     except CryptoError:

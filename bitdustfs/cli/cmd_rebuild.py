@@ -1,8 +1,8 @@
 """`bitdust rebuild`: make what suppliers lack again, now, and replace those to be replaced."""
 
 import argparse
-from pathlib import Path
 
+from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import RebuildOutcome
@@ -10,7 +10,7 @@ from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
+    add_mountpoint(parser)
     parser.set_defaults(run=run_rebuild)
 
 

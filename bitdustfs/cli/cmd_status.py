@@ -4,10 +4,10 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
+from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
@@ -27,7 +27,7 @@ def add_suppliers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
+    add_mountpoint(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     invite.add_argument("--days", type=float, default=30, help="how long it is good for (30)")
     invite.set_defaults(run=run_invite)
     replace = verbs.add_parser("replace", help="give a position of a mounted vault to another one")
-    replace.add_argument("mountpoint", type=Path)
+    add_mountpoint(replace)
     replace.add_argument("position", type=int, help="see bitdust suppliers")
     replace.add_argument(
         "--with", dest="address", default="", metavar="HOST:PORT",
@@ -62,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forgive = verbs.add_parser(
         "forgive", help="a supplier that a mount holds to be gone was judged wrongly"
     )
-    forgive.add_argument("mountpoint", type=Path)
     forgive.add_argument(
-        "supplier", nargs="?", default="",
-        help="its position, or how its key begins (without: lists those that count as gone)",
+        "words", nargs="*", metavar="[MOUNTPOINT] [SUPPLIER]",
+        help="the supplier: its position, or how its key begins (without: lists those that count "
+        "as gone); the mountpoint may be left out where one vault is mounted",
     )  # fmt: skip
     forgive.set_defaults(run=run_forgive)
     leave = verbs.add_parser(
@@ -119,9 +120,13 @@ def run_replace(args: argparse.Namespace) -> int:
 
 def run_forgive(args: argparse.Namespace) -> int:
     """Returns once the mount judges the supplier like any other again."""
-    mount = MountClient(args.mountpoint)
-    if args.supplier:
-        node = mount.forgive(args.supplier).node
+    words: list[str] = args.words
+    named = Path(words.pop(0)) if words and (len(words) > 1 or is_mount_word(words[0])) else None
+    if len(words) > 1:
+        raise UsageError("name one supplier, behind the mountpoint if that is named")
+    mount = MountClient(named)
+    if words:
+        node = mount.forgive(words[0]).node
         say(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
         return 0
     gone = mount.gone().suppliers

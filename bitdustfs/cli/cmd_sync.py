@@ -4,15 +4,15 @@ Exit code 0: all that this machine wrote is published; 1: it is not, and it is s
 """
 
 import argparse
-from pathlib import Path
 
+from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.client import MountClient
 from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
+    add_mountpoint(parser)
     parser.set_defaults(run=run_sync)
 
 

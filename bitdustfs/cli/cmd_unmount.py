@@ -1,8 +1,8 @@
 """`bitdust unmount`: publish, then unmount; returns when all is safe."""
 
 import argparse
-from pathlib import Path
 
+from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.unmount import unmount
@@ -10,7 +10,7 @@ from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
+    add_mountpoint(parser, whole=True)
     parser.set_defaults(run=run_unmount)
 
 
@@ -18,9 +18,9 @@ def run_unmount(args: argparse.Namespace) -> int:
     """Exit code 0: all that this machine wrote is published (or a dead mount is cleared away);
     1: it is not, or the mount stays, and it is said which.
     """
-    mountpoint: Path = args.mountpoint
     with progress_bar("publishing", "block") as show:
-        done = unmount(mountpoint, show)
+        done = unmount(args.mountpoint, show)
+    mountpoint = done.mountpoint
     if done.was_dead:
         say(
             f"{mountpoint} was a dead mount: it is cleared away; what was fsynced is kept on this "

@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from shlex import quote
 
 import trio
 
@@ -133,7 +134,7 @@ def run_create(args: argparse.Namespace) -> int:
         path.unlink()
         raise
     remember_addresses(family)
-    _print_created(key, order, path, sum(map(on_this_machine, family.members)))
+    say_created(key, order, path, sum(map(on_this_machine, family.members)))
     return 0
 
 
@@ -156,7 +157,12 @@ def parse_order(args: argparse.Namespace) -> Order:
     return Order(k, n, size, words, suppliers, bootstrap, args.own, tokens)
 
 
-def _print_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
+def _key_words(path: Path) -> str:
+    """How a command names this key file; "" where it takes it anyway."""
+    return "" if path == config.default_key_path() else f" --key {quote(str(path))}"
+
+
+def say_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
     """`own`: how many of the suppliers are on this machine."""
     k, n = order.k, order.n
     say(
@@ -167,4 +173,6 @@ def _print_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
         say("one position is on this machine: it is lost with it, and does not count below")
     others = f"{'the other' if own else 'the'} {n - own} suppliers"
     say(f"any {n - own - k} of {others} may be lost without losing anything")
-    say("write its 24 words down now: bitdust key words")
+    say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
+    vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
+    say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")

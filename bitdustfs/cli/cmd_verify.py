@@ -6,8 +6,8 @@ looked at, but not everything could be, and it is said what could not.
 """
 
 import argparse
-from pathlib import Path
 
+from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
@@ -16,7 +16,7 @@ from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
+    add_mountpoint(parser)
     parser.add_argument("--local", action="store_true", help="only what is on this machine")
     parser.add_argument(
         "--sample", default="100%", metavar="PERCENT",

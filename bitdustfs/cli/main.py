@@ -9,7 +9,7 @@ import argparse
 import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import NamedTuple
 
@@ -55,24 +55,30 @@ VERBS = (
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),
 )
+ALL = frozenset(verb.name for verb in VERBS)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`bitdust VERB ...`; the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
+    used = next((word for word in words if not word.startswith("-")), "")
+    args = make_parser({used}).parse_args(words)
+    return run(args.run, args, failed=1)
+
+
+def make_parser(used: Collection[str] = ALL) -> argparse.ArgumentParser:
+    """The words of `bitdust`, with the arguments of the verbs that are `used`."""
     parser = argparse.ArgumentParser(prog="bitdust", description=bitdustfs.__doc__)
     parser.add_argument("--version", action="version", version=f"bitdustfs {bitdustfs.__version__}")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    used = next((word for word in words if not word.startswith("-")), None)
     for verb in VERBS:
-        if verb.name != used:
+        if verb.name not in used:
             verbs.add_parser(verb.name, help=verb.text)
             continue
         module = import_module(f"bitdustfs.cli.{verb.module}")
         made = verbs.add_parser(verb.name, help=verb.text, description=module.__doc__)
         getattr(module, verb.arguments)(made)
-    args = parser.parse_args(words)
-    return run(args.run, args, failed=1)
+    return parser
 
 
 def mount_main(arguments: list[str] | None = None) -> int:

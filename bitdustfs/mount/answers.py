@@ -283,7 +283,7 @@ class Forgiving:
         if len(meant) != 1:
             raise UsageError(
                 f"{supplier} does not name one of the suppliers that count as gone; "
-                "bitdust supplier forgive MOUNTPOINT lists them"
+                "bitdust supplier forgive lists them"
             )
         [node] = meant
         if node not in gone:

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from bitdustfs import config
-from bitdustfs.errors import LocalError
+from bitdustfs.errors import LocalError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,36 @@ def _run_folder() -> Path:
     folder = config.home() / "run"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def attached() -> list[Path]:
+    """Where vaults are mounted from this BITDUST_HOME, dead mounts included."""
+    found = (os.fsdecode(marker.read_bytes()) for marker in _run_folder().glob("*.attached"))
+    return sorted(path for path in map(Path, found) if os.path.ismount(path) or is_dead(path))
+
+
+def mountpoint_of(named: Path | None) -> Path:
+    """The mountpoint, absolute and without links, that a command means.
+
+    `named`: the mountpoint or whatever lies in it; None: the only one of this BITDUST_HOME. Raises
+    UsageError. Where no mount of ours is at or above `named`, it is that path.
+    """
+    if named is None:
+        there = attached()
+        if len(there) == 1:
+            return there[0]
+        if there:
+            raise UsageError(
+                f"several vaults are mounted; name one of {', '.join(map(str, there))}"
+            )
+        raise UsageError("no vault is mounted here (as seen from this BITDUST_HOME)")
+    path = Path(os.path.realpath(named))
+    for above in (path, *path.parents):
+        if socket_path(above).exists():
+            return above
+        if os.path.ismount(above):  # another file system's, or of another BITDUST_HOME
+            break
+    return path
 
 
 def is_dead(path: Path) -> bool:
