@@ -16,7 +16,7 @@ from bitdustfs import config
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.background import mount_in_background
-from bitdustfs.mount.mountpoint import is_dead
+from bitdustfs.mount.mountable import check_mountable, clear_dead
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
 from bitdustfs.net.addresses import check_address
@@ -94,20 +94,14 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
     if len(args.what) > 2:
         raise UsageError("name at most a vault's key file and a mountpoint")
     mountpoint = Path(os.path.realpath(args.what[-1]))
-    if is_dead(mountpoint):
-        raise UsageError(
-            f"a dead mount is at {mountpoint}: its process ended; clear it away with "
-            f"bitdust unmount {mountpoint}, then mount again"
-        )
-    key = args.what[0] if len(args.what) == 2 else "none"
-    key_path = config.default_key_path() if key in ("none", "bitdust") else Path(key)
-    options = MountOptions(mountpoint, key_path, foreground=args.foreground)
+    source = args.what[0] if len(args.what) == 2 else "bitdust"
+    key_path = config.default_key_path()
+    if source not in ("none", "bitdust"):
+        key_path = Path(os.path.realpath(source))
+        source = str(key_path)  # as mount(8) has it, that compares it with what is mounted
+    options = MountOptions(mountpoint, key_path, source, foreground=args.foreground)
     for word in ",".join(args.options).split(","):
         options = with_word(options, word)
-    if not mountpoint.is_dir():
-        raise UsageError(f"{mountpoint} is not a folder; make it first")
-    if os.path.ismount(mountpoint):
-        raise UsageError(f"something is mounted at {mountpoint} already")
     return options
 
 
@@ -144,9 +138,12 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
 def run(args: argparse.Namespace) -> int:
     """Mounts; returns once the mount works (or, in the foreground, once it has ended)."""
     options = parse_options(args)
+    check_mountable(options, os.geteuid())
     key = load_key(options.key_path)
     if args.fake:
         return 0
+    if clear_dead(options.mountpoint):
+        complain(f"a dead mount was at {options.mountpoint}: it is cleared away")
     if options.foreground:
         trio.run(run_mount, options, key, _warn)
     else:

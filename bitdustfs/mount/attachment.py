@@ -76,10 +76,16 @@ class Attachment:
         pyfuse3.close(unmount=True)
 
 
+def _escaped(word: str) -> str:
+    """As a value among libfuse's options, which commas part."""
+    return word.replace("\\", "\\\\").replace(",", "\\,")
+
+
 def fuse_options(options: MountOptions, read_only: bool) -> set[str]:
     """What libfuse and the kernel are told."""
     words = {*pyfuse3.default_options, *options.kernel}
-    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions", "noatime"}
+    words |= {f"fsname={_escaped(options.source)}", "subtype=bitdust"}
+    words |= {"default_permissions", "noatime"}
     if options.allow_other:
         words.add("allow_other")
     if read_only:

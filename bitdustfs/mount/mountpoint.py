@@ -76,6 +76,17 @@ def is_dead(path: Path) -> bool:
     return False
 
 
+def type_at(mountpoint: Path) -> str:
+    """The type of what is mounted there last, as the kernel calls it; "" where nothing is."""
+    found = ""
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        words, _, more = line.partition(b" - ")
+        at = words.split()[4].decode("unicode_escape").encode("latin-1")  # "\\040" for a space
+        if at == os.fsencode(mountpoint):
+            found = more.split()[0].decode()
+    return found
+
+
 def take_away(mountpoint: Path, lazily: bool = False) -> None:
     """Unmounts from outside. `lazily`: in use or not. Raises LocalError."""
     tool = shutil.which("fusermount3")

@@ -12,6 +12,7 @@ class MountOptions:
 
     mountpoint: Path  #: absolute, without links
     key_path: Path
+    source: str = "bitdust"  #: what mount(8) and fstab call the vault
     bootstrap: tuple[str, ...] = ()  #: addresses to ask besides those remembered here
     read_only: bool = False
     take_over: bool = False
