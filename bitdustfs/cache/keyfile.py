@@ -9,6 +9,7 @@ cannot make opening it take all memory. Words are BIP-39's English list: 24 word
 """
 
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from bitdustfs.units import KIB, MIB
 
 PLAIN, PROTECTED = "bitdust key 1", "bitdust key 1 protected"
 _HEAD = struct.Struct(">16sIQ")
+WORDS, SHORT = 24, 4  #: of a key; letters by which each is known
+_NO_LETTERS = re.compile(r"[\s\d.,:;()\[\]-]+")
 OPS_MAX, MEMORY_MAX = 16, 1024 * MIB
 OPS, MEMORY = pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE
 
@@ -97,21 +100,38 @@ def to_words(key: VaultKey) -> str:
     return words
 
 
+def count_words(text: str) -> int:
+    """How many words there are; the numbers of a numbered list are none."""
+    return len(_words_of(text))
+
+
 def from_words(text: str) -> VaultKey:
-    """The key of 24 words, however they are spaced or capitalised. Raises KeyFileError."""
-    words = text.lower().split()
-    if len(words) != 24:
-        raise KeyFileError(f"a key is 24 words; these are {len(words)}")
+    """The key of 24 words, however they are spaced, numbered or capitalised; of each the first
+    four letters are enough, which no two words of the list share. Raises KeyFileError.
+    """
+    words = _words_of(text)
+    if len(words) != WORDS:
+        raise KeyFileError(f"a key is {WORDS} words; these are {len(words)}")
     mnemonic = Mnemonic("english")
-    unknown = [w for w in words if w not in mnemonic.wordlist]
-    if unknown:
-        raise KeyFileError(f"{unknown[0]!r} is not in the word list; check its spelling")
+    whole = {w: w for w in mnemonic.wordlist} | {
+        w[:SHORT]: w for w in mnemonic.wordlist if len(w) > SHORT
+    }
+    for number, word in enumerate(words, 1):
+        if word not in whole:
+            raise KeyFileError(
+                f"word {number}, {word!r}, is not in the word list; check its spelling"
+            )
+    words = [whole[word] for word in words]
     try:
         return VaultKey(bytes(mnemonic.to_entropy(words)))
     except (ValueError, LookupError):
         raise KeyFileError(
             "the words do not fit together: one is wrong or they are out of order"
         ) from None
+
+
+def _words_of(text: str) -> list[str]:
+    return [word for word in _NO_LETTERS.split(text.lower()) if word]
 
 
 def _checksum(title: str, body: bytes) -> str:
