@@ -7,10 +7,14 @@ logged by `PlainFormatter`. What suppliers answer is cut to TEXT_MAX besides, by
 """
 
 import logging
+import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 TEXT_MAX = 200  #: characters of what a peer says that are kept
+LOG_MAX = 4 << 20  #: bytes of one log file; two are kept
 
 
 def plain(text: object) -> str:
@@ -58,8 +62,50 @@ class PlainFormatter(logging.Formatter):
         return "\n".join(f"    {plain(line)}" for line in stack_info.split("\n"))
 
 
-def log_plainly(level: int) -> None:
-    """Logs go to standard error, each record on one line."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+class PlainLog(logging.StreamHandler[TextIO]):
+    """Logs to standard error, each record on one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+
+class BoundedLog(PlainLog):
+    """Standard output and error go to a file, which at LOG_MAX becomes FILE.1; a new one is begun.
+
+    So what libraries and a dying interpreter say is in it, too.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__()
+        self._path, self._most = path, most
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._begin()
+        stream = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115 it stays open
+        self.setStream(stream)
+
+    def _begin(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+
+    def flush(self) -> None:
+        """Behind each line."""
+        super().flush()
+        with suppress(OSError):  # a full disk: what is there goes on
+            if os.fstat(2).st_size >= self._most:
+                os.replace(self._path, f"{self._path}.1")
+                self._begin()
+
+
+def log_plainly(level: int, rarely: logging.Filter, file: Path | None = None) -> None:
+    """Logs go to standard error, or to that `file`, from here on; `rarely` bounds how many lines.
+
+    Raises OSError.
+    """
+    handler = BoundedLog(file, LOG_MAX) if file else PlainLog()
+    handler.addFilter(rarely)
+    logging.basicConfig(level=level, handlers=[handler], force=file is not None)

@@ -1,6 +1,7 @@
 """`bitdust supplier run`, `invite`, `replace`, `forgive`, `leave`: arguments, what is printed."""
 
 import argparse
+import logging
 import time
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Completed, ask
-from bitdustfs.plain import say
+from bitdustfs.net.loglines import FewLines
+from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
@@ -41,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--for", dest="customers", nargs="+", default=["invited"], metavar="WHOM",
         help="with whom it makes contracts: anyone; invited, those who show a token; or vaults, by "
         "their first digits (invited). Contracts that were made stay",
+    )  # fmt: skip
+    run.add_argument(
+        "--log", type=Path, metavar="FILE",
+        help="where it logs, within a bound (standard error, for a journal)",
     )  # fmt: skip
     run.set_defaults(run=run_supplier)
     invite = verbs.add_parser("invite", help="print a token by which one vault gets a contract")
@@ -88,6 +94,8 @@ def run_supplier(args: argparse.Namespace) -> int:
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
     customers = tuple(args.customers)
     read_admission(customers, b"")
+    if args.log:
+        log_plainly(logging.INFO, FewLines(), args.log)
     trash_seconds = args.trash_days * 86400
     daemon.run(
         daemon.Offering(args.dir, space, address, found_at, bootstrap, trash_seconds, customers)

@@ -101,9 +101,7 @@ def run(
     keep_large_buffers()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of mountpoints need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
-    log_plainly(logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(FewLines())
+    log_plainly(logging.INFO, FewLines())
     logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:
         return int(function(args))

@@ -7,7 +7,6 @@ sentence, and then closes the pipe. A pipe that ends empty means that the child 
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
@@ -18,6 +17,8 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import Ready, run_mount
+from bitdustfs.net.loglines import FewLines
+from bitdustfs.plain import log_plainly
 
 log = logging.getLogger(__name__)
 
@@ -109,15 +110,8 @@ def _run(report: StartReport, work: Callable[[Ready], None]) -> int:
 
 def _detach(log_name: str) -> None:
     """Standard streams to a log file; the folder we were started in is let go. Raises OSError."""
-    logs = config.home() / "logs"
-    logs.mkdir(mode=0o700, exist_ok=True)
-    log_file = os.open(logs / log_name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log_plainly(logging.INFO, FewLines(), config.home() / "logs" / log_name)
     null = os.open(os.devnull, os.O_RDONLY)
-    sys.stdout.flush()
-    sys.stderr.flush()
     os.dup2(null, 0)
-    os.dup2(log_file, 1)
-    os.dup2(log_file, 2)
     os.close(null)
-    os.close(log_file)
     os.chdir("/")

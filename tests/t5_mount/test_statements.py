@@ -3,6 +3,7 @@ end.
 """
 
 import json
+import logging
 import os
 
 import msgspec
@@ -12,6 +13,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitdustfs import plain
 from bitdustfs.errors import BitdustError, Malformed
 from bitdustfs.mount.background import run_in_background
 from bitdustfs.mount.commands import MOUNT_COMMANDS, SetPolicy, Sync, Verify, WaitEnd
@@ -181,6 +183,30 @@ def test_the_background_says_when_it_is_ready_and_goes_on(tmp_path, monkeypatch)
     assert os.read(begun, 1000) == b"/ True"
     os.close(begun)
     assert "this goes to the log" in (tmp_path / "home" / "logs" / "a.log").read_text()
+
+
+def test_a_log_in_the_background_stays_within_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    monkeypatch.setattr(plain, "LOG_MAX", 10_000)
+    begun, done = os.pipe()
+
+    def work(ready):
+        ready("")
+        log = logging.getLogger("bitdustfs.vault")
+        for number in range(1000):
+            log.info("line %d of many", number)
+        os.write(2, b"what an interpreter says that dies")
+        os.close(done)
+
+    run_in_background("a.log", work)
+    os.close(done)
+    assert os.read(begun, 1) == b""  # it has ended
+    os.close(begun)
+    logs = tmp_path / "logs"
+    assert {path.name for path in logs.iterdir()} == {"a.log", "a.log.1"}
+    assert sum(path.stat().st_size for path in logs.iterdir()) < 21_000
+    told = (logs / "a.log").read_text()
+    assert "line 999 of many" in told and told.endswith("that dies")
 
 
 def test_a_log_that_cannot_be_written_is_told(tmp_path, monkeypatch):
