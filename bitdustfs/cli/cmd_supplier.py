@@ -18,7 +18,7 @@ from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
-from bitdustfs.units import parse_size
+from bitdustfs.units import format_size, parse_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,10 +119,10 @@ def run_replace(args: argparse.Namespace) -> int:
     if args.address:
         check_address(args.address)
     with progress_bar("filling", "block") as show:
-        MountClient(args.mountpoint).replace(
+        done = MountClient(args.mountpoint).replace(
             args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
         )
-    say(f"position {args.position} has another supplier")
+    say(f"position {args.position} has another supplier; {format_size(done.bytes)} were sent to it")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -12,14 +13,14 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
-from bitdustfs.cli.policy_words import HELP, parse_policy
-from bitdustfs.cli.texts import INVITATION_HELP, OWN_HELP
+from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
+from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
-from bitdustfs.family.create import Order, create_vault
+from bitdustfs.family.create import Founder, Order, create_vault
 from bitdustfs.family.own import on_this_machine
 from bitdustfs.family.recovery import refound_vault
 from bitdustfs.mount.client import MountClient
@@ -27,6 +28,7 @@ from bitdustfs.mount.cpu import suite
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import say
 from bitdustfs.units import format_size, parse_size
+from bitdustfs.vault.account import promised
 
 SUPPLIERS = 7  #: of a vault for which neither a code nor suppliers are named
 
@@ -66,8 +68,10 @@ def _add_invitation(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
-    parser.add_argument("policy", nargs="+", metavar="NAME=VALUE", help=HELP)
+    parser.add_argument(
+        "words", nargs="*", metavar="[MOUNTPOINT] [NAME=VALUE ...]", help=f"{HELP}. Without any it "
+        "shows the policy. The mountpoint may be left out where one vault is mounted",
+    )  # fmt: skip
     parser.set_defaults(run=run_set)
 
 
@@ -87,8 +91,15 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
 
 
 def run_set(args: argparse.Namespace) -> int:
-    MountClient(args.mountpoint).set_policy(parse_policy(args.policy))
-    say("the vault's family knows of it from now on")
+    words: list[str] = args.words
+    named = Path(words.pop(0)) if words and "=" not in words[0] else None
+    policy = parse_policy(words)
+    mount = MountClient(named)
+    if policy:
+        mount.set_policy(policy)
+        say("the vault's family knows of it from now on")
+    for sentence in policy_lines(mount.policy()):
+        say(sentence)
     return 0
 
 
@@ -129,12 +140,12 @@ def run_create(args: argparse.Namespace) -> int:
     key = VaultKey(os.urandom(32))
     keyfile.save(path, key)
     try:
-        family = trio.run(create_vault, key, order, suite())
+        created = trio.run(create_vault, key, order, suite())
     except BaseException:
         path.unlink()
         raise
-    remember_addresses(family)
-    say_created(key, order, path, sum(map(on_this_machine, family.members)))
+    remember_addresses(created.family)
+    say_created(key, order, path, created.founders)
     return 0
 
 
@@ -162,17 +173,24 @@ def _key_words(path: Path) -> str:
     return "" if path == config.default_key_path() else f" --key {quote(str(path))}"
 
 
-def say_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
-    """`own`: how many of the suppliers are on this machine."""
+def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Founder]) -> None:
+    """Who keeps the new vault, what that takes of each, and what is to be done now."""
     k, n = order.k, order.n
     say(
         f"vault {key.vault_id.hex()[:16]} of {format_size(order.size)} on {n} suppliers, "
         f"key in {path}"
     )
-    if own:
-        say("one position is on this machine: it is lost with it, and does not count below")
-    others = f"{'the other' if own else 'the'} {n - own} suppliers"
-    say(f"any {n - own - k} of {others} may be lost without losing anything")
+    for position, founder in enumerate(founders):
+        address = next(iter(founder.member.addresses), "")
+        offers = "" if founder.offers is None else f"  offers {format_size(founder.offers)}"
+        say(f"  {position}  {founder.member.node.hex()[:NODE_DIGITS]}  {address}{offers}")
+    content = -(-order.size // k)
+    say(
+        f"each promises {format_size(order.promise)}: {format_size(content)} for its share of the "
+        f"content, and {format_size(order.promise - content)} for names, deleting and tidying up"
+    )
+    for sentence in promised(k, n, sum(on_this_machine(f.member) for f in founders)):
+        say(sentence)
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
     vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
     say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")

@@ -14,6 +14,7 @@ from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.attachment import Attachment
 from bitdustfs.mount.commands import (
     AskGone,
+    AskPolicy,
     AskStatus,
     AskSuppliers,
     Forgive,
@@ -76,6 +77,8 @@ class MountAnswers:
                 return await self._describer.suppliers()
             case AskGone():
                 return self._forgiving.gone()
+            case AskPolicy():
+                return self._describer.policy()
             case Forgive(supplier=supplier):
                 return self._forgiving.forgive(supplier)
             case Sync():
@@ -220,6 +223,7 @@ class Replacing:
         done = await self._staffing.replace(
             asked.position, asked.address, Counted(say), asked.own, asked.tokens
         )
+        await self._vault.space.refresh()  # who asks for the suppliers now sees what is there
         return Replaced(bytes=done.bytes)
 
 

@@ -12,6 +12,7 @@ from bitdustfs.mount.statements import (
     Ended,
     Forgiven,
     GoneSuppliers,
+    PolicySaid,
     RebuildOutcome,
     Replaced,
     Status,
@@ -82,6 +83,9 @@ class MountClient:
     def forgive(self, supplier: str) -> Forgiven:
         """`supplier`: see commands.Forgive."""
         return self._ask(commands.Forgive(supplier=supplier), Forgiven, ignore)
+
+    def policy(self) -> PolicySaid:
+        return self._ask(commands.AskPolicy(), PolicySaid, ignore)
 
     def set_policy(self, words: dict[str, int]) -> None:
         self._ask(commands.SetPolicy(words=words), Completed, ignore)

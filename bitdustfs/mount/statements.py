@@ -89,6 +89,17 @@ class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
     suppliers: list[SupplierLine]
 
 
+class PolicySaid(Statement, frozen=True, kw_only=True, tag="policy"):
+    """The policy of the vault's family (core/policy.py), and its code k/n."""
+
+    k: int
+    n: int
+    patience: float
+    margin: int
+    bandwidth: float  #: bytes a second; 0: no bound
+    spread: int
+
+
 class Synced(Statement, frozen=True, kw_only=True, tag="synced"):
     """All that was written before is published. `said`: that, as a sentence."""
 

@@ -4,6 +4,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.statements import (
+    PolicySaid,
     RebuildingLine,
     ReserveLine,
     Status,
@@ -57,6 +58,14 @@ class Describer:
         """Who keeps the vault."""
         await self._vault.watch.glance()
         return Suppliers(suppliers=self._lines())
+
+    def policy(self) -> PolicySaid:
+        """What the owner wants of the family."""
+        group, policy = self._vault.known.family.group, self._vault.known.family.policy
+        return PolicySaid(
+            k=group.k, n=group.n, patience=policy.patience, margin=policy.margin,
+            bandwidth=policy.bandwidth, spread=policy.spread,
+        )  # fmt: skip
 
     async def _thinnest(self) -> str:
         """The block that is lost first; "" when all are alike."""

@@ -172,6 +172,18 @@ def lost_at_the_end(why: str) -> str:
     return f"what was written last could not be kept on this machine, and is lost: {why}"
 
 
+def promised(k: int, n: int, own: int) -> list[str]:
+    """What a new vault of the code k/n bears, of whose suppliers `own` are on this machine."""
+    said, others = [], f"{'the other' if own else 'the'} {n - own} suppliers"
+    if own:
+        said.append("one position is on this machine: it is lost with it, and does not count below")
+    if n - own <= k:
+        said.append(f"no supplier may be lost: the code {k}/{n} needs all of them")
+    else:
+        said.append(f"any {n - own - k} of {others} may be lost without losing anything")
+    return said
+
+
 def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: float) -> str:
     """What `verify` concludes, of so many faults, and so many things that it could not look at."""
     if faults:

@@ -11,8 +11,9 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cli.cmd_vault import say_created
 from bitdustfs.cli.main import ALL, make_parser
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import Member
 from bitdustfs.errors import KeyFileError, UsageError
-from bitdustfs.family.create import Order
+from bitdustfs.family.create import Founder, Order
 from bitdustfs.mount.mountpoint import attached, mountpoint_of
 from bitdustfs.units import GIB
 
@@ -86,11 +87,19 @@ def test_hints_are_commands_as_they_stand():
 def test_the_key_that_was_made_is_the_one_whose_words_are_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
     key, order = VaultKey(b"k" * 32), Order(2, 4, GIB)
-    say_created(key, order, tmp_path / "my keys" / "k3.key", 0)
+    founders = [
+        Founder(Member(bytes([n]) * 32, (f"203.0.113.{n}:4000",), GIB), None if n else 9 * GIB)
+        for n in range(4)
+    ]
+    say_created(key, order, tmp_path / "my keys" / "k3.key", founders)
     said = capsys.readouterr().out
     assert f"bitdust key words --key '{tmp_path}/my keys/k3.key'\n" in said
     assert f"mount.bitdust '{tmp_path}/my keys/k3.key' ~/vault\n" in said
-    say_created(key, order, tmp_path / "keys" / "vault.key", 0)
+    assert "  0  0000000000000000  203.0.113.0:4000  offers 9.0 GiB\n" in said
+    assert "  3  0303030303030303  203.0.113.3:4000\n" in said
+    assert "each promises 640.0 MiB: 512.0 MiB for its share of the content, and 128.0 MiB" in said
+    assert "any 2 of the 4 suppliers may be lost without losing anything" in said
+    say_created(key, order, tmp_path / "keys" / "vault.key", founders)
     said = capsys.readouterr().out
     assert "bitdust key words\n" in said and "mount.bitdust ~/vault\n" in said
 
