@@ -21,7 +21,8 @@ from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import complain
-from bitdustfs.units import parse_size
+from bitdustfs.rebuild.audit import DAILY_MIN
+from bitdustfs.units import format_size, parse_size
 
 OPTIONS = """mount options (-o, comma-separated):
   key=FILE               the key file
@@ -29,6 +30,7 @@ OPTIONS = """mount options (-o, comma-separated):
   ro                     look only
   allow_other            let other users of this machine in, by the files' permissions
   cache=SIZE             disk space for what suppliers hold already (10G)
+  audits=SIZE            what checks of suppliers fetch in a day, after the first half hour (80M)
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
@@ -115,6 +117,11 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             return replace(options, bootstrap=(*options.bootstrap, check_address(value)))
         case "cache":
             return replace(options, cache=parse_size(value))
+        case "audits":
+            audits = parse_size(value)
+            if audits < DAILY_MIN:
+                raise UsageError(f"audits={value}: {format_size(DAILY_MIN)} a day is the least")
+            return replace(options, audits=audits)
         case "durability" if value in ("local", "published"):
             return replace(options, published=value == "published")
     match word:

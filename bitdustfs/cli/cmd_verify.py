@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local", action="store_true", help="only what is on this machine")
     parser.add_argument(
         "--sample", default="100%", metavar="PERCENT",
-        help="share of the pieces at suppliers that are fetched and checked (100%%)",
+        help="share of the pieces at suppliers that are fetched and checked (100%%); of the others "
+        "it says what audits showed",
     )  # fmt: skip
     parser.set_defaults(run=run_verify)
 
@@ -70,6 +71,8 @@ def _print_outcome(outcome: VerifyOutcome) -> None:
         say(f"and {outcome.more_faults} more faults")
     for sentence in outcome.unseen:
         say(f"not looked at: {sentence}")
+    for sentence in outcome.proved:
+        say(sentence)
     for sentence in outcome.owed:
         say(sentence)
     say(outcome.verdict)

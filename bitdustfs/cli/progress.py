@@ -15,8 +15,11 @@ def progress_bar(what: str, unit: str = "it") -> Iterator[Callable[[Progress], N
 
         def show(progress: Progress) -> None:
             if progress.what:
-                bar.set_description(progress.what, refresh=False)
-            bar.total, bar.n = progress.total or None, progress.done
+                bar.set_description_str(progress.what, refresh=False)
+            total = progress.total or None
+            if total != bar.total or progress.done < bar.n:  # another count: its rate is its own
+                bar.reset(total)
+            bar.n = progress.done
             bar.refresh()
 
         yield show

@@ -61,7 +61,8 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
             known = await find_family(key, addresses, credentials, network)
             connect = connector(credentials, network)
             settings = Settings(
-                options.read_only, options.take_over, cache_limit=options.cache, witness=True,
+                options.read_only, options.take_over, cache_limit=options.cache,
+                audits=options.audits, witness=True,
                 is_own=on_this_machine,
             )  # fmt: skip
             async with open_vault(folder, key, suite(), known.family, connect, settings) as vault:

@@ -156,6 +156,7 @@ class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
     more_faults: int
     unseen: list[str] = []  #: what could not be looked at, and why: sentences
     owed: list[str] = []  #: what is still to be sent, and to whom: sentences
+    proved: list[str] = []  #: what audits showed, where only a sample was fetched: sentences
     verdict: str = ""  #: what follows from all that, a sentence
 
 

@@ -267,7 +267,8 @@ def _writable_vault(
         if await ledger.lost(lost):
             courier.kick()
 
-    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, random.Random(os.urandom(16)))
+    rng = random.Random(os.urandom(16))
+    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, rng, settings.audits)
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
     condemn = ground.watch.reputation.condemn

@@ -19,6 +19,7 @@ from bitdustfs.cli.main import run
 from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.options import MountOptions
+from bitdustfs.rebuild.audit import last_pause
 
 LIMIT = 60
 
@@ -149,6 +150,14 @@ def test_what_a_mount_cannot_do_is_refused_and_named(tmp_path, word, why):
     options = MountOptions(tmp_path, tmp_path / "key")
     with pytest.raises(UsageError, match=f"leave out the mount option {word}: .*{why}"):
         with_word(options, word)
+
+
+def test_audits_have_a_budget(tmp_path):
+    options = MountOptions(tmp_path, tmp_path / "key")
+    assert last_pause(options.audits) * 1450 > 86400 > last_pause(options.audits) * 1000
+    assert with_word(options, "audits=10M").audits == 10 << 20
+    with pytest.raises(UsageError, match=r"1\.0 MiB a day is the least"):
+        with_word(options, "audits=10")
 
 
 @pytest.mark.parametrize("word", ["noatime", "nodiratime", "nosuid", "nodev", "defaults", "async"])

@@ -1,11 +1,15 @@
 """What a newcomer sees on the way: who was found, what the policy is, what is there after it."""
 
+import io
 import re
+import sys
 
 import pytest
 
 from bitdustfs.cli.policy_words import parse_policy, policy_lines
+from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.statements import PolicySaid
+from bitdustfs.net.control import Progress
 from bitdustfs.units import MIB
 from bitdustfs.vault.account import promised
 
@@ -59,3 +63,21 @@ def test_creating_replacing_and_setting_say_what_is_so(world):
     assert re.search(r"^position 3 has another supplier; \S+ .iB were sent to it$", told, re.M)
     [line] = [x for x in world.run("suppliers").stdout.splitlines() if world.addresses[7] in x]
     assert "  0 B" not in line
+
+
+class Terminal(io.StringIO):
+    """Standard error, as tqdm looks at it."""
+
+    def isatty(self):
+        return True
+
+
+def test_another_count_has_a_rate_of_its_own(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with progress_bar("verifying", "block") as show:
+        show(Progress(done=900, total=0, what="items"))
+        show(Progress(done=1, total=8, what="blocks at suppliers, 3.0 MiB/s"))
+        show(Progress(done=4, total=8, what="blocks at suppliers, 3.0 MiB/s"))
+    last = terminal.getvalue().split("\r")
+    assert any("items: 900block" in line for line in last)
+    assert any("blocks at suppliers, 3.0 MiB/s:  50%" in line and " 4/8 " in line for line in last)
