@@ -13,7 +13,7 @@ from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
 from bitdustfs.units import format_size
-from bitdustfs.vault.account import ago
+from bitdustfs.vault.account import ago, within
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -54,20 +54,33 @@ def _print_json(statement: object) -> None:
 
 
 def _print_status(status: Status) -> None:
+    say(status.verdict)
     say(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
-    if status.message:
+    if status.message and status.message not in status.verdict:
         say(status.message)
     _print_content(status)
     _print_safety(status)
     for line in status.suppliers:
         say(
             f"  {line.position}  {line.node[:NODE_DIGITS]}  {line.state:7}  {_heard(line):28}  "
-            f"damaged answers: {line.damaged}  {line.address}"
+            f"{line.address}  {_sending(line)}"
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
     for sentence in status.warnings:
         say(f"warning: {sentence}")
+
+
+def _sending(line: SupplierLine) -> str:
+    """What it still lacks, how fast it gets it, and when it has it."""
+    if not line.owed:
+        return "has everything"
+    if line.rate <= 0:
+        return f"lacks {format_size(line.owed)}"
+    return (
+        f"lacks {format_size(line.owed)}, gets {format_size(line.rate)}/s, has it "
+        f"{within(line.owed / line.rate)}"
+    )
 
 
 def _heard(line: SupplierLine) -> str:
@@ -80,6 +93,12 @@ def _print_content(status: Status) -> None:
         f"{status.inodes} files and folders, {format_size(status.live)}; "
         f"{format_size(status.dirty)} in memory, {status.owed_blocks} blocks still to upload"
     )
+    if status.to_send:
+        left = "" if status.seconds_left is None else f", {within(status.seconds_left)}"
+        say(
+            f"{format_size(status.to_send)} to be sent until all is published, "
+            f"{format_size(status.rate)}/s{left}"
+        )
 
 
 def _print_safety(status: Status) -> None:

@@ -27,6 +27,8 @@ def run_unmount(args: argparse.Namespace) -> int:
             "machine: mount it again to publish the rest"
         )
         return 0
+    if done.verdict:
+        say(done.verdict)
     if done.trouble:
         raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
     say(f"{mountpoint} is unmounted {done.said}")

@@ -31,6 +31,8 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str  #: of the last request that failed, or ""
     own: bool = False  #: it is on this very machine: no loss of it can be borne with it
     heard: float | None = None  #: seconds since it last answered; null: not since the mount began
+    owed: int = 0  #: bytes of fragments that are still to be sent to it
+    rate: float = 0.0  #: bytes a second that it is sent just now
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,12 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     suppliers: list[SupplierLine]
     warnings: list[str]  #: sentences
     unpublished: int = 0  #: files and folders whose last change is not published
+    verdict: str = ""  #: is my data safe now? one line
+    only_here: int = 0  #: bytes that are on this machine only
+    to_send: int = 0  #: bytes to be sent until these are published, to suppliers that are there
+    rate: float = 0.0  #: bytes a second that suppliers are sent just now
+    seconds_left: float | None = None  #: until these are published, at this rate; null: unknown
+    complete: int = 0  #: positions whose suppliers acknowledged everything
     safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
 
 
@@ -165,3 +173,4 @@ class Ended(Statement, frozen=True, kw_only=True, tag="ended"):
 
     message: str
     said: str = ""  #: where all is published: that, as the end of a sentence
+    verdict: str = ""  #: is my data safe now? one line

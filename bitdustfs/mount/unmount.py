@@ -21,6 +21,7 @@ class Unmounting(NamedTuple):
     was_dead: bool
     trouble: str
     said: str
+    verdict: str = ""  #: is my data safe now?
 
 
 def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
@@ -53,7 +54,9 @@ def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
         mount.unmounted()  # most have ended already; not where another mount namespace has a copy
     for statement in statements:
         if isinstance(statement, Ended):
-            return Unmounting(mountpoint, False, statement.message, statement.said)
+            return Unmounting(
+                mountpoint, False, statement.message, statement.said, statement.verdict
+            )
     return Unmounting(mountpoint, False, "its process ended without saying how; see its log", "")
 
 
