@@ -152,9 +152,9 @@ def run(args: argparse.Namespace) -> int:
     if clear_dead(options.mountpoint):
         complain(f"a dead mount was at {options.mountpoint}: it is cleared away")
     if options.foreground:
-        trio.run(run_mount, options, key, _warn)
+        trio.run(run_mount, options, key, _warn, complain)
     else:
-        _warn(mount_in_background(options, key))
+        _warn(mount_in_background(options, key, complain))
     return 0
 
 

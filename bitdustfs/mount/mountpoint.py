@@ -30,6 +30,11 @@ def attached_marker(vault: bytes) -> Path:
     return _run_folder() / f"{vault.hex()[:16]}.attached"
 
 
+def ending_marker(vault: bytes) -> Path:
+    """The file that is there from when such a mount is taken away until it has uploaded all."""
+    return _run_folder() / f"{vault.hex()[:16]}.ending"
+
+
 def _run_folder() -> Path:
     folder = config.home() / "run"
     folder.mkdir(mode=0o700, exist_ok=True)
