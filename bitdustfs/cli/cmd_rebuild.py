@@ -3,10 +3,10 @@
 import argparse
 
 from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import RebuildOutcome
-from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +23,11 @@ def run_rebuild(args: argparse.Namespace) -> int:
 
 
 def _print_outcome(outcome: RebuildOutcome) -> None:
-    say(
+    say_named(
         f"{outcome.placed} fragments were made again, {outcome.replaced} suppliers replaced; "
         f"{outcome.safety}"
     )
     if outcome.waiting:
-        say(f"{outcome.waiting} blocks wait until more of their suppliers are back")
+        say_named(f"{outcome.waiting} blocks wait until more of their suppliers are back")
     if outcome.failure:
-        say(outcome.failure)
+        say_named(outcome.failure)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import names, say_named
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
@@ -54,21 +55,21 @@ def _print_json(statement: object) -> None:
 
 
 def _print_status(status: Status) -> None:
-    say(status.verdict)
-    say(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
+    say_named(status.verdict)
+    say_named(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
     if status.message and status.message not in status.verdict:
-        say(status.message)
+        say_named(status.message)
     _print_content(status)
     _print_safety(status)
     for line in status.suppliers:
         say(
             f"  {line.position}  {line.node[:NODE_DIGITS]}  {line.state:7}  {_heard(line):28}  "
-            f"{line.address}  {_sending(line)}"
+            f"{line.address}  {_sending(line)}  {names().of(line.node)}".rstrip()
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
     for sentence in status.warnings:
-        say(f"warning: {sentence}")
+        say_named(f"warning: {sentence}")
 
 
 def _sending(line: SupplierLine) -> str:
@@ -89,13 +90,13 @@ def _heard(line: SupplierLine) -> str:
 
 
 def _print_content(status: Status) -> None:
-    say(
+    say_named(
         f"{status.inodes} files and folders, {format_size(status.live)}; "
         f"{format_size(status.dirty)} in memory, {status.owed_blocks} blocks still to upload"
     )
     if status.to_send:
         left = "" if status.seconds_left is None else f", {within(status.seconds_left)}"
-        say(
+        say_named(
             f"{format_size(status.to_send)} to be sent until all is published, "
             f"{format_size(status.rate)}/s{left}"
         )
@@ -103,26 +104,30 @@ def _print_content(status: Status) -> None:
 
 def _print_safety(status: Status) -> None:
     for sentence in status.safety:
-        say(sentence)
+        say_named(sentence)
     if status.thinnest:
-        say(f"the thinnest block is {status.thinnest}")
+        say_named(f"the thinnest block is {status.thinnest}")
     if status.rebuilding.total:
-        say(f"rebuilding: {status.rebuilding.done} of {status.rebuilding.total} blocks")
+        say_named(f"rebuilding: {status.rebuilding.done} of {status.rebuilding.total} blocks")
 
 
 def _print_bench(bench: Sequence[ReserveLine]) -> None:
     ready = sum(reserve.ready for reserve in bench)
-    say(f"{ready} reserves stand by for a time when you are away")
+    say_named(f"{ready} reserves stand by for a time when you are away")
     for reserve in bench:
         if reserve.stands_in_for is not None:
-            say(f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}")
+            say_named(
+                f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}"
+            )
         for position in reserve.keeps_for:
-            say(f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now")
+            say_named(
+                f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now"
+            )
 
 
 def _print_visits(visits: Sequence[VisitLine]) -> None:
     for visit in visits:
-        say(
+        say_named(
             f"  {visit.node[:NODE_DIGITS]} read {format_size(visit.bytes)} to stand in for "
             f"position {visit.position}, last on {time.strftime('%F', time.localtime(visit.until))}"
         )
@@ -135,5 +140,6 @@ def _print_table(lines: Sequence[SupplierLine]) -> None:
         say(
             f"{line.position:3}  {line.node[:NODE_DIGITS]}  {line.state:7}  {uptime:>6}  "
             f"{1000 * line.latency:4.0f} ms  {format_size(line.stored):>9}  "
-            f"{line.audits:6} ({line.audits_failed})       {line.address}"
+            f"{line.audits:6} ({line.audits_failed})       {line.address}  "
+            f"{names().of(line.node)}".rstrip()
         )

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
@@ -135,13 +136,13 @@ def run_forgive(args: argparse.Namespace) -> int:
     mount = MountClient(named)
     if words:
         node = mount.forgive(words[0]).node
-        say(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
+        say_named(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
         return 0
     gone = mount.gone().suppliers
     for line in gone:
-        say(f"{line.node[:NODE_DIGITS]}  it {line.why}")
+        say_named(f"{line.node[:NODE_DIGITS]}  it {line.why}")
     if not gone:
-        say("no supplier counts as gone")
+        say_named("no supplier counts as gone")
     return 0
 
 

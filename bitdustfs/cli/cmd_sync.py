@@ -6,9 +6,9 @@ Exit code 0: all that this machine wrote is published; 1: it is not, and it is s
 import argparse
 
 from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.mount.client import MountClient
-from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_sync(args: argparse.Namespace) -> int:
     with progress_bar("publishing", "block") as show:
         done = MountClient(args.mountpoint).sync(show)
-    say(done.said)
+    say_named(done.said)
     return 0

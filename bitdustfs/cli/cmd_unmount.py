@@ -3,10 +3,10 @@
 import argparse
 
 from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.unmount import unmount
-from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +22,14 @@ def run_unmount(args: argparse.Namespace) -> int:
         done = unmount(args.mountpoint, show)
     mountpoint = done.mountpoint
     if done.was_dead:
-        say(
+        say_named(
             f"{mountpoint} was a dead mount: it is cleared away; what was fsynced is kept on this "
             "machine: mount it again to publish the rest"
         )
         return 0
     if done.verdict:
-        say(done.verdict)
+        say_named(done.verdict)
     if done.trouble:
         raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
-    say(f"{mountpoint} is unmounted {done.said}")
+    say_named(f"{mountpoint} is unmounted {done.said}")
     return 0

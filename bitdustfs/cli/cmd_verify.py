@@ -8,11 +8,11 @@ looked at, but not everything could be, and it is said what could not.
 import argparse
 
 from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import VerifyOutcome
-from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,26 +53,26 @@ def exit_code(outcome: VerifyOutcome) -> int:
 
 
 def _print_outcome(outcome: VerifyOutcome) -> None:
-    say(
+    say_named(
         f"{outcome.inodes} files and folders in {outcome.blocks} blocks were looked at; "
         f"{outcome.extents_checked} pieces here and {outcome.chunks_checked} at suppliers "
         "were checked"
     )
     if outcome.margin is not None and outcome.margin >= 0:
-        say(
+        say_named(
             f"every block that is at suppliers would survive the loss of {outcome.margin} more of "
             "those that answer"
         )
     if outcome.unsent:
-        say(f"{outcome.unsent} blocks are only on this machine as yet")
+        say_named(f"{outcome.unsent} blocks are only on this machine as yet")
     for sentence in outcome.faults:
-        say(f"fault: {sentence}")
+        say_named(f"fault: {sentence}")
     if outcome.more_faults:
-        say(f"and {outcome.more_faults} more faults")
+        say_named(f"and {outcome.more_faults} more faults")
     for sentence in outcome.unseen:
-        say(f"not looked at: {sentence}")
+        say_named(f"not looked at: {sentence}")
     for sentence in outcome.proved:
-        say(sentence)
+        say_named(sentence)
     for sentence in outcome.owed:
-        say(sentence)
-    say(outcome.verdict)
+        say_named(sentence)
+    say_named(outcome.verdict)

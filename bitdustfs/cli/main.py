@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import bitdustfs
 from bitdustfs.cache.secrecy import forbid_dumps
+from bitdustfs.cli.named import complain_named
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 from bitdustfs.net.loglines import FewLines
-from bitdustfs.plain import complain, log_plainly
+from bitdustfs.plain import log_plainly
 
 
 class Verb(NamedTuple):
@@ -52,6 +53,7 @@ VERBS = (
     ),
     Verb("unmount", "cmd_unmount", "publish, then unmount; returns when all is safe"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
+    Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),
 )
@@ -124,7 +126,7 @@ def run(
     except OSError as caught:
         where = f"{caught.filename}: " if caught.filename else ""
         error = LocalError(f"{where}{caught.strerror or caught}")
-    complain(f"bitdust: {error}")
+    complain_named(f"bitdust: {error}")
     return usage if isinstance(error, UsageError) else failed
 
 
