@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 TEXT_MAX = 200  #: characters of what a peer says that are kept
+TONES = {"good": 32, "fair": 33, "bad": 31}  #: green, yellow, red (ECMA-48)
 LOG_MAX = 4 << 20  #: bytes of one log file; two are kept
 
 
@@ -38,9 +39,20 @@ def told(text: str) -> str:
     return plain(text[:TEXT_MAX])
 
 
-def say(text: object = "", to: TextIO | None = None) -> None:
-    """One line of a command, on standard output where nothing else is named."""
-    print(plain(text), file=to or sys.stdout)
+def say(text: object = "", to: TextIO | None = None, tone: str = "") -> None:
+    """One line of a command, on standard output where nothing else is named.
+
+    `tone`: one of TONES, on a terminal that shows colours, unless NO_COLOR is set (no-color.org).
+    """
+    stream = to or sys.stdout
+    said = plain(text)
+    if tone and stream.isatty() and not os.environ.get("NO_COLOR") and _has_colours():
+        said = f"\x1b[{TONES[tone]}m{said}\x1b[0m"
+    print(said, file=stream)
+
+
+def _has_colours() -> bool:
+    return os.environ.get("TERM", "dumb") != "dumb"
 
 
 def complain(text: object) -> None:

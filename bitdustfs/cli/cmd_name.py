@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a supplier's position in the vault that is mounted, or a key as it is shown (of a "
         "supplier, a vault or a machine), or a name (without: lists the names)",
     )  # fmt: skip
-    parser.add_argument("name", nargs="?", metavar="NAME", help="its name (without: shows it)")
+    parser.add_argument("given", nargs="?", metavar="NAME", help="its name (without: shows it)")
     parser.add_argument("--forget", action="store_true", help="it has no name any more")
     parser.set_defaults(run=run_name)
 
@@ -37,8 +37,8 @@ def run_name(args: argparse.Namespace) -> int:
         say(f"{names.of(own) or 'this machine has no name'}  {own}  (this machine)")
         return 0
     key = _key_of(args.who, names)
-    if args.name is not None or args.forget:
-        names.give(key, "" if args.forget else args.name)
+    if args.given is not None or args.forget:
+        names.give(key, "" if args.forget else args.given)
     shown = names.of(key)
     say(f"{shown or 'no name'}  {key[:NODE_DIGITS]}")
     return 0

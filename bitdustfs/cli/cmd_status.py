@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from bitdustfs.cli.mount_words import add_mountpoint
-from bitdustfs.cli.named import names, say_named
+from bitdustfs.cli.named import names, say_named, say_verdict
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
@@ -55,7 +55,7 @@ def _print_json(statement: object) -> None:
 
 
 def _print_status(status: Status) -> None:
-    say_named(status.verdict)
+    say_verdict(status.verdict)
     say_named(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
     if status.message and status.message not in status.verdict:
         say_named(status.message)

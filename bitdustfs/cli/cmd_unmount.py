@@ -3,7 +3,7 @@
 import argparse
 
 from bitdustfs.cli.mount_words import add_mountpoint
-from bitdustfs.cli.named import say_named
+from bitdustfs.cli.named import say_named, say_verdict
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.unmount import unmount
@@ -28,7 +28,7 @@ def run_unmount(args: argparse.Namespace) -> int:
         )
         return 0
     if done.verdict:
-        say_named(done.verdict)
+        say_verdict(done.verdict)
     if done.trouble:
         raise BitdustError(f"{mountpoint} is unmounted, but {done.trouble}")
     say_named(f"{mountpoint} is unmounted {done.said}")

@@ -18,6 +18,12 @@ def say_named(text: str) -> None:
     say(names().dress(text))
 
 
+def say_verdict(verdict: str) -> None:
+    """The line that answers whether data is safe."""
+    tone = "good" if verdict.startswith("safe") else "bad" if "NOT" in verdict else "fair"
+    say(names().dress(verdict), tone="fair" if verdict.startswith("NOT safe yet") else tone)
+
+
 def complain_named(text: str) -> None:
     """The same on standard error."""
     complain(names().dress(text))

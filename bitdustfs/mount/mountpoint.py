@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -43,18 +44,27 @@ def _run_folder() -> Path:
 
 def attached() -> list[Path]:
     """Where vaults are mounted from this BITDUST_HOME, dead mounts included."""
-    found = (os.fsdecode(marker.read_bytes()) for marker in _run_folder().glob("*.attached"))
-    return sorted(path for path in map(Path, found) if os.path.ismount(path) or is_dead(path))
+    return sorted(path for path in _marked("*.attached") if os.path.ismount(path) or is_dead(path))
+
+
+def _marked(pattern: str) -> list[Path]:
+    """The mountpoints that markers name. A mount may take its marker away meanwhile."""
+    found = []
+    for marker in _run_folder().glob(pattern):
+        with suppress(FileNotFoundError):
+            found.append(Path(os.fsdecode(marker.read_bytes())))
+    return found
 
 
 def mountpoint_of(named: Path | None) -> Path:
     """The mountpoint, absolute and without links, that a command means.
 
-    `named`: the mountpoint or whatever lies in it; None: the only one of this BITDUST_HOME. Raises
+    `named`: the mountpoint or whatever lies in it; None: the only one of this BITDUST_HOME, else
+    the only one that was taken away and still uploads. Raises
     UsageError. Where no mount of ours is at or above `named`, it is that path.
     """
     if named is None:
-        there = attached()
+        there = attached() or [p for p in _marked("*.ending") if socket_path(p).exists()]
         if len(there) == 1:
             return there[0]
         if there:
