@@ -2,6 +2,7 @@
 
 import argparse
 
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
@@ -11,6 +12,7 @@ from bitdustfs.mount.statements import RebuildOutcome
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mountpoint(parser)
+    add_json(parser)
     parser.set_defaults(run=run_rebuild)
 
 
@@ -18,7 +20,7 @@ def run_rebuild(args: argparse.Namespace) -> int:
     """Exit code 0: every supplier has what it should have; 3: something still waits."""
     with progress_bar("rebuilding", "block") as show:
         outcome = MountClient(args.mountpoint).rebuild(show)
-    _print_outcome(outcome)
+    say_json(outcome) if args.json else _print_outcome(outcome)
     return 3 if outcome.waiting or outcome.failure else 0
 
 

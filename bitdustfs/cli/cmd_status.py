@@ -1,12 +1,10 @@
 """`bitdust status` and `bitdust suppliers`: how safe a mount's content is, and who keeps it."""
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 
-import msgspec
-
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
 from bitdustfs.cli.texts import NODE_DIGITS
@@ -29,13 +27,13 @@ def add_suppliers(parser: argparse.ArgumentParser) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mountpoint(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run_status(args: argparse.Namespace) -> int:
     status = MountClient(args.mountpoint).status()
     if args.json:
-        _print_json(status)
+        say_json(status)
     else:
         _print_status(status)
     return 0
@@ -44,14 +42,10 @@ def run_status(args: argparse.Namespace) -> int:
 def run_suppliers(args: argparse.Namespace) -> int:
     lines = MountClient(args.mountpoint).suppliers().suppliers
     if args.json:
-        _print_json(lines)
+        say_json(lines)
     else:
         _print_table(lines)
     return 0
-
-
-def _print_json(statement: object) -> None:
-    say(json.dumps(msgspec.to_builtins(statement)))  # pure ASCII, whatever the terminal is
 
 
 def _print_status(status: Status) -> None:

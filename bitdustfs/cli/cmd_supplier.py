@@ -5,6 +5,7 @@ import logging
 import time
 from pathlib import Path
 
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the supplier: its position, or how its key begins (without: lists those that count "
         "as gone); the mountpoint may be left out where one vault is mounted",
     )  # fmt: skip
+    add_json(forgive)
     forgive.set_defaults(run=run_forgive)
     leave = verbs.add_parser(
         "leave",
@@ -139,6 +141,9 @@ def run_forgive(args: argparse.Namespace) -> int:
         say_named(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
         return 0
     gone = mount.gone().suppliers
+    if args.json:
+        say_json(gone)
+        return 0
     for line in gone:
         say_named(f"{line.node[:NODE_DIGITS]}  it {line.why}")
     if not gone:

@@ -13,6 +13,7 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
@@ -72,6 +73,7 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
         "words", nargs="*", metavar="[MOUNTPOINT] [NAME=VALUE ...]", help=f"{HELP}. Without any it "
         "shows the policy. The mountpoint may be left out where one vault is mounted",
     )  # fmt: skip
+    add_json(parser)
     parser.set_defaults(run=run_set)
 
 
@@ -97,8 +99,13 @@ def run_set(args: argparse.Namespace) -> int:
     mount = MountClient(named)
     if policy:
         mount.set_policy(policy)
-        say("the vault's family knows of it from now on")
-    for sentence in policy_lines(mount.policy()):
+        if not args.json:
+            say("the vault's family knows of it from now on")
+    told = mount.policy()
+    if args.json:
+        say_json(told)
+        return 0
+    for sentence in policy_lines(told):
         say(sentence)
     return 0
 

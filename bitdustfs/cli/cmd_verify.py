@@ -7,6 +7,7 @@ looked at, but not everything could be, and it is said what could not.
 
 import argparse
 
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
@@ -17,6 +18,7 @@ from bitdustfs.mount.statements import VerifyOutcome
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mountpoint(parser)
+    add_json(parser)
     parser.add_argument("--local", action="store_true", help="only what is on this machine")
     parser.add_argument(
         "--sample", default="100%", metavar="PERCENT",
@@ -41,7 +43,7 @@ def run_verify(args: argparse.Namespace) -> int:
     with progress_bar("verifying") as show:
         mount = MountClient(args.mountpoint)
         outcome = mount.verify(args.local, parse_share(args.sample), show)
-    _print_outcome(outcome)
+    say_json(outcome) if args.json else _print_outcome(outcome)
     return exit_code(outcome)
 
 

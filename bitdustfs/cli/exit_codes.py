@@ -22,7 +22,7 @@ MEANINGS = {
     Exit.USAGE: "it cannot be: wrong words, no key file, nothing mounted there, or something else",
     Exit.FAULTS: "verify: something is wrong; rebuild: something still waits",
     Exit.UNSEEN: "verify: nothing is wrong with what was looked at, but not everything could be",
-    Exit.MOUNT_FAILED: "mount.bitdust: it failed, for a reason outside; there 1 stands for what is 2",
+    Exit.MOUNT_FAILED: "mount.bitdust: it failed for a reason outside; what is 2 above is 1 there",
     Exit.INTERRUPTED: "Ctrl-C; it is said what goes on",
     Exit.UNHEARD: "nobody reads what is printed any more",
 }

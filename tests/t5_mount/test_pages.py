@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import os
 import pty
 import shlex
@@ -10,12 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import json_page
 import pytest
+import trio
 
 from bitdustfs.cli.exit_codes import Exit, table
 from bitdustfs.cli.main import main, make_parser, run
 from bitdustfs.cli.named import say_verdict
 from bitdustfs.cli.pages import PAGES, interrupted
+from bitdustfs.mount.commands import MOUNT_COMMANDS
+from bitdustfs.mount.mountpoint import socket_path
+from bitdustfs.mount.statements import GoneLine, GoneSuppliers, PolicySaid, Synced
+from bitdustfs.net import control
 from bitdustfs.plain import say
 
 ROOT, LIMIT = Path(__file__).parents[2], 60
@@ -111,3 +118,34 @@ def test_nothing_else_has_colours(stream, variables, monkeypatch):
         monkeypatch.setenv(name, value)
     say("safe", to=(shown := stream()), tone="good")
     assert shown.getvalue() == "safe\n"
+
+
+def test_the_page_of_json_is_that_of_the_statements():
+    assert json_page.PAGE.read_text() == json_page.page(), "run python tests/json_page.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "statement", "shown"),
+    [
+        (["sync"], Synced(said="all is published"), "said"),
+        (["vault", "set"], PolicySaid(k=1, n=2, patience=9, margin=1, bandwidth=0, spread=2), "k"),
+        (["supplier", "forgive"], GoneSuppliers(suppliers=[GoneLine(node="a", why="")]), "why"),
+    ],
+)  # fmt: skip
+def test_programs_get_json(words, statement, shown, tmp_path, monkeypatch, capsys):
+    """From a mount that is only a socket."""
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+
+    async def answer(command, say):
+        return statement
+
+    async def asked():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(control.serve, socket_path(tmp_path), MOUNT_COMMANDS, answer)
+            done = await trio.to_thread.run_sync(main, [*words, str(tmp_path), "--json"])
+            nursery.cancel_scope.cancel()
+        return done
+
+    assert trio.run(asked) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert shown in (said[0] if isinstance(said, list) else said)
