@@ -29,6 +29,11 @@ def peers_path(vault: bytes) -> Path:
     return home() / f"peers-{vault.hex()[:16]}"
 
 
+def names_path() -> Path:
+    """Names of suppliers, vaults and machines, as this machine's owner gave them."""
+    return home() / "names"
+
+
 def own_suppliers_path() -> Path:
     """A folder with an empty file for each supplier that ran on this machine, by its node key."""
     return home() / "own-suppliers"

@@ -7,10 +7,15 @@ logged by `PlainFormatter`. What suppliers answer is cut to TEXT_MAX besides, by
 """
 
 import logging
+import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 TEXT_MAX = 200  #: characters of what a peer says that are kept
+TONES = {"good": 32, "fair": 33, "bad": 31}  #: green, yellow, red (ECMA-48)
+LOG_MAX = 4 << 20  #: bytes of one log file; two are kept
 
 
 def plain(text: object) -> str:
@@ -34,9 +39,20 @@ def told(text: str) -> str:
     return plain(text[:TEXT_MAX])
 
 
-def say(text: object = "", to: TextIO | None = None) -> None:
-    """One line of a command, on standard output where nothing else is named."""
-    print(plain(text), file=to or sys.stdout)
+def say(text: object = "", to: TextIO | None = None, tone: str = "") -> None:
+    """One line of a command, on standard output where nothing else is named.
+
+    `tone`: one of TONES, on a terminal that shows colours, unless NO_COLOR is set (no-color.org).
+    """
+    stream = to or sys.stdout
+    said = plain(text)
+    if tone and stream.isatty() and not os.environ.get("NO_COLOR") and _has_colours():
+        said = f"\x1b[{TONES[tone]}m{said}\x1b[0m"
+    print(said, file=stream)
+
+
+def _has_colours() -> bool:
+    return os.environ.get("TERM", "dumb") != "dumb"
 
 
 def complain(text: object) -> None:
@@ -58,8 +74,50 @@ class PlainFormatter(logging.Formatter):
         return "\n".join(f"    {plain(line)}" for line in stack_info.split("\n"))
 
 
-def log_plainly(level: int) -> None:
-    """Logs go to standard error, each record on one line."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+class PlainLog(logging.StreamHandler[TextIO]):
+    """Logs to standard error, each record on one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+
+class BoundedLog(PlainLog):
+    """Standard output and error go to a file, which at LOG_MAX becomes FILE.1; a new one is begun.
+
+    So what libraries and a dying interpreter say is in it, too.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__()
+        self._path, self._most = path, most
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._begin()
+        stream = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115 it stays open
+        self.setStream(stream)
+
+    def _begin(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+
+    def flush(self) -> None:
+        """Behind each line."""
+        super().flush()
+        with suppress(OSError):  # a full disk: what is there goes on
+            if os.fstat(2).st_size >= self._most:
+                os.replace(self._path, f"{self._path}.1")
+                self._begin()
+
+
+def log_plainly(level: int, rarely: logging.Filter, file: Path | None = None) -> None:
+    """Logs go to standard error, or to that `file`, from here on; `rarely` bounds how many lines.
+
+    Raises OSError.
+    """
+    handler = BoundedLog(file, LOG_MAX) if file else PlainLog()
+    handler.addFilter(rarely)
+    logging.basicConfig(level=level, handlers=[handler], force=file is not None)

@@ -125,6 +125,10 @@ class Sighted(Supplier):
     def __init__(self, node: bytes, session: Supplier, health: Health) -> None:
         self.node, self._session, self._health = node, session, health
 
+    @property
+    def sent(self) -> int:
+        return self._session.sent
+
     async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
         began = trio.current_time()
         try:

@@ -9,10 +9,12 @@ cannot make opening it take all memory. Words are BIP-39's English list: 24 word
 """
 
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from mnemonic import Mnemonic
 from nacl import pwhash, secret
@@ -26,6 +28,8 @@ from bitdustfs.units import KIB, MIB
 
 PLAIN, PROTECTED = "bitdust key 1", "bitdust key 1 protected"
 _HEAD = struct.Struct(">16sIQ")
+WORDS, SHORT = 24, 4  #: of a key; letters by which each is known
+_NO_LETTERS = re.compile(r"[\s\d.,:;()\[\]-]+")
 OPS_MAX, MEMORY_MAX = 16, 1024 * MIB
 OPS, MEMORY = pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE
 
@@ -52,13 +56,15 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
         lines = path.read_bytes()[: 4 * KIB].decode("ascii").split("\n")
     except FileNotFoundError:
         raise KeyFileError(
-            f"there is no key file {path}; make a vault with bitdust vault create, or bring its "
-            "24 words with bitdust key restore"
+            f"there is no key file {path}; for a new vault: bitdust vault create --bootstrap "
+            f"HOST:PORT --key {quote(str(path))}; from its 24 words: {_restore(path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"the key file {path} cannot be read: {error}") from None
     if stat.S_IMODE(mode) & 0o077:
-        raise KeyFileError(f"others may read the key file {path}; run: chmod 600 {path}")
+        raise KeyFileError(
+            f"others may read the key file {path}; run: chmod 600 {quote(str(path))}"
+        )
     if len(lines) < 3 or lines[0] not in (PLAIN, PROTECTED):
         raise KeyFileError(f"{path} is not a bitdust key file")
     try:
@@ -66,14 +72,26 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
     except ValueError:
         body = b""
     if _checksum(lines[0], body) != lines[2]:
-        raise KeyFileError(f"the key file {path} is damaged; restore it from its 24 words")
+        raise _damaged(path, "is damaged")
     if lines[0] == PROTECTED:
         if ask is None:
             raise KeyFileError(f"the key file {path} is locked by a passphrase")
         body = _unlock(path, body, ask())
     if len(body) != SECRET_SIZE:
-        raise KeyFileError(f"the key file {path} is damaged; restore it from its 24 words")
+        raise _damaged(path, "is damaged")
     return VaultKey(body)
+
+
+def _restore(path: Path) -> str:
+    """The command that makes the key file from its words."""
+    return f"bitdust key restore --key {quote(str(path))}"
+
+
+def _damaged(path: Path, what: str) -> KeyFileError:
+    return KeyFileError(
+        f"the key file {path} {what}; move it away, and restore it from its 24 words: "
+        f"{_restore(path)}"
+    )
 
 
 def to_words(key: VaultKey) -> str:
@@ -82,21 +100,38 @@ def to_words(key: VaultKey) -> str:
     return words
 
 
+def count_words(text: str) -> int:
+    """How many words there are; the numbers of a numbered list are none."""
+    return len(_words_of(text))
+
+
 def from_words(text: str) -> VaultKey:
-    """The key of 24 words, however they are spaced or capitalised. Raises KeyFileError."""
-    words = text.lower().split()
-    if len(words) != 24:
-        raise KeyFileError(f"a key is 24 words; these are {len(words)}")
+    """The key of 24 words, however they are spaced, numbered or capitalised; of each the first
+    four letters are enough, which no two words of the list share. Raises KeyFileError.
+    """
+    words = _words_of(text)
+    if len(words) != WORDS:
+        raise KeyFileError(f"a key is {WORDS} words; these are {len(words)}")
     mnemonic = Mnemonic("english")
-    unknown = [w for w in words if w not in mnemonic.wordlist]
-    if unknown:
-        raise KeyFileError(f"{unknown[0]!r} is not in the word list; check its spelling")
+    whole = {w: w for w in mnemonic.wordlist} | {
+        w[:SHORT]: w for w in mnemonic.wordlist if len(w) > SHORT
+    }
+    for number, word in enumerate(words, 1):
+        if word not in whole:
+            raise KeyFileError(
+                f"word {number}, {word!r}, is not in the word list; check its spelling"
+            )
+    words = [whole[word] for word in words]
     try:
         return VaultKey(bytes(mnemonic.to_entropy(words)))
     except (ValueError, LookupError):
         raise KeyFileError(
             "the words do not fit together: one is wrong or they are out of order"
         ) from None
+
+
+def _words_of(text: str) -> list[str]:
+    return [word for word in _NO_LETTERS.split(text.lower()) if word]
 
 
 def _checksum(title: str, body: bytes) -> str:
@@ -111,10 +146,10 @@ def _stretch(passphrase: str, salt: bytes, ops: int, memory: int) -> bytes:
 
 def _unlock(path: Path, body: bytes, passphrase: str) -> bytes:
     if len(body) < _HEAD.size:
-        raise KeyFileError(f"the key file {path} is damaged; restore it from its 24 words")
+        raise _damaged(path, "is damaged")
     salt, ops, memory = _HEAD.unpack_from(body)
     if not (1 <= ops <= OPS_MAX and 8 * KIB <= memory <= MEMORY_MAX):
-        raise KeyFileError(f"the key file {path} asks for absurd amounts of work; it is damaged")
+        raise _damaged(path, "asks for absurd amounts of work: it is damaged")
     try:
         return secret.SecretBox(_stretch(passphrase, salt, ops, memory)).decrypt(body[_HEAD.size :])
     except CryptoError:

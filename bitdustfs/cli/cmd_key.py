@@ -1,15 +1,14 @@
 """`bitdust key`: show, words, restore, protect."""
 
 import argparse
-import getpass
-import sys
 from pathlib import Path
 
 from bitdustfs import config
 from bitdustfs.cache import keyfile
+from bitdustfs.cli.passphrases import ask_new_passphrase, ask_passphrase, ask_words
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import UsageError
-from bitdustfs.plain import complain, say
+from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, run, text in (
         ("show", run_show, "which vault the key opens"),
         ("words", run_words, "print the key as 24 words, to be written down"),
-        ("restore", run_restore, "make a key file from 24 words on standard input"),
+        ("restore", run_restore, "make a key file from the 24 words"),
         ("protect", run_protect, "lock the key file by a passphrase"),
     ):
         verb = verbs.add_parser(name, help=text)
@@ -28,12 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load_key(path: Path | None) -> VaultKey:
     """The key at `path` or the default place, asking for a passphrase on the terminal."""
     return keyfile.load(path or config.default_key_path(), ask_passphrase)
-
-
-def ask_passphrase() -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
-    return getpass.getpass("Passphrase of the key file: ")
 
 
 def run_show(args: argparse.Namespace) -> int:
@@ -50,9 +43,7 @@ def run_restore(args: argparse.Namespace) -> int:
     path = args.key or config.default_key_path()
     if path.exists():
         raise UsageError(f"{path} exists already; name another file with --key")
-    if sys.stdin.isatty():
-        complain("Type the 24 words, then Ctrl-D:")
-    keyfile.save(path, keyfile.from_words(sys.stdin.read()))
+    keyfile.save(path, keyfile.from_words(ask_words()))
     say(f"key file written to {path}")
     return 0
 
@@ -60,14 +51,6 @@ def run_restore(args: argparse.Namespace) -> int:
 def run_protect(args: argparse.Namespace) -> int:
     path = args.key or config.default_key_path()
     key = load_key(path)
-    if sys.stdin.isatty():
-        first = getpass.getpass("New passphrase: ")
-        if first != getpass.getpass("Again: "):
-            raise UsageError("the two passphrases differ; nothing was changed")
-    else:
-        first = sys.stdin.readline().rstrip("\n")
-    if not first:
-        raise UsageError("an empty passphrase protects nothing; nothing was changed")
-    keyfile.save(path, key, first)
+    keyfile.save(path, key, ask_new_passphrase())
     say(f"{path} now needs its passphrase")
     return 0

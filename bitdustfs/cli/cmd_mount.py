@@ -16,12 +16,13 @@ from bitdustfs import config
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.background import mount_in_background
-from bitdustfs.mount.mountpoint import is_dead
+from bitdustfs.mount.mountable import check_mountable, clear_dead
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import complain
-from bitdustfs.units import parse_size
+from bitdustfs.rebuild.audit import DAILY_MIN
+from bitdustfs.units import format_size, parse_size
 
 OPTIONS = """mount options (-o, comma-separated):
   key=FILE               the key file
@@ -29,6 +30,7 @@ OPTIONS = """mount options (-o, comma-separated):
   ro                     look only
   allow_other            let other users of this machine in, by the files' permissions
   cache=SIZE             disk space for what suppliers hold already (10G)
+  audits=SIZE            what checks of suppliers fetch in a day, after the first half hour (80M)
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
@@ -94,20 +96,14 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
     if len(args.what) > 2:
         raise UsageError("name at most a vault's key file and a mountpoint")
     mountpoint = Path(os.path.realpath(args.what[-1]))
-    if is_dead(mountpoint):
-        raise UsageError(
-            f"a dead mount is at {mountpoint}: its process ended; clear it away with "
-            f"bitdust unmount {mountpoint}, then mount again"
-        )
-    key = args.what[0] if len(args.what) == 2 else "none"
-    key_path = config.default_key_path() if key in ("none", "bitdust") else Path(key)
-    options = MountOptions(mountpoint, key_path, foreground=args.foreground)
+    source = args.what[0] if len(args.what) == 2 else "bitdust"
+    key_path = config.default_key_path()
+    if source not in ("none", "bitdust"):
+        key_path = Path(os.path.realpath(source))
+        source = str(key_path)  # as mount(8) has it, that compares it with what is mounted
+    options = MountOptions(mountpoint, key_path, source, foreground=args.foreground)
     for word in ",".join(args.options).split(","):
         options = with_word(options, word)
-    if not mountpoint.is_dir():
-        raise UsageError(f"{mountpoint} is not a folder; make it first")
-    if os.path.ismount(mountpoint):
-        raise UsageError(f"something is mounted at {mountpoint} already")
     return options
 
 
@@ -121,6 +117,11 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             return replace(options, bootstrap=(*options.bootstrap, check_address(value)))
         case "cache":
             return replace(options, cache=parse_size(value))
+        case "audits":
+            audits = parse_size(value)
+            if audits < DAILY_MIN:
+                raise UsageError(f"audits={value}: {format_size(DAILY_MIN)} a day is the least")
+            return replace(options, audits=audits)
         case "durability" if value in ("local", "published"):
             return replace(options, published=value == "published")
     match word:
@@ -144,13 +145,16 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
 def run(args: argparse.Namespace) -> int:
     """Mounts; returns once the mount works (or, in the foreground, once it has ended)."""
     options = parse_options(args)
+    check_mountable(options, os.geteuid())
     key = load_key(options.key_path)
     if args.fake:
         return 0
+    if clear_dead(options.mountpoint):
+        complain(f"a dead mount was at {options.mountpoint}: it is cleared away")
     if options.foreground:
-        trio.run(run_mount, options, key, _warn)
+        trio.run(run_mount, options, key, _warn, complain)
     else:
-        _warn(mount_in_background(options, key))
+        _warn(mount_in_background(options, key, complain))
     return 0
 
 

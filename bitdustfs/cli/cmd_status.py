@@ -1,19 +1,18 @@
 """`bitdust status` and `bitdust suppliers`: how safe a mount's content is, and who keeps it."""
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import msgspec
-
+from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import names, say_named, say_verdict
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
 from bitdustfs.units import format_size
-from bitdustfs.vault.account import ago
+from bitdustfs.vault.account import ago, within
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +26,14 @@ def add_suppliers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_mountpoint(parser)
+    add_json(parser)
 
 
 def run_status(args: argparse.Namespace) -> int:
     status = MountClient(args.mountpoint).status()
     if args.json:
-        _print_json(status)
+        say_json(status)
     else:
         _print_status(status)
     return 0
@@ -43,31 +42,40 @@ def run_status(args: argparse.Namespace) -> int:
 def run_suppliers(args: argparse.Namespace) -> int:
     lines = MountClient(args.mountpoint).suppliers().suppliers
     if args.json:
-        _print_json(lines)
+        say_json(lines)
     else:
         _print_table(lines)
     return 0
 
 
-def _print_json(statement: object) -> None:
-    say(json.dumps(msgspec.to_builtins(statement)))  # pure ASCII, whatever the terminal is
-
-
 def _print_status(status: Status) -> None:
-    say(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
-    if status.message:
-        say(status.message)
+    say_verdict(status.verdict)
+    say_named(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
+    if status.message and status.message not in status.verdict:
+        say_named(status.message)
     _print_content(status)
     _print_safety(status)
     for line in status.suppliers:
         say(
             f"  {line.position}  {line.node[:NODE_DIGITS]}  {line.state:7}  {_heard(line):28}  "
-            f"damaged answers: {line.damaged}  {line.address}"
+            f"{line.address}  {_sending(line)}  {names().of(line.node)}".rstrip()
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
     for sentence in status.warnings:
-        say(f"warning: {sentence}")
+        say_named(f"warning: {sentence}")
+
+
+def _sending(line: SupplierLine) -> str:
+    """What it still lacks, how fast it gets it, and when it has it."""
+    if not line.owed:
+        return "has everything"
+    if line.rate <= 0:
+        return f"lacks {format_size(line.owed)}"
+    return (
+        f"lacks {format_size(line.owed)}, gets {format_size(line.rate)}/s, has it "
+        f"{within(line.owed / line.rate)}"
+    )
 
 
 def _heard(line: SupplierLine) -> str:
@@ -76,34 +84,44 @@ def _heard(line: SupplierLine) -> str:
 
 
 def _print_content(status: Status) -> None:
-    say(
+    say_named(
         f"{status.inodes} files and folders, {format_size(status.live)}; "
         f"{format_size(status.dirty)} in memory, {status.owed_blocks} blocks still to upload"
     )
+    if status.to_send:
+        left = "" if status.seconds_left is None else f", {within(status.seconds_left)}"
+        say_named(
+            f"{format_size(status.to_send)} to be sent until all is published, "
+            f"{format_size(status.rate)}/s{left}"
+        )
 
 
 def _print_safety(status: Status) -> None:
     for sentence in status.safety:
-        say(sentence)
+        say_named(sentence)
     if status.thinnest:
-        say(f"the thinnest block is {status.thinnest}")
+        say_named(f"the thinnest block is {status.thinnest}")
     if status.rebuilding.total:
-        say(f"rebuilding: {status.rebuilding.done} of {status.rebuilding.total} blocks")
+        say_named(f"rebuilding: {status.rebuilding.done} of {status.rebuilding.total} blocks")
 
 
 def _print_bench(bench: Sequence[ReserveLine]) -> None:
     ready = sum(reserve.ready for reserve in bench)
-    say(f"{ready} reserves stand by for a time when you are away")
+    say_named(f"{ready} reserves stand by for a time when you are away")
     for reserve in bench:
         if reserve.stands_in_for is not None:
-            say(f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}")
+            say_named(
+                f"  {reserve.node[:NODE_DIGITS]} has a copy of position {reserve.stands_in_for}"
+            )
         for position in reserve.keeps_for:
-            say(f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now")
+            say_named(
+                f"  {reserve.node[:NODE_DIGITS]} keeps what is new for position {position} for now"
+            )
 
 
 def _print_visits(visits: Sequence[VisitLine]) -> None:
     for visit in visits:
-        say(
+        say_named(
             f"  {visit.node[:NODE_DIGITS]} read {format_size(visit.bytes)} to stand in for "
             f"position {visit.position}, last on {time.strftime('%F', time.localtime(visit.until))}"
         )
@@ -116,5 +134,6 @@ def _print_table(lines: Sequence[SupplierLine]) -> None:
         say(
             f"{line.position:3}  {line.node[:NODE_DIGITS]}  {line.state:7}  {uptime:>6}  "
             f"{1000 * line.latency:4.0f} ms  {format_size(line.stored):>9}  "
-            f"{line.audits:6} ({line.audits_failed})       {line.address}"
+            f"{line.audits:6} ({line.audits_failed})       {line.address}  "
+            f"{names().of(line.node)}".rstrip()
         )

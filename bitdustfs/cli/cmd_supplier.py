@@ -1,9 +1,13 @@
 """`bitdust supplier run`, `invite`, `replace`, `forgive`, `leave`: arguments, what is printed."""
 
 import argparse
+import logging
 import time
 from pathlib import Path
 
+from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
@@ -11,11 +15,12 @@ from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Completed, ask
-from bitdustfs.plain import say
+from bitdustfs.net.loglines import FewLines
+from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
-from bitdustfs.units import parse_size
+from bitdustfs.units import format_size, parse_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with whom it makes contracts: anyone; invited, those who show a token; or vaults, by "
         "their first digits (invited). Contracts that were made stay",
     )  # fmt: skip
+    run.add_argument(
+        "--log", type=Path, metavar="FILE",
+        help="where it logs, within a bound (standard error, for a journal)",
+    )  # fmt: skip
     run.set_defaults(run=run_supplier)
     invite = verbs.add_parser("invite", help="print a token by which one vault gets a contract")
     invite.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
@@ -48,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     invite.add_argument("--days", type=float, default=30, help="how long it is good for (30)")
     invite.set_defaults(run=run_invite)
     replace = verbs.add_parser("replace", help="give a position of a mounted vault to another one")
-    replace.add_argument("mountpoint", type=Path)
+    add_mountpoint(replace)
     replace.add_argument("position", type=int, help="see bitdust suppliers")
     replace.add_argument(
         "--with", dest="address", default="", metavar="HOST:PORT",
@@ -62,11 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forgive = verbs.add_parser(
         "forgive", help="a supplier that a mount holds to be gone was judged wrongly"
     )
-    forgive.add_argument("mountpoint", type=Path)
     forgive.add_argument(
-        "supplier", nargs="?", default="",
-        help="its position, or how its key begins (without: lists those that count as gone)",
+        "words", nargs="*", metavar="[MOUNTPOINT] [SUPPLIER]",
+        help="the supplier: its position, or how its key begins (without: lists those that count "
+        "as gone); the mountpoint may be left out where one vault is mounted",
     )  # fmt: skip
+    add_json(forgive)
     forgive.set_defaults(run=run_forgive)
     leave = verbs.add_parser(
         "leave",
@@ -87,6 +97,8 @@ def run_supplier(args: argparse.Namespace) -> int:
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
     customers = tuple(args.customers)
     read_admission(customers, b"")
+    if args.log:
+        log_plainly(logging.INFO, FewLines(), args.log)
     trash_seconds = args.trash_days * 86400
     daemon.run(
         daemon.Offering(args.dir, space, address, found_at, bootstrap, trash_seconds, customers)
@@ -110,25 +122,32 @@ def run_replace(args: argparse.Namespace) -> int:
     if args.address:
         check_address(args.address)
     with progress_bar("filling", "block") as show:
-        MountClient(args.mountpoint).replace(
+        done = MountClient(args.mountpoint).replace(
             args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
         )
-    say(f"position {args.position} has another supplier")
+    say(f"position {args.position} has another supplier; {format_size(done.bytes)} were sent to it")
     return 0
 
 
 def run_forgive(args: argparse.Namespace) -> int:
     """Returns once the mount judges the supplier like any other again."""
-    mount = MountClient(args.mountpoint)
-    if args.supplier:
-        node = mount.forgive(args.supplier).node
-        say(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
+    words: list[str] = args.words
+    named = Path(words.pop(0)) if words and (len(words) > 1 or is_mount_word(words[0])) else None
+    if len(words) > 1:
+        raise UsageError("name one supplier, behind the mountpoint if that is named")
+    mount = MountClient(named)
+    if words:
+        node = mount.forgive(words[0]).node
+        say_named(f"supplier {node[:NODE_DIGITS]} does not count as gone any more")
         return 0
     gone = mount.gone().suppliers
+    if args.json:
+        say_json(gone)
+        return 0
     for line in gone:
-        say(f"{line.node[:NODE_DIGITS]}  it {line.why}")
+        say_named(f"{line.node[:NODE_DIGITS]}  it {line.why}")
     if not gone:
-        say("no supplier counts as gone")
+        say_named("no supplier counts as gone")
     return 0
 
 

@@ -85,7 +85,7 @@ def start(home: Path, space: str, bootstrap: str) -> None:
     space = str(min(parse_size(space), shutil.disk_usage(home).free * 9 // 10))
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
     command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
-    command += ["--bootstrap", bootstrap, "--for", "anyone"]
+    command += ["--bootstrap", bootstrap, "--for", "anyone", "--log", str(home / "log")]
     with open(home / "log", "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

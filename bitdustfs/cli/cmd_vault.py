@@ -2,7 +2,9 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import trio
 
@@ -11,14 +13,15 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
-from bitdustfs.cli.policy_words import HELP, parse_policy
-from bitdustfs.cli.texts import INVITATION_HELP, OWN_HELP
+from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
+from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
-from bitdustfs.family.create import Order, create_vault
+from bitdustfs.family.create import Founder, Order, create_vault
 from bitdustfs.family.own import on_this_machine
 from bitdustfs.family.recovery import refound_vault
 from bitdustfs.mount.client import MountClient
@@ -26,6 +29,7 @@ from bitdustfs.mount.cpu import suite
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import say
 from bitdustfs.units import format_size, parse_size
+from bitdustfs.vault.account import promised
 
 SPACE = "space="
 SPACE_HELP = "space=200G: the size of the vault, if all its suppliers promise their part"
@@ -67,9 +71,12 @@ def _add_invitation(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
-    parser.add_argument("words", nargs="+", metavar="NAME=VALUE", help=f"{SPACE_HELP}; {HELP}")
+    parser.add_argument(
+        "words", nargs="*", metavar="[MOUNTPOINT] [NAME=VALUE ...]", help=f"{SPACE_HELP}; {HELP}. "
+        "Without any it shows the policy. The mountpoint may be left out where one is mounted",
+    )  # fmt: skip
     _add_invitation(parser)
+    add_json(parser)
     parser.set_defaults(run=run_set)
 
 
@@ -89,16 +96,26 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
 
 
 def run_set(args: argparse.Namespace) -> int:
-    """Another policy, another size, or both: the size first, because it may be refused."""
-    sizes = [word.removeprefix(SPACE) for word in args.words if word.startswith(SPACE)]
-    policy = parse_policy([word for word in args.words if not word.startswith(SPACE)])
-    mount = MountClient(args.mountpoint)
+    """Another size, another policy, or both: the size first, because it may be refused."""
+    words: list[str] = args.words
+    named = Path(words.pop(0)) if words and "=" not in words[0] else None
+    sizes = [parse_size(w.removeprefix(SPACE)) for w in words if w.startswith(SPACE)]
+    policy = parse_policy([word for word in words if not word.startswith(SPACE)])
+    mount = MountClient(named)
     if sizes:
-        resized = mount.set_space(parse_size(sizes[-1]), [*map(read_token, args.invitation)])
-        say(f"the vault takes {format_size(resized.capacity)} of files from now on")
+        resized = mount.set_space(sizes[-1], [*map(read_token, args.invitation)])
+        if not args.json:
+            say(f"the vault takes {format_size(resized.capacity)} of files from now on")
     if policy:
         mount.set_policy(policy)
-        say("the vault's family knows of it from now on")
+        if not args.json:
+            say("the vault's family knows of it from now on")
+    told = mount.policy()
+    if args.json:
+        say_json(told)
+        return 0
+    for sentence in policy_lines(told):
+        say(sentence)
     return 0
 
 
@@ -139,12 +156,12 @@ def run_create(args: argparse.Namespace) -> int:
     key = VaultKey(os.urandom(32))
     keyfile.save(path, key)
     try:
-        family = trio.run(create_vault, key, order, suite())
+        created = trio.run(create_vault, key, order, suite())
     except BaseException:
         path.unlink()
         raise
-    remember_addresses(family)
-    _print_created(key, order, path, sum(map(on_this_machine, family.members)))
+    remember_addresses(created.family)
+    say_created(key, order, path, created.founders)
     return 0
 
 
@@ -167,15 +184,29 @@ def parse_order(args: argparse.Namespace) -> Order:
     return Order(k, n, size, words, suppliers, bootstrap, args.own, tokens)
 
 
-def _print_created(key: VaultKey, order: Order, path: Path, own: int) -> None:
-    """`own`: how many of the suppliers are on this machine."""
+def _key_words(path: Path) -> str:
+    """How a command names this key file; "" where it takes it anyway."""
+    return "" if path == config.default_key_path() else f" --key {quote(str(path))}"
+
+
+def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Founder]) -> None:
+    """Who keeps the new vault, what that takes of each, and what is to be done now."""
     k, n = order.k, order.n
     say(
         f"vault {key.vault_id.hex()[:16]} of {format_size(order.size)} on {n} suppliers, "
         f"key in {path}"
     )
-    if own:
-        say("one position is on this machine: it is lost with it, and does not count below")
-    others = f"{'the other' if own else 'the'} {n - own} suppliers"
-    say(f"any {n - own - k} of {others} may be lost without losing anything")
-    say("write its 24 words down now: bitdust key words")
+    for position, founder in enumerate(founders):
+        address = next(iter(founder.member.addresses), "")
+        offers = "" if founder.offers is None else f"  offers {format_size(founder.offers)}"
+        say(f"  {position}  {founder.member.node.hex()[:NODE_DIGITS]}  {address}{offers}")
+    content = -(-order.size // k)
+    say(
+        f"each promises {format_size(order.promise)}: {format_size(content)} for its share of the "
+        f"content, and {format_size(order.promise - content)} for names, deleting and tidying up"
+    )
+    for sentence in promised(k, n, sum(on_this_machine(f.member) for f in founders)):
+        say(sentence)
+    say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
+    vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
+    say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")

@@ -6,21 +6,24 @@ looked at, but not everything could be, and it is said what could not.
 """
 
 import argparse
-from pathlib import Path
 
+from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.mount_words import add_mountpoint
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import VerifyOutcome
-from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("mountpoint", type=Path)
+    add_mountpoint(parser)
+    add_json(parser)
     parser.add_argument("--local", action="store_true", help="only what is on this machine")
     parser.add_argument(
         "--sample", default="100%", metavar="PERCENT",
-        help="share of the pieces at suppliers that are fetched and checked (100%%)",
+        help="share of the pieces at suppliers that are fetched and checked (100%%); of the others "
+        "it says what audits showed",
     )  # fmt: skip
     parser.set_defaults(run=run_verify)
 
@@ -40,7 +43,7 @@ def run_verify(args: argparse.Namespace) -> int:
     with progress_bar("verifying") as show:
         mount = MountClient(args.mountpoint)
         outcome = mount.verify(args.local, parse_share(args.sample), show)
-    _print_outcome(outcome)
+    say_json(outcome) if args.json else _print_outcome(outcome)
     return exit_code(outcome)
 
 
@@ -52,24 +55,26 @@ def exit_code(outcome: VerifyOutcome) -> int:
 
 
 def _print_outcome(outcome: VerifyOutcome) -> None:
-    say(
+    say_named(
         f"{outcome.inodes} files and folders in {outcome.blocks} blocks were looked at; "
         f"{outcome.extents_checked} pieces here and {outcome.chunks_checked} at suppliers "
         "were checked"
     )
     if outcome.margin is not None and outcome.margin >= 0:
-        say(
+        say_named(
             f"every block that is at suppliers would survive the loss of {outcome.margin} more of "
             "those that answer"
         )
     if outcome.unsent:
-        say(f"{outcome.unsent} blocks are only on this machine as yet")
+        say_named(f"{outcome.unsent} blocks are only on this machine as yet")
     for sentence in outcome.faults:
-        say(f"fault: {sentence}")
+        say_named(f"fault: {sentence}")
     if outcome.more_faults:
-        say(f"and {outcome.more_faults} more faults")
+        say_named(f"and {outcome.more_faults} more faults")
     for sentence in outcome.unseen:
-        say(f"not looked at: {sentence}")
+        say_named(f"not looked at: {sentence}")
+    for sentence in outcome.proved:
+        say_named(sentence)
     for sentence in outcome.owed:
-        say(sentence)
-    say(outcome.verdict)
+        say_named(sentence)
+    say_named(outcome.verdict)

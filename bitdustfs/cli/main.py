@@ -1,24 +1,25 @@
 """The entry points `bitdust` and `mount.bitdust`: words to verbs, errors to sentences and codes.
 
-Exit codes: 0 done; 1 failed for a reason outside (network, disk); 2 wrong use; 3 faults found; 4 no
-faults found, but not everything could be looked at. For mount.bitdust those of mount(8): 1 wrong
-use, 32 the mount failed.
+What exit codes mean is in exit_codes.py, what stands below each help in pages.py.
 """
 
 import argparse
 import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import NamedTuple
 
 import bitdustfs
 from bitdustfs.cache.secrecy import forbid_dumps
+from bitdustfs.cli.exit_codes import Exit, table
+from bitdustfs.cli.named import complain_named
+from bitdustfs.cli.pages import epilog, interrupted
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 from bitdustfs.net.loglines import FewLines
-from bitdustfs.plain import complain, log_plainly
+from bitdustfs.plain import log_plainly
 
 
 class Verb(NamedTuple):
@@ -52,27 +53,50 @@ VERBS = (
     ),
     Verb("unmount", "cmd_unmount", "publish, then unmount; returns when all is safe"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
+    Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),
 )
+ALL = frozenset(verb.name for verb in VERBS)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`bitdust VERB ...`; the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog="bitdust", description=bitdustfs.__doc__)
+    used = next((word for word in words if not word.startswith("-")), "")
+    args = make_parser({used}).parse_args(words)
+    return run(args.run, args)
+
+
+def make_parser(used: Collection[str] = ALL) -> argparse.ArgumentParser:
+    """The words of `bitdust`, with the arguments of the verbs that are `used`."""
+    parser = argparse.ArgumentParser(
+        prog="bitdust", description=bitdustfs.__doc__, epilog=f"exit codes:\n\n{table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"bitdustfs {bitdustfs.__version__}")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    used = next((word for word in words if not word.startswith("-")), None)
     for verb in VERBS:
-        if verb.name != used:
+        if verb.name not in used:
             verbs.add_parser(verb.name, help=verb.text)
             continue
         module = import_module(f"bitdustfs.cli.{verb.module}")
         made = verbs.add_parser(verb.name, help=verb.text, description=module.__doc__)
         getattr(module, verb.arguments)(made)
-    args = parser.parse_args(words)
-    return run(args.run, args, failed=1)
+        _add_examples(made, verb.name)
+    return parser
+
+
+def _add_examples(parser: argparse.ArgumentParser, name: str) -> None:
+    """Below the help of a command, or of each that it has."""
+    verbs = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for choices in verbs:
+        for word, made in choices.items():
+            _add_examples(made, f"{name} {word}")
+    if not verbs:
+        parser.epilog = "\n\n".join(filter(None, (parser.epilog, epilog(name))))
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.set_defaults(name=name)
 
 
 def mount_main(arguments: list[str] | None = None) -> int:
@@ -80,29 +104,29 @@ def mount_main(arguments: list[str] | None = None) -> int:
     cmd_mount = import_module("bitdustfs.cli.cmd_mount")
     parser = argparse.ArgumentParser(prog="mount.bitdust", description=cmd_mount.__doc__)
     cmd_mount.add_arguments(parser, helper=True)
+    parser.set_defaults(name="mount")
     args = parser.parse_args(arguments)
-    return run(args.run, args, failed=32, usage=1)
+    return run(args.run, args, failed=Exit.MOUNT_FAILED, usage=Exit.FAILED)
 
 
 def run(
     function: Callable[[argparse.Namespace], int],
     args: argparse.Namespace,
-    failed: int,
-    usage: int = 2,
+    failed: int = Exit.FAILED,
+    usage: int = Exit.USAGE,
 ) -> int:
     """Runs a verb; an error becomes one sentence on standard error and an exit code."""
     forbid_dumps()
     keep_large_buffers()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of mountpoints need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
-    log_plainly(logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(FewLines())
+    log_plainly(logging.INFO, FewLines())
     logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:
         return int(function(args))
     except KeyboardInterrupt:
-        return 130
+        complain_named(interrupted(getattr(args, "name", "")))
+        return Exit.INTERRUPTED
     except BaseExceptionGroup as group:
         known, rest = group.split(BitdustError)
         if rest is not None or known is None:
@@ -114,13 +138,13 @@ def run(
         error = caught
     except BrokenPipeError:  # `bitdust status | head`
         sys.stderr.close()
-        return 141
+        return Exit.UNHEARD
     except EOFError:
         error = UsageError("an answer was needed, and there is nobody to give it")
     except OSError as caught:
         where = f"{caught.filename}: " if caught.filename else ""
         error = LocalError(f"{where}{caught.strerror or caught}")
-    complain(f"bitdust: {error}")
+    complain_named(f"bitdust: {error}")
     return usage if isinstance(error, UsageError) else failed
 
 

@@ -2,7 +2,8 @@
 
 from bitdustfs.core.spread import Spread
 from bitdustfs.errors import UsageError
-from bitdustfs.units import parse_size
+from bitdustfs.mount.statements import PolicySaid
+from bitdustfs.units import format_size, parse_size
 
 MOST = {"patience": 10 * 365 * 86400, "margin": 63, "bandwidth": 1 << 50}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -12,6 +13,30 @@ HELP = (
     "that rebuilding may move (0: no bound); spread=network: no two suppliers of one /24 (or one "
     "host: spread=host; spread=none: wherever they are)"
 )
+
+
+def policy_lines(told: PolicySaid) -> list[str]:
+    """A policy in the words by which it is set, each with what it means."""
+    spread = {Spread.NONE: "none", Spread.HOST: "host"}.get(Spread(told.spread), "network")
+    bandwidth = "0" if not told.bandwidth else format_size(told.bandwidth).replace(" ", "")
+    return [
+        f"patience={_time(told.patience)}  how long a supplier may be away before it is replaced",
+        f"margin={told.margin}  with fewer than {told.k} + {told.margin} fragments of a block, "
+        "nobody is waited for",
+        f"bandwidth={bandwidth}  "
+        + (
+            "bytes a second that rebuilding may move"
+            if told.bandwidth
+            else "rebuilding has no bound"
+        ),
+        f"spread={spread}  what no two suppliers may have in common",
+    ]
+
+
+def _time(seconds: float) -> str:
+    """As parse_policy reads it."""
+    whole = int(seconds)
+    return next(f"{whole // UNITS[u]}{u}" for u in "dhms" if not whole % UNITS[u])
 
 
 def parse_policy(words: list[str]) -> dict[str, int]:

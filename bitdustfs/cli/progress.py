@@ -11,12 +11,16 @@ def progress_bar(what: str, unit: str = "it") -> Iterator[Callable[[Progress], N
     """What is called inside with each Progress moves the bar; none is shown without a terminal."""
     from tqdm import tqdm  # here: it takes a sixth of a second, and most commands show no bar
 
-    with tqdm(unit=unit, desc=what, leave=False, disable=None) as bar:
+    with tqdm(unit=unit, desc=what, leave=False, disable=None, unit_divisor=1024) as bar:
 
         def show(progress: Progress) -> None:
             if progress.what:
-                bar.set_description(progress.what, refresh=False)
-            bar.total, bar.n = progress.total or None, progress.done
+                bar.set_description_str(progress.what, refresh=False)
+            bar.unit, bar.unit_scale = progress.unit or unit, progress.unit == "B"
+            total = progress.total or None
+            if total != bar.total or progress.done < bar.n:  # another count: its rate is its own
+                bar.reset(total)
+            bar.n = progress.done
             bar.refresh()
 
         yield show

@@ -7,6 +7,7 @@ back, and an invitation can be used again. Who cannot be told then forgets the p
 import os
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import trio
 
@@ -34,7 +35,7 @@ from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import contract
 from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.ask import ask_all
-from bitdustfs.net.dht.discover import announce_vault, find_suppliers, joined
+from bitdustfs.net.dht.discover import announce_vault, find_offers, joined
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
@@ -77,6 +78,22 @@ class Order:
         return promise_each(self.size, self.k)
 
 
+class Founder(NamedTuple):
+    """One supplier of the new vault. `offers`: bytes that it says it offers to anyone; None where
+    it was named by its address, and so was not asked.
+    """
+
+    member: Member
+    offers: int | None
+
+
+class Created(NamedTuple):
+    """The new vault's family, and who was found for it, by position."""
+
+    family: Family
+    founders: tuple[Founder, ...]
+
+
 @dataclass(frozen=True)
 class _Founded:
     """The first root and its family, with the family's signed bytes."""
@@ -86,48 +103,52 @@ class _Founded:
     raw_family: bytes
 
 
-async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Family:
-    """Founds the vault of a new key; its family.
+async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Created:
+    """Founds the vault of a new key.
 
     Raises UsageError, and Unavailable when too few suppliers are found or one makes no contract.
     """
     order.check()
     named = order.suppliers[: order.n]
     async with joined([*(order.bootstrap or order.suppliers[:1])]) as dht:
-        addresses = [*named, *await _find_the_rest(dht, order, named)]
+        offers = await _find_the_rest(dht, order, named)
+        addresses = [*named, *offers]
         founded = await _found(key, order, addresses, suite)
         await announce_vault(dht, key, founded.root, founded.family, founded.raw_family, suite)
-    return founded.family
+    members = founded.family.members
+    founders = (Founder(m, next(filter(None, map(offers.get, m.addresses)), None)) for m in members)
+    return Created(founded.family, tuple(founders))
 
 
-async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> list[str]:
-    """Addresses of suppliers that were not named, at least as many as are missing.
+async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> dict[str, int]:
+    """Addresses of suppliers that were not named, at least as many as are missing, with offers.
 
     They are apart from each other by the policy.
     """
     missing = order.n - len(named)
     if not missing:
-        return []
+        return {}
     if not dht.contacts():
         raise Unavailable(f"nobody answers at {', '.join(order.bootstrap)}")
-    offers = [a for a in await _search(dht, missing, order.promise) if a not in named]
+    found = await _search(dht, missing, order.promise)
+    offers = [address for address in found if address not in named]
     fit = apart(offers, named, read_policy(order.words).spread)
     if len(fit) < missing:
         raise Unavailable(_too_few(order, len(named) + len(fit), len(offers) - len(fit)))
-    return fit
+    return {address: found[address] for address in fit}
 
 
-async def _search(dht: Dht, count: int, space: int) -> list[str]:
-    """Addresses of suppliers, at least `count` where there are so many.
+async def _search(dht: Dht, count: int, space: int) -> dict[str, int]:
+    """Addresses of suppliers, at least `count` where there are so many, and what they offer.
 
     It asks more than once: answers get lost on a busy network.
     """
-    found: list[str] = []
+    found: dict[str, int] = {}
     for number in range(SEARCHES):
         if number:
             await trio.sleep(SEARCH_AGAIN)
-        more = await find_suppliers(dht, CHOICE * count, space)
-        found += [address for address in more if address not in found]
+        more = await find_offers(dht, CHOICE * count, space)
+        found = more | found
         if len(found) >= count:
             break
     return found

@@ -14,6 +14,7 @@ from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.attachment import Attachment
 from bitdustfs.mount.commands import (
     AskGone,
+    AskPolicy,
     AskStatus,
     AskSuppliers,
     Forgive,
@@ -78,6 +79,8 @@ class MountAnswers:
                 return await self._describer.suppliers()
             case AskGone():
                 return self._forgiving.gone()
+            case AskPolicy():
+                return self._describer.policy()
             case Forgive(supplier=supplier):
                 return self._forgiving.forgive(supplier)
             case Sync():
@@ -187,28 +190,41 @@ class Syncing:
 
     async def _watch(self, attempt: trio.CancelScope, patience: float, say: Say) -> None:
         """Says how far it is; cancels the attempt when nothing moves."""
-        left, since, most = -1, trio.current_time(), 0
+        left, since, upload = -1, trio.current_time(), Upload(self._vault)
         while True:
             await trio.sleep(SYNC_TICK)
-            blocks, positions = self._left()
-            most = max(most, blocks)
-            await say(Progress(done=most - blocks, total=most))
+            positions = self._vault.ledger.owed_positions
+            await say(upload.progress())
             if positions != left:
                 left, since = positions, trio.current_time()
             enough = not self._vault.too_few()  # then they may be slow, or refuse
             if trio.current_time() - since > (max(SLOW, patience) if enough else patience):
                 attempt.cancel()
 
-    def _left(self) -> tuple[int, int]:
-        """Blocks that wait for acknowledgements, and positions that some block is owed to."""
-        ledger = self._vault.ledger
-        return len(ledger.waiting()), ledger.owed_positions
-
     def _why_nothing_moves(self) -> str:
         said = self._vault.circle.last_errors()
         return self._vault.too_few() or (
             "suppliers answer and take nothing: " + "; ".join(said[:ERRORS_SHOWN])
         )
+
+
+class Upload:
+    """How far what is to be published is, from now on, in bytes of fragments.
+
+    A big fragment on a slow line moves it before it is acknowledged; until then it is not done.
+    """
+
+    def __init__(self, vault: WritableVault) -> None:
+        self._vault, self._sent = vault, vault.flow.sent()
+        self._most = 0
+
+    def progress(self) -> Progress:
+        """As it is now."""
+        left = self._vault.flow.left(self._vault.ledger.is_waiting).waiting
+        self._most = max(self._most, left)
+        sent = max(0, self._vault.flow.sent() - self._sent)
+        done = max(self._most - left, min(sent, self._most - min(left, 1)))
+        return Progress(done=done, total=self._most, what="publishing", unit="B")
 
 
 class Replacing:
@@ -224,6 +240,7 @@ class Replacing:
         done = await self._staffing.replace(
             asked.position, asked.address, Counted(say), asked.own, asked.tokens
         )
+        await self._vault.space.refresh()  # who asks for the suppliers now sees what is there
         return Replaced(bytes=done.bytes)
 
 
@@ -287,7 +304,7 @@ class Forgiving:
         if len(meant) != 1:
             raise UsageError(
                 f"{supplier} does not name one of the suppliers that count as gone; "
-                "bitdust supplier forgive MOUNTPOINT lists them"
+                "bitdust supplier forgive lists them"
             )
         [node] = meant
         if node not in gone:

@@ -3,13 +3,14 @@
 import logging
 import os
 import signal
+from contextlib import suppress
 
 import pyfuse3
 import trio
 
 from bitdustfs.errors import LocalError
 from bitdustfs.fuse.operations import Operations
-from bitdustfs.mount.mountpoint import attached_marker, flush_and_take_away
+from bitdustfs.mount.mountpoint import attached_marker, ending_marker, flush_and_take_away
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.places import HANDLERS_MAX, ask_for_more, widen
 
@@ -25,7 +26,7 @@ class Attachment:
         self._mountpoint = options.mountpoint
         self._fuse_options = fuse_options(options, read_only)
         self._operations = operations
-        self._marker = attached_marker(vault)
+        self._marker, self._ending = attached_marker(vault), ending_marker(vault)
         self._serving = False
 
     def attach(self) -> None:
@@ -45,7 +46,8 @@ class Attachment:
             await pyfuse3.main(max_tasks=HANDLERS_MAX)
         finally:
             self._serving = False
-            self._marker.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                self._marker.rename(self._ending)
 
     async def wait_served(self) -> None:
         """Returns once the kernel gets answers here: `serve` runs meanwhile. Raises LocalError."""
@@ -73,14 +75,21 @@ class Attachment:
 
     def close(self) -> None:
         """Ends the session; what is still attached is detached."""
-        self._marker.unlink(missing_ok=True)
+        for marker in (self._marker, self._ending):
+            marker.unlink(missing_ok=True)
         pyfuse3.close(unmount=True)
+
+
+def _escaped(word: str) -> str:
+    """As a value among libfuse's options, which commas part."""
+    return word.replace("\\", "\\\\").replace(",", "\\,")
 
 
 def fuse_options(options: MountOptions, read_only: bool) -> set[str]:
     """What libfuse and the kernel are told."""
     words = {*pyfuse3.default_options, *options.kernel}
-    words |= {"fsname=bitdust", "subtype=bitdust", "default_permissions", "noatime"}
+    words |= {f"fsname={_escaped(options.source)}", "subtype=bitdust"}
+    words |= {"default_permissions", "noatime"}
     if options.allow_other:
         words.add("allow_other")
     if read_only:

@@ -2,13 +2,14 @@
 
 The parent returns once the mount works, so that a command's exit code tells whether the folder is
 there. The child says it in one message, "ok" and a warning on the next line, or the error as a
-sentence, and then closes the pipe. A pipe that ends empty means that the child died.
+sentence, and then closes the pipe. Before, it may say what it waits for, a line each. A
+pipe that ends empty means that the child died.
 """
 
 import logging
 import os
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 import trio
@@ -17,25 +18,35 @@ from bitdustfs import config
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.options import MountOptions
-from bitdustfs.mount.process import Ready, run_mount
+from bitdustfs.mount.process import Ready, TellWait, run_mount
+from bitdustfs.net.loglines import FewLines
+from bitdustfs.plain import log_plainly
 
 log = logging.getLogger(__name__)
 
-OK = "ok"
+OK, WAITS = "ok", "waits: "
+
+Work = Callable[[Ready, TellWait], None]
 
 
-def mount_in_background(options: MountOptions, key: VaultKey) -> str:
-    """Mounts in another process; its warning, or "". Raises BitdustError when it did not work."""
+def mount_in_background(options: MountOptions, key: VaultKey, tell: TellWait) -> str:
+    """Mounts in another process; its warning, or "". Raises BitdustError when it did not work.
+
+    `tell` hears what is waited for.
+    """
     return run_in_background(
-        f"{key.vault_id.hex()[:16]}.log", lambda ready: trio.run(run_mount, options, key, ready)
+        f"{key.vault_id.hex()[:16]}.log",
+        lambda ready, waits: trio.run(run_mount, options, key, ready, waits),
+        tell,
     )
 
 
-def run_in_background(log_name: str, work: Callable[[Ready], None]) -> str:
-    """Runs `work` in another process; returns what it calls its argument with.
+def run_in_background(log_name: str, work: Work, tell: TellWait) -> str:
+    """Runs `work` in another process; returns what it calls its first argument with.
 
-    It must be called before anything is opened or any thread runs: it forks. Raises BitdustError
-    with the sentence of what `work` raised before it was ready.
+    What it calls its second one with before is told here. It must be called before anything is
+    opened or any thread runs: it forks. Raises BitdustError with the sentence of what `work` raised
+    before it was ready.
     """
     read_end, write_end = os.pipe()
     if os.fork() == 0:
@@ -43,7 +54,9 @@ def run_in_background(log_name: str, work: Callable[[Ready], None]) -> str:
         _be_child(StartReport(os.fdopen(write_end, "w", errors="surrogateescape")), log_name, work)
     os.close(write_end)
     with os.fdopen(read_end, errors="surrogateescape") as pipe:
-        answer = pipe.read()
+        while (answer := pipe.readline()).startswith(WAITS):
+            tell(answer.removeprefix(WAITS).rstrip("\n"))
+        answer += pipe.read()
     verdict, _, message = answer.partition("\n")
     if verdict != OK:
         raise BitdustError(answer.strip() or "the mount process died; see its log")
@@ -51,7 +64,7 @@ def run_in_background(log_name: str, work: Callable[[Ready], None]) -> str:
 
 
 class StartReport:
-    """The child's end of the pipe: one message."""
+    """The child's end of the pipe: what it waits for, then one message."""
 
     def __init__(self, pipe: TextIO) -> None:
         self._pipe = pipe
@@ -59,6 +72,13 @@ class StartReport:
     def ready(self, warning: str) -> None:
         """It works."""
         self._say(f"{OK}\n{warning}")
+
+    def waits(self, sentence: str) -> None:
+        """It does not work yet, for this reason."""
+        if not self._pipe.closed:
+            with suppress(BrokenPipeError):  # nobody waits for it any more
+                self._pipe.write(f"{WAITS}{sentence}\n")
+                self._pipe.flush()
 
     def failed(self, sentence: str) -> None:
         """It does not. After `ready` nobody listens any more."""
@@ -70,7 +90,7 @@ class StartReport:
         self._pipe.close()
 
 
-def _be_child(report: StartReport, log_name: str, work: Callable[[Ready], None]) -> NoReturn:
+def _be_child(report: StartReport, log_name: str, work: Work) -> NoReturn:
     """Never returns: the parent's stack, with its `finally`s, is not ours."""
     code = 1
     try:
@@ -90,10 +110,10 @@ def _detached(report: StartReport, log_name: str) -> bool:
     return True
 
 
-def _run(report: StartReport, work: Callable[[Ready], None]) -> int:
+def _run(report: StartReport, work: Work) -> int:
     """The exit code."""
     try:
-        work(report.ready)
+        work(report.ready, report.waits)
         return 0
     except BaseException as error:
         cause: BaseException = error
@@ -109,15 +129,8 @@ def _run(report: StartReport, work: Callable[[Ready], None]) -> int:
 
 def _detach(log_name: str) -> None:
     """Standard streams to a log file; the folder we were started in is let go. Raises OSError."""
-    logs = config.home() / "logs"
-    logs.mkdir(mode=0o700, exist_ok=True)
-    log_file = os.open(logs / log_name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log_plainly(logging.INFO, FewLines(), config.home() / "logs" / log_name)
     null = os.open(os.devnull, os.O_RDONLY)
-    sys.stdout.flush()
-    sys.stderr.flush()
     os.dup2(null, 0)
-    os.dup2(log_file, 1)
-    os.dup2(log_file, 2)
     os.close(null)
-    os.close(log_file)
     os.chdir("/")

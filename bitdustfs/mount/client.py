@@ -1,17 +1,18 @@
 """A running mount as a command sees it: one method a command. Each blocks until it is answered."""
 
-import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bitdustfs.errors import UsageError
 from bitdustfs.mount import commands
 from bitdustfs.mount.commands import STALL, MountCommand
-from bitdustfs.mount.mountpoint import is_dead, socket_path
+from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, socket_path
 from bitdustfs.mount.statements import (
     Ended,
     Forgiven,
     GoneSuppliers,
+    PolicySaid,
     RebuildOutcome,
     Replaced,
     Resized,
@@ -26,18 +27,20 @@ Onlooker = Callable[[Progress], None]
 
 
 class MountClient:
-    """The mount at a mountpoint, reached through the socket in this machine's home.
+    """The mount that `named` means (see mountpoint_of), reached through a socket in this home.
 
-    Raises UsageError when a dead mount is there. Every method raises UsageError when no mount runs
-    there, and BitdustError with the mount's own sentence when the command failed.
+    Raises UsageError when several are meant, or none, or a dead mount is there. Every method raises
+    UsageError when no mount runs there, and BitdustError with the mount's own sentence when the
+    command failed.
     """
 
-    def __init__(self, mountpoint: Path) -> None:
-        absolute = Path(os.path.realpath(mountpoint))
+    def __init__(self, named: Path | None) -> None:
+        absolute = mountpoint_of(named)
         if is_dead(absolute):
             raise UsageError(
                 f"the mount at {absolute} is dead: its process ended; clear it away with "
-                f"bitdust unmount {absolute}, then mount again: what was fsynced is kept"
+                f"bitdust unmount {shlex.quote(str(absolute))}, then mount again: what was fsynced "
+                "is kept"
             )
         self._socket = socket_path(absolute)
         self._nobody = f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
@@ -81,6 +84,9 @@ class MountClient:
     def forgive(self, supplier: str) -> Forgiven:
         """`supplier`: see commands.Forgive."""
         return self._ask(commands.Forgive(supplier=supplier), Forgiven, ignore)
+
+    def policy(self) -> PolicySaid:
+        return self._ask(commands.AskPolicy(), PolicySaid, ignore)
 
     def set_policy(self, words: dict[str, int]) -> None:
         self._ask(commands.SetPolicy(words=words), Completed, ignore)

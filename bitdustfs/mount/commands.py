@@ -67,6 +67,10 @@ class Rebuild(Command, frozen=True, kw_only=True, tag="rebuild"):
     """Make now what is missing, and replace whoever is due. Answered by RebuildOutcome."""
 
 
+class AskPolicy(Command, frozen=True, kw_only=True, tag="policy"):
+    """What the family's policy is. Answered by PolicySaid."""
+
+
 class SetPolicy(Command, frozen=True, kw_only=True, tag="set"):
     """Change some words of the family's policy (core/policy.py). Answered by Completed."""
 
@@ -104,8 +108,8 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 
 MountCommand = (
-    AskStatus | AskSuppliers | AskGone | Forgive | Sync | Keep | Replace | Rebuild | SetPolicy
-    | SetSpace | Verify | WaitEnd | Unmounted
+    AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Replace | Rebuild
+    | SetPolicy | SetSpace | Verify | WaitEnd | Unmounted
 )  # fmt: skip
 
 MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

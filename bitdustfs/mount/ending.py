@@ -34,8 +34,8 @@ class ReadSettling:
     async def _ended(self, why: str) -> Ended:
         account = await self._vault.account()
         if account.published:
-            return Ended(message="", said=account.ended())
-        return Ended(message=account.left_behind(why))
+            return Ended(message="", said=account.ended(), verdict=account.verdict(ended=True))
+        return Ended(message=account.left_behind(why), verdict=account.verdict(ended=True))
 
 
 class Settling(ReadSettling):
@@ -51,7 +51,8 @@ class Settling(ReadSettling):
         try:
             await vault.committer.commit(sync=True)
         except BitdustError as error:
-            ended = Ended(message=lost_at_the_end(str(error)))
+            said = lost_at_the_end(str(error))
+            ended = Ended(message=said, verdict=f"NOT safe: {said}")
         else:
             try:
                 if not vault.read_only:

@@ -7,12 +7,13 @@ import logging
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
 from bitdustfs import config
-from bitdustfs.errors import LocalError
+from bitdustfs.errors import LocalError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,54 @@ def markers_of(mountpoint: Path) -> list[Path]:
     return [marker for marker in _run_folder().glob("*.attached") if marker.read_bytes() == name]
 
 
+def ending_marker(vault: bytes) -> Path:
+    """The file that is there from when such a mount is taken away until it has uploaded all."""
+    return _run_folder() / f"{vault.hex()[:16]}.ending"
+
+
 def _run_folder() -> Path:
     folder = config.home() / "run"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def attached() -> list[Path]:
+    """Where vaults are mounted from this BITDUST_HOME, dead mounts included."""
+    return sorted(path for path in _marked("*.attached") if os.path.ismount(path) or is_dead(path))
+
+
+def _marked(pattern: str) -> list[Path]:
+    """The mountpoints that markers name. A mount may take its marker away meanwhile."""
+    found = []
+    for marker in _run_folder().glob(pattern):
+        with suppress(FileNotFoundError):
+            found.append(Path(os.fsdecode(marker.read_bytes())))
+    return found
+
+
+def mountpoint_of(named: Path | None) -> Path:
+    """The mountpoint, absolute and without links, that a command means.
+
+    `named`: the mountpoint or whatever lies in it; None: the only one of this BITDUST_HOME, else
+    the only one that was taken away and still uploads. Raises
+    UsageError. Where no mount of ours is at or above `named`, it is that path.
+    """
+    if named is None:
+        there = attached() or [p for p in _marked("*.ending") if socket_path(p).exists()]
+        if len(there) == 1:
+            return there[0]
+        if there:
+            raise UsageError(
+                f"several vaults are mounted; name one of {', '.join(map(str, there))}"
+            )
+        raise UsageError("no vault is mounted here (as seen from this BITDUST_HOME)")
+    path = Path(os.path.realpath(named))
+    for above in (path, *path.parents):
+        if socket_path(above).exists():
+            return above
+        if os.path.ismount(above):  # another file system's, or of another BITDUST_HOME
+            break
+    return path
 
 
 def is_dead(path: Path) -> bool:
@@ -50,6 +95,17 @@ def is_dead(path: Path) -> bool:
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
+
+
+def type_at(mountpoint: Path) -> str:
+    """The type of what is mounted there last, as the kernel calls it; "" where nothing is."""
+    found = ""
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        words, _, more = line.partition(b" - ")
+        at = words.split()[4].decode("unicode_escape").encode("latin-1")  # "\\040" for a space
+        if at == os.fsencode(mountpoint):
+            found = more.split()[0].decode()
+    return found
 
 
 def take_away(mountpoint: Path, lazily: bool = False) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitdustfs.blocks.evict import CACHE_LIMIT
+from bitdustfs.rebuild.audit import DAILY
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class MountOptions:
 
     mountpoint: Path  #: absolute, without links
     key_path: Path
+    source: str = "bitdust"  #: what mount(8) and fstab call the vault
     bootstrap: tuple[str, ...] = ()  #: addresses to ask besides those remembered here
     read_only: bool = False
     take_over: bool = False
@@ -19,4 +21,5 @@ class MountOptions:
     published: bool = False  #: fsync waits for suppliers
     foreground: bool = False
     cache: int = CACHE_LIMIT  #: bytes of disk for what suppliers hold already
+    audits: int = DAILY  #: bytes that audits may fetch in a day
     kernel: frozenset[str] = frozenset()  #: mount options that the kernel carries out

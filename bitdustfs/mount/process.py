@@ -47,16 +47,19 @@ from bitdustfs.vault.vaults import WaitingVault, WritableVault
 log = logging.getLogger(__name__)
 
 Ready = Callable[[str], None]  #: the mount works; called with a warning or ""
+TellWait = Callable[[str], None]  #: told what the mount waits for before it works
 Announcer = Callable[[ReadVault], Announcing]
 
 
-async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
+async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: TellWait) -> None:
     """Mounts, calls `ready`, returns when the mount ended and all is settled.
+
+    `tell` hears what is waited for before.
 
     Raises UsageError, Unavailable, LeaseHeld, LocalError when it cannot be mounted.
     """
     lock_vault_key(key)  # here: a forked child has no locks of its parent
-    folder = await take_state_folder(key.vault_id)
+    folder = await take_state_folder(key.vault_id, tell)
     try:
         async with trio.open_nursery() as network:
             credentials = owner_credentials(key)
@@ -64,7 +67,8 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready) -> None:
             family = await _find_family(key, addresses, credentials, network, folder)
             connect = connector(credentials, network)
             settings = Settings(
-                options.read_only, options.take_over, cache_limit=options.cache, witness=True,
+                options.read_only, options.take_over, cache_limit=options.cache,
+                audits=options.audits, witness=True,
                 is_own=on_this_machine,
             )  # fmt: skip
             async with open_vault(folder, key, suite(), family, connect, settings) as vault:

@@ -31,6 +31,8 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str  #: of the last request that failed, or ""
     own: bool = False  #: it is on this very machine: no loss of it can be borne with it
     heard: float | None = None  #: seconds since it last answered; null: not since the mount began
+    owed: int = 0  #: bytes of fragments that are still to be sent to it
+    rate: float = 0.0  #: bytes a second that it is sent just now
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,12 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     suppliers: list[SupplierLine]
     warnings: list[str]  #: sentences
     unpublished: int = 0  #: files and folders whose last change is not published
+    verdict: str = ""  #: is my data safe now? one line
+    only_here: int = 0  #: bytes that are on this machine only
+    to_send: int = 0  #: bytes to be sent until these are published, to suppliers that are there
+    rate: float = 0.0  #: bytes a second that suppliers are sent just now
+    seconds_left: float | None = None  #: until these are published, at this rate; null: unknown
+    complete: int = 0  #: positions whose suppliers acknowledged everything
     safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
 
 
@@ -87,6 +95,17 @@ class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
     """Who keeps the vault; `suppliers --json` prints the list alone."""
 
     suppliers: list[SupplierLine]
+
+
+class PolicySaid(Statement, frozen=True, kw_only=True, tag="policy"):
+    """The policy of the vault's family (core/policy.py), and its code k/n."""
+
+    k: int
+    n: int
+    patience: float
+    margin: int
+    bandwidth: float  #: bytes a second; 0: no bound
+    spread: int
 
 
 class Synced(Statement, frozen=True, kw_only=True, tag="synced"):
@@ -151,6 +170,7 @@ class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
     more_faults: int
     unseen: list[str] = []  #: what could not be looked at, and why: sentences
     owed: list[str] = []  #: what is still to be sent, and to whom: sentences
+    proved: list[str] = []  #: what audits showed, where only a sample was fetched: sentences
     verdict: str = ""  #: what follows from all that, a sentence
 
 
@@ -159,3 +179,4 @@ class Ended(Statement, frozen=True, kw_only=True, tag="ended"):
 
     message: str
     said: str = ""  #: where all is published: that, as the end of a sentence
+    verdict: str = ""  #: is my data safe now? one line

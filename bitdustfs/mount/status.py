@@ -1,9 +1,12 @@
 """A mount described: the one place where an open vault becomes statements."""
 
+from collections.abc import Mapping
+
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.statements import (
+    PolicySaid,
     RebuildingLine,
     ReserveLine,
     Status,
@@ -50,6 +53,12 @@ class Describer:
                 *filter(None, (thin_warning(account.thin, lines), *map(warning_of, lines))),
             ],
             unpublished=account.unpublished,
+            verdict=account.verdict(),
+            only_here=account.here,
+            to_send=account.to_send,
+            rate=account.rate,
+            seconds_left=account.seconds_left,
+            complete=account.complete,
             safety=account.safety(),
         )
 
@@ -57,6 +66,14 @@ class Describer:
         """Who keeps the vault."""
         await self._vault.watch.glance()
         return Suppliers(suppliers=self._lines())
+
+    def policy(self) -> PolicySaid:
+        """What the owner wants of the family."""
+        group, policy = self._vault.known.family.group, self._vault.known.family.policy
+        return PolicySaid(
+            k=group.k, n=group.n, patience=policy.patience, margin=policy.margin,
+            bandwidth=policy.bandwidth, spread=policy.spread,
+        )  # fmt: skip
 
     async def _thinnest(self) -> str:
         """The block that is lost first; "" when all are alike."""
@@ -72,14 +89,25 @@ class Describer:
     def _visits(self) -> list[VisitLine]:
         return []
 
+    def _flows(self) -> tuple[Mapping[int, int], Mapping[bytes, float]]:
+        """Bytes that positions lack, and bytes a second that suppliers are sent."""
+        return {}, {}
+
     def _lines(self) -> list[SupplierLine]:
-        full = self._vault.space.full()
+        full, (owed, rates) = self._vault.space.full(), self._flows()
         return [
-            self._line(position, member, member in full)
+            self._line(position, member, member in full, owed, rates)
             for position, member in enumerate(self._vault.known.family.members)
         ]
 
-    def _line(self, position: int, member: Member, full: bool) -> SupplierLine:
+    def _line(
+        self,
+        position: int,
+        member: Member,
+        full: bool,
+        owed: Mapping[int, int],
+        rates: Mapping[bytes, float],
+    ) -> SupplierLine:
         watch, health = self._vault.watch, self._vault.circle.health(member.node)
         seen = watch.history(member.node)
         return SupplierLine(
@@ -100,6 +128,8 @@ class Describer:
             last_error=health.last_error,
             own=self._vault.circle.is_beside(member.node),
             heard=health.silence(),
+            owed=owed.get(position, 0),
+            rate=rates.get(member.node, 0.0),
         )
 
     def _reserve(self, member: Member) -> ReserveLine:
@@ -124,6 +154,10 @@ class WritableDescriber(Describer):
     async def _thinnest(self) -> str:
         latest = await self._writable.rebuilder.replanned()
         return latest.thinnest.hex() if latest.thinnest else ""
+
+    def _flows(self) -> tuple[Mapping[int, int], Mapping[bytes, float]]:
+        flow = self._writable.flow
+        return flow.left(self._writable.ledger.is_waiting).owed, flow.rates()
 
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine(self._writable.rebuilder.done, self._writable.rebuilder.total)

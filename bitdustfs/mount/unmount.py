@@ -1,6 +1,7 @@
 """Ending a mount from outside: publish, take the mountpoint away, hear how it ended."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker
-from bitdustfs.mount.mountpoint import is_dead, take_away
+from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, take_away
 from bitdustfs.mount.remains import clear_marks
 from bitdustfs.mount.statements import Ended
 from bitdustfs.net.control import Progress
@@ -20,21 +21,29 @@ SHORT_PATIENCE = 5.0  #: seconds without progress that the sync before it may ta
 class Unmounting(NamedTuple):
     """How it went. `trouble`: what is not published and why; "" where all is: `said` says so."""
 
+    mountpoint: Path
     was_dead: bool
     trouble: str
     said: str
+    verdict: str = ""  #: is my data safe now?
 
 
-def unmount(mountpoint: Path, watch: Onlooker) -> Unmounting:
+def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
     """Unmounts, whatever could be published; a dead mount is cleared away.
+
+    `named`: the mountpoint itself; None: the only one.
 
     `watch` hears of the publishing. Raises UsageError when no mount runs there, LocalError when the
     mountpoint is in use, and BitdustError when this machine's disk does not take what is in memory:
     it would be lost with the mount.
     """
+    mountpoint = mountpoint_of(named)
+    if named is not None and mountpoint != Path(os.path.realpath(named)):
+        typed = shlex.quote(str(mountpoint))
+        raise UsageError(f"{named} lies in the mount at {mountpoint}: bitdust unmount {typed}")
     if is_dead(mountpoint):
         take_away(mountpoint, lazily=True)
-        return _end_of_the_dead(Path(os.path.realpath(mountpoint)))
+        return _end_of_the_dead(mountpoint)
     mount = MountClient(mountpoint)
     try:
         mount.sync(watch, SHORT_PATIENCE)
@@ -49,8 +58,9 @@ def unmount(mountpoint: Path, watch: Onlooker) -> Unmounting:
         mount.unmounted()  # most have ended already; not where another mount namespace has a copy
     ended = _heard(statements)
     if ended is None:
-        return Unmounting(False, "its process ended without saying how; see its log", "")
-    return Unmounting(False, ended.message, ended.said)
+        lost = "its process ended without saying how; see its log"
+        return Unmounting(mountpoint, False, lost, "")
+    return Unmounting(mountpoint, False, ended.message, ended.said, ended.verdict)
 
 
 def _heard(statements: Iterator[Progress | Ended]) -> Ended | None:
@@ -63,9 +73,9 @@ def _end_of_the_dead(mountpoint: Path) -> Unmounting:
     with suppress(UsageError):
         ended = _heard(MountClient(mountpoint).wait_for_end())
     if ended is not None:
-        return Unmounting(True, ended.message, ended.said)
+        return Unmounting(mountpoint, True, ended.message, ended.said, ended.verdict)
     trouble = left_by_the_dead(clear_marks(mountpoint))
-    return Unmounting(True, trouble, "" if trouble else ENDED_BY_DEATH)
+    return Unmounting(mountpoint, True, trouble, "" if trouble else ENDED_BY_DEATH)
 
 
 def _keep(mount: MountClient, mountpoint: Path) -> None:

@@ -56,6 +56,7 @@ class Progress(Statement, frozen=True, kw_only=True, tag="progress"):
     done: int
     total: int
     what: str = ""
+    unit: str = ""  #: "B" where bytes are counted
 
 
 class Failure(Statement, frozen=True, kw_only=True, tag="failure"):

@@ -15,7 +15,6 @@ Then a supplier that comes back is reached at once, not when TCP tries again. As
 waits, the connection that it was sent on is the one that others go on, too.
 """
 
-import errno
 import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from bitdustfs.errors import (
 )
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import split
+from bitdustfs.net.silence import is_lost, notice_silence
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.plain import told
@@ -50,11 +50,7 @@ SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down 
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
 OWED_MAX = 1000  #: answers that nobody waits for any more and that may still come
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
-#: seconds that the kernel waits for acknowledgements: of questions, and of bulk, which a busy
-#: supplier may leave in the buffers for a while
-UNACKNOWLEDGED, UNACKNOWLEDGED_BULK = 10, 30
-IDLE, PROBES, PROBES_EVERY = 15, 3, 5  #: keep-alive: after so many idle seconds, how many, seconds
-LOST = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
+PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
 
 Replied = tuple[wire.Reply, bytes]
 
@@ -90,11 +86,14 @@ class _Waiting:
 class _Connection:
     """One open session. Its two tasks live in the nursery it was started in.
 
-    `bulk`: what is sent takes its time, and silence meanwhile means nothing.
+    `bulk`: what is sent takes its time, and silence meanwhile means nothing. `sent` is told of the
+    bytes of payload that went out.
     """
 
-    def __init__(self, stream: TlsStream, decoder: wire.FrameDecoder, bulk: bool) -> None:
-        self._stream, self._decoder, self._bulk = stream, decoder, bulk
+    def __init__(
+        self, stream: TlsStream, decoder: wire.FrameDecoder, bulk: bool, sent: Callable[[int], None]
+    ) -> None:
+        self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
@@ -160,8 +159,11 @@ class _Connection:
     async def _write(self) -> None:
         async for head, payload in self._queue:
             await self._stream.send_all(head)
-            if payload:
-                await self._stream.send_all(payload)
+            for at in range(0, len(payload), PIECE):
+                piece = memoryview(payload)[at : at + PIECE]
+                await self._stream.send_all(piece)
+                self._sent(len(piece))
+                del piece
             del payload  # a view of a whole block: must not live on while we wait
 
     async def _read(self) -> None:
@@ -191,7 +193,7 @@ def _ending(causes: Sequence[BaseException]) -> PeerError:
     """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
     for cause in causes:
         system = cause.__cause__
-        if isinstance(system, OSError) and system.errno in LOST:
+        if isinstance(system, OSError) and is_lost(system):
             return DeadlineExceeded(f"the connection was lost: {system.strerror}")
     said = causes[0]
     return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")
@@ -218,6 +220,14 @@ class PeerSupplier(Supplier):
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
         self._last_failure = "not tried yet"
+        self._sent = 0
+
+    @property
+    def sent(self) -> int:
+        return self._sent
+
+    def _note_sent(self, length: int) -> None:
+        self._sent += length
 
     @property
     def vault(self) -> bytes:
@@ -268,7 +278,7 @@ class PeerSupplier(Supplier):
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
                     transport = await trio.open_tcp_stream(*split(address))
-                    _notice_silence(transport, UNACKNOWLEDGED_BULK if bulk else UNACKNOWLEDGED)
+                    notice_silence(transport, bulk)
                     return await self._session(transport, bulk)
             except Refused:
                 raise
@@ -308,7 +318,7 @@ class PeerSupplier(Supplier):
             reply = await _receive(stream, decoder)
             if isinstance(reply, wire.Fault):
                 raise _refused(reply)
-            return _Connection(stream, decoder, bulk)
+            return _Connection(stream, decoder, bulk, self._note_sent)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await stream.aclose()
@@ -319,18 +329,6 @@ class PeerSupplier(Supplier):
             connection.fail(Unreachable("closed by us"))
             await connection._stream.aclose()
         self._connections.clear()
-
-
-def _notice_silence(transport: trio.SocketStream, unacknowledged: int) -> None:
-    """Has the kernel end a connection whose other end is gone without a word."""
-    transport.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (trio.socket.TCP_KEEPIDLE, IDLE),
-        (trio.socket.TCP_KEEPINTVL, PROBES_EVERY),
-        (trio.socket.TCP_KEEPCNT, PROBES),
-        (trio.socket.TCP_USER_TIMEOUT, 1000 * unacknowledged),
-    ):
-        transport.setsockopt(trio.socket.IPPROTO_TCP, option, value)
 
 
 async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:

@@ -220,8 +220,7 @@ class RootRegister:
         if "lease-held" in codes:
             raise LeaseHeld(
                 f"machine {codes['lease-held']} has this vault mounted; unmount it there, look "
-                "with "
-                "-o ro, or, if that machine is dead, mount with -o take-over"
+                "with -o ro, or, if that machine is dead, mount with -o take-over"
             )
         rivals = self._rivals(failures, claim)
         if rivals:

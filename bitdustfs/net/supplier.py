@@ -41,6 +41,11 @@ class Supplier(ABC):
 
     node: bytes
 
+    @property
+    def sent(self) -> int:
+        """Bytes of payload that were given to the network so far, answered or not."""
+        return 0
+
     @abstractmethod
     async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
         """One request and its answer (never a Fault: that is raised as Refused)."""

@@ -101,6 +101,8 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._fill(_HANDSHAKE)
+            except ssl.SSLEOFError as error:
+                raise trio.BrokenResourceError("it left before it had said who it is") from error
             except ssl.SSLError as error:
                 await self._flush()
                 raise ProtocolViolation(f"the TLS handshake failed: {error.reason}") from error

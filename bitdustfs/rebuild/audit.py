@@ -32,11 +32,14 @@ from bitdustfs.rebuild.probe import Probe, Verdict
 from bitdustfs.rebuild.reputation import History
 from bitdustfs.rebuild.sampling import Sample
 from bitdustfs.rebuild.watch import Watch
-from bitdustfs.units import CHUNK_SIZE
+from bitdustfs.units import CHUNK_SIZE, MIB
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 30.0, 1.02  #: seconds between two audits of one mount
+FIRST_PAUSE, GROWTH = 0.2, 1.02  #: seconds between two audits of one mount at first; times so much
+DAILY = 80 * MIB  #: bytes that audits fetch in a day of a quiet mount, unless told otherwise
+DAILY_MIN = 1 * MIB  #: the least that may be told
+FIRST_COUNT = 30.0  #: seconds until the next census, while nothing is kept yet
 CENSUS_EVERY = 900.0  #: seconds between questions for what suppliers keep
 CLOSER = 20  #: audits that follow a failed one at once
 LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
@@ -58,9 +61,15 @@ def audits_needed(missing: float, certainty: float) -> int:
     return math.ceil(math.log(1 - certainty) / math.log(1 - missing))
 
 
+def last_pause(daily: int) -> float:
+    """Seconds between two audits, where these fetch so many bytes a day, a chunk each."""
+    return 86400 * CHUNK_SIZE / daily
+
+
 class Auditor:
     """Audits the suppliers in turn; what it finds is in the histories that `watch` keeps.
 
+    `daily`: bytes that they may fetch in a day, once the quick ones of the beginning are over.
     `on_lost` is told of fragments (by block, their positions) that are not there, or not right,
     although they were listed or acknowledged.
     """
@@ -72,7 +81,9 @@ class Auditor:
         table: BlockTable,
         on_lost: OnLost,
         rng: random.Random,
+        daily: int = DAILY,
     ) -> None:
+        self._last_pause = last_pause(daily)
         self._fetcher, self._circle, self._watch = fetcher, fetcher.circle, watch
         self._table, self._on_lost, self._rng = table, on_lost, rng
         self._probe = Probe(fetcher)
@@ -119,13 +130,13 @@ class Auditor:
         """Until cancelled."""
         pause = FIRST_PAUSE
         while True:
-            await self.recent(CENSUS_EVERY if self._samples else LAST_PAUSE)
+            await self.recent(CENSUS_EVERY if self._samples else FIRST_COUNT)
             if self._samples:
                 block, position = self._choose()
                 if await self.audit(block, position) is False:
                     await self._look_closer(position)
             await trio.sleep(pause)
-            pause = min(pause * GROWTH, LAST_PAUSE)
+            pause = min(pause * GROWTH, self._last_pause)
 
     def _choose(self) -> tuple[bytes, int]:
         """A random fragment of the supplier whose turn it is."""

@@ -26,7 +26,12 @@ class MemorySupplier(Supplier):
         self.service, self._session = service, Session(vault, role, asker)
         self.node = service.node.verify_key.encode()
         self.calls: list[str] = []
+        self._sent = 0
         self.heal()
+
+    @property
+    def sent(self) -> int:
+        return self._sent
 
     def heal(self) -> None:
         """Behaves again."""
@@ -57,6 +62,7 @@ class MemorySupplier(Supplier):
                 await trio.sleep(self._delay)
         if scope.cancelled_caught:
             raise DeadlineExceeded(f"no answer within {DEADLINE:g} s")
+        self._sent += len(payload)
         reply, data = self.service.handle(self._session, request, payload)
         if isinstance(reply, wire.Fault):
             raise Refused(reply.code, reply.detail, reply.proof)

@@ -234,6 +234,9 @@ class _Talk:
                     return None
                 self._place.hear()
         if waiting.cancelled_caught:
+            if not (decoder.head_due or decoder.payload_due):
+                log.debug("a connection ends: nothing was asked on it for %d s", idle)
+                return None
             raise ProtocolViolation("nothing was heard for too long, or it came too slowly")
         return frame
 

@@ -43,7 +43,11 @@ class Voter:
         body = open_claim_untrusted(claim, vault)
         with self._rows.changing(vault) as row:
             live = not take_over and self._lease_live(vault, row)
-            self._promise(vault, row, acceptor(row).prepare(body.ballot, claim, live))
+            try:
+                promised = acceptor(row).prepare(body.ballot, claim, live)
+            except Refused as error:
+                raise self._with_sight(error, vault) from error
+            self._promise(vault, row, promised)
             self._renewed[vault] = self._clock()
         return wire.CurrentIs(claim, row.root, row.family)
 
@@ -118,6 +122,13 @@ class Voter:
             self.heed(vault, claim)
             row = self._rows.known(vault)
             self._rows.write(vault, msgspec.structs.replace(row, released=True))
+
+    def _with_sight(self, error: Refused, vault: bytes) -> Refused:
+        """Whoever has the lease, and when it was seen last, where this process saw it at all."""
+        if error.code != "lease-held" or vault not in self._renewed:
+            return error
+        seconds = self._clock() - self._renewed[vault]
+        return Refused(error.code, f"{error.detail} (seen {seconds:.0f} s ago)", error.proof)
 
     def owner_here(self, vault: bytes) -> bool:
         """Whether a writer has shown itself since this process runs, within its lease."""

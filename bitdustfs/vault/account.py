@@ -15,6 +15,8 @@ What is seen of suppliers is what was seen last (blocks/health.py). It blames no
 
 from dataclasses import dataclass
 
+from bitdustfs.units import format_size
+
 BY_THE_NEXT = (
     "published by the next mount here that may write, unless another machine has published "
     "meanwhile"
@@ -44,6 +46,10 @@ class Account:
     margin: int  #: how many more of them may be lost besides this machine; below 0: too many are
     audited: bool  #: whether this mount looks after what suppliers have, so that `margin` is known
     stuck: str  #: why nothing can be published just now, or ""
+    complete: int  #: positions, of n, whose suppliers acknowledged all that this machine knows of
+    here: int = 0  #: bytes that are on this machine only, in its memory or on its disk
+    to_send: int = 0  #: bytes of fragments until a root may name them, to suppliers that are there
+    rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
 
     # -- verdicts
 
@@ -59,7 +65,53 @@ class Account:
             return "read-only"
         return "published" if self.published else "local"
 
+    @property
+    def readable(self) -> bool:
+        """Whether enough suppliers answer to read everything that is published."""
+        return self.served >= self.k and self.margin >= 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until what is only here is published, at this rate; None where nobody can tell."""
+        return self.to_send / self.rate if self.to_send and self.rate > 0 else None
+
     # -- sentences
+
+    def verdict(self, ended: bool = False) -> str:
+        """Is my data safe now? The first line of `status`, and of `unmount` (`ended`)."""
+        if not self.published:
+            head = "NOT safe" if self._is_final(ended) else "NOT safe yet"
+            return f"{head}: {self._only_here()}{self._when(ended)}"
+        if not self.readable:
+            return f"published, but NOT readable right now: {self.may_lose()}"
+        if not self.margin or self.thin or not self.audited:
+            return f"published: {self.may_lose()}"
+        where = f"everything is on {self.complete} of {self.n} suppliers"
+        looks = "" if self.writes else f"; read-only{': ' if self.why else ''}{self.why}"
+        return f"safe: {where}, {self.margin} may be lost{looks}"
+
+    def _is_final(self, ended: bool) -> bool:
+        """Whether nothing becomes of it by itself, or not soon."""
+        return bool(ended or not self.writes or self.stuck or self.adrift or self.diverged)
+
+    def _only_here(self) -> str:
+        if self.adrift:
+            return self._left()
+        if self.here:
+            return f"{format_size(self.here)} only here"
+        changed = _many(self.unpublished, "file or folder", "files and folders")
+        return f"changes of {changed} only here" if self.unpublished else self._left()
+
+    def _when(self, ended: bool) -> str:
+        """When it is published, or why it is not: the end of a sentence."""
+        if not self.writes:
+            return f"; read-only{': ' if self.why else ''}{self.why}"
+        if self._is_final(ended):
+            return f"; {self.stuck}" if self.stuck else ""
+        left = self.seconds_left
+        if left is not None:
+            return f"; at this rate ({format_size(self.rate)}/s) {within(left)}"
+        return "; nothing is sent just now" if self.to_send else "; published within half a minute"
 
     def on_mount(self) -> str:
         """What to warn of when a mount begins, or ""."""
@@ -195,6 +247,18 @@ def left_by_the_dead(keeps: bool | None) -> str:
     return f"{known}: {kept}; {NOT_IN_MEMORY}"
 
 
+def promised(k: int, n: int, own: int) -> list[str]:
+    """What a new vault of the code k/n bears, of whose suppliers `own` are on this machine."""
+    said, others = [], f"{'the other' if own else 'the'} {n - own} suppliers"
+    if own:
+        said.append("one position is on this machine: it is lost with it, and does not count below")
+    if n - own <= k:
+        said.append(f"no supplier may be lost: the code {k}/{n} needs all of them")
+    else:
+        said.append(f"any {n - own - k} of {others} may be lost without losing anything")
+    return said
+
+
 def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: float) -> str:
     """What `verify` concludes, of so many faults, and so many things that it could not look at."""
     if faults:
@@ -208,6 +272,15 @@ def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: flo
     if sample < 1:
         return f"nothing is wrong with what was looked at, which was a sample{kept}"
     return f"nothing is wrong{kept}"
+
+
+def within(seconds: float) -> str:
+    """A time to come, for people."""
+    if seconds < 90:
+        return f"in {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"in {seconds / 60:.0f} min"
+    return f"in {seconds / 3600:.0f} h" if seconds < 172800 else f"in {seconds / 86400:.0f} days"
 
 
 def ago(seconds: float) -> str:

@@ -24,6 +24,7 @@ from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.blocks.deletion import Deletion
 from bitdustfs.blocks.evict import Eviction
+from bitdustfs.blocks.flow import Flow
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
@@ -187,6 +188,7 @@ async def _writing(
         nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
         nursery.start_soon(vault.courier.run)
         nursery.start_soon(vault.committer.run)
+        nursery.start_soon(vault.flow.run)
         nursery.start_soon(vault.keep_publishing)
         nursery.start_soon(vault.lease.run)
         nursery.start_soon(vault.aside, "claiming again", vault.keep_claim)
@@ -267,7 +269,8 @@ def _writable_vault(
         if await ledger.lost(lost):
             courier.kick()
 
-    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, random.Random(os.urandom(16)))
+    rng = random.Random(os.urandom(16))
+    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, rng, settings.audits)
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
     condemn = ground.watch.reputation.condemn
@@ -285,12 +288,16 @@ def _writable_vault(
         ground.register, ground.claims, ground.seats, circle,
         FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
-    safety = Safety(tree, content, committer, state, ledger, circle, ground.register, rebuilder)
+    flow = Flow(circle, table)
+    safety = Safety(
+        tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
+        lambda: writer.unclosed,
+    )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(
         ground.parts(volume, content, xattrs, safety), content, xattrs, settings=settings,
         pen=pen, lease=lease, writer=writer, committer=committer, ledger=ledger, loans=loans,
-        courier=courier, throttle=throttle, room=ground.room, eviction=eviction,
+        courier=courier, flow=flow, throttle=throttle, room=ground.room, eviction=eviction,
         auditor=auditor, rebuilder=rebuilder, reclaimer=reclaimer, publisher=publisher,
     )  # fmt: skip
     return vault, purger

@@ -28,6 +28,7 @@ class Report:
     more_faults: int = 0
     unseen: list[str] = field(default_factory=list)
     owed: list[str] = field(default_factory=list)  #: what is still to be sent, and to whom
+    proved: list[str] = field(default_factory=list)  #: what audits showed, where a sample is taken
     verdict: str = ""  #: what follows from it
 
     def checked(
@@ -50,6 +51,10 @@ class Report:
     def to_send(self, sentence: str) -> None:
         """Something is not at a supplier yet, and will be."""
         self.owed.append(sentence)
+
+    def audited(self, sentence: str) -> None:
+        """Audits showed something of what was not fetched."""
+        self.proved.append(sentence)
 
     def not_seen(self, sentence: str) -> None:
         """Something could not be looked at."""

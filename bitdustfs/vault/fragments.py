@@ -1,17 +1,27 @@
-"""Verifies what the suppliers keep, position by position, against what they should have."""
+"""Verifies what the suppliers keep, position by position, against what they should have.
+
+All suppliers of a block are asked at once, and some blocks at a time: the lines of all of them are
+used, and no supplier waits for another one's answers.
+"""
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+import trio
 
 from bitdustfs.cache.rows import OPEN, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.rebuild.census import Census, take_census
-from bitdustfs.units import CHUNK_SIZE
+from bitdustfs.units import CHUNK_SIZE, MIB, format_size
 from bitdustfs.vault.findings import Report
 from bitdustfs.vault.reading import ReadVault
+
+AT_ONCE = 4  #: blocks that are looked at together
+RUN_MAX = 1 * MIB  #: bytes of one request: chunks in a row
+CERTAINTY = 0.95  #: with which audits that were passed exclude a loss
 
 OnItems = Callable[[str, int, int], Awaitable[None]]
 
@@ -25,6 +35,7 @@ class Fragments:
         self._census = Census({})
         self._blind: dict[int, str] = {}  # positions that did not answer, and why
         self._lacking: Counter[int] = Counter()  # position -> fragments that it should have
+        self._began, self._bytes, self._done = 0.0, 0, 0
         self._owed: Counter[int] = Counter()  # position -> fragments that are still to be sent
 
     async def check(self, blocks: set[bytes], progress: OnItems) -> None:
@@ -33,14 +44,28 @@ class Fragments:
         for position in range(self._vault.known.family.group.n):
             if position not in self._census.lists:
                 self._blind[position] = self._why(position)
-        for number, block in enumerate(sorted(blocks)):
-            await progress("blocks at suppliers", number, len(blocks))
-            row = self._vault.state.blocks.get(block)
-            if row is not None and (row.state == OPEN or row.waits):
-                self._report.checked(unsent=1)
-            else:
-                await self._check_block(block, row)
+        self._began = trio.current_time()
+        left = iter(sorted(blocks))
+
+        async def work() -> None:
+            for block in left:  # shared: each block is one worker's
+                row = self._vault.state.blocks.get(block)
+                if row is not None and (row.state == OPEN or row.waits):
+                    self._report.checked(unsent=1)
+                else:
+                    await self._check_block(block, row)
+                self._done += 1
+                await progress(self._speed(), self._done, len(blocks))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE):
+                nursery.start_soon(work)
         self._say()
+
+    def _speed(self) -> str:
+        """What is counted, and how many bytes come a second."""
+        seconds = max(trio.current_time() - self._began, 0.001)
+        return f"blocks at suppliers, {format_size(self._bytes / seconds)}/s"
 
     async def _check_block(self, block: bytes, row: BlockRow | None) -> None:
         try:
@@ -53,9 +78,14 @@ class Fragments:
                 self._report.fault(f"block {block.hex()}: {error}")
             return
         holders = self._census.holders(block)
-        for position in sorted(holders):
+
+        async def prove(position: int) -> None:
             if not await self._prove(header, position):
                 holders.discard(position)
+
+        async with trio.open_nursery() as nursery:
+            for position in sorted(holders):
+                nursery.start_soon(prove, position)
         for position in range(header.n):
             if position not in self._census.lists or position in self._census.holders(block):
                 continue
@@ -67,11 +97,10 @@ class Fragments:
     async def _prove(self, header: BlockHeader, position: int) -> bool:
         """Whether a sample of one fragment's chunks is what it should be."""
         length = slice_length(header.length, header.k)
-        for start in range(0, length, CHUNK_SIZE):
-            if self._random.random() >= self._sample:
-                continue
+        chosen = (at for at in range(0, length, CHUNK_SIZE) if self._random.random() < self._sample)
+        for start, stop in runs(chosen):
             try:
-                end = min(length, start + CHUNK_SIZE)
+                end = min(length, stop)
                 await self._vault.fetcher.prove(header, position, start, end)
             except (Malformed, Refused) as error:
                 self._report.fault(f"block {header.block.hex()}, position {position}: {error}")
@@ -79,7 +108,8 @@ class Fragments:
             except PeerError as error:
                 self._blind.setdefault(position, str(error))
                 return False
-            self._report.checked(chunks=1)
+            self._bytes += end - start
+            self._report.checked(chunks=-(-(end - start) // CHUNK_SIZE))
         return True
 
     def _judge(self, header: BlockHeader, left: int) -> None:
@@ -107,6 +137,19 @@ class Fragments:
             self._report.to_send(
                 f"{count} fragments are still to be sent to {self._name(position)}"
             )
+        if self._sample < 1:
+            for position, member in enumerate(self._vault.known.family.members):
+                passed = self._vault.watch.history(member.node).passed
+                if passed and position not in self._blind:
+                    self._report.audited(self._audited(position, passed))
+
+    def _audited(self, position: int, passed: int) -> str:
+        """What audits showed that were passed in a row (rebuild/audit.py)."""
+        missing = 1 - (1 - CERTAINTY) ** (1 / passed)
+        return (
+            f"{self._name(position)} passed {passed} audits in a row: it lacks less than "
+            f"{100 * missing:.1f} % of what it should have, with a certainty of {CERTAINTY:.0%}"
+        )
 
     def _why(self, position: int) -> str:
         node = self._vault.known.family.members[position].node
@@ -116,3 +159,17 @@ class Fragments:
         member = self._vault.known.family.members[position]
         address = next(iter(member.addresses), "an unknown address")
         return f"position {position}, supplier {member.node.hex()[:16]} at {address},"
+
+
+def runs(chunks: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Chunks by where they start, in order, as (start, stop) of those in a row, up to RUN_MAX."""
+    first = stop = -1
+    for start in chunks:
+        if start == stop and stop - first < RUN_MAX:
+            stop += CHUNK_SIZE
+            continue
+        if stop > 0:
+            yield first, stop
+        first, stop = start, start + CHUNK_SIZE
+    if stop > 0:
+        yield first, stop

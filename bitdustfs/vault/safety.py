@@ -13,9 +13,10 @@ health   how many more suppliers may be lost before a part of the file is: "3"; 
 Who answered is what was seen last (blocks/health.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.flow import Flow
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.cache.state import State
 from bitdustfs.core.items import EXTENT, decode_extent, kind_range
@@ -75,12 +76,13 @@ class ReadSafety:
             thin=len(blocks.thin()), k=group.k, n=group.n, online=online, served=_served(circle),
             silence=_silence(circle),
             margin=max(circle.online_elsewhere() - group.k, min(online - group.k, 0)),
-            audited=False, stuck="",
+            audited=False, stuck="", complete=Flow(circle, blocks).left(blocks.is_owed).complete,
+            here=sum(row.length for row in map(blocks.get, blocks.waiting()) if row is not None),
         )  # fmt: skip
 
 
 class Safety:
-    """In a mount that writes."""
+    """In a mount that writes. `unclosed`: bytes in open blocks."""
 
     def __init__(
         self,
@@ -92,7 +94,10 @@ class Safety:
         circle: Circle,
         register: RootRegister,
         rebuilder: Rebuilder,
+        flow: Flow,
+        unclosed: Callable[[], int],
     ) -> None:
+        self._flow, self._unclosed = flow, unclosed
         self._tree, self._content, self._committer = tree, content, committer
         self._state, self._ledger = state, ledger
         self._circle, self._register, self._rebuilder = circle, register, rebuilder
@@ -136,7 +141,8 @@ class Safety:
         unpublished = [
             inode for inode, at in self._committer.changed_in.items() if inode and at > published
         ]
-        group = circle.family.group
+        group, left = circle.family.group, self._flow.left(self._ledger.is_waiting)
+        new = self._content.dirty + self._unclosed()  # in no closed block yet
         return Account(
             writes=not why, why=why, unpublished=len(unpublished),
             unkept=self._content.holds_any() or self._tree.has_written(),
@@ -144,6 +150,8 @@ class Safety:
             thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
             served=_served(circle), silence=_silence(circle), margin=latest.margin,
             audited=True, stuck=too_few(circle, self._register.needed),
+            complete=left.complete, here=left.here + new,
+            to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
         )  # fmt: skip
 
 

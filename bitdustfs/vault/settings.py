@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bitdustfs.blocks.circle import IsOwn, nobody_is
 from bitdustfs.blocks.evict import CACHE_LIMIT
+from bitdustfs.rebuild.audit import DAILY
 from bitdustfs.units import MIB
 
 PUBLISH_EVERY = 30.0  #: seconds after which anything committed is published
@@ -21,5 +22,6 @@ class Settings:
     publish_tick: float = PUBLISH_TICK
     reclaims: bool = True  #: whether dead blocks are deleted
     cache_limit: int = CACHE_LIMIT  #: bytes kept on this disk, what is not yet safe excepted
+    audits: int = DAILY  #: bytes that audits may fetch in a day
     witness: bool = False  #: whether the first root waits for what the DHT bears witness of
     is_own: IsOwn = nobody_is  #: which suppliers are on this very machine

@@ -14,6 +14,7 @@ import trio
 
 from bitdustfs.blocks.courier import Courier
 from bitdustfs.blocks.evict import CacheRoom, Eviction
+from bitdustfs.blocks.flow import Flow
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
@@ -87,6 +88,7 @@ class WritableVault(ReadVault):
         ledger: Ledger,
         loans: Loans,
         courier: Courier,
+        flow: Flow,
         throttle: Throttle,
         room: CacheRoom,
         eviction: Eviction,
@@ -100,7 +102,7 @@ class WritableVault(ReadVault):
         self._settings = settings
         self.pen, self.lease, self.writer, self.committer = pen, lease, writer, committer
         self.ledger, self.loans = ledger, loans
-        self.courier, self._throttle = courier, throttle
+        self.courier, self.flow, self._throttle = courier, flow, throttle
         self._room, self.eviction = room, eviction
         self.auditor, self.rebuilder = auditor, rebuilder
         self.reclaimer, self.publisher = reclaimer, publisher

@@ -70,7 +70,7 @@ ASSIGNED = [
     ("fuse/*", "absent", "*", "pyfuse3 takes attributes that are filled field by field"),
     ("fuse/*", "data", "f_*", "pyfuse3 takes statfs data that is filled field by field"),
     ("cli/*", "bar", "n", "tqdm's way to move a bar to a place"),
-    ("cli/*", "bar", "total", "tqdm's way to say that there is more to do"),
+    ("cli/*", "bar", "unit*", "tqdm's way to count something else from now on"),
     ("cli/*", "parser", "*", "argparse makes subparsers itself: only then can a command fill them"),
     ("net/tls.py", "context", "*", "an SSLContext is set up by its attributes"),
     ("net/*", "scope", "deadline", "a trio scope's deadline moves by assignment"),

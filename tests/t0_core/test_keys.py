@@ -25,10 +25,29 @@ def test_words_bring_the_key_back(secret):
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        lambda w: "\n".join(f"{n}. {word}" for n, word in enumerate(w, 1)),
+        lambda w: "\n".join(f"{n:2}) {word[:4]}" for n, word in enumerate(w, 1)),
+        lambda w: " ".join(word[:4].upper() for word in w),
+        ", ".join,
+        lambda w: "\r\n".join(" ".join(w[at : at + 6]) for at in range(0, 24, 6)),
+    ],
+    ids=["numbered", "numbered and short", "four letters", "commas", "lines"],
+)
+def test_words_may_be_written_as_people_write_them(written):
+    for number in range(20):
+        key = VaultKey(bytes([number * 12] * 31 + [number]))
+        text = written(keyfile.to_words(key).split())
+        assert keyfile.from_words(text) == key and keyfile.count_words(text) == 24
+
+
+@pytest.mark.parametrize(
     "change, told",
     [
         (lambda w: w[:-1], "24 words; these are 23"),
-        (lambda w: ["bitdustt", *w[1:]], "not in the word list"),
+        (lambda w: [*w[:2], "bitdustt", *w[3:]], "word 3, 'bitdustt', is not in the word list"),
+        (lambda w: [*w[:23], "aban don"], "these are 25"),
         (lambda w: [w[1], w[0], *w[2:]], "do not fit together"),
     ],
 )

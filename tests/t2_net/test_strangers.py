@@ -364,3 +364,41 @@ def test_lines_of_one_place_are_few_and_say_how_many_there_were(caplog):
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == loglines.AT_ONCE + 2
     assert said[-2] == "datagram 9991 dropped (and 9971 more like it)"
+
+
+def test_the_same_line_is_said_once_an_hour(caplog):
+    """A supplier that was away for a day made 1 MB of them."""
+    now = 0.0
+    few = loglines.FewLines(lambda: now)
+    caplog.handler.addFilter(few)
+    try:
+        with caplog.at_level(logging.INFO):
+            for second in range(0, 86400, 10):
+                now = float(second)
+                logging.getLogger("bitdustfs.blocks.fetch").info("supplier %s is away", "ab")
+                logging.getLogger("bitdustfs.blocks.fetch").info("supplier %s is away", "cd")
+            for number in range(2 * loglines.TEXTS_MAX):
+                logging.getLogger("bitdustfs.vault.publish").info("other line %d", number)
+    finally:
+        caplog.handler.removeFilter(few)
+    said = [r.getMessage() for r in caplog.records if "away" in r.getMessage()]
+    assert len(said) == 48 and said[-1] == "supplier cd is away (and 359 more like it)"
+    assert len(few._texts) == loglines.TEXTS_MAX
+
+
+@pytest.mark.parametrize("ends", ["before the handshake", "idle"])
+async def test_who_merely_goes_or_is_idle_is_no_warning(ends, monkeypatch, caplog):
+    monkeypatch.setattr(server, "IDLE_STRANGER", 0.2)
+    with caplog.at_level(logging.INFO):
+        async with serving(service_of()) as address:
+            if ends == "idle":
+                with trio.fail_after(20):
+                    await ended(await session(address, KEY))
+            else:
+                host, _, port = address.rpartition(":")
+                await (await trio.open_tcp_stream(host, int(port))).aclose()
+                with trio.fail_after(20):  # it is noticed before the next one is served
+                    await session(address, OTHER)
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+    if ends == "before the handshake":
+        assert any("gone: BrokenResourceError" in r.getMessage() for r in caplog.records)

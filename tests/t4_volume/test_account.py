@@ -197,10 +197,19 @@ async def hold_status(state, judge, describer):
         assert status.may_lose > 0
         await hold_margin(state, judge, published, status.may_lose)
         assert everything or "without losing anything that is published" in text
+    hold_verdict(status, everything)
     if status.local_blocks:
         assert "only on this machine" in text and "losing anything right" not in text
     if not everything and isinstance(state.vault, WritableVault) is False:
         assert status.unpublished or "not part of the history" in text
+
+
+def hold_verdict(status, everything):
+    """The first line: `safe` and `published` only where a stranger finds all, else NOT safe."""
+    assert status.verdict.startswith(("safe: ", "published") if everything else "NOT safe")
+    if status.verdict.startswith("safe"):
+        assert status.may_lose > 0 and not status.thin_blocks
+    assert ("NOT readable" in status.verdict) <= (status.may_lose < 0 or not everything)
 
 
 async def hold_mount(state, judge):
@@ -253,6 +262,7 @@ async def hold_end(state, judge, said, settling):
     everything = set(state.files) == await judge.sees()
     assert bool(ended.message) == (not everything)
     assert ("lost" in ended.message) == (not kept)
+    assert ended.verdict.startswith(("safe: ", "published") if everything else "NOT safe: ")
     if not ended.message:
         assert ended.said.startswith("and ") and "kept on this machine" not in ended.said
         assert ("published" in ended.said) and ("thinly" in ended.said) == bool(

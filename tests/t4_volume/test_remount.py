@@ -90,7 +90,7 @@ async def test_committed_work_survives_without_unmount_and_is_published_later(ne
 async def test_promise_10_a_superseded_machine_keeps_its_work_and_turns_read_only(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as first:
         await first.publish()
-        with pytest.raises(LeaseHeld):
+        with pytest.raises(LeaseHeld, match=r"machine 6d6d6d6d \(seen 0 s ago\) has this vault"):
             async with net.mount(tmp_path / "two", machine=b"n" * 16):
                 pass
         async with net.mount(tmp_path / "two", machine=b"n" * 16, take_over=True) as second:

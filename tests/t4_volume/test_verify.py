@@ -2,13 +2,17 @@
 
 import os
 import random
+import re
 import stat
 
+import trio
 from machine import CALLER
 from scenario import write_file
 
 from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
-from bitdustfs.units import MIB
+from bitdustfs.net import wire
+from bitdustfs.units import CHUNK_SIZE, MIB
+from bitdustfs.vault.fragments import RUN_MAX, runs
 from bitdustfs.vault.verify import verify
 
 
@@ -99,3 +103,82 @@ async def test_a_tree_that_contradicts_itself_is_found(net, tmp_path):
         assert "bytes are mapped of" in found
         assert "counts 2 names and has 1" in found
         assert "0 bytes are counted as in use" in found
+
+
+class Crowd:
+    """How many suppliers are asked at once, and how often they are read from."""
+
+    def __init__(self, suppliers):
+        self.now = self.most = self.reads = 0
+        for supplier in suppliers:
+            supplier.slow_(0.01)
+            supplier.call = self.counted(supplier.call)
+
+    def counted(self, call):
+        async def ask(request, payload=b""):
+            if not isinstance(request, wire.Read):
+                return await call(request, payload)
+            self.now, self.reads = self.now + 1, self.reads + 1
+            self.most = max(self.most, self.now)
+            try:
+                return await call(request, payload)
+            finally:
+                self.now -= 1
+
+        return ask
+
+
+async def test_all_suppliers_are_read_from_at_once_and_chunks_in_a_row_together(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(24 * MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        said, crowd = [], Crowd(net.suppliers)
+
+        async def progress(what, done, total):
+            said.append((what, done, total))
+
+        report = await verify(vault, False, 1.0, progress)
+        assert report.faults == [] and report.chunks_checked > 7 * 6 * 16
+        assert crowd.most >= 7 and crowd.reads < report.chunks_checked / 4
+        what, done, total = said[-1]
+        assert done == total and re.fullmatch(r"blocks at suppliers, [0-9.]+ .iB/s", what)
+
+
+async def test_a_sample_says_what_audits_showed_of_the_rest(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        await vault.auditor.recent(0)
+        [block, *_] = vault.auditor.census.lists[2]
+        for _ in range(299):
+            vault.watch.reputation.audited(net.suppliers[2].node, True)
+        assert await vault.auditor.audit(block, 2)
+        report = await verify(vault, False, 0.0, silent)
+        said = [s for s in report.proved if s.startswith("position 2,")]
+        assert "passed 300 audits in a row: it lacks less than 1.0 % of what" in said[0]
+        assert not (await verify(vault, False, 1.0, silent)).proved
+
+
+def test_chunks_in_a_row_are_one_request():
+    chunk = CHUNK_SIZE
+    assert [*runs([])] == []
+    assert [*runs([0, chunk, 3 * chunk])] == [(0, 2 * chunk), (3 * chunk, 4 * chunk)]
+    most = RUN_MAX // chunk
+    assert [*runs(n * chunk for n in range(most + 1))] == [
+        (0, RUN_MAX),
+        (RUN_MAX, RUN_MAX + chunk),
+    ]
+
+
+async def test_audits_are_as_many_as_their_budget_allows(net, tmp_path):
+    """A thousand a second, where the first ones are 0.2 seconds apart."""
+    budget = 1000 * 86400 * CHUNK_SIZE
+    async with net.mount(tmp_path / "one", make_root=True, audits=budget) as vault:
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        await vault.auditor.recent(0)
+        await trio.sleep(2)  # ten audits without a budget that says otherwise
+        assert sum(vault.watch.history(s.node).audits for s in net.suppliers) > 40

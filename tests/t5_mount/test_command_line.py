@@ -20,6 +20,7 @@ from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.places import control_folder
+from bitdustfs.rebuild.audit import last_pause
 
 LIMIT = 60
 
@@ -152,6 +153,14 @@ def test_what_a_mount_cannot_do_is_refused_and_named(tmp_path, word, why):
         with_word(options, word)
 
 
+def test_audits_have_a_budget(tmp_path):
+    options = MountOptions(tmp_path, tmp_path / "key")
+    assert last_pause(options.audits) * 1450 > 86400 > last_pause(options.audits) * 1000
+    assert with_word(options, "audits=10M").audits == 10 << 20
+    with pytest.raises(UsageError, match=r"1\.0 MiB a day is the least"):
+        with_word(options, "audits=10")
+
+
 @pytest.mark.parametrize("word", ["noatime", "nodiratime", "nosuid", "nodev", "defaults", "async"])
 def test_what_a_mount_does_anyway_may_be_said(tmp_path, word):
     options = MountOptions(tmp_path, tmp_path / "key")
@@ -204,9 +213,8 @@ def test_a_dead_mount_is_told_and_cleared_and_what_it_left_is_said(world):
     world.mount()
     write_synced(world.mountpoint / "file", b"kept")
     end_at_once(world)
-    for words in (["mount", world.mountpoint], ["status", world.mountpoint]):
-        told = world.run(*words, check=False)
-        assert told.returncode and "dead" in told.stderr and "bitdust unmount" in told.stderr
+    told = world.run("status", world.mountpoint, check=False)
+    assert told.returncode and "dead" in told.stderr and "bitdust unmount" in told.stderr
     told = world.run("unmount", world.mountpoint, check=False)
     assert told.returncode == 1 and "cleared away, but" in told.stderr
     for fact in ("not published", "is kept there", "by the next mount here", "memory only is lost"):
@@ -275,4 +283,6 @@ def test_a_long_home_and_a_mountpoint_that_is_not_utf8_mount_and_are_told(world)
             check=True,
         )  # fmt: skip
         assert b"Traceback" not in told.stderr
-    assert told.stdout == os.fsencode(world.mountpoint) + b" is unmounted and published\n"
+    verdict, said = told.stdout.splitlines()
+    assert verdict == b"safe: everything is on 7 of 7 suppliers, 3 may be lost"
+    assert said == os.fsencode(world.mountpoint) + b" is unmounted and published"

@@ -3,6 +3,7 @@ end.
 """
 
 import json
+import logging
 import os
 
 import msgspec
@@ -12,10 +13,14 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitdustfs import plain
+from bitdustfs.cache.machine import machine_id
 from bitdustfs.errors import BitdustError, Malformed
+from bitdustfs.mount import statefolder
 from bitdustfs.mount.background import run_in_background
 from bitdustfs.mount.commands import MOUNT_COMMANDS, SetPolicy, Sync, Verify, WaitEnd
 from bitdustfs.mount.ending import Farewell
+from bitdustfs.mount.mountpoint import ending_marker, socket_path
 from bitdustfs.mount.statements import (
     Ended,
     RebuildingLine,
@@ -25,6 +30,8 @@ from bitdustfs.mount.statements import (
     VisitLine,
 )
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
+from bitdustfs.net.control import serve
+from bitdustfs.vault.assemble import open_state_folder
 
 VERBS = ["status", "suppliers", "sync", "replace", "rebuild", "set", "verify", "wait-end"]
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -80,7 +87,8 @@ def test_the_keys_that_programs_rely_on_stay():
     assert set(said) == {
         "kind", "version", "vault", "state", "message", "inodes", "live", "dirty", "may_lose",
         "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks",
-        "thin_blocks", "suppliers", "warnings", "unpublished", "safety",
+        "thin_blocks", "suppliers", "warnings", "unpublished", "safety", "verdict", "only_here",
+        "to_send", "rate", "seconds_left", "complete",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
     assert set(said["bench"][0]) == {
@@ -90,7 +98,7 @@ def test_the_keys_that_programs_rely_on_stay():
     assert set(said["suppliers"][0]) == {
         "position", "node", "address", "state", "uptime", "gone", "latency", "away", "stored",
         "audits", "audits_failed", "full", "lacks", "damaged", "last_error", "own",
-        "heard",
+        "heard", "owed", "rate",
     }  # fmt: skip
 
 
@@ -148,7 +156,7 @@ def test_a_verb_that_waits_takes_no_words():
     assert MOUNT_COMMANDS.decode_untrusted(b'{"verb":"wait-end"}') == WaitEnd()
 
 
-def refuse(ready):
+def refuse(ready, waits):
     raise ExceptionGroup("", [BitdustError("nothing can be mounted today")])
 
 
@@ -156,35 +164,107 @@ def refuse(ready):
     ("work", "said"),
     [
         (refuse, "nothing can be mounted today"),
-        (lambda ready: {}["a bug"], "a bug"),
-        (lambda ready: os._exit(9), "the mount process died"),
+        (lambda ready, waits: {}["a bug"], "a bug"),
+        (lambda ready, waits: os._exit(9), "the mount process died"),
     ],
     ids=["refusal", "bug", "death"],
 )
 def test_what_fails_in_the_background_is_told_in_front(work, said, tmp_path, monkeypatch):
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
     with pytest.raises(BitdustError, match=said):
-        run_in_background("a.log", work)
+        run_in_background("a.log", work, print)
 
 
 def test_the_background_says_when_it_is_ready_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path / "home"))
     begun, done = os.pipe()
 
-    def work(ready):
+    def work(ready, waits):
         ready("but only to look at")
         os.write(1, b"this goes to the log")
         os.write(done, f"{os.getcwd()} {os.getsid(0) == os.getpid()}".encode())
 
-    assert run_in_background("a.log", work) == "but only to look at"
+    assert run_in_background("a.log", work, print) == "but only to look at"
     os.close(done)
     assert os.read(begun, 1000) == b"/ True"
     os.close(begun)
     assert "this goes to the log" in (tmp_path / "home" / "logs" / "a.log").read_text()
 
 
+def test_what_is_waited_for_is_told_before_it_is_ready(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    told = []
+
+    def work(ready, waits):
+        waits("a mount before it: 60 MiB left")
+        waits("30 MiB left")
+        ready("but only to look at")
+        waits("nobody hears this")
+
+    assert run_in_background("a.log", work, told.append) == "but only to look at"
+    assert told == ["a mount before it: 60 MiB left", "30 MiB left"]
+
+
+async def test_a_mount_that_waits_says_how_far_the_one_before_it_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    monkeypatch.setattr(statefolder, "TELL_EVERY", 0.05)
+    monkeypatch.setattr(statefolder, "LOCK_TICK", 0.02)
+    vault, told, done = b"v" * 32, trio.open_memory_channel(999), trio.Event()
+    before = open_state_folder(tmp_path, vault, machine_id())
+    status = Status(
+        vault="", state="local", message="", inodes=1, live=2, dirty=3, may_lose=3, thinnest="",
+        rebuilding=RebuildingLine(), local_blocks=0, owed_blocks=0, warnings=[], bench=[],
+        visits=[], suppliers=[], verdict="NOT safe yet: 60 MiB only here",
+    )  # fmt: skip
+
+    async def answer(command, say):
+        return status
+
+    async def take():
+        (await statefolder.take_state_folder(vault, told[0].send_nowait)).close()
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        with caplog.at_level(logging.INFO), trio.fail_after(20):
+            nursery.start_soon(take)
+            assert (await told[1].receive()).endswith("still uploads; waiting")
+            mountpoint = tmp_path / "mnt"
+            await nursery.start(serve, socket_path(mountpoint), MOUNT_COMMANDS, answer)
+            ending_marker(vault).write_bytes(os.fsencode(mountpoint))
+            while "waiting: NOT safe yet: 60 MiB only here" not in await told[1].receive():
+                pass
+            before.close()
+            await done.wait()
+        nursery.cancel_scope.cancel()
+    assert sum("waiting for it to finish" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_a_log_in_the_background_stays_within_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    monkeypatch.setattr(plain, "LOG_MAX", 10_000)
+    begun, done = os.pipe()
+
+    def work(ready, waits):
+        ready("")
+        log = logging.getLogger("bitdustfs.vault")
+        for number in range(1000):
+            log.info("line %d of many", number)
+        os.write(2, b"what an interpreter says that dies")
+        os.close(done)
+
+    run_in_background("a.log", work, print)
+    os.close(done)
+    assert os.read(begun, 1) == b""  # it has ended
+    os.close(begun)
+    logs = tmp_path / "logs"
+    assert {path.name for path in logs.iterdir()} == {"a.log", "a.log.1"}
+    assert sum(path.stat().st_size for path in logs.iterdir()) < 21_000
+    told = (logs / "a.log").read_text()
+    assert "line 999 of many" in told and told.endswith("that dies")
+
+
 def test_a_log_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "logs").write_text("in the way")
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
     with pytest.raises(BitdustError, match="the log cannot be written"):
-        run_in_background("a.log", lambda ready: None)
+        run_in_background("a.log", lambda ready, waits: None, print)

@@ -61,6 +61,11 @@ async def node_record(
 
 async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
     """Addresses of up to `count` nodes that offer at least `space` bytes, largest offers first."""
+    return [*await find_offers(dht, count, space)]
+
+
+async def find_offers(dht: Dht, count: int, space: int) -> dict[str, int]:
+    """The same, with the bytes that each says it offers."""
     records: dict[bytes, tuple[int, str]] = {}
 
     async def look(contact: Contact) -> None:
@@ -82,7 +87,7 @@ async def find_suppliers(dht: Dht, count: int, space: int) -> list[str]:
         if len(records) >= count or not fresh:
             break
     best = sorted(records.values(), key=lambda found: -found[0])
-    return [address for _, address in best[:count]]
+    return {address: offer for offer, address in best[:count]}
 
 
 async def newest_hint(dht: Dht, capability: ReadCapability) -> datagram.FamilyHint | None:

@@ -1,0 +1,105 @@
+"""Beside each command: examples, and what goes on when it is interrupted.
+
+One source for `--help` and Ctrl-C. A test holds every command and every example to it.
+"""
+
+from typing import NamedTuple
+
+NOTHING_BEGUN = "nothing was changed"
+ONLY_LOOKED = "it only looked: nothing was changed"
+MOUNT_GOES_ON = "the mount goes on by itself; bitdust status says how far it is"
+
+
+class Page(NamedTuple):
+    """One command's. `interrupted`: what is so after Ctrl-C, a sentence without its end."""
+
+    examples: tuple[str, ...]
+    interrupted: str
+
+
+PAGES = {
+    "vault create": Page(
+        (
+            "bitdust vault create --ecc 4/7 --space 50G --bootstrap 203.0.113.5:4100",
+            "bitdust vault create --ecc 1/2 --supplier 203.0.113.5:4100 --supplier"
+            " 198.51.100.7:4100 --invitation @anna.token --invitation @bert.token",
+        ),
+        "no vault was made; what suppliers promised to it ends by itself",
+    ),
+    "vault set": Page(
+        ("bitdust vault set", "bitdust vault set patience=48h bandwidth=10M"),
+        "the policy may be changed already: bitdust vault set shows it",
+    ),
+    "vault refound": Page(
+        ("bitdust vault refound --bootstrap 203.0.113.5:4100",),
+        "the new family may be signed already: mount the vault and look, or run it again",
+    ),
+    "vault recover": Page(
+        ("bitdust vault recover --supplier 203.0.113.5:4100 --supplier 198.51.100.7:4100",),
+        "no block was changed or deleted; run it again to go on",
+    ),
+    "key show": Page(("bitdust key show",), NOTHING_BEGUN),
+    "key words": Page(("bitdust key words", "bitdust key words --key k3.key"), NOTHING_BEGUN),
+    "key restore": Page(
+        ("bitdust key restore", "bitdust key restore --key k3.key < words.txt"), NOTHING_BEGUN
+    ),
+    "key protect": Page(
+        ("bitdust key protect",), "the key file is as it was, or locked, and whole"
+    ),
+    "mount": Page(
+        (
+            "bitdust mount ~/vault",
+            "bitdust mount k3.key ~/vault -o bootstrap=203.0.113.5:4100,cache=2G",
+            "bitdust mount ~/vault -o ro",
+        ),
+        "it may go on in the background: bitdust status tells, bitdust unmount ends it",
+    ),
+    "status": Page(("bitdust status", "bitdust status ~/vault --json"), ONLY_LOOKED),
+    "suppliers": Page(("bitdust suppliers",), ONLY_LOOKED),
+    "rebuild": Page(("bitdust rebuild",), MOUNT_GOES_ON),
+    "sync": Page(("bitdust sync",), f"what was written is kept here, and {MOUNT_GOES_ON}"),
+    "unmount": Page(
+        ("bitdust unmount", "bitdust unmount ~/vault"),
+        f"what was written is kept here, and {MOUNT_GOES_ON}, whether it is unmounted yet or not",
+    ),
+    "verify": Page(("bitdust verify", "bitdust verify --sample 5%"), ONLY_LOOKED),
+    "name": Page(
+        ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
+    ),
+    "supplier run": Page(
+        (
+            "bitdust supplier run --dir ~/shelf --space 100G --listen 192.168.1.5:4100"
+            " --announce 203.0.113.5:4100 --bootstrap 198.51.100.7:4100",
+        ),
+        "it has stopped; what it keeps is there, and is served when it runs again",
+    ),
+    "supplier invite": Page(
+        ("bitdust supplier invite --dir ~/shelf --space 50G --days 7",), NOTHING_BEGUN
+    ),
+    "supplier replace": Page(
+        ("bitdust supplier replace 3", "bitdust supplier replace 3 --with 203.0.113.5:4100"),
+        "the old supplier stays unless bitdust suppliers shows the new one; run it again to go on",
+    ),
+    "supplier forgive": Page(
+        ("bitdust supplier forgive", "bitdust supplier forgive 3"),
+        "bitdust supplier forgive shows who counts as gone",
+    ),
+    "supplier leave": Page(
+        ("bitdust supplier leave --dir ~/shelf",),
+        "it goes on leaving, and ends when nobody depends on it any more",
+    ),
+    "swarm": Page(
+        ("bitdust swarm /tmp/swarm --suppliers 7", "bitdust swarm /tmp/swarm --stop"),
+        "suppliers that were started run on; bitdust swarm DIR --stop ends them",
+    ),
+}
+
+
+def epilog(name: str) -> str:
+    """What a command's help ends with."""
+    return "\n".join(("examples:", *(f"  {example}" for example in PAGES[name].examples)))
+
+
+def interrupted(name: str) -> str:
+    """What is said after Ctrl-C."""
+    return f"interrupted; {PAGES[name].interrupted}" if name in PAGES else "interrupted"

@@ -1,0 +1,29 @@
+"""A connection whose other end fell silent: how the kernel notices, and what it then says."""
+
+import errno
+
+import trio
+
+#: seconds that the kernel waits for acknowledgements: of questions, and of bulk, which a busy
+#: supplier may leave in the buffers for a while
+UNACKNOWLEDGED, UNACKNOWLEDGED_BULK = 10, 30
+IDLE, PROBES, PROBES_EVERY = 15, 3, 5  #: keep-alive: after so many idle seconds, how many, seconds
+LOST = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
+
+
+def notice_silence(transport: trio.SocketStream, bulk: bool) -> None:
+    """Has the kernel end a connection whose other end is gone without a word."""
+    unacknowledged = UNACKNOWLEDGED_BULK if bulk else UNACKNOWLEDGED
+    transport.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (trio.socket.TCP_KEEPIDLE, IDLE),
+        (trio.socket.TCP_KEEPINTVL, PROBES_EVERY),
+        (trio.socket.TCP_KEEPCNT, PROBES),
+        (trio.socket.TCP_USER_TIMEOUT, 1000 * unacknowledged),
+    ):
+        transport.setsockopt(trio.socket.IPPROTO_TCP, option, value)
+
+
+def is_lost(error: OSError) -> bool:
+    """Whether the other end, or the way to it, is gone: it has closed nothing."""
+    return error.errno in LOST

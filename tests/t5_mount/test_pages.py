@@ -1,0 +1,151 @@
+"""Every command has examples that parse, and says after Ctrl-C what goes on. Codes, colours."""
+
+import argparse
+import io
+import json
+import os
+import pty
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import json_page
+import pytest
+import trio
+
+from bitdustfs.cli.exit_codes import Exit, table
+from bitdustfs.cli.main import main, make_parser, run
+from bitdustfs.cli.named import say_verdict
+from bitdustfs.cli.pages import PAGES, interrupted
+from bitdustfs.mount.commands import MOUNT_COMMANDS
+from bitdustfs.mount.mountpoint import socket_path
+from bitdustfs.mount.statements import GoneLine, GoneSuppliers, PolicySaid, Synced
+from bitdustfs.net import control
+from bitdustfs.plain import say
+
+ROOT, LIMIT = Path(__file__).parents[2], 60
+
+
+def commands(parser, name=""):
+    """The parsers of all commands, by name."""
+    subs = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not subs:
+        return {name.strip(): parser}
+    found = {}
+    for word, made in subs[0].choices.items():
+        found |= commands(made, f"{name} {word}")
+    return found
+
+
+def test_every_command_has_a_page_and_every_page_a_command():
+    assert set(commands(make_parser())) == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_examples_are_commands_and_stand_in_the_help(name, capsys):
+    with pytest.raises(SystemExit):
+        main([*name.split(), "--help"])
+    said = capsys.readouterr().out
+    for example in PAGES[name].examples:
+        assert f"  {example}\n" in said
+        program, *words = shlex.split(example.partition(" < ")[0])
+        args = make_parser().parse_args(words)
+        assert program == "bitdust" and args.name == name
+
+
+def test_the_readme_has_the_table_of_exit_codes():
+    assert table() in (ROOT / "README.md").read_text()
+    assert f"| {Exit.FAULTS.value} | verify: something is wrong" in table()
+
+
+def test_what_goes_on_is_said_where_a_command_is_interrupted(capsys):
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    assert run(stopped, argparse.Namespace(name="sync")) == 130
+    assert "kept here, and the mount goes on by itself" in capsys.readouterr().err
+    assert interrupted("no such") == "interrupted"
+
+
+def test_ctrl_c_ends_a_command_with_a_sentence(tmp_path):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "bitdustfs.cli.main", "key", "restore"], stdin=theirs,
+        env={**os.environ, "BITDUST_HOME": str(tmp_path)}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert "Type the 24 words" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=LIMIT)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 130 and said == "interrupted; nothing was changed\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [
+        ("safe: everything is on 4 of 4 suppliers", 32),
+        ("NOT safe yet: 60 MiB only here", 33),
+        ("published: you cannot lose one more", 33),
+        ("NOT safe: 60 MiB only here", 31),
+        ("published, but NOT readable right now", 31),
+    ],
+)
+def test_a_verdict_has_a_colour_on_a_terminal(verdict, code, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", shown := Terminal())
+    say_verdict(verdict)
+    assert shown.getvalue() == f"\x1b[{code}m{verdict}\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "variables"),
+    [(io.StringIO, {}), (Terminal, {"NO_COLOR": "1"}), (Terminal, {"TERM": "dumb"})],
+)
+def test_nothing_else_has_colours(stream, variables, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    say("safe", to=(shown := stream()), tone="good")
+    assert shown.getvalue() == "safe\n"
+
+
+def test_the_page_of_json_is_that_of_the_statements():
+    assert json_page.PAGE.read_text() == json_page.page(), "run python tests/json_page.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "statement", "shown"),
+    [
+        (["sync"], Synced(said="all is published"), "said"),
+        (["vault", "set"], PolicySaid(k=1, n=2, patience=9, margin=1, bandwidth=0, spread=2), "k"),
+        (["supplier", "forgive"], GoneSuppliers(suppliers=[GoneLine(node="a", why="")]), "why"),
+    ],
+)  # fmt: skip
+def test_programs_get_json(words, statement, shown, tmp_path, monkeypatch, capsys):
+    """From a mount that is only a socket."""
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+
+    async def answer(command, say):
+        return statement
+
+    async def asked():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(control.serve, socket_path(tmp_path), MOUNT_COMMANDS, answer)
+            done = await trio.to_thread.run_sync(main, [*words, str(tmp_path), "--json"])
+            nursery.cancel_scope.cancel()
+        return done
+
+    assert trio.run(asked) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert shown in (said[0] if isinstance(said, list) else said)
