@@ -161,10 +161,10 @@ def _too_few(view: View, known: Known) -> str:
     if view.majority:
         return ""
     minutes = max(0, int(time.time()) - known.root.time) // 60
-    some = f"only {view.answers}" if view.answers else "none"
-    state = "the newest state that is known" if view.answers else "what this machine has"
+    state = "the newest state that is known" if known is view.best else "what this machine has"
     return (
-        f"{some} of {view.voters} suppliers answered and {view.needed} are needed to write; "
+        f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are needed to "
+        "write; "
         f"mounted read-only with {state}, published {minutes} minutes ago, until enough of them "
         "are back. If the others are gone for good, bitdust vault refound makes a family of those "
         "that are left, and of new suppliers"
