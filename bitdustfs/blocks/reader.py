@@ -126,30 +126,33 @@ class ExtentReader:
     # -- ahead of whoever will ask
 
     def expect(self, places: Sequence[Place]) -> list[Place]:
-        """Those of `places` that are neither in memory nor on their way.
+        """Those of `places` that are neither in memory nor on their way, each once.
 
-        From here on they are: whoever asks for one waits until the caller has called `bring`.
+        From here on they are: whoever asks for one waits until the caller has called `bring`. Two
+        items of a file may lie in one extent, before and behind what was written over its middle.
         """
-        keys = ((place.block, place.ordinal) for place in places)
-        wanted = [
-            place
-            for key, place in zip(keys, places, strict=True)
-            if key not in self._plain and key not in self._under_way
-        ]
-        for place in wanted:
-            self._under_way[place.block, place.ordinal] = _UnderWay()
+        wanted: list[Place] = []
+        for place in places:
+            key = (place.block, place.ordinal)
+            if key not in self._plain and key not in self._under_way:
+                self._under_way[key] = _UnderWay()
+                wanted.append(place)
         return wanted
 
     async def bring(self, places: Sequence[Place]) -> str:
-        """Opens extents of file content that were expected; those who wait hear what failed.
+        """Opens extents of file content that were expected, each once; those who wait hear what
+        failed.
 
         Returns why one is not to be had, or "".
         """
         left = {(place.block, place.ordinal): place for place in places}
         failures: list[str] = []
         try:
-            opened = await trio.to_thread.run_sync(self._open_run, places, limiter=self._opening)
-            for key, plain in zip(list(left), opened, strict=True):
+            keys = list(left)
+            opened = await trio.to_thread.run_sync(
+                self._open_run, list(left.values()), limiter=self._opening
+            )
+            for key, plain in zip(keys, opened, strict=True):
                 if plain is not None:
                     del left[key]
                     self._brought(key, plain)

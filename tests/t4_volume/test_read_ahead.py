@@ -98,3 +98,29 @@ async def test_damage_ahead_is_told_to_whoever_reads_there(net, tmp_path):
         assert got == content[: 3 * EXTENT_MAX]
         with pytest.raises(Unavailable, match="gap"):
             await vault.content.read(inode, 3 * EXTENT_MAX, 1)
+
+
+@pytest.mark.parametrize("step", [64 * KIB, 128 * KIB, 512 * KIB, 2 * MIB])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["this disk", "suppliers"])
+async def test_promise_5_an_extent_that_was_written_over_in_its_middle_is_read_right(
+    net, tmp_path, step, elsewhere
+):
+    """Two items of the file lie in one extent: it is named twice, and opened once."""
+    content = bytearray(os.urandom(2 * MIB))
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", bytes(content))
+        await vault.committer.commit(sync=True)
+        for at in (60 * KIB, 300 * KIB, 310 * KIB, MIB):
+            content[at : at + 4 * KIB] = os.urandom(4 * KIB)
+            await vault.content.write(inode, at, bytes(content[at : at + 4 * KIB]))
+            await vault.committer.commit(sync=True)
+        await vault.publish()
+        await vault.courier.try_all()
+    home, machine = (tmp_path / "two", b"2" * 16) if elsewhere else (tmp_path / "one", b"m" * 16)
+    async with net.mount(home, machine=machine, take_over=True, **QUIET) as vault:
+        inode = (await vault.volume.lookup(ROOT_INODE, b"file")).inode
+        for _ in range(2):  # the second time from memory
+            got = bytearray()
+            while len(got) < len(content):
+                got += await vault.content.read(inode, len(got), step)
+            assert got == content
