@@ -10,7 +10,8 @@ admitted of it is *promised* until a root has it at the suppliers.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -41,11 +42,21 @@ class Space:
         self._wanted = trio.Event()  # a writer waits for deleted data's space
         self._given = trio.Event()  # an attempt to give it back is over
         self._gave = self._waited_in_vain = -GIVE_BACK_EVERY
+        self._bound: int | None = None
 
     @property
     def capacity(self) -> int:
         """Bytes of content that the contracts hold."""
-        return capacity(self._circle.family)
+        return capacity(self._circle.family, self._bound)
+
+    @contextmanager
+    def bounded(self, each: int) -> Iterator[None]:
+        """Meanwhile no more than `each` bytes of a contract are counted on: it gets smaller."""
+        self._bound = each
+        try:
+            yield
+        finally:
+            self._bound = None
 
     @property
     def reserve(self) -> int:
@@ -55,7 +66,8 @@ class Space:
 
     def _room(self, member: Member) -> int:
         told = self._free.get(member.node, member.space)
-        return max(0, min(told, member.space) - self._placed.get(member.node, 0))
+        lost = 0 if self._bound is None else max(0, member.space - self._bound)
+        return max(0, min(told, member.space) - lost - self._placed.get(member.node, 0))
 
     def _usual_room(self) -> int:
         """Bytes that as many suppliers have free as a root cannot do without.
@@ -74,7 +86,8 @@ class Space:
 
     def used(self, member: Member) -> int:
         """Bytes that a supplier keeps of this vault, as far as it has told."""
-        return member.space - self._room(member)
+        told = self._free.get(member.node, member.space)
+        return member.space - min(told, member.space) + self._placed.get(member.node, 0)
 
     def full(self) -> list[Member]:
         """Suppliers that have much less left than the group needs of each."""

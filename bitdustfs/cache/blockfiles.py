@@ -7,6 +7,7 @@ Nothing indexes a fetched file: every reader checks the hash in its reference, s
 write or bit rot is simply a miss. Files are plain and large; their index is in LMDB.
 """
 
+import errno
 import logging
 import os
 import threading
@@ -21,6 +22,8 @@ from bitdustfs.failpoints import reach
 
 log = logging.getLogger(__name__)
 
+PIECES_MAX = 1024  #: that one write takes: IOV_MAX of Linux
+FULL = (errno.ENOSPC, errno.EDQUOT)
 OPEN_FILES = 64  #: descriptors kept for reading
 
 
@@ -91,7 +94,8 @@ class BlockFiles:
 
         The oldest blocks' are dropped, so that all stay within `limit` bytes.
 
-        A cache, not a promise: a full disk is no error here.
+        A cache, not a promise: a full disk is no error here, and what was not written is fetched
+        again.
         """
         try:
             fd = os.open(
@@ -99,13 +103,15 @@ class BlockFiles:
             )
         except OSError:
             return
+        size = 0
         try:
-            os.pwritev(fd, pieces, offset)
-        except OSError:
-            limit = 0
+            for at in range(0, len(pieces), PIECES_MAX):
+                size += os.pwritev(fd, pieces[at : at + PIECES_MAX], offset + size)
+        except OSError as error:
+            if error.errno in FULL:
+                limit = 0
         finally:
             os.close(fd)
-        size = sum(map(len, pieces))
         with self._lock:
             self._fetched_sizes[block] = self._fetched_sizes.pop(block, 0) + size
             self._fetched_total += size

@@ -24,7 +24,7 @@ PAGES = {
             "bitdust vault create --ecc 1/2 --supplier 203.0.113.5:4100 --supplier"
             " 198.51.100.7:4100 --invitation @anna.token --invitation @bert.token",
         ),
-        "no vault was made; what suppliers promised to it ends by itself",
+        "no vault was made; suppliers have back what they promised to it",
     ),
     "vault set": Page(
         ("bitdust vault set", "bitdust vault set patience=48h bandwidth=10M"),

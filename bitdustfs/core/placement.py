@@ -1,6 +1,6 @@
 """How many acknowledgements make a block safe, what a group holds, and default codes."""
 
-from bitdustfs.core.records import Family, Group
+from bitdustfs.core.records import Family
 from bitdustfs.errors import UsageError
 from bitdustfs.units import MIB
 
@@ -53,21 +53,21 @@ def parse_ecc(text: str) -> tuple[int, int]:
     return k, n
 
 
-def group_capacity(group: Group) -> int:
-    """Plaintext bytes a group can hold: k times its smallest contract."""
-    return group.k * min(member.space for member in group.members)
-
-
 def slop(k: int, contract: int) -> int:
     """Bytes of a group kept free for metadata, deletes, compaction and the kernel's dirty pages."""
     return int(max(SLOP_SHARE * contract * k, SLOP_MIN))
 
 
-def capacity(family: Family) -> int:
-    """Bytes of content that a vault takes: what `df` shows as its size."""
+def capacity(family: Family, bound: int | None = None) -> int:
+    """Bytes of content that a vault takes: what `df` shows as its size.
+
+    `bound`: bytes of each contract that count at most.
+    """
     smallest = [min(m.space for m in g.members) for g in family.groups]
-    kept = sum(slop(g.k, s) for s, g in zip(smallest, family.groups, strict=True))
-    return max(0, sum(map(group_capacity, family.groups)) - kept)
+    if bound is not None:
+        smallest = [min(bound, space) for space in smallest]
+    room = [g.k * s - slop(g.k, s) for s, g in zip(smallest, family.groups, strict=True)]
+    return max(0, sum(room))
 
 
 def promise_each(size: int, k: int) -> int:

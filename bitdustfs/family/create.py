@@ -113,8 +113,7 @@ async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Created:
     async with joined([*(order.bootstrap or order.suppliers[:1])]) as dht:
         offers = await _find_the_rest(dht, order, named)
         addresses = [*named, *offers]
-        founded = await _found(key, order, addresses, suite)
-        await announce_vault(dht, key, founded.root, founded.family, founded.raw_family, suite)
+        founded = await _found(dht, key, order, addresses, suite)
     members = founded.family.members
     founders = (Founder(m, next(filter(None, map(offers.get, m.addresses)), None)) for m in members)
     return Created(founded.family, tuple(founders))
@@ -164,14 +163,19 @@ def _too_few(order: Order, there: int, near: int) -> str:
     )
 
 
-async def _found(key: VaultKey, order: Order, addresses: list[str], suite: Suite) -> _Founded:
+async def _found(
+    dht: Dht, key: VaultKey, order: Order, addresses: list[str], suite: Suite
+) -> _Founded:
+    """All of it, or nothing: whatever fails, the contracts are given back."""
     credentials = owner_credentials(key, order.tokens)
     async with trio.open_nursery() as nursery:
         suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
         try:
             members = await _contracts(suppliers, order)
             family = _sign_family(key, order, members)
-            return await _accept_first_root(key, family, suppliers, suite)
+            founded = await _accept_first_root(key, family, suppliers, suite)
+            await announce_vault(dht, key, founded.root, founded.family, founded.raw_family, suite)
+            return founded
         except BaseException:
             with trio.move_on_after(GIVE_BACK_DEADLINE, shield=True):
                 await ask_all([s for s in suppliers if s.node], lambda peer: peer.give_back())

@@ -30,6 +30,7 @@ from bitdustfs.vault.vaults import WritableVault
 log = logging.getLogger(__name__)
 
 DEADLINE = 10.0  #: seconds that a supplier has to promise
+PUBLISH_DEADLINE = 30.0  #: seconds until a root has to name the new size
 QUOTED = 3  #: refusals that one sentence quotes
 
 SessionOf = Callable[[Member], Supplier]
@@ -68,13 +69,26 @@ async def resize(vault: WritableVault, key: VaultKey, size: int, session: Sessio
         raise UsageError(f"a vault has {format_size(SMALLEST)} at least")
     family = vault.known.family
     each = promise_each(size, family.group.k)
-    await _check_used(vault, size, each)
-    unwilling = await _grow(family, each, session)
-    bench = [
-        Member(member.node, member.addresses, each)
-        for member in family.bench
-        if member.node not in unwilling
-    ]
+    with vault.space.bounded(each):  # until the family says so: nothing is taken that would not fit
+        await _check_used(vault, size, each)
+        unwilling = await _grow(family, each, session)
+        bench = [
+            Member(member.node, member.addresses, each)
+            for member in family.bench
+            if member.node not in unwilling
+        ]
+        await _publish(vault, key, family, each, bench)
+        await _tell_smaller(family, each, session)
+        await vault.space.refresh()
+    return vault.space.capacity
+
+
+async def _publish(
+    vault: WritableVault, key: VaultKey, family: Family, each: int, bench: Sequence[Member]
+) -> None:
+    """Has a root name the contracts over `each` bytes. Raises Unavailable, and what publishing
+    raises.
+    """
 
     def change(raw: bytes) -> bytes:
         now = open_family_untrusted(raw, key.vault_id)
@@ -82,10 +96,14 @@ async def resize(vault: WritableVault, key: VaultKey, size: int, session: Sessio
             raise Unavailable("the vault has other suppliers meanwhile: try again")
         return next_family(key, raw, space=each, bench=bench)
 
-    await vault.publish(change=change)
-    await _tell_smaller(family, each, session)
-    await vault.space.refresh()
-    return vault.space.capacity
+    with trio.move_on_after(PUBLISH_DEADLINE):
+        await vault.publish(change=change)
+        return
+    if {member.space for member in vault.known.family.members} != {each}:
+        raise Unavailable(
+            "all suppliers promised, but what was written before is not published yet, and the new "
+            "size after it: try again once bitdust sync has returned"
+        )
 
 
 async def _check_used(vault: WritableVault, size: int, each: int) -> None:
@@ -116,8 +134,7 @@ async def _grow(family: Family, each: int, session: SessionOf) -> set[bytes]:
     members = {member.node for member in family.members}
     failed = {m: error for m, error in answers.failed.items() if m.node in members}
     if failed:
-        for member in answers.given:
-            await _ask(family.vault, [member], member.space, session)
+        await _ask(family.vault, [*answers.given], None, session)
         said = "; ".join(f"{m.addresses[0]}: {e}" for m, e in [*failed.items()][:QUOTED])
         raise Unavailable(
             f"{len(failed)} of {len(members)} suppliers do not promise {format_size(each)} ({said}"
@@ -135,11 +152,13 @@ async def _tell_smaller(family: Family, each: int, session: SessionOf) -> None:
 
 
 async def _ask(
-    vault: bytes, members: Sequence[Member], space: int, session: SessionOf
+    vault: bytes, members: Sequence[Member], each: int | None, session: SessionOf
 ) -> Answers[Member, None]:
+    """Asks for contracts over `each` bytes; None: over what the members have in the family."""
+
     async def ask(member: Member) -> None:
         try:
-            await agree(session(member), vault, space)
+            await agree(session(member), vault, member.space if each is None else each)
         except Malformed as error:
             raise ProtocolViolation(str(error)) from error
 

@@ -5,7 +5,8 @@ One change of the family at a time. Whom to replace decides rebuild/plan.py.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
@@ -63,7 +64,7 @@ class Staffing:
 
         Raises what publishing raises, and Unavailable when that takes long.
         """
-        async with self._changing:
+        async with self._alone():
             with trio.move_on_after(POLICY_DEADLINE):
                 await set_policy(self._vault, self._key, policy)
                 return
@@ -72,22 +73,28 @@ class Staffing:
             "try again"
         )
 
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody else changes the family meanwhile. Raises Unavailable where somebody does."""
+        with trio.move_on_after(POLICY_DEADLINE) as waiting:
+            await self._changing.acquire()
+        if waiting.cancelled_caught:
+            raise Unavailable("a supplier is being replaced just now: try again after that")
+        try:
+            yield
+        finally:
+            self._changing.release()
+
     async def resize(self, size: int, tokens: Sequence[str] = ()) -> int:
         """A vault of `size` bytes from here on (resize.py); the bytes of content that it takes.
 
-        `tokens`: by which suppliers invited the owner to more. Raises what `resize` does, and
-        Unavailable when publishing takes long.
+        `tokens`: by which suppliers invited the owner to more. Raises what `resize` does.
         """
-        async with self._changing:
-            with trio.move_on_after(POLICY_DEADLINE):
-                if not tokens:
-                    return await resize(self._vault, self._key, size, self._vault.circle.session)
-                async with invited_sessions(self._key, tokens) as session:
-                    return await resize(self._vault, self._key, size, session)
-        raise Unavailable(
-            "the suppliers promised, but what was written is not published yet, and the new size "
-            "with it: try again after bitdust sync"
-        )
+        async with self._alone():
+            if not tokens:
+                return await resize(self._vault, self._key, size, self._vault.circle.session)
+            async with invited_sessions(self._key, tokens) as session:
+                return await resize(self._vault, self._key, size, session)
 
     async def replace(
         self,
@@ -365,9 +372,13 @@ class Staffing:
             supplier = vault.circle.session(member)
             try:
                 told = await supplier.usage()
-                if told.until - now < RENEW_BEFORE or told.space > member.space:
-                    await supplier.promise(member.space, now + CONTRACT_SECONDS)
-                    log.info("the contract with %s is renewed", member.node.hex()[:12])
+                async with self._changing:
+                    present = vault.known.family.member(member.node)
+                    if present is not None and (
+                        told.until - now < RENEW_BEFORE or told.space != present.space
+                    ):
+                        await supplier.promise(present.space, now + CONTRACT_SECONDS)
+                        log.info("the contract with %s is renewed", member.node.hex()[:12])
             except PeerError as error:
                 log.info("no contract is renewed with %s: %s", member.node.hex()[:12], error)
 

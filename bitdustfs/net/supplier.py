@@ -96,7 +96,10 @@ class Supplier(ABC):
         return (await self._ask(wire.ContractIs, asked)).record
 
     async def give_back(self) -> None:
-        """Ends the contract of a vault that came to nothing. An older supplier refuses."""
+        """Ends the contract of a vault that came to nothing: what it promised, and its root, go.
+
+        An older supplier refuses.
+        """
         await self._ask(wire.Done, wire.Promise(0, 0))
 
     async def usage(self) -> wire.UsageIs:

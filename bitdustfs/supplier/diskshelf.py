@@ -267,7 +267,7 @@ class DiskShelf(Shelf):
             try:
                 fsync_folder(self._files / vault.hex())
                 self._index_those([piece.what for piece in arrived])
-            except (OSError, Refused) as error:
+            except (OSError, Refused, Malformed) as error:
                 for piece in arrived:
                     piece.fail(error)
 

@@ -18,9 +18,9 @@ class Piece(Generic[T]):
     def __init__(self, what: T) -> None:
         self.what = what
         self.done = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Whoever waits for it gets the error."""
         self.error = self.error or error
 
@@ -53,9 +53,10 @@ class Together(Generic[T]):
             pieces, self._waiting = self._waiting, []
         try:
             self._work(pieces)
-        except Exception as error:
+        except BaseException as error:  # also where this thread ends by it: nobody was served
             for piece in pieces:
                 piece.fail(error)
-        finally:
+                piece.finish()
+        else:
             for piece in pieces:
                 piece.finish()

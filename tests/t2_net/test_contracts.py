@@ -53,7 +53,8 @@ async def test_a_contract_of_which_nothing_came_is_given_back_and_its_token_with
     token = read_tokens([invite(node, 64 * MIB, FOREVER)])[public]
     first, second = (MemorySupplier(service, key.vault_id) for key in (OTHER, KEY))
     first.invitation = second.invitation = lambda: token
-    await first.promise(64 * MIB, FOREVER)
+    await contracted(first, 64 * MIB, OTHER)
+    await first.prepare(claim_of(OTHER), True)  # it came as far as a claim, not to a root
     with pytest.raises(Refused, match="another vault came by"):
         await second.promise(64 * MIB, FOREVER)
     await first.give_back()

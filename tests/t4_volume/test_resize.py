@@ -4,6 +4,8 @@ import errno
 import os
 
 import pytest
+import trio
+import trio.testing
 from machine import Net
 from scenario import QUIET, read_file, write_file
 
@@ -88,3 +90,39 @@ async def test_a_vault_shrinks_no_further_than_what_it_keeps(small, tmp_path):
         assert set(promised(small)) == {each}
     async with small.mount(tmp_path / "two", machine=b"n" * 16) as vault:
         assert await read_file(vault, b"file") == content
+
+
+async def test_promise_4_nothing_is_accepted_that_would_not_fit_a_vault_that_shrinks(
+    small, tmp_path
+):
+    async with small.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", os.urandom(MIB))
+        usual, refused = vault.publish, []
+
+        async def publish(**options):
+            with pytest.raises(NoSpace):
+                await vault.space.admit(MIB, 0, 100 * MIB)
+            refused.append(True)
+            raise Unavailable("not now")
+
+        vault.publish = publish
+        with pytest.raises(Unavailable, match="not now"):
+            await resize(vault, small.key, 50 * MIB, vault.circle.session)
+        vault.publish = usual
+        assert refused
+        await vault.space.admit(MIB, 0, 100 * MIB)  # it has its size of before
+
+
+async def test_a_renewal_does_not_take_back_what_was_promised_for_a_larger_vault(small, tmp_path):
+    async with small.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        staffing, usual = Staffing(small.key, vault), vault.publish
+
+        async def publish(**options):
+            nursery.start_soon(staffing._renew)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            await usual(**options)
+
+        vault.publish = publish
+        async with trio.open_nursery() as nursery:
+            await staffing.resize(3 * GIB)
+        assert set(promised(small)) == {promise_each(3 * GIB, 4)}
