@@ -10,6 +10,7 @@ from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import Refused, UsageError
+from bitdustfs.net.control import Completed
 from bitdustfs.supplier import desk
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.memory import MemorySupplier
@@ -103,17 +104,18 @@ async def test_what_is_donated_changes_while_it_runs(place):
         await place.ask(Donate(space=2**60))
 
 
-async def test_leaving_says_what_it_waits_for(place, monkeypatch, autojump_clock):
+async def test_leaving_says_what_it_waits_for(place, monkeypatch):
+    monkeypatch.setattr(desk, "LEAVE_TICK", 0.01)
     place.depending = [KEY.vault_id, OTHER.vault_id]
+    heard = []
 
-    async def others_take_over():
-        await trio.sleep(2)
-        place.depending = []
+    async def say(progress):
+        heard.append(progress)
+        if len(heard) == 3:  # others have taken over
+            place.depending = []
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(others_take_over)
-        await place.ask(Leave())
-    assert {progress.what for progress in place.heard} == {
+    assert await place.desk.answer(Leave(), say) == Completed()
+    assert {progress.what for progress in heard} == {
         f"waiting for vault {KEY.vault_id.hex()[:16]} (and 1 more vaults): its owner is there, and "
         "fills somebody else"
     }
