@@ -100,6 +100,17 @@ PAGES = {
         ("bitdust supplier leave --dir ~/shelf",),
         "it goes on leaving, and ends when nobody depends on it any more",
     ),
+    "completion": Page(
+        (
+            "bitdust completion bash > ~/.local/share/bash-completion/completions/bitdust",
+            "bitdust completion zsh > ~/.zfunc/_bitdust",
+            "bitdust completion fish > ~/.config/fish/completions/bitdust.fish",
+        ),
+        NOTHING_BEGUN,
+    ),
+    "manual": Page(
+        ("bitdust manual ~/.local/share/man",), "some pages may be written; run it again"
+    ),
     "swarm": Page(
         ("bitdust swarm /tmp/swarm --suppliers 7", "bitdust swarm /tmp/swarm --stop"),
         "suppliers that were started run on; bitdust swarm DIR --stop ends them",
