@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE, SOURCE = ROOT / "docs" / "json.md", ROOT / "bitdustfs" / "mount" / "statements.py"
+PAGE = ROOT / "docs" / "json.md"
+SOURCES = [ROOT / "bitdustfs" / name for name in ("mount/statements.py", "supplier/orders.py")]
 PRINTED = {
     "Status": "`bitdust status --json`",
     "SupplierLine": "each line of `bitdust suppliers --json`, and of `suppliers` in a status",
@@ -14,11 +15,14 @@ PRINTED = {
     "VerifyOutcome": "`bitdust verify --json`",
     "RebuildOutcome": "`bitdust rebuild --json`",
     "PolicySaid": "`bitdust vault set --json`",
+    "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
+    "CustomerLine": "each line of `bitdust supplier customers --json`",
     "GoneLine": "each line of `bitdust supplier forgive --json`",
 }
 HEAD = """# What `--json` prints
 
-One line of JSON, made of the structs in `bitdustfs/mount/statements.py`. Fields may be added. One
+One line of JSON, made of the structs in `bitdustfs/mount/statements.py` and
+`bitdustfs/supplier/orders.py`. Fields may be added. One
 that is renamed, dropped or means something else raises `version`. Sizes are bytes, times Unix
 seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind` names the statement. This
 page is made by `tests/json_page.py`.
@@ -27,9 +31,13 @@ page is made by `tests/json_page.py`.
 
 def page():
     """The page as it should be."""
-    lines = SOURCE.read_text().splitlines()
-    parts = [HEAD]
-    for node in ast.parse(SOURCE.read_text()).body:
+    return "\n".join([HEAD, *(part for source in SOURCES for part in parts_of(source))])
+
+
+def parts_of(source):
+    """The tables of one module."""
+    lines, parts = source.read_text().splitlines(), []
+    for node in ast.parse(source.read_text()).body:
         if isinstance(node, ast.ClassDef) and node.name in PRINTED:
             parts.append(
                 f"## {node.name}\n\n{PRINTED[node.name]}\n\n| field | type | |\n|---|---|---|"
@@ -40,7 +48,7 @@ def page():
                     kind = ast.unparse(field.annotation).replace("|", "or")
                     parts.append(f"| `{field.target.id}` | {kind} | {what} |")
             parts.append("")
-    return "\n".join(parts)
+    return parts
 
 
 if __name__ == "__main__":

@@ -2,25 +2,37 @@
 
 import argparse
 import logging
+import sys
 import time
 from pathlib import Path
 
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
-from bitdustfs.cli.named import say_named
+from bitdustfs.cli.named import complain_named, names, say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.errors import UsageError
-from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.client import MountClient, ignore
 from bitdustfs.net.addresses import check_address
-from bitdustfs.net.control import Completed, ask
+from bitdustfs.net.control import Command, Completed, Progress, S, ask
 from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.orders import (
+    AskCustomers,
+    AskSelf,
+    Customers,
+    Donate,
+    Leave,
+    Pause,
+    Resume,
+    SupplierSelf,
+)
 from bitdustfs.units import format_size, parse_size
+from bitdustfs.vault.account import ago
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_json(forgive)
     forgive.set_defaults(run=run_forgive)
+    _add_own(verbs)
     leave = verbs.add_parser(
         "leave",
         help="hand what a running supplier keeps over to others; it ends when that is done, "
@@ -85,6 +98,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     leave.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
     leave.set_defaults(run=run_leave)
+
+
+def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What is asked of a supplier that runs here."""
+    for name, command, text in (
+        ("status", AskSelf(), "how a running supplier is: space, traffic, who knows it"),
+        ("pause", Pause(), "make no new contracts for now, also after a restart"),
+        ("resume", Resume(), "make contracts again"),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+        add_json(verb)
+        verb.set_defaults(run=run_self, command=command)
+    verb = verbs.add_parser(
+        "set", help="how much a running supplier donates, until it is restarted"
+    )
+    verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    verb.add_argument("--space", required=True, help="bytes to donate, for example 10G")
+    add_json(verb)
+    verb.set_defaults(run=run_self, command=None)
+    verb = verbs.add_parser("customers", help="for whom a running supplier keeps how much")
+    verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    add_json(verb)
+    verb.set_defaults(run=run_customers)
 
 
 def run_supplier(args: argparse.Namespace) -> int:
@@ -151,10 +188,64 @@ def run_forgive(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ask(folder: Path, command: Command, expected: type[S]) -> S:
+    return ask(folder / "control", f"no supplier runs in {folder}", command, expected, ignore)
+
+
+def run_self(args: argparse.Namespace) -> int:
+    """Status, pause, resume, set."""
+    order = args.command or Donate(space=parse_size(args.space))
+    told = _ask(args.dir, order, SupplierSelf)
+    if args.json:
+        say_json(told)
+        return 0
+    hours = told.uptime / 3600
+    heard = "nobody asked for anything yet" if told.asked is None else f"asked {ago(told.asked)}"
+    for sentence in (
+        f"supplier {told.node[:NODE_DIGITS]} at {told.address}, {told.state}, since {hours:.1f} h; "
+        f"{heard}",
+        f"{format_size(told.space)} donated: {format_size(told.promised)} promised to "
+        f"{told.customers} vaults, {format_size(told.used)} used by {told.fragments} fragments, "
+        f"{format_size(told.trash)} of trash; the disk has {format_size(told.free)} free",
+        f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
+        f"started; it knows {told.network} nodes of the network",
+        *(f"warning: {sentence}" for sentence in told.warnings),
+    ):
+        say_named(sentence)
+    return 0
+
+
+def run_customers(args: argparse.Namespace) -> int:
+    """A line each."""
+    lines = _ask(args.dir, AskCustomers(), Customers).customers
+    if args.json:
+        say_json(lines)
+        return 0
+    say("vault             promised       used  until       owner   ")
+    for line in lines:
+        depends = "needs what is here" if line.depends else ""
+        say(
+            f"{line.vault[:NODE_DIGITS]}  {format_size(line.promised):>9}  "
+            f"{format_size(line.used):>9}  {time.strftime('%F', time.localtime(line.until))}  "
+            f"{'mounted' if line.owner_here else 'away':7}  {depends}  "
+            f"{names().of(line.vault)}".rstrip()
+        )
+    return 0
+
+
 def run_leave(args: argparse.Namespace) -> int:
     """Returns once nobody depends on the supplier any more; it has ended then."""
     nobody = f"no supplier runs in {args.dir}"
-    with progress_bar("handing over", "fragment") as show:
-        ask(args.dir / "control", nobody, daemon.Leave(), Completed, show)
+    with progress_bar("handing over", "fragment") as bar:
+        told = ""
+
+        def show(progress: Progress) -> None:
+            nonlocal told
+            if progress.what != told and not sys.stderr.isatty():  # else the bar says it
+                complain_named(progress.what)
+            told = progress.what
+            bar(progress)
+
+        ask(args.dir / "control", nobody, Leave(), Completed, show)
     say("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
     return 0

@@ -55,6 +55,8 @@ VERBS = (
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
+    Verb("completion", "cmd_manual", "what completes commands in a shell", "add_completion"),
+    Verb("manual", "cmd_manual", "write man pages", "add_manual"),
     Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),
 )
 ALL = frozenset(verb.name for verb in VERBS)

@@ -84,9 +84,32 @@ PAGES = {
         ("bitdust supplier forgive", "bitdust supplier forgive 3"),
         "bitdust supplier forgive shows who counts as gone",
     ),
+    "supplier status": Page(("bitdust supplier status --dir ~/shelf",), ONLY_LOOKED),
+    "supplier pause": Page(
+        ("bitdust supplier pause --dir ~/shelf",), "bitdust supplier status shows what is so"
+    ),
+    "supplier resume": Page(
+        ("bitdust supplier resume --dir ~/shelf",), "bitdust supplier status shows what is so"
+    ),
+    "supplier set": Page(
+        ("bitdust supplier set --dir ~/shelf --space 50G",),
+        "bitdust supplier status shows what is so",
+    ),
+    "supplier customers": Page(("bitdust supplier customers --dir ~/shelf",), ONLY_LOOKED),
     "supplier leave": Page(
         ("bitdust supplier leave --dir ~/shelf",),
         "it goes on leaving, and ends when nobody depends on it any more",
+    ),
+    "completion": Page(
+        (
+            "bitdust completion bash > ~/.local/share/bash-completion/completions/bitdust",
+            "bitdust completion zsh > ~/.zfunc/_bitdust",
+            "bitdust completion fish > ~/.config/fish/completions/bitdust.fish",
+        ),
+        NOTHING_BEGUN,
+    ),
+    "manual": Page(
+        ("bitdust manual ~/.local/share/man",), "some pages may be written; run it again"
     ),
     "swarm": Page(
         ("bitdust swarm /tmp/swarm --suppliers 7", "bitdust swarm /tmp/swarm --stop"),

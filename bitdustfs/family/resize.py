@@ -139,7 +139,7 @@ async def _grow(family: Family, each: int, session: SessionOf) -> set[bytes]:
         raise Unavailable(
             f"{len(failed)} of {len(members)} suppliers do not promise {format_size(each)} ({said}"
             "); the vault keeps its size. Try again when they are there, give their positions to "
-            "others (bitdust supplier replace), or ask for less"
+            "others (bitdust supplier replace POSITION), or ask for less"
         )
     return {member.node for member in answers.failed}
 

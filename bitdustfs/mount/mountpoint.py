@@ -33,8 +33,9 @@ def attached_marker(vault: bytes) -> Path:
 
 def markers_of(mountpoint: Path) -> list[Path]:
     """The markers of the vaults that were attached there and not ended in order."""
-    name = os.fsencode(mountpoint)
-    return [marker for marker in _run_folder().glob("*.attached") if marker.read_bytes() == name]
+    name, folder = os.fsencode(mountpoint), _run_folder()
+    markers = [*folder.glob("*.attached"), *folder.glob("*.ending")]
+    return [marker for marker in markers if marker.read_bytes() == name]
 
 
 def ending_marker(vault: bytes) -> Path:
@@ -50,7 +51,7 @@ def _run_folder() -> Path:
 
 def attached() -> list[Path]:
     """Where vaults are mounted from this BITDUST_HOME, dead mounts included."""
-    return sorted(path for path in _marked("*.attached") if os.path.ismount(path) or is_dead(path))
+    return sorted({p for p in _marked("*.attached") if os.path.ismount(p) or is_dead(p)})
 
 
 def _marked(pattern: str) -> list[Path]:

@@ -28,7 +28,6 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net.addresses import acceptable, dialable, split
-from bitdustfs.net.control import Command, Commands, Completed, Progress, Say, Statement
 from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.datagram import Endpoint, sign_node_record
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoint, is_private
@@ -36,9 +35,11 @@ from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.admission import read_admission
+from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kin import MemberConnect
+from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import format_size
@@ -46,19 +47,11 @@ from bitdustfs.units import format_size
 log = logging.getLogger(__name__)
 
 FIRST_TICK = 0.2  #: seconds between attempts to join
-LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
 KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
 DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
-
-
-class Leave(Command, frozen=True, kw_only=True, tag="leave"):
-    """Hand over what is kept here. Answered by Completed once nobody depends on this supplier."""
-
-
-SUPPLIER_COMMANDS: Commands[Leave] = Commands(Leave)
 
 
 @dataclass(frozen=True)
@@ -190,12 +183,19 @@ class Daemon:
             nursery.start_soon(steadily, "announcing this node", partial(self._announce, dht))
             guard = Guard(service, kin_connector(service.node, nursery, private))
             nursery.start_soon(steadily, "watching the others", guard.run)
-            leaving = _Departure(service, guard, nursery.cancel_scope)
-            nursery.start_soon(leaving.end_when_free)
+            desk = Desk(
+                service, guard, self._settings.found_at, self._settings.bootstrap,
+                self._settings.folder, lambda: len(dht.contacts()), nursery.cancel_scope,
+            )  # fmt: skip
+            nursery.start_soon(desk.end_when_free)
             control = self._settings.folder / "control"
-            nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, leaving.answer)
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
+            wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            with trio.open_signal_receiver(*wanted) as signals:
                 async for number in signals:
+                    if number == signal.SIGHUP:  # the terminal that started it is gone
+                        log.info("it goes on without its terminal")
+                        continue
                     log.info("stopped by signal %d", number)
                     nursery.cancel_scope.cancel()
                     break
@@ -234,44 +234,6 @@ async def _republish(dht: Dht) -> None:
     while True:
         await trio.sleep(ANNOUNCE_EVERY * random.uniform(0.5, 1.5))
         await dht.republish()
-
-
-class _Departure:
-    """What `bitdust supplier leave` sets going, at the control socket."""
-
-    def __init__(self, service: SupplierService, guard: Guard, running: trio.CancelScope) -> None:
-        self._service, self._guard, self._running = service, guard, running
-        self._begun = trio.Event()
-
-    async def answer(self, command: Leave, say: Say) -> Statement:
-        """Tells how far it is, until nobody depends on this supplier any more."""
-        self._service.leave()
-        self._begun.set()
-        counts: dict[bytes, int] = {}  # vault -> fragments that were here when it began
-        for vault in await self._depending():
-            row = self._service.shelf.vault(vault)
-            counts[vault] = 0 if row is None else row.fragments
-        total = sum(counts.values())
-        while depending := await self._depending():
-            left = sum(
-                max(0, counts.get(vault, 0) - self._service.keeper.handed(vault))
-                for vault in depending
-            )
-            await say(Progress(done=total - left, total=total))
-            await trio.sleep(LEAVE_TICK)
-        return Completed()
-
-    async def end_when_free(self) -> None:
-        """Also when whoever said that it leaves does not wait for it."""
-        await self._begun.wait()
-        while True:
-            depending = await self._depending()
-            await trio.sleep(2 * LEAVE_TICK)  # whoever waits is told first
-            if not depending:
-                self._running.cancel()
-
-    async def _depending(self) -> list[bytes]:
-        return await trio.to_thread.run_sync(self._guard.depending)
 
 
 async def steadily(what: str, task: Callable[[], Awaitable[None]]) -> None:

@@ -50,14 +50,41 @@ class Housekeeping:
     ) -> None:
         self._rows, self._shelf, self._space, self._kinship = rows, shelf, space, kinship
         self._wall, self._trash_seconds, self._admission = wall, trash_seconds, admission
+        self._paused = False
         self._members: dict[bytes, tuple[bytes, bool]] = {}  # vault -> family's token, of it?
 
     def offer(self) -> int:
         """Bytes that may still be promised: none by a supplier that leaves."""
-        if self._kinship.leaving:
+        if self._kinship.leaving or self._paused:
             return 0
+        return max(0, self._space - self.promised())
+
+    @property
+    def space(self) -> int:
+        """Bytes that are donated."""
+        return self._space
+
+    @property
+    def paused(self) -> bool:
+        """Whether no new contracts are made."""
+        return self._paused
+
+    def pause(self, paused: bool) -> None:
+        """Makes no new contracts from now on, or makes them again. What is kept is served."""
+        self._paused = paused
+
+    def donate(self, space: int) -> None:
+        """So many bytes are donated from now on. What was promised stays promised."""
+        self._space = space
+
+    def promised(self) -> int:
+        """Bytes of contracts that bind."""
         rows = self._shelf.all_rows()
-        return max(0, self._space - sum(r.space for vault, r in rows if self._binds(vault, r)))
+        return sum(row.space for vault, row in rows if self._binds(vault, row))
+
+    def binds(self, vault: bytes, row: VaultRow) -> bool:
+        """Whether the promise to a vault still holds."""
+        return self._binds(vault, row)
 
     def announced(self) -> int:
         """Bytes that whoever comes may ask for: none where only those who were invited may."""
@@ -129,6 +156,8 @@ class Housekeeping:
             raise Refused("malformed", f"a contract is over {format_size(CONTRACT_MIN)} at least")
         if self._kinship.leaving:
             raise Refused("no-space", "this supplier leaves")
+        if self._paused and not self._shelf.vault(vault):
+            raise Refused("no-space", "this supplier makes no new contracts for now")
         until = min(until, int(self._wall()) + CONTRACT_LONGEST)
         with self._rows.alone():
             row = self._shelf.vault(vault) or VaultRow(0, 0)

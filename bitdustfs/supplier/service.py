@@ -10,6 +10,7 @@ No socket here: a session and a message in, a reply out. The server calls it fro
     kinship        what this supplier thinks of the others; decisions without I/O
 """
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -33,6 +34,22 @@ from bitdustfs.supplier.voter import LEASE, Voter
 __all__ = ["LEASE", "SupplierService"]
 
 
+class Traffic:
+    """What came and went since the start: bytes of fragments. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.received = self.served = 0
+        self.asked: float | None = None  #: on the monotonic clock
+
+    def note(self, received: int, served: int) -> None:
+        """A request was answered."""
+        with self._lock:
+            self.received += received
+            self.served += served
+            self.asked = time.monotonic()
+
+
 class SupplierService:
     """One supplier: its node key, its shelf, the bytes it donates. Thread-safe."""
 
@@ -48,6 +65,7 @@ class SupplierService:
     ) -> None:
         self.node, self.shelf, self._clock = node, shelf, clock
         rows = VaultRows(shelf)
+        self.traffic = Traffic()
         self.kinship = Kinship(node, clock, wall)
         self.housekeeping = Housekeeping(
             rows, shelf, space, self.kinship, wall, trash_seconds, admission
@@ -66,7 +84,9 @@ class SupplierService:
     ) -> tuple[wire.Reply, bytes]:
         """(reply, payload of the reply). Never raises for what a customer may cause."""
         try:
-            return self._handle(session, request, payload)
+            reply, data = self._handle(session, request, payload)
+            self.traffic.note(len(payload), len(data))
+            return reply, data
         except Refused as refusal:
             return _fault(refusal), b""
         except Forged as error:

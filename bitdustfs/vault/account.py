@@ -86,9 +86,11 @@ class Account:
             return f"published, but NOT readable right now: {self.may_lose()}"
         if not self.margin or self.thin or not self.audited:
             return f"published: {self.may_lose()}"
-        where = f"everything is on {self.complete} of {self.n} suppliers"
+        where, more = f"everything is on {self.complete} of {self.n} suppliers", ""
+        if self.online < self.n:
+            where, more = f"{where} ({self.online} of {self.n} answer)", " more"
         looks = "" if self.writes else f"; read-only{': ' if self.why else ''}{self.why}"
-        return f"safe: {where}, {self.margin} may be lost{looks}"
+        return f"safe: {where}, {self.margin}{more} may be lost{looks}"
 
     def _is_final(self, ended: bool) -> bool:
         """Whether nothing becomes of it by itself, or not soon."""

@@ -31,6 +31,10 @@ AWAY = "1 of 4 suppliers answer and 2 are needed"
             replace(SAFE, complete=3, margin=1),
             "safe: everything is on 3 of 4 suppliers, 1 may be lost",
         ),
+        (
+            replace(SAFE, online=3, served=3, margin=1),
+            "safe: everything is on 4 of 4 suppliers (3 of 4 answer), 1 more may be lost",
+        ),
         (replace(SAFE, margin=0), "published: you cannot lose one more supplier right now"),
         (replace(SAFE, thin=2), "published: you can lose 2 more"),
         (replace(SAFE, audited=False), "published: you can lose 2 more suppliers and this"),

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import re
+from pathlib import Path
 
 import pytest
 from syntax import TREES
@@ -14,10 +15,10 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.errors import KeyFileError, UsageError
 from bitdustfs.family.create import Founder, Order
-from bitdustfs.mount.mountpoint import attached, mountpoint_of
+from bitdustfs.mount.mountpoint import attached, markers_of, mountpoint_of
 from bitdustfs.units import GIB
 
-HINT = re.compile(rf"bitdust ({'|'.join(sorted(ALL))})\b[^;.,`\"]*")
+HINT = re.compile(rf"bitdust ({'|'.join(sorted(ALL))})\b[^;.,()`\"]*")
 ENOUGH = {  # prose names these without their words, to say what prints or does something
     "bitdust supplier invite": "said of whoever runs a supplier, who knows its folder",
     "bitdust key 1": "the first line of a key file",
@@ -70,7 +71,7 @@ def needed(words):
     return [
         (a.option_strings or [a.dest])[-1]
         for a in parser._actions
-        if a.required and a.nargs != "*" and not {*words} & {*a.option_strings}
+        if a.required and a.nargs != "*" and not {*words} & {*a.option_strings, a.dest.upper()}
     ]
 
 
@@ -127,6 +128,12 @@ def test_a_mount_that_is_not_named_is_the_only_one(tmp_path, monkeypatch):
     (run / "gone.attached").write_text(str(tmp_path / "gone"))  # its process was killed once
     (run / "one.attached").write_text("/proc")
     assert [str(path) for path in attached()] == ["/proc"] and str(mountpoint_of(None)) == "/proc"
+    (run / "killed.attached").write_text("/proc")  # another vault was mounted there before
+    assert str(mountpoint_of(None)) == "/proc"
+    (run / "three.ending").write_text("/proc")  # killed while it uploaded
+    assert {marker.name for marker in markers_of(Path("/proc"))} == {
+        "one.attached", "killed.attached", "three.ending",
+    }  # fmt: skip
     (run / "two.attached").write_text("/")
     with pytest.raises(UsageError, match="name one of /, /proc"):
         mountpoint_of(None)

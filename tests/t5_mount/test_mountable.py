@@ -86,7 +86,7 @@ def test_a_source_with_commas_is_one_option(tmp_path):
     assert "fsname=/keys/a\\,b\\\\c" in words
 
 
-@pytest.mark.parametrize("source", ["none", "bitdust", "key file"])
+@pytest.mark.parametrize("source", ["none", "key file"])
 def test_mount_8_finds_what_is_mounted_and_a_dead_mount_is_mounted_over(world, source):
     if os.geteuid():
         pytest.skip("mount -a is root's")

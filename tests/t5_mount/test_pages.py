@@ -5,7 +5,9 @@ import io
 import json
 import os
 import pty
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +52,7 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
     said = capsys.readouterr().out
     for example in PAGES[name].examples:
         assert f"  {example}\n" in said
-        program, *words = shlex.split(example.partition(" < ")[0])
+        program, *words = shlex.split(re.split(" [<>] ", example)[0])
         args = make_parser().parse_args(words)
         assert program == "bitdust" and args.name == name
 
@@ -149,3 +151,32 @@ def test_programs_get_json(words, statement, shown, tmp_path, monkeypatch, capsy
     assert trio.run(asked) == 0
     said = json.loads(capsys.readouterr().out)
     assert shown in (said[0] if isinstance(said, list) else said)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_load_and_know_the_commands(shell, tmp_path, capsys):
+    assert main(["completion", shell]) == 0
+    script = tmp_path / "script"
+    script.write_text(said := capsys.readouterr().out)
+    assert "refound" in said and "json" in said and "\\t" not in said  # no tab was made visible
+    if not shutil.which(shell):
+        pytest.skip(f"this machine has no {shell}")
+    done = subprocess.run(
+        [shell, "-n", script], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0 and not done.stderr, done
+
+
+def test_man_pages_render_without_warnings(tmp_path, capsys):
+    assert main(["manual", str(tmp_path)]) == 0
+    pages = {path.name: path for path in tmp_path.glob("man*/*")}
+    assert {f"bitdust-{name.replace(' ', '-')}.1" for name in PAGES} < set(pages)
+    assert {"bitdust.1", "mount.bitdust.8"} < set(pages)
+    assert "bitdust status ~/vault \\-\\-json" in pages["bitdust-status.1"].read_text()
+    if not shutil.which("groff"):
+        pytest.skip("this machine has no groff")
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", *pages.values()],
+        capture_output=True, text=True, timeout=LIMIT, check=True,
+    )  # fmt: skip
+    assert done.stderr == "" and "supplier replace 3" in done.stdout

@@ -1,0 +1,81 @@
+"""What a running supplier can be asked by whoever runs it, and what it says, typed.
+
+`bitdust supplier status --json` and `customers --json` print these: a field may be added, and none
+is renamed. Sizes are bytes, times Unix seconds, periods seconds; vaults and nodes are hexadecimal.
+"""
+
+import msgspec
+
+from bitdustfs.net.control import Command, Commands, Statement
+
+
+class Leave(Command, frozen=True, kw_only=True, tag="leave"):
+    """Hand over what is kept here. Answered by Completed once nobody depends on this supplier."""
+
+
+class AskSelf(Command, frozen=True, kw_only=True, tag="status"):
+    """Answered by SupplierSelf."""
+
+
+class AskCustomers(Command, frozen=True, kw_only=True, tag="customers"):
+    """Answered by Customers."""
+
+
+class Pause(Command, frozen=True, kw_only=True, tag="pause"):
+    """Make no new contracts; what is kept is served. Answered by SupplierSelf."""
+
+
+class Resume(Command, frozen=True, kw_only=True, tag="resume"):
+    """Make contracts again. Answered by SupplierSelf."""
+
+
+class Donate(Command, frozen=True, kw_only=True, tag="set"):
+    """From now on `space` bytes are donated, this time. Answered by SupplierSelf."""
+
+    space: int
+
+
+SupplierCommand = Leave | AskSelf | AskCustomers | Pause | Resume | Donate
+SUPPLIER_COMMANDS: Commands[SupplierCommand] = Commands(SupplierCommand)
+
+
+class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
+    """How a supplier is."""
+
+    node: str
+    address: str  #: where others find it
+    state: str  #: serving, paused (it makes no new contracts) or leaving
+    uptime: float  #: seconds since it was started
+    space: int  #: bytes that are donated
+    promised: int  #: bytes of contracts that bind
+    used: int  #: bytes that customers use
+    trash: int  #: bytes of what owners deleted, which go where room is needed
+    free: int  #: bytes that the disk has free
+    customers: int  #: vaults that have a contract or something here
+    fragments: int
+    received: int  #: bytes of fragments that came since the start
+    served: int  #: bytes of fragments that were read since the start
+    asked: (
+        float | None
+    )  #: seconds since anybody asked it anything; null: nobody has since the start
+    network: int  #: nodes of the network that it knows
+    warnings: list[str]  #: sentences
+
+
+class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One vault for which something is kept, or promised."""
+
+    vault: str
+    promised: int  #: bytes; 0 where the contract does not bind any more
+    used: int
+    fragments: int
+    until: int  #: when the contract ends
+    invited: bool  #: it came by a token, or was named
+    owner_here: bool  #: its owner has it mounted just now
+    depends: bool  #: it would miss this supplier: nobody else has all that is here
+
+
+class Customers(Statement, frozen=True, kw_only=True, tag="customers"):
+    """Whom a supplier keeps something for."""
+
+    customers: list[CustomerLine]
