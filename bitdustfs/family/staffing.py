@@ -10,6 +10,7 @@ from functools import partial
 
 import trio
 
+from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.cache.machine import remember_addresses
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member, StandDown, Visit, seal_record
@@ -55,8 +56,13 @@ class Staffing:
         self._again: dict[bytes, tuple[float, float]] = {}  # whom to replace -> when, pause after
 
     def _known(self) -> list[str]:
-        family = self._vault.known.family
-        return [a for m in family.everybody for a in m.addresses]
+        """Addresses to join the DHT by: of those that answer, first."""
+        everybody = self._vault.known.family.everybody
+        there = [m for m in everybody if self._vault.circle.health(m.node).there]
+        return [a for m in (there or everybody) for a in self._at(m)]
+
+    def _at(self, member: Member) -> tuple[str, ...]:
+        return addresses_of(self._vault.circle, member)
 
     async def set_policy(self, policy: dict[str, int]) -> None:
         """Another policy from here on.
@@ -122,7 +128,7 @@ class Staffing:
             credentials = owner_credentials(self._key, tokens)
             unwanted = {*self._unwanted(), *vault.circle.stand_ins.values()}
             online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
-            reserves = [a for m in online if vault.watch.stays(m.node) for a in m.addresses]
+            reserves = [a for m in online if vault.watch.stays(m.node) for a in self._at(m)]
             fill = sorted(map(vault.space.used, family.members))[family.group.n // 2]
             member = await hire(
                 family, position, credentials, self._known(), address, unwanted, reserves, fill, own

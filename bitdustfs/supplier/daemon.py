@@ -12,7 +12,6 @@ import resource
 import shutil
 import signal
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,20 +24,19 @@ from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.core.keys import node_id
-from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.net.addresses import acceptable, dialable, split
+from bitdustfs.net.addresses import acceptable, split
 from bitdustfs.net.control import Command, Commands, Completed, Progress, Say, Statement
 from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.datagram import Endpoint, sign_node_record
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoint, is_private
 from bitdustfs.net.dht.node import Dht
-from bitdustfs.net.peer import Credentials, PeerSupplier
 from bitdustfs.net.tls import make_context
+from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
-from bitdustfs.supplier.kin import MemberConnect
+from bitdustfs.supplier.kindials import KinSearch, kin_connector
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import format_size
@@ -49,7 +47,6 @@ FIRST_TICK = 0.2  #: seconds between attempts to join
 LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
-KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
 DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
 ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
@@ -188,7 +185,8 @@ class Daemon:
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", partial(self._announce, dht))
-            guard = Guard(service, kin_connector(service.node, nursery, private))
+            book = AddressBook(KinSearch(dht).find, nursery)
+            guard = Guard(service, kin_connector(service.node, nursery, private, book))
             nursery.start_soon(steadily, "watching the others", guard.run)
             leaving = _Departure(service, guard, nursery.cancel_scope)
             nursery.start_soon(leaving.end_when_free)
@@ -286,31 +284,3 @@ async def steadily(what: str, task: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("%s failed; it goes on in %d s", what, AFTER_FAILURE)
             await trio.sleep(AFTER_FAILURE)
-
-
-def kin_connector(
-    node: SigningKey, nursery: trio.Nursery, allow_private: bool = True
-) -> MemberConnect:
-    """Sessions with the other suppliers of families that this node belongs to, one each.
-
-    Where they are, a stranger says who owns the vault: see net/addresses.py.
-    """
-    own = node.verify_key.encode()
-    context = make_context(node.encode(), server_side=False)
-    sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
-
-    def connect(vault: bytes, member: Member) -> PeerSupplier:
-        addresses = dialable(member.addresses, allow_private)
-        known = sessions.get((vault, member.node))
-        if known is None or known.addresses != addresses:
-            credentials = Credentials(vault, "member", node, own, context)
-            if known is not None:
-                nursery.start_soon(known.aclose)
-            known = PeerSupplier(member.node, addresses, credentials, nursery)
-            sessions[vault, member.node] = known
-        sessions.move_to_end((vault, member.node))
-        if len(sessions) > KIN_SESSIONS_MAX:
-            nursery.start_soon(sessions.popitem(last=False)[1].aclose)
-        return known
-
-    return connect
