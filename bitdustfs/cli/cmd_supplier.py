@@ -20,6 +20,7 @@ from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.presence import check_announced, check_listened
 from bitdustfs.units import format_size, parse_size
 
 
@@ -28,10 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = verbs.add_parser("run", help="keep fragments for others until stopped (SIGTERM)")
     run.add_argument("--dir", type=Path, required=True, help="folder for shelf, index and key")
     run.add_argument("--space", required=True, help="bytes to donate, for example 10G")
-    run.add_argument("--listen", required=True, metavar="HOST:PORT", help="address to serve at")
     run.add_argument(
-        "--announce", metavar="HOST:PORT",
-        help="address to be found at, where that is another one (behind a router)",
+        "--listen", required=True, metavar="HOST:PORT",
+        help="address to serve at; 0.0.0.0 or [::] for all of this machine's, also those to come",
+    )  # fmt: skip
+    run.add_argument(
+        "--announce", action="append", default=[], metavar="HOST:PORT",
+        help="address to be found at, where that is another one (behind a router); also a name, "
+        "whose address may change (repeatable)",
     )  # fmt: skip
     run.add_argument(
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
@@ -91,7 +96,9 @@ def run_supplier(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     space = parse_size(args.space)
     address = check_address(args.listen)
-    found_at = daemon.check_served(args.announce or address)
+    announced = tuple(check_announced(check_address(a)) for a in args.announce)
+    if not announced:
+        check_listened(address)
     if not 0 <= args.trash_days <= 3650:
         raise UsageError("--trash-days is a number of days, up to 3650")
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
@@ -101,7 +108,7 @@ def run_supplier(args: argparse.Namespace) -> int:
         log_plainly(logging.INFO, FewLines(), args.log)
     trash_seconds = args.trash_days * 86400
     daemon.run(
-        daemon.Offering(args.dir, space, address, found_at, bootstrap, trash_seconds, customers)
+        daemon.Offering(args.dir, space, address, announced, bootstrap, trash_seconds, customers)
     )
     return 0
 
@@ -125,6 +132,9 @@ def run_replace(args: argparse.Namespace) -> int:
         done = MountClient(args.mountpoint).replace(
             args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
         )
+    if done.same:
+        say(f"position {args.position} keeps its supplier, which is at {args.address} now")
+        return 0
     say(f"position {args.position} has another supplier; {format_size(done.bytes)} were sent to it")
     return 0
 

@@ -5,6 +5,7 @@ One reachable member is enough: it tells root and family, which the vault's own 
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 from nacl.signing import SigningKey
@@ -18,6 +19,7 @@ from bitdustfs.family.own import on_this_machine
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import find_family_addresses
 from bitdustfs.net.dht.seeker import Seeker
+from bitdustfs.net.dialing import LATER_AFTER
 from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
@@ -72,14 +74,34 @@ class Ways:
         addresses = list(dict.fromkeys((*self._given, *self._book.addresses())))
         if not addresses:
             raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
-        try:
-            return await self._ask(addresses)
-        except Unavailable:
-            dht = await self.seeker.dht()
-            found = await find_family_addresses(dht, self._key.capability())
-            if not set(found) - set(addresses):
-                raise
-        return await self._ask(found)
+        known: list[Known] = []
+        failed = trio.Event()
+        failures: list[Unavailable] = []
+
+        async def ask() -> None:
+            try:
+                known.append(await self._ask(addresses))
+                both.cancel_scope.cancel()
+            except Unavailable as error:
+                failures.append(error)
+                failed.set()
+
+        async with trio.open_nursery() as both:
+            both.start_soon(ask)
+            with trio.move_on_after(LATER_AFTER):
+                await failed.wait()
+            found = await self._found_in_dht()
+            if set(found) - set(addresses):
+                with suppress(Unavailable):
+                    known.append(await self._ask(found))
+                    both.cancel_scope.cancel()
+        if not known:
+            raise failures[0]
+        return known[0]
+
+    async def _found_in_dht(self) -> list[str]:
+        """Where the suppliers are that the vault's record names."""
+        return await find_family_addresses(await self.seeker.dht(), self._key.capability())
 
     async def _ask(self, addresses: Sequence[str]) -> Known:
         return await _ask_members(self._key, addresses, self.credentials, self._nursery, self._book)

@@ -17,6 +17,7 @@ from bitdustfs.core.records import Member, StandDown, Visit, seal_record
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Unavailable
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
+from bitdustfs.family.moved import is_the_same
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
 from bitdustfs.family.resize import invited_sessions, resize
 from bitdustfs.net.ask import ask_all
@@ -102,13 +103,18 @@ class Staffing:
         progress: OnProgress,
         own: bool = False,
         tokens: Sequence[str] = (),
-    ) -> Fill:
+    ) -> Fill | None:
         """Gives a position to the supplier at `address`, or to one found through the DHT.
+
+        None: the supplier there has the position already, and is reached there from now on.
 
         `own`: it may be one on this machine. `tokens`: by which it invited the owner. Raises
         UsageError, Unavailable, PeerError, LocalError, Superseded.
         """
         async with self._changing:
+            credentials = owner_credentials(self._key, tokens)
+            if address and await is_the_same(self._vault, position, address, credentials):
+                return None
             return await self._replace(position, address, progress, lambda: True, own, tokens)
 
     async def _replace(

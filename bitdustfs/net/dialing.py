@@ -27,7 +27,8 @@ class Race(Generic[T]):
 
     `attempt` leads to what is wanted at an address, or raises PeerError; when it is cancelled it
     closes what it opened. `discard` closes what came too late. `later` names more addresses, and is
-    asked when all have failed, or after LATER_AFTER seconds.
+    asked when all have failed, or after LATER_AFTER seconds. It is waited for if `patient`; else
+    only as long as one of the first addresses is still being tried.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Race(Generic[T]):
         attempt: Callable[[str], Awaitable[T]],
         discard: Callable[[T], Awaitable[None]],
         later: Callable[[], Awaitable[Sequence[str]]] = nowhere_else,
+        patient: bool = True,
     ) -> None:
         self._attempt, self._discard, self._later = attempt, discard, later
+        self._patient = patient
         self._won: list[tuple[str, T]] = []
         self._failures: list[PeerError] = []
 
@@ -47,19 +50,24 @@ class Race(Generic[T]):
         attempt may take is its own business; so is how long `later` may.
         """
         first = tuple(dict.fromkeys(addresses))
-        over = trio.Event()  # of the first addresses
+        over, looking = trio.Event(), trio.CancelScope()
+        more: Sequence[str] = ()
 
         async def the_first() -> None:
             await self._one_after_the_other(first, race)
             over.set()
+            if not self._patient:
+                looking.cancel()
 
         try:
             async with trio.open_nursery() as race:
                 race.start_soon(the_first)
                 with trio.move_on_after(LATER_AFTER):
                     await over.wait()
-                more = [a for a in dict.fromkeys(await self._later()) if a not in first]
-                await self._one_after_the_other(more, race)
+                with looking:
+                    more = await self._later()
+                fresh = [address for address in dict.fromkeys(more) if address not in first]
+                await self._one_after_the_other(fresh, race)
         except BaseException:
             for _, found in self._won:
                 with trio.CancelScope(shield=True):

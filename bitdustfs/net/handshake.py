@@ -12,6 +12,8 @@ from bitdustfs.core.keys import sign
 from bitdustfs.errors import Malformed, ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import split
+from bitdustfs.net.dialing import Race
+from bitdustfs.net.hostnames import resolve
 from bitdustfs.net.silence import notice_silence
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.plain import told
@@ -54,7 +56,7 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
     """
     try:
         with trio.fail_after(CONNECT_DEADLINE):
-            transport = await trio.open_tcp_stream(*split(address))
+            transport = await _transport(address)
             stream = TlsStream(transport, context, server_side=False)
             try:
                 notice_silence(transport, bulk)
@@ -74,6 +76,22 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
         OverflowError,
     ) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
+
+
+async def _transport(address: str) -> trio.SocketStream:
+    """A TCP connection; of a name's addresses, to the first that answers."""
+    found = await resolve(address)
+    if found == (address,):
+        return await trio.open_tcp_stream(*split(address))
+
+    async def attempt(literal: str) -> trio.SocketStream:
+        try:
+            return await trio.open_tcp_stream(*split(literal))
+        except OSError as error:
+            raise Unreachable(str(error)) from error
+
+    _, transport = await Race(attempt, trio.aclose_forcefully).run(found)
+    return transport
 
 
 async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:

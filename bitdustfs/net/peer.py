@@ -8,6 +8,7 @@ A host that loses power, or a router that is switched off, ends no connection: i
 So a connection is given up, and the next call opens a fresh one,
 
 - when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or no answer to keep-alive probes;
+- when the supplier is reached at another address, and nothing was heard on this one lately;
 - when somebody gives up waiting on the one for small questions, and not a byte came meanwhile;
 - when an answer comes that nobody asked for, or a second one: whoever reads those is kept busy.
 
@@ -67,14 +68,20 @@ class _Waiting:
 class _Connection:
     """One open session. Its two tasks live in the nursery it was started in.
 
-    `bulk`: what is sent takes its time, and silence meanwhile means nothing. `sent` is told of the
-    bytes of payload that went out.
+    `bulk`: what is sent takes its time, and silence meanwhile means nothing. `address`: where it
+    leads. `sent` is told of the bytes of payload that went out.
     """
 
     def __init__(
-        self, stream: TlsStream, decoder: wire.FrameDecoder, bulk: bool, sent: Callable[[int], None]
+        self,
+        stream: TlsStream,
+        decoder: wire.FrameDecoder,
+        bulk: bool,
+        address: str,
+        sent: Callable[[int], None],
     ) -> None:
         self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
+        self._address = address
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
@@ -135,6 +142,13 @@ class _Connection:
         silent = trio.current_time() - max(since, self._heard)
         if self.failure is None and not self._bulk and silent >= SILENCE:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
+            self._running.cancel()
+
+    def reached_at(self, address: str) -> None:
+        """The supplier was reached there just now: if it is silent here, it has moved."""
+        silent = trio.current_time() - self._heard
+        if address != self._address and silent >= SILENCE:
+            self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s; it has moved"))
             self._running.cancel()
 
     async def _write(self) -> None:
@@ -273,20 +287,19 @@ class PeerSupplier(Supplier):
         async def attempt(address: str) -> Met:
             return await meet(address, self.node, own.context, bulk)
 
-        later = nowhere_else if self._reached_at or not self.node else self._look_up
+        later = self._look_up if self.node else nowhere_else
+        race = Race(attempt, Met.aclose, later, patient=not self._reached_at)
         with trio.move_on_after(OPEN_DEADLINE):
-            try:
-                known = self._whereabouts.of(self.node, self.addresses)
-                address, met = await Race(attempt, Met.aclose, later).run(known)
-            except PeerError:
-                if self.node:
-                    self._whereabouts.search(self.node)
-                raise
+            known = self._whereabouts.of(self.node, self.addresses)
+            address, met = await race.run(known)
             self.node = self.node or met.key  # what it says is proven by signatures
             decoder = await open_session(met, own)
             self._reached_at = address
             self._whereabouts.reached(self.node, address)
-            return _Connection(met.stream, decoder, bulk, self._note_sent)
+            other = self._connections.get(not bulk)
+            if other is not None:
+                other.reached_at(address)
+            return _Connection(met.stream, decoder, bulk, address, self._note_sent)
         raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
 
     async def _look_up(self) -> Sequence[str]:

@@ -11,8 +11,9 @@ from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import node_id
 from bitdustfs.net.addresses import dialable
-from bitdustfs.net.dht.discover import endpoint, is_private, node_record
+from bitdustfs.net.dht.discover import endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.whereabouts import Located
 
 JOINED_BY_MAX = 32  #: addresses that it joins by
@@ -33,11 +34,11 @@ class Seeker:
             if self._dht is None:
                 key = SigningKey(os.urandom(32))
                 dht = Dht(key, serves=False, allow_private=is_private(known))
-                await dht.bind("0.0.0.0", 0)
+                await dht.bind("::", 0)
                 await self._nursery.start(dht.run)
                 self._dht = dht
             if not self._dht.contacts():
-                await self._dht.bootstrap([endpoint(address) for address in known])
+                await self._dht.bootstrap(await endpoints(known))
             return self._dht
 
     async def find(self, node: bytes) -> Located | None:
@@ -48,7 +49,7 @@ class Seeker:
         """Endpoints worth remembering."""
         if self._dht is None:
             return []
-        return [f"{host}:{port}" for host, port in self._dht.contacts()]
+        return [joined_address(*contact) for contact in self._dht.contacts()]
 
 
 async def located(dht: Dht, node: bytes) -> Located | None:
