@@ -140,6 +140,8 @@ class AddressBook(Whereabouts):
             async with self._at_once:
                 with trio.move_on_after(LOOK_UP_DEADLINE):
                     self._heard(node, await self._find(node))
+        except Exception:  # of a side task: sessions go on
+            log.exception("looking for node %s failed", node.hex()[:12])
         finally:
             search.end(trio.current_time())
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import trio
+import trio.testing
 from family import credentials, serving
 from nacl.signing import SigningKey
 
@@ -199,3 +200,24 @@ async def test_addresses_given_later_are_tried_as_well(nursery):
         session.also_at((address,))
         await session.ping()
         await session.aclose()
+
+
+async def test_a_look_up_that_fails_ends_nothing_else(nursery, autojump_clock, caplog):
+    async def fail(node):
+        raise OSError("no more sockets")
+
+    book = AddressBook(fail, nursery)
+    assert await book.look_up(NODE) == ()
+    assert "no more sockets" in caplog.text
+    book.reached(NODE, "here:1")
+    assert book.of(NODE, []) == ("here:1",)
+
+
+@pytest.mark.parametrize("count", [2])
+async def test_a_seeker_whose_node_failed_makes_another(nodes, nursery):
+    seeker = Seeker(lambda: [":".join(map(str, nodes[0].endpoint))], nursery)
+    first = await seeker.dht()
+    first._socket.close()  # receiving from it fails
+    await trio.testing.wait_all_tasks_blocked()
+    again = await seeker.dht()
+    assert again is not first and again.contacts()

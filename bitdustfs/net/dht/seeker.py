@@ -3,6 +3,7 @@
 It joins when it is first needed, and again whenever nobody is left that it knows.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 
@@ -15,6 +16,8 @@ from bitdustfs.net.dht.discover import endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.whereabouts import Located
+
+log = logging.getLogger(__name__)
 
 JOINED_BY_MAX = 32  #: addresses that it joins by
 
@@ -35,11 +38,21 @@ class Seeker:
                 key = SigningKey(os.urandom(32))
                 dht = Dht(key, serves=False, allow_private=is_private(known))
                 await dht.bind("::", 0)
-                await self._nursery.start(dht.run)
-                self._dht = dht
+                self._dht = await self._nursery.start(self._run, dht)
             if not self._dht.contacts():
                 await self._dht.bootstrap(await endpoints(known))
             return self._dht
+
+    async def _run(self, dht: Dht, task_status: trio.TaskStatus[Dht]) -> None:
+        """Whoever needs it next gets another one after a failure: nobody else ends by that."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(dht.run)
+                task_status.started(dht)
+        except Exception:
+            log.exception("asking the DHT failed; it is joined again when it is needed")
+        finally:
+            self._dht = None
 
     async def find(self, node: bytes) -> Located | None:
         """The newest record of the node with a key: where it may be dialled."""
