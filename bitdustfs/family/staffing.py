@@ -89,7 +89,7 @@ class Staffing:
             with trio.move_on_after(POLICY_DEADLINE):
                 if not tokens:
                     return await resize(self._vault, self._key, size, self._vault.circle.session)
-                async with invited_sessions(self._key, tokens) as session:
+                async with invited_sessions(self._key, tokens, self._at) as session:
                     return await resize(self._vault, self._key, size, session)
         raise Unavailable(
             "the suppliers promised, but what was written is not published yet, and the new size "
