@@ -24,7 +24,8 @@ from bitdustfs.core.records import (
     family_hash,
     seal_record,
 )
-from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.memory import MemorySupplier

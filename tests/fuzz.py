@@ -270,7 +270,7 @@ async def at_a_node_of(body):
             named = [c for c in heard.message.contacts if node._acceptable(c.endpoint)]
             for contact in named:
                 node._meet(contact)
-                node._table.nearest(contact.id, 20)
+                node._tables.nearest(contact.id, 20)
         if isinstance(heard.message, datagram.RecordIs):
             datagram.record_seq_untrusted(OTHER.verify_key.encode()[:20], heard.message.record)
 

@@ -29,27 +29,28 @@ def ip(*words, check=True):
 class Hosts:
     """Host 0 mounts, hosts 1 to `count` are suppliers; each has an address of its own."""
 
-    def __init__(self, root: Path, count: int) -> None:
+    def __init__(self, root: Path, count: int, tag: str = "") -> None:
         self.root, self.count, self.processes = root, count, []
+        self.name = NAME + tag
         self.mountpoint = root / "mnt"
         self.mountpoint.mkdir()
 
     def lay(self):
-        ip("netns", "add", f"{NAME}s")  # the switch
-        ip("-n", f"{NAME}s", "link", "add", "br0", "type", "bridge")
-        ip("-n", f"{NAME}s", "link", "set", "br0", "up")
+        ip("netns", "add", f"{self.name}s")  # the switch
+        ip("-n", f"{self.name}s", "link", "add", "br0", "type", "bridge")
+        ip("-n", f"{self.name}s", "link", "set", "br0", "up")
         for number in range(self.count + 1):
-            name = f"{NAME}h{number}"
+            name = f"{self.name}h{number}"
             ip("netns", "add", name)
             ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", f"p{number}",
-               "netns", f"{NAME}s")  # fmt: skip
-            ip("-n", f"{NAME}s", "link", "set", f"p{number}", "master", "br0", "up")
+               "netns", f"{self.name}s")  # fmt: skip
+            ip("-n", f"{self.name}s", "link", "set", f"p{number}", "master", "br0", "up")
             ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
             ip("-n", name, "link", "set", "lo", "up")
 
     def on(self, host, *words, check=True, home="one"):
-        command = ["nsenter", f"--net=/run/netns/{NAME}h{host}", sys.executable, "-m",
+        command = ["nsenter", f"--net=/run/netns/{self.name}h{host}", sys.executable, "-m",
                    "bitdustfs.cli.main", *map(str, words)]  # fmt: skip
         done = subprocess.run(
             command, env={**os.environ, "BITDUST_HOME": str(self.root / home)}, timeout=LIMIT,
@@ -59,22 +60,29 @@ class Hosts:
             assert done.returncode == 0, done.stderr
         return done
 
-    def start(self, host):
+    def start(self, host, *words):
+        """A supplier; `words` in place of where it listens, and of whom it joins by."""
         folder = self.root / f"supplier-{host}"
         folder.mkdir(exist_ok=True)
-        command = ["nsenter", f"--net=/run/netns/{NAME}h{host}", sys.executable, "-m",
+        command = ["nsenter", f"--net=/run/netns/{self.name}h{host}", sys.executable, "-m",
                    "bitdustfs.cli.main", "supplier", "run", "--dir", folder, "--space", "5G",
-                   "--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
-                   f"10.77.0.{2 if host != 1 else 3}:4000", "--for", "anyone"]  # fmt: skip
+                   *(words or ("--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
+                               f"10.77.0.{2 if host != 1 else 3}:4000")),
+                   "--for", "anyone"]  # fmt: skip
         own_home = {**os.environ, "BITDUST_HOME": str(folder / "home")}
         with open(folder / "log", "ab") as log:
             self.processes.append(
                 subprocess.Popen([str(w) for w in command], stdout=log, stderr=log, env=own_home)
             )
 
+    def address(self, host, verb, address):
+        """Adds or deletes ("add", "del") an address of a host."""
+        words = ["nodad"] if ":" in address and verb == "add" else []
+        ip("-n", f"{self.name}h{host}", "addr", verb, address, "dev", "eth0", *words)
+
     def cut(self, hosts, up):
         for host in hosts:
-            ip("-n", f"{NAME}s", "link", "set", f"p{host}", "up" if up else "down")
+            ip("-n", f"{self.name}s", "link", "set", f"p{host}", "up" if up else "down")
 
     def close(self):
         if os.path.ismount(self.mountpoint):
@@ -83,7 +91,7 @@ class Hosts:
             process.terminate()
         for process in self.processes:
             process.wait(LIMIT)
-        for name in [f"{NAME}h{n}" for n in range(self.count + 1)] + [f"{NAME}s"]:
+        for name in [f"{self.name}h{n}" for n in range(self.count + 1)] + [f"{self.name}s"]:
             ip("netns", "del", name, check=False)
 
     def rows(self):

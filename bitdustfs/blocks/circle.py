@@ -18,6 +18,12 @@ def nobody_is(member: Member) -> bool:
     return False
 
 
+def addresses_of(circle: "Circle", member: Member) -> tuple[str, ...]:
+    """Where a member or a reserve is: where it was reached last, then what the family says."""
+    reached = circle.session(member).reached_at()
+    return tuple(dict.fromkeys((*((reached,) if reached else ()), *member.addresses)))
+
+
 class Copies:
     """Which reserves have some fragments of which positions, although they do not stand in."""
 

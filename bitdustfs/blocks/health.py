@@ -147,5 +147,8 @@ class Sighted(Supplier):
         self._health.heard()
         return answer
 
+    def reached_at(self) -> str:
+        return self._session.reached_at()
+
     async def aclose(self) -> None:
         await self._session.aclose()

@@ -21,6 +21,7 @@ from bitdustfs.units import KIB, MIB
 ROW_LIMIT = 256 * MIB  #: bytes of one batch, or of one meta row, that are read back
 R = TypeVar("R", bound=Record)
 
+_VALUE = b"value/"  #: how the keys of named values begin, in the table `meta`
 _batches = Decoder(Batch, "journal batch", ROW_LIMIT)
 _orders = Decoder(tuple[Ballot, U63], "root order", KIB)
 _decoders: dict[type[Record], Decoder[Any]] = {
@@ -203,13 +204,26 @@ class State:
     def get_value(self, name: str) -> bytes | None:
         """The value kept under a name, None where there is none."""
         with self._database.read("meta") as txn:
-            raw = txn.get(b"value/" + name.encode())
+            raw = txn.get(_VALUE + name.encode())
         return None if raw is None else bytes(raw)
 
     def set_value(self, name: str, value: bytes) -> None:
         """Keeps a value; it may be lost by a power cut."""
         with self._database.write(sync=False) as write:
-            write.txn.put(b"value/" + name.encode(), value, db=self._meta)
+            write.txn.put(_VALUE + name.encode(), value, db=self._meta)
+
+
+def peek_value(path: Path, name: str) -> bytes | None:
+    """A named value of the state under `path`, which nobody has open; None where there is none."""
+    if not path.is_dir():
+        return None
+    database = Database(path)
+    try:
+        with database.read("meta") as txn:
+            raw = txn.get(_VALUE + name.encode())
+        return None if raw is None else bytes(raw)
+    finally:
+        database.close()
 
 
 def keeps_unpublished(path: Path) -> bool:

@@ -31,6 +31,7 @@ from bitdustfs.supplier.orders import (
     Resume,
     SupplierSelf,
 )
+from bitdustfs.supplier.presence import check_announced, check_listened
 from bitdustfs.units import format_size, parse_size
 from bitdustfs.vault.account import ago
 
@@ -40,10 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = verbs.add_parser("run", help="keep fragments for others until stopped (SIGTERM)")
     run.add_argument("--dir", type=Path, required=True, help="folder for shelf, index and key")
     run.add_argument("--space", required=True, help="bytes to donate, for example 10G")
-    run.add_argument("--listen", required=True, metavar="HOST:PORT", help="address to serve at")
     run.add_argument(
-        "--announce", metavar="HOST:PORT",
-        help="address to be found at, where that is another one (behind a router)",
+        "--listen", required=True, metavar="HOST:PORT",
+        help="address to serve at; 0.0.0.0 or [::] for all of this machine's, also those to come",
+    )  # fmt: skip
+    run.add_argument(
+        "--announce", action="append", default=[], metavar="HOST:PORT",
+        help="address to be found at, where that is another one (behind a router); also a name, "
+        "whose address may change (repeatable)",
     )  # fmt: skip
     run.add_argument(
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
@@ -128,7 +133,9 @@ def run_supplier(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     space = parse_size(args.space)
     address = check_address(args.listen)
-    found_at = daemon.check_served(args.announce or address)
+    announced = tuple(check_announced(check_address(a)) for a in args.announce)
+    if not announced:
+        check_listened(address)
     if not 0 <= args.trash_days <= 3650:
         raise UsageError("--trash-days is a number of days, up to 3650")
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
@@ -138,7 +145,7 @@ def run_supplier(args: argparse.Namespace) -> int:
         log_plainly(logging.INFO, FewLines(), args.log)
     trash_seconds = args.trash_days * 86400
     daemon.run(
-        daemon.Offering(args.dir, space, address, found_at, bootstrap, trash_seconds, customers)
+        daemon.Offering(args.dir, space, address, announced, bootstrap, trash_seconds, customers)
     )
     return 0
 
@@ -162,6 +169,9 @@ def run_replace(args: argparse.Namespace) -> int:
         done = MountClient(args.mountpoint).replace(
             args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
         )
+    if done.same:
+        say(f"position {args.position} keeps its supplier, which is at {args.address} now")
+        return 0
     say(f"position {args.position} has another supplier; {format_size(done.bytes)} were sent to it")
     return 0
 

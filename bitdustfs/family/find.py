@@ -5,6 +5,7 @@ One reachable member is enough: it tells root and family, which the vault's own 
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 from nacl.signing import SigningKey
@@ -12,14 +13,20 @@ from nacl.signing import SigningKey
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import Known, check_known_untrusted
 from bitdustfs.core.records import Member
+from bitdustfs.core.sightings import CONTACTS_MAX, Sightings
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
+from bitdustfs.family.own import on_this_machine
 from bitdustfs.net.ask import ask_all
-from bitdustfs.net.dht.discover import find_family_addresses, joined
-from bitdustfs.net.peer import Credentials, PeerSupplier
-from bitdustfs.net.supplier import Connect
+from bitdustfs.net.dht.discover import find_family_addresses
+from bitdustfs.net.dht.seeker import Seeker
+from bitdustfs.net.dialing import LATER_AFTER
+from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.tokens import read_tokens
+from bitdustfs.net.whereabouts import AddressBook
 
+GIVEN_MAX = 8  #: addresses given by hand that the DHT is joined by before others
 GRACE = 1.0  #: seconds for the rest, once one address led to the vault
 
 
@@ -34,27 +41,111 @@ def owner_credentials(key: VaultKey, tokens: Sequence[str] = ()) -> Credentials:
     return Credentials(key.vault_id, "owner", key.signing, public, context, read_tokens(tokens))
 
 
-async def find_family(
-    key: VaultKey, addresses: list[str], credentials: Credentials, nursery: trio.Nursery
-) -> Known:
-    """The newest root and family, from members at `addresses` or found through the DHT there.
+class Ways:
+    """How one process of the owner gets at the suppliers of a vault.
 
-    Raises Unavailable.
+    `addresses`: of any of them, or of any nodes of the network, given by hand first. `remembered`:
+    of an earlier process. `tokens`: by which suppliers invited the owner.
     """
-    if not addresses:
-        raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
-    try:
-        return await _ask_members(key, addresses, credentials, nursery)
-    except Unavailable:
-        async with joined(addresses) as dht:
-            found = await find_family_addresses(dht, key.capability())
-        if not set(found) - set(addresses):
-            raise
-    return await _ask_members(key, found, credentials, nursery)
+
+    def __init__(
+        self,
+        key: VaultKey,
+        addresses: Sequence[str],
+        nursery: trio.Nursery,
+        remembered: Sightings | None = None,
+        tokens: Sequence[str] = (),
+    ) -> None:
+        self.credentials = owner_credentials(key, tokens)
+        self._key, self._given, self._nursery = key, addresses, nursery
+        self._contacts = () if remembered is None else remembered.contacts
+        self.seeker = Seeker(self._joined_by, nursery)
+        self._book = AddressBook(self.seeker.find, nursery, remembered)
+        self._sessions: dict[bytes, PeerSupplier] = {}
+
+    def _joined_by(self) -> list[str]:
+        return [*self._given[:GIVEN_MAX], *self._contacts, *self._book.addresses(), *self._given]
+
+    async def find_family(self) -> Known:
+        """The newest root and family, from members at known addresses or found through the DHT.
+
+        Raises UsageError where no address is known, and Unavailable.
+        """
+        addresses = list(dict.fromkeys((*self._given, *self._book.addresses())))
+        if not addresses:
+            raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
+        known: list[Known] = []
+        failed = trio.Event()
+        failures: list[Unavailable] = []
+
+        async def ask() -> None:
+            try:
+                known.append(await self._ask(addresses))
+                both.cancel_scope.cancel()
+            except Unavailable as error:
+                failures.append(error)
+                failed.set()
+
+        async with trio.open_nursery() as both:
+            both.start_soon(ask)
+            with trio.move_on_after(LATER_AFTER):
+                await failed.wait()
+            found = await self._found_in_dht()
+            if set(found) - set(addresses):
+                with suppress(Unavailable):
+                    known.append(await self._ask(found))
+                    both.cancel_scope.cancel()
+        if not known:
+            raise failures[0]
+        return known[0]
+
+    async def _found_in_dht(self) -> list[str]:
+        """Where the suppliers are that the vault's record names."""
+        return await find_family_addresses(await self.seeker.dht(), self._key.capability())
+
+    async def _ask(self, addresses: Sequence[str]) -> Known:
+        return await _ask_members(self._key, addresses, self.credentials, self._nursery, self._book)
+
+    def connect(self, member: Member) -> PeerSupplier:
+        """The session with a member of a family, opened when it is first used.
+
+        Called again with other addresses, it tries these as well.
+        """
+        session = self._sessions.get(member.node)
+        if session is None:
+            session = self._sessions[member.node] = PeerSupplier(
+                member.node, member.addresses, self.credentials, self._nursery,
+                whereabouts=self._book,
+            )  # fmt: skip
+        session.also_at(member.addresses)
+        return session
+
+    def is_own(self, member: Member) -> bool:
+        """Whether a supplier is on this machine, by where it is likeliest to be now.
+
+        An address that it had once may be this machine's today.
+        """
+        likeliest = self._book.of(member.node, member.addresses)[:1]
+        return on_this_machine(Member(member.node, likeliest, member.space))
+
+    # -- what outlives the process
+
+    def sightings(self) -> Sightings:
+        """What is worth remembering."""
+        contacts = dict.fromkeys((*self.seeker.contacts(), *self._contacts))
+        return Sightings(self._book.sightings(), tuple(contacts)[:CONTACTS_MAX])
+
+    async def wait_changed(self) -> None:
+        """Until a supplier was found where it was not before."""
+        await self._book.wait_changed()
 
 
 async def _ask_members(
-    key: VaultKey, addresses: Sequence[str], credentials: Credentials, nursery: trio.Nursery
+    key: VaultKey,
+    addresses: Sequence[str],
+    credentials: Credentials,
+    nursery: trio.Nursery,
+    book: AddressBook,
 ) -> Known:
     best: Known | None = None
     failures: list[str] = []
@@ -71,6 +162,8 @@ async def _ask_members(
         finally:
             with trio.CancelScope(shield=True):
                 await peer.aclose()
+        if known is not None:
+            book.reached(peer.node, peer.reached_at())
         if known is None:
             failures.append(f"{address}: has a contract with this vault but no root")
         elif best is None or known.root.order > best.root.order:
@@ -85,17 +178,3 @@ async def _ask_members(
             "cannot be mounted): " + "; ".join(failures[:4])
         )
     return best
-
-
-def connector(credentials: Credentials, nursery: trio.Nursery) -> Connect:
-    """Sessions with members of families, one each, opened when first used."""
-    sessions: dict[bytes, PeerSupplier] = {}
-
-    def connect(member: Member) -> PeerSupplier:
-        if member.node not in sessions:
-            sessions[member.node] = PeerSupplier(
-                member.node, member.addresses, credentials, nursery
-            )
-        return sessions[member.node]
-
-    return connect

@@ -12,7 +12,8 @@ from bitdustfs.core.spread import apart
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.dht.discover import find_suppliers, joined
-from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import FRAGMENTS_MIN, list_all
 

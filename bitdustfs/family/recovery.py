@@ -15,10 +15,12 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Family, Member, RootContent
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import PeerError
-from bitdustfs.family.find import connector, find_family, owner_credentials
+from bitdustfs.family.find import Ways, owner_credentials
 from bitdustfs.family.hire import hire
 from bitdustfs.family.own_root import own_state
 from bitdustfs.family.refound import refound
+from bitdustfs.net.dht.discover import find_family_addresses
+from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.vault.assemble import open_state_folder, open_vault
 from bitdustfs.vault.keepers import Tell
@@ -39,25 +41,24 @@ async def refound_vault(
     """Founds a family of those that are left, and of suppliers at the addresses `newcomers`, over
     the highest root; that family.
 
-    `tokens`: by which those invited the owner. Raises what `find_family` and `refound`
-    raise, and StateLocked while the vault is mounted here.
+    `tokens`: by which those invited the owner. Raises what `Ways.find_family` and
+    `refound` raise, and StateLocked while the vault is mounted here.
     """
-    credentials = owner_credentials(key, tokens)
     async with trio.open_nursery() as nursery:
-        known = await find_family(key, [*addresses], credentials, nursery)
-        connect = connector(credentials, nursery)
+        ways = Ways(key, addresses, nursery, tokens=tokens)
+        known = await ways.find_family()
         waiting, engaged = list(newcomers), set[bytes]()
 
         async def engage(old: Family, position: int) -> Member | None:
             if not waiting:
                 return None
             address = waiting.pop(0)
-            member = await hire(old, position, credentials, [], address, unwanted=engaged)
+            member = await hire(old, position, ways.credentials, [], address, unwanted=engaged)
             engaged.add(member.node)
             return member
 
         with own_state(key, home, machine, suite) as (own, seats):
-            family = await refound(key, known.family, connect, own, engage, seats)
+            family = await refound(key, known.family, ways.connect, own, engage, seats)
         nursery.cancel_scope.cancel()
     return family
 
@@ -87,13 +88,21 @@ class Recovery:
         """
         credentials = owner_credentials(self._key)
         async with trio.open_nursery() as nursery:
-            peers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
+            seeker = Seeker(lambda: addresses, nursery)
+            found = await find_family_addresses(await seeker.dht(), self._key.capability())
+            every = dict.fromkeys((*addresses, *found))  # the latter are those that moved
+            peers = [PeerSupplier(b"", (a,), credentials, nursery) for a in every]
             try:
-                return await self._recover([p for p in peers if await self._answers(p)])
+                return await self._recover(await self._there(peers))
             finally:
                 for peer in peers:
                     await peer.aclose()
                 nursery.cancel_scope.cancel()
+
+    async def _there(self, peers: Sequence[PeerSupplier]) -> list[PeerSupplier]:
+        """Those that answer, each node once."""
+        there = [peer for peer in peers if await self._answers(peer)]
+        return list({peer.node: peer for peer in reversed(there)}.values())[::-1]
 
     async def _answers(self, peer: PeerSupplier) -> bool:
         try:

@@ -37,17 +37,17 @@ SessionOf = Callable[[Member], Supplier]
 
 
 @asynccontextmanager
-async def invited_sessions(key: VaultKey, tokens: Sequence[str]) -> AsyncGenerator[SessionOf]:
-    """Sessions of their own in which those who invited the owner hear so."""
+async def invited_sessions(
+    key: VaultKey, tokens: Sequence[str], at: Callable[[Member], tuple[str, ...]]
+) -> AsyncGenerator[SessionOf]:
+    """Sessions of their own in which those who invited the owner hear so. `at`: where they are."""
     credentials = owner_credentials(key, tokens)
     peers: dict[bytes, PeerSupplier] = {}
     async with trio.open_nursery() as nursery:
 
         def session(member: Member) -> PeerSupplier:
             if member.node not in peers:
-                peers[member.node] = PeerSupplier(
-                    member.node, member.addresses, credentials, nursery
-                )
+                peers[member.node] = PeerSupplier(member.node, at(member), credentials, nursery)
             return peers[member.node]
 
         try:

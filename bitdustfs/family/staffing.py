@@ -11,12 +11,14 @@ from functools import partial
 
 import trio
 
+from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.cache.machine import remember_addresses
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member, StandDown, Visit, seal_record
 from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Unavailable
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
+from bitdustfs.family.moved import is_the_same
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
 from bitdustfs.family.resize import invited_sessions, resize
 from bitdustfs.net.ask import ask_all
@@ -56,8 +58,13 @@ class Staffing:
         self._again: dict[bytes, tuple[float, float]] = {}  # whom to replace -> when, pause after
 
     def _known(self) -> list[str]:
-        family = self._vault.known.family
-        return [a for m in family.everybody for a in m.addresses]
+        """Addresses to join the DHT by: of those that answer, first."""
+        everybody = self._vault.known.family.everybody
+        there = [m for m in everybody if self._vault.circle.health(m.node).there]
+        return [a for m in (there or everybody) for a in self._at(m)]
+
+    def _at(self, member: Member) -> tuple[str, ...]:
+        return addresses_of(self._vault.circle, member)
 
     async def set_policy(self, policy: dict[str, int]) -> None:
         """Another policy from here on.
@@ -93,7 +100,7 @@ class Staffing:
         async with self._alone():
             if not tokens:
                 return await resize(self._vault, self._key, size, self._vault.circle.session)
-            async with invited_sessions(self._key, tokens) as session:
+            async with invited_sessions(self._key, tokens, self._at) as session:
                 return await resize(self._vault, self._key, size, session)
 
     async def replace(
@@ -103,13 +110,18 @@ class Staffing:
         progress: OnProgress,
         own: bool = False,
         tokens: Sequence[str] = (),
-    ) -> Fill:
+    ) -> Fill | None:
         """Gives a position to the supplier at `address`, or to one found through the DHT.
+
+        None: the supplier there has the position already, and is reached there from now on.
 
         `own`: it may be one on this machine. `tokens`: by which it invited the owner. Raises
         UsageError, Unavailable, PeerError, LocalError, Superseded.
         """
         async with self._changing:
+            credentials = owner_credentials(self._key, tokens)
+            if address and await is_the_same(self._vault, position, address, credentials):
+                return None
             return await self._replace(position, address, progress, lambda: True, own, tokens)
 
     async def _replace(
@@ -129,7 +141,7 @@ class Staffing:
             credentials = owner_credentials(self._key, tokens)
             unwanted = {*self._unwanted(), *vault.circle.stand_ins.values()}
             online = [m for m in family.bench if vault.watch.state(m.node) == "online"]
-            reserves = [a for m in online if vault.watch.stays(m.node) for a in m.addresses]
+            reserves = [a for m in online if vault.watch.stays(m.node) for a in self._at(m)]
             fill = sorted(map(vault.space.used, family.members))[family.group.n // 2]
             member = await hire(
                 family, position, credentials, self._known(), address, unwanted, reserves, fill, own

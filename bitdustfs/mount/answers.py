@@ -241,7 +241,7 @@ class Replacing:
             asked.position, asked.address, Counted(say), asked.own, asked.tokens
         )
         await self._vault.space.refresh()  # who asks for the suppliers now sees what is there
-        return Replaced(bytes=done.bytes)
+        return Replaced(bytes=0, same=True) if done is None else Replaced(bytes=done.bytes)
 
 
 class Rebuilding:

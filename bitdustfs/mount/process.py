@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -18,8 +19,8 @@ from bitdustfs.core.items import ROOT_INODE, inode_key
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Family
 from bitdustfs.errors import Superseded, Unavailable
-from bitdustfs.family.find import connector, find_family, owner_credentials
-from bitdustfs.family.own import on_this_machine
+from bitdustfs.family.find import Ways
+from bitdustfs.family.remembering import keep_remembering, recall
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.fs.volume import Caller
 from bitdustfs.fuse.operations import Operations, WritableOperations
@@ -37,7 +38,6 @@ from bitdustfs.mount.statements import Ended
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.net import control
 from bitdustfs.net.control import Say, Statement
-from bitdustfs.net.peer import Credentials
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
 from bitdustfs.vault.reading import ReadVault
@@ -62,38 +62,39 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
     folder = await take_state_folder(key.vault_id, tell)
     try:
         async with trio.open_nursery() as network:
-            credentials = owner_credentials(key)
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            family = await _find_family(key, addresses, credentials, network, folder)
-            connect = connector(credentials, network)
+            ways = Ways(key, addresses, network, recall(folder))
+            family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,
                 audits=options.audits, witness=True,
-                is_own=on_this_machine,
+                is_own=ways.is_own,
             )  # fmt: skip
-            async with open_vault(folder, key, suite(), family, connect, settings) as vault:
+            async with (
+                open_vault(folder, key, suite(), family, ways.connect, settings) as vault,
+                trio.open_nursery() as beside,
+            ):
+                beside.start_soon(
+                    vault.aside, "remembering addresses",
+                    partial(keep_remembering, ways, vault.state),
+                )  # fmt: skip
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
 
                 def announcing(vault: ReadVault) -> Announcing:
-                    return Announcing(key, vault, addresses, suite())
+                    return Announcing(key, vault, ways.seeker, suite())
 
                 await Mount(options, key, vault, announcing).run(ready)
+                beside.cancel_scope.cancel()
             network.cancel_scope.cancel()
     finally:
         folder.close()
 
 
-async def _find_family(
-    key: VaultKey,
-    addresses: list[str],
-    credentials: Credentials,
-    network: trio.Nursery,
-    folder: OwnedFolder,
-) -> Family:
+async def _find_family(ways: Ways, key: VaultKey, folder: OwnedFolder) -> Family:
     """Who keeps the vault; where nobody answers, as this machine heard last. Raises Unavailable."""
     try:
-        return (await find_family(key, addresses, credentials, network)).family
+        return (await ways.find_family()).family
     except Unavailable as error:
         family = family_kept(folder, key, suite())
         if family is None:

@@ -134,9 +134,13 @@ class Forgiven(Statement, frozen=True, kw_only=True, tag="forgiven"):
 
 
 class Replaced(Statement, frozen=True, kw_only=True, tag="replaced"):
-    """A position has another supplier. `bytes` were sent to it."""
+    """A position has another supplier. `bytes` were sent to it.
+
+    `same`: the one that was named has the position already, and is where it was named.
+    """
 
     bytes: int
+    same: bool = False
 
 
 class Resized(Statement, frozen=True, kw_only=True, tag="resized"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
@@ -113,7 +114,7 @@ class Describer:
         return SupplierLine(
             position=position,
             node=member.node.hex(),
-            address=address_of(member),
+            address=self._address(member),
             state=watch.shown(member.node),
             uptime=seen.answered / seen.rounds if seen.rounds else None,
             gone=seen.gone,
@@ -132,11 +133,15 @@ class Describer:
             rate=rates.get(member.node, 0.0),
         )
 
+    def _address(self, member: Member) -> str:
+        """Where a member was last reached; after a recovery it may not be known."""
+        return next(iter(addresses_of(self._vault.circle, member)), "an unknown address")
+
     def _reserve(self, member: Member) -> ReserveLine:
         told = self._vault.watch.told(member.node)
         return ReserveLine(
             node=member.node.hex(),
-            address=address_of(member),
+            address=self._address(member),
             state=self._vault.watch.shown(member.node),
             ready=told is not None and told.epoch == self._vault.known.family.epoch,
             stands_in_for=None if told is None else told.standing,
@@ -175,8 +180,3 @@ class WritableDescriber(Describer):
             )
             for visit in self._staffing.visits
         ]
-
-
-def address_of(member: Member) -> str:
-    """Where a member was last reached; after a recovery it may not be known."""
-    return next(iter(member.addresses), "an unknown address")

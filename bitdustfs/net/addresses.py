@@ -27,6 +27,9 @@ def _networks(text: str) -> list[IpNetwork]:
     return [ipaddress.ip_network(word) for word in text.split()]
 
 
+#: how names end that are only good within a private network (RFC 6762, 8375 and customs)
+PRIVATE_NAMES = (".localhost", ".local", ".home.arpa", ".internal", ".lan", ".home")
+
 #: by version: registered for special purposes (RFC 6890 and its registry), and never a node's
 NEVER: dict[int, list[IpNetwork]] = {
     4: _networks(
@@ -59,7 +62,13 @@ def is_private_host(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        return host == "localhost" or "." not in host
+        name = host.lower().rstrip(".")
+        return "." not in name or name.endswith(PRIVATE_NAMES)
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether to listen there means at all addresses of this machine."""
+    return host in ("0.0.0.0", "::")
 
 
 def is_here(address: str) -> bool:

@@ -8,6 +8,7 @@ A host that loses power, or a router that is switched off, ends no connection: i
 So a connection is given up, and the next call opens a fresh one,
 
 - when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or no answer to keep-alive probes;
+- when the supplier is reached at another address, and nothing was heard on this one lately;
 - when somebody gives up waiting on the one for small questions, and not a byte came meanwhile;
 - when an answer comes that nobody asked for, or a second one: whoever reads those is kept busy.
 
@@ -16,35 +17,31 @@ waits, the connection that it was sent on is the one that others go on, too.
 """
 
 import logging
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import trio
-from nacl.signing import SigningKey
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.keys import sign
 from bitdustfs.errors import (
     DeadlineExceeded,
     Malformed,
     PeerError,
     ProtocolViolation,
-    Refused,
     Unreachable,
-    WrongPeer,
 )
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import split
-from bitdustfs.net.silence import is_lost, notice_silence
+from bitdustfs.net.dialing import Race, nowhere_else
+from bitdustfs.net.handshake import Credentials, Met, meet, open_session, refused
+from bitdustfs.net.silence import is_lost
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
-from bitdustfs.plain import told
+from bitdustfs.net.whereabouts import DIALLED_MAX, HintsOnly, Whereabouts
 from bitdustfs.units import KIB
 
 log = logging.getLogger(__name__)
 
-CONNECT_DEADLINE = 5.0  #: seconds for TCP, TLS and session together
+OPEN_DEADLINE = 9.0  #: seconds for all addresses, looking for others, and the session together
 CALL_DEADLINE = 10.0  #: seconds for a request and its answer, bulk bytes aside
 SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down to
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
@@ -53,21 +50,6 @@ SILENCE = 4.0  #: seconds without a byte after which a connection is not waited 
 PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
 
 Replied = tuple[wire.Reply, bytes]
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Who we are to suppliers: `key` signs sessions of `vault` in `role`; TLS shows a fresh key.
-
-    `invitations`: suppliers' keys, and the tokens by which they invited us.
-    """
-
-    vault: bytes
-    role: str
-    key: SigningKey
-    tls_public: bytes
-    context: ssl.SSLContext
-    invitations: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -86,14 +68,20 @@ class _Waiting:
 class _Connection:
     """One open session. Its two tasks live in the nursery it was started in.
 
-    `bulk`: what is sent takes its time, and silence meanwhile means nothing. `sent` is told of the
-    bytes of payload that went out.
+    `bulk`: what is sent takes its time, and silence meanwhile means nothing. `address`: where it
+    leads. `sent` is told of the bytes of payload that went out.
     """
 
     def __init__(
-        self, stream: TlsStream, decoder: wire.FrameDecoder, bulk: bool, sent: Callable[[int], None]
+        self,
+        stream: TlsStream,
+        decoder: wire.FrameDecoder,
+        bulk: bool,
+        address: str,
+        sent: Callable[[int], None],
     ) -> None:
         self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
+        self._address = address
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
@@ -156,6 +144,13 @@ class _Connection:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
             self._running.cancel()
 
+    def reached_at(self, address: str) -> None:
+        """The supplier was reached there just now: if it is silent here, it has moved."""
+        silent = trio.current_time() - self._heard
+        if address != self._address and silent >= SILENCE:
+            self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s; it has moved"))
+            self._running.cancel()
+
     async def _write(self) -> None:
         async for head, payload in self._queue:
             await self._stream.send_all(head)
@@ -182,7 +177,7 @@ class _Connection:
                     raise ProtocolViolation("an answer that nobody asked for")
                 self._given_up.remove(frame.id)
             elif isinstance(frame.message, wire.Fault):
-                waiting.finish(_refused(frame.message))
+                waiting.finish(refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
                 waiting.finish((frame.message, bytes(frame.payload)))
             else:
@@ -200,9 +195,11 @@ def _ending(causes: Sequence[BaseException]) -> PeerError:
 
 
 class PeerSupplier(Supplier):
-    """The supplier with key `node` at one of `addresses` ("host:port").
+    """The supplier with key `node`, at one of `addresses` ("host:port") unless it has moved.
 
-    An empty `node` takes whoever answers first, and holds it to that key from then on.
+    An empty `node` takes whoever answers first, and holds it to that key from then on. While
+    `whereabouts` looks for one that was never reached yet, a call waits. For one that was reached
+    before, it fails at once, and the look-up goes on beside.
     """
 
     def __init__(
@@ -212,14 +209,17 @@ class PeerSupplier(Supplier):
         credentials: Credentials,
         nursery: trio.Nursery,
         clock: Callable[[], float] = trio.current_time,
+        whereabouts: Whereabouts | None = None,
     ) -> None:
         self.node, self.addresses = node, addresses
         self._credentials, self._nursery, self._clock = credentials, nursery, clock
+        self._whereabouts = whereabouts or HintsOnly()
         self._connections: dict[bool, _Connection] = {}
         self._opening = {True: trio.Lock(), False: trio.Lock()}
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
         self._last_failure = "not tried yet"
+        self._reached_at = ""
         self._sent = 0
 
     @property
@@ -265,84 +265,48 @@ class PeerSupplier(Supplier):
             self._nursery.start_soon(connection.run)
             return connection
 
+    def reached_at(self) -> str:
+        return self._reached_at
+
+    def also_at(self, addresses: Iterable[str]) -> None:
+        """The supplier may be at these addresses, too; they are tried at the next call."""
+        fresh = [address for address in addresses if address not in self.addresses]
+        if fresh:
+            self.addresses = (*fresh, *self.addresses)[:DIALLED_MAX]
+            self._retry_at = 0.0
+
     async def _open(self, bulk: bool) -> _Connection:
         """A session at the first address where the supplier is found.
 
-        Where another node answers, or something that speaks another protocol, the next address is
+        Where another node answers, or something that speaks another protocol, other addresses are
         tried: nothing that an address does is the supplier's fault. Raises Refused when the
-        supplier itself says no; else, where all addresses end alike, that error, and Unreachable
-        where they do not.
+        supplier itself says no, else what `Race` raises.
         """
-        failures: list[PeerError] = []
-        for address in self.addresses:
-            try:
-                with trio.fail_after(CONNECT_DEADLINE):
-                    transport = await trio.open_tcp_stream(*split(address))
-                    notice_silence(transport, bulk)
-                    return await self._session(transport, bulk)
-            except Refused:
-                raise
-            except PeerError as error:
-                failures.append(type(error)(f"{address}: {error}"))
-            except (
-                OSError,
-                trio.TooSlowError,
-                trio.BrokenResourceError,
-                ValueError,
-                OverflowError,
-            ) as error:
-                failures.append(Unreachable(f"{address}: {error or type(error).__name__}"))
-        kinds = {type(failure) for failure in failures}
-        kind = kinds.pop() if len(kinds) == 1 else Unreachable
-        raise kind("; ".join(map(str, failures)) or "no address is known")
-
-    async def _session(self, transport: trio.SocketStream, bulk: bool) -> _Connection:
         own = self._credentials
-        stream = TlsStream(transport, own.context, server_side=False)
-        try:
-            key = await stream.handshake()
-            if not self.node:
-                self.node = key  # an address given by hand: what it says is proven by signatures
-            if key != self.node:
-                raise WrongPeer("another node answers at this address")
-            decoder = wire.FrameDecoder(from_server=True)
-            challenge = await _receive(stream, decoder)
-            if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
-                raise ProtocolViolation(
-                    "the supplier does not begin as suppliers of this version do"
-                )
-            body = wire.session_body(own.role, own.vault, key, own.tls_public, challenge.nonce)
-            signature = sign(own.key, "session", body)
-            opening = wire.Open(wire.VERSION, own.role, own.vault, signature)
-            await stream.send_all(wire.encode_frame(0, opening))
-            reply = await _receive(stream, decoder)
-            if isinstance(reply, wire.Fault):
-                raise _refused(reply)
-            return _Connection(stream, decoder, bulk, self._note_sent)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await stream.aclose()
-            raise
+
+        async def attempt(address: str) -> Met:
+            return await meet(address, self.node, own.context, bulk)
+
+        later = self._look_up if self.node else nowhere_else
+        race = Race(attempt, Met.aclose, later, patient=not self._reached_at)
+        with trio.move_on_after(OPEN_DEADLINE):
+            known = self._whereabouts.of(self.node, self.addresses)
+            address, met = await race.run(known)
+            self.node = self.node or met.key  # what it says is proven by signatures
+            decoder = await open_session(met, own)
+            self._reached_at = address
+            self._whereabouts.reached(self.node, address)
+            other = self._connections.get(not bulk)
+            if other is not None:
+                other.reached_at(address)
+            return _Connection(met.stream, decoder, bulk, address, self._note_sent)
+        raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
+
+    async def _look_up(self) -> Sequence[str]:
+        return await self._whereabouts.look_up(self.node)
 
     async def aclose(self) -> None:
         for connection in self._connections.values():
             connection.fail(Unreachable("closed by us"))
             await connection._stream.aclose()
         self._connections.clear()
-
-
-async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:
-    """The next message during the opening."""
-    try:
-        while (frame := decoder.next_untrusted()) is None:
-            data = await stream.receive_some()
-            if not data:
-                raise Unreachable("the supplier closed the connection")
-            decoder.feed(data)
-    except Malformed as error:
-        raise ProtocolViolation(str(error)) from error
-    return frame.message
-
-
-def _refused(fault: wire.Fault) -> Refused:
-    return Refused(told(fault.code), told(fault.detail), fault.proof)

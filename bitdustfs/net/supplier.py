@@ -46,6 +46,10 @@ class Supplier(ABC):
         """Bytes of payload that were given to the network so far, answered or not."""
         return 0
 
+    def reached_at(self) -> str:
+        """The address at which it was reached last; "" before that, and where it has none."""
+        return ""
+
     @abstractmethod
     async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
         """One request and its answer (never a Fault: that is raised as Refused)."""

@@ -11,8 +11,6 @@ import random
 import resource
 import shutil
 import signal
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,34 +22,30 @@ from nacl.signing import SigningKey
 from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
-from bitdustfs.core.keys import node_id
-from bitdustfs.core.records import Member
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.net.addresses import acceptable, dialable, split
+from bitdustfs.net.addresses import is_private_host, is_wildcard, split
 from bitdustfs.net.control import serve as serve_control
-from bitdustfs.net.dht.datagram import Endpoint, sign_node_record
-from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoint, is_private
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, is_private
 from bitdustfs.net.dht.node import Dht
-from bitdustfs.net.peer import Credentials, PeerSupplier
+from bitdustfs.net.interfaces import interface_addresses
 from bitdustfs.net.tls import make_context
+from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
-from bitdustfs.supplier.kin import MemberConnect
+from bitdustfs.supplier.kindials import KinSearch, kin_connector
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
+from bitdustfs.supplier.presence import Contacts, OwnRecord
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
 
-FIRST_TICK = 0.2  #: seconds between attempts to join
 AFTER_FAILURE = 10.0  #: seconds until a task that failed goes on
 TIDY_EVERY = 600.0  #: seconds between looks into the trash
-KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
 DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
-ANNOUNCE_TICK = 2.0  #: seconds between looks at whether there is something new to announce
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class Offering:
     folder: Path  #: of shelf, index, key and control socket
     space: int  #: bytes to donate
     listen: str
-    found_at: str  #: where others reach it: `listen`, or what a router forwards from
+    announced: tuple[str, ...]  #: where others reach it, by name or not; nothing: at `listen`
     bootstrap: tuple[str, ...]
     trash_seconds: float
     customers: tuple[str, ...]  #: with whom contracts are made (admission.py)
@@ -125,53 +119,29 @@ def node_key(folder: Path) -> SigningKey:
         raise LocalError(f"{path} is damaged; a supplier without its key is another one") from None
 
 
-def check_served(address: str) -> str:
-    """An address that others can dial: IPv4, port from 1024 on. Raises UsageError."""
-    host, port = split(address)
-    if not acceptable(host, port, allow_private=True) or ":" in host:
-        raise UsageError(
-            f"others could not reach {address}: write the IPv4 address of this machine and a port "
-            "from 1024 on (behind a router: --listen here, --announce where it forwards from)"
-        )
-    return address
-
-
-class Contacts:
-    """DHT contacts that outlive the process, so that a restart needs no bootstrap."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def load(self) -> list[str]:
-        try:
-            return self._path.read_text().split()
-        except OSError:
-            return []
-
-    def save(self, endpoints: list[Endpoint]) -> None:
-        lines = "\n".join(f"{host}:{port}" for host, port in endpoints)
-        write_durably(self._path, lines.encode())
-
-
 class Daemon:
     """The tasks of one supplier's process."""
 
     def __init__(self, service: SupplierService, settings: Offering) -> None:
         self._service, self._settings = service, settings
-        self._contacts = Contacts(settings.folder / "contacts")
 
     async def run(self) -> None:
         """Until a signal comes, or nobody depends on a supplier that leaves."""
-        service, address = self._service, self._settings.listen
-        host, _, port = address.rpartition(":")
-        private = is_private([address])
+        service, settings, address = self._service, self._settings, self._settings.listen
+        host, port = split(address)
         context = make_context(service.node.encode(), server_side=True)
         try:
-            listeners = await trio.open_tcp_listeners(int(port), host=host.strip("[]"))
+            every = host == "::"  # trio's way to say both families
+            listeners = await trio.open_tcp_listeners(port, host=None if every else host)
         except OSError as error:
             raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
+        private = is_private(settings.bootstrap if _is_public(address) else [address])
         dht = Dht(service.node, serves=True, allow_private=private)
-        await dht.bind(host.strip("[]"), int(port))
+        await dht.bind(host, port)
+        presence = OwnRecord(
+            service, dht, address, settings.announced, settings.bootstrap,
+            Contacts(settings.folder / "contacts"),
+        )  # fmt: skip
         offer = format_size(service.housekeeping.offer())
         customers = " ".join(self._settings.customers)
         log.info("supplier at %s offers %s, for %s", address, offer, customers)
@@ -180,11 +150,12 @@ class Daemon:
             await nursery.start(dht.run)
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
-            nursery.start_soon(steadily, "announcing this node", partial(self._announce, dht))
-            guard = Guard(service, kin_connector(service.node, nursery, private))
+            nursery.start_soon(steadily, "announcing this node", presence.run)
+            book = AddressBook(KinSearch(dht).find, nursery)
+            guard = Guard(service, kin_connector(service.node, nursery, private, book))
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
-                service, guard, self._settings.found_at, self._settings.bootstrap,
+                service, guard, presence.said, self._settings.bootstrap,
                 self._settings.folder, lambda: len(dht.contacts()), nursery.cancel_scope,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
@@ -200,26 +171,6 @@ class Daemon:
                     nursery.cancel_scope.cancel()
                     break
 
-    async def _announce(self, dht: Dht) -> None:
-        """Joins the DHT and keeps this node's record there, newer whenever the offer changes."""
-        service, address = self._service, self._settings.found_at
-        bootstrap = self._settings.bootstrap
-        own = node_id(service.node.verify_key.encode())
-        said, said_at = -1, 0.0
-        while True:
-            late = said < 0 or trio.current_time() - said_at > ANNOUNCE_EVERY
-            if late or not dht.contacts():  # also so that two halves of a network meet again
-                known = [a for a in {*bootstrap, *self._contacts.load()} if a != address]
-                await dht.bootstrap([endpoint(a) for a in known])
-            offer = service.housekeeping.announced()
-            if late or offer != said:
-                seq = time.time_ns() // 1_000_000
-                record = sign_node_record(service.node, seq, (address,), offer)
-                if await dht.store(own, record) or not bootstrap:
-                    said, said_at = offer, trio.current_time()
-                self._contacts.save(dht.contacts())
-            await trio.sleep(ANNOUNCE_TICK if said >= 0 else FIRST_TICK)
-
     async def _tidy(self) -> None:
         housekeeping = self._service.housekeeping
         while True:
@@ -228,6 +179,12 @@ class Daemon:
                 log.info("%s of the trash are gone", format_size(freed))
             await trio.to_thread.run_sync(housekeeping.make_room)
             await trio.sleep(TIDY_EVERY)
+
+
+def _is_public(listen: str) -> bool:
+    """Whether a supplier listens at all addresses of a machine, and some are global."""
+    everywhere = is_wildcard(split(listen)[0])
+    return everywhere and any(not is_private_host(host) for host in interface_addresses())
 
 
 async def _republish(dht: Dht) -> None:
@@ -248,31 +205,3 @@ async def steadily(what: str, task: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("%s failed; it goes on in %d s", what, AFTER_FAILURE)
             await trio.sleep(AFTER_FAILURE)
-
-
-def kin_connector(
-    node: SigningKey, nursery: trio.Nursery, allow_private: bool = True
-) -> MemberConnect:
-    """Sessions with the other suppliers of families that this node belongs to, one each.
-
-    Where they are, a stranger says who owns the vault: see net/addresses.py.
-    """
-    own = node.verify_key.encode()
-    context = make_context(node.encode(), server_side=False)
-    sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
-
-    def connect(vault: bytes, member: Member) -> PeerSupplier:
-        addresses = dialable(member.addresses, allow_private)
-        known = sessions.get((vault, member.node))
-        if known is None or known.addresses != addresses:
-            credentials = Credentials(vault, "member", node, own, context)
-            if known is not None:
-                nursery.start_soon(known.aclose)
-            known = PeerSupplier(member.node, addresses, credentials, nursery)
-            sessions[vault, member.node] = known
-        sessions.move_to_end((vault, member.node))
-        if len(sessions) > KIN_SESSIONS_MAX:
-            nursery.start_soon(sessions.popitem(last=False)[1].aclose)
-        return known
-
-    return connect

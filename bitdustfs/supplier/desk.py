@@ -41,7 +41,7 @@ class Desk:
         self,
         service: SupplierService,
         guard: Guard,
-        found_at: str,
+        found_at: Callable[[], str],
         bootstrap: tuple[str, ...],
         folder: Path,
         network: Callable[[], int],
@@ -83,7 +83,7 @@ class Desk:
         leaving = service.kinship.leaving
         return SupplierSelf(
             node=service.node.verify_key.encode().hex(),
-            address=self._found_at,
+            address=self._found_at(),
             state="leaving" if leaving else "paused" if house.paused else "serving",
             uptime=time.monotonic() - self._started,
             space=house.space,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import trio
 
+from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.cache.rows import OPEN, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
@@ -157,7 +158,7 @@ class Fragments:
 
     def _name(self, position: int) -> str:
         member = self._vault.known.family.members[position]
-        address = next(iter(member.addresses), "an unknown address")
+        address = next(iter(addresses_of(self._vault.circle, member)), "an unknown address")
         return f"position {position}, supplier {member.node.hex()[:16]} at {address},"
 
 

@@ -14,7 +14,7 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import machine_id
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.family.find import connector, find_family, owner_credentials
+from bitdustfs.family.find import Ways
 from bitdustfs.fs.volume import Caller, Volume
 from bitdustfs.mount.cpu import suite
 from bitdustfs.vault.assemble import open_state_folder, open_vault
@@ -30,10 +30,9 @@ async def populate(key: VaultKey, files: int, address: str) -> None:
     folder = open_state_folder(config.home(), key.vault_id, machine_id())
     try:
         async with trio.open_nursery() as network:
-            credentials = owner_credentials(key)
-            known = await find_family(key, [address], credentials, network)
-            connect = connector(credentials, network)
-            async with open_vault(folder, key, suite(), known.family, connect, Settings()) as vault:
+            ways = Ways(key, [address], network)
+            family = (await ways.find_family()).family
+            async with open_vault(folder, key, suite(), family, ways.connect, Settings()) as vault:
                 assert isinstance(vault, WritableVault), vault.message
                 await vault.volume.make_root(NOBODY)
                 await _fill(vault.volume, files)

@@ -35,7 +35,7 @@ class Place:
         """The desk of the next start."""
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
-            self.service, guard, "192.0.2.1:4000", ("192.0.2.9:4000",), self.folder,
+            self.service, guard, lambda: "192.0.2.1:4000", ("192.0.2.9:4000",), self.folder,
             lambda: self.nodes, self.scope,
         )  # fmt: skip
 

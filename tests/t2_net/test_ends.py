@@ -25,9 +25,10 @@ from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Refused, Unavailable
 from bitdustfs.family.hire import hire
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.supplier.daemon import kin_connector, steadily
+from bitdustfs.supplier.daemon import steadily
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.kindials import kin_connector
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf

@@ -139,3 +139,27 @@ async def test_putting_takes_its_time_and_silence_meanwhile_means_nothing(monkey
             await put(1)
         await put(2)
         assert line.connections == 2  # one for questions, one for bulk
+
+
+async def test_a_supplier_that_is_reached_elsewhere_is_not_waited_for_where_it_was(monkeypatch):
+    """The connection for puts may be silent for long; not when its supplier has moved."""
+    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    async with over_a_line() as (supplier, line, service), serving(service) as elsewhere:
+        await contracted(supplier, 32 * MIB)
+        header, fragments = make_block(bytes(4 * MIB))
+
+        async def put(position):
+            one = fragments[position]
+            await supplier.put(
+                b"b" * 16, position, claim_of(), header, one.chunks, one.payload
+            )  # fmt: skip
+
+        await put(0)
+        line.cut()
+        supplier.also_at((elsewhere,))
+        with trio.move_on_after(0.5):
+            await supplier.ping()
+        with trio.fail_after(2):
+            await supplier.ping()
+            await put(1)
+        assert supplier.reached_at() == elsewhere

@@ -75,9 +75,12 @@ BAD = [
     (["unmount", "."], "no bitdust mount runs"),
     (["verify", ".", "--sample", "500%"], "no share"),
     (["supplier", "leave", "--dir", "."], "no supplier runs in"),
-    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "0.0.0.0:4000"], "--announce"),
-    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "[::1]:4000"], "IPv4"),
-    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "localhost:4000"], "IPv4"),
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "0.0.0.0:80"], "1024"),
+    (
+        ["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "[fe80::1]:4000"],
+        "--announce",
+    ),
+    (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "localhost:4000"], "0.0.0.0"),
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "127.0.0.1:80"], "1024"),
     (
             ["supplier", "run", "--dir", "s", "--space", "4000T", "--listen", LISTEN],

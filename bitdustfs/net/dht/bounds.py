@@ -1,8 +1,8 @@
 """What strangers may make a node keep and do: records, requests a second, tokens. No I/O.
 
 Anybody can send a datagram, from any address that he claims to have. So everything that grows by
-what strangers send has a bound here, and each stranger has one of his own: a /24 network counts as
-one, since addresses of one are cheap to have in numbers.
+what strangers send has a bound here, and each stranger has one of his own: a /24 network (of IPv6 a
+/48) counts as one, since addresses of one are cheap to have in numbers.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import os
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import trio
@@ -20,17 +21,22 @@ from bitdustfs.net.dht.datagram import Endpoint, record_seq_untrusted
 
 RECORDS_MAX = 20_000  #: records kept; of more, those that are farthest from this node's id go
 SENDER_MAX = 1000  #: records kept for one sender; of more, its own farthest go
-RATE, BURST = 50.0, 200.0  #: datagrams a second from one /24, and at once
-PREFIXES_MAX = 10_000  #: /24 networks whose rate is remembered
-PER_PREFIX = 3  #: nodes of one /24 in a table, and in the result of one look-up
+RATE, BURST = 50.0, 200.0  #: datagrams a second from one network, and at once
+PREFIXES_MAX = 10_000  #: networks whose rate is remembered
+PER_PREFIX = 3  #: nodes of one network in a table, and in the result of one look-up
 TOKENS_MAX = 10_000  #: nodes whose token is remembered
 TOKEN_SIZE = 8  #: bytes of a token that we give
 OURSELVES = "this node"  #: the sender of what this node stores itself; no bound but RECORDS_MAX
 
 
+@lru_cache(4096)
 def prefix_of(host: str) -> str:
-    """The /24 network of an IPv4 address: what is cheap for one stranger to have in numbers."""
-    return host.rpartition(".")[0]
+    """The /24 network of an IPv4 address, the /48 of an IPv6 one: what is cheap for one stranger to
+    have in numbers.
+    """
+    if ":" not in host:
+        return host.rpartition(".")[0]
+    return str(ipaddress.IPv6Network((host, 48), strict=False).network_address)
 
 
 class Neighbourhoods:
@@ -183,7 +189,7 @@ class _Farthest:
 
 
 class DatagramRates:
-    """How many datagrams each /24 network may still send: a leaky bucket for each.
+    """How many datagrams each network may still send: a leaky bucket for each.
 
     Private addresses are not limited where they are allowed (swarms, home networks).
     """

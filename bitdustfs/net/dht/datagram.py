@@ -30,7 +30,7 @@ FAMILY_IDS_MAX = 16
 
 DhtRecordBytes = Annotated[bytes, msgspec.Meta(max_length=DHT_RECORD_MAX)]
 Address = Annotated[str, msgspec.Meta(max_length=64)]
-Endpoint = tuple[str, int]  #: IPv4 address and UDP port
+Endpoint = tuple[str, int]  #: IP address, of either version, and UDP port
 
 
 class Contact(Record, frozen=True):

@@ -17,6 +17,7 @@ from bitdustfs.net.addresses import dialable, is_private_host, split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.datagram import Contact, Endpoint
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.hostnames import resolve_all
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,9 @@ WALKS = 6  #: random look-ups that a search for suppliers makes at most
 ANNOUNCE_EVERY = 1800.0  #: seconds after which a record is stored again whatever happened
 
 
-def endpoint(address: str) -> Endpoint:
-    """The UDP endpoint of a node: same host and port as its TCP address."""
-    return split(address)
+async def endpoints(addresses: Iterable[str]) -> list[Endpoint]:
+    """The UDP endpoints of nodes: same host and port as their TCP addresses; names are resolved."""
+    return [split(address) for address in await resolve_all(addresses)]
 
 
 def is_private(addresses: Iterable[str]) -> bool:
@@ -38,10 +39,10 @@ def is_private(addresses: Iterable[str]) -> bool:
 async def joined(addresses: list[str]) -> AsyncIterator[Dht]:
     """A node that only asks, joined through `addresses`."""
     dht = Dht(SigningKey(os.urandom(32)), serves=False, allow_private=is_private(addresses))
-    await dht.bind("0.0.0.0", 0)
+    await dht.bind("::", 0)
     async with trio.open_nursery() as nursery:
         await nursery.start(dht.run)
-        await dht.bootstrap([endpoint(a) for a in addresses])
+        await dht.bootstrap(await endpoints(addresses))
         yield dht
         nursery.cancel_scope.cancel()
 

@@ -59,6 +59,12 @@ class ContactTable:
         """Whether the node with this id is a contact; a replacement is none yet."""
         return not self._routing.is_new_node(Node(node))
 
+    def has(self, contact: Contact) -> bool:
+        """Whether a node is a contact, at this very address; a replacement is none yet."""
+        bucket = self._routing.buckets[self._routing.get_bucket_for(_node(contact))]
+        known = bucket.nodes.get(contact.id)
+        return known is not None and _contact(known) == contact
+
     def nearest(self, target: bytes, count: int) -> list[Contact]:
         """Up to `count` contacts, nearest to `target` first; never the target itself."""
         # the package's own `find_neighbors` stops at the first so many that it meets, near or not,

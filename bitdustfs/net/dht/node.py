@@ -8,21 +8,23 @@ answered a question of ours. Who answered is who signed the answer, whoever was 
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from typing import Any, Protocol
 
 import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import node_id
-from bitdustfs.errors import Malformed
+from bitdustfs.errors import Malformed, Unreachable
 from bitdustfs.net.addresses import acceptable
+from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht import datagram
-from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens
+from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens, distance
 from bitdustfs.net.dht.datagram import Body, Contact, Endpoint
-from bitdustfs.net.dht.kad import ContactTable, K
-from bitdustfs.net.dht.walk import Heard, walk
+from bitdustfs.net.dht.due import Due
+from bitdustfs.net.dht.tables import Tables, family_of
+from bitdustfs.net.dht.udp import DatagramSocket, UdpSocket
+from bitdustfs.net.dht.walk import SLOW, Heard, walk
 from bitdustfs.units import DATAGRAM_MAX
 
 log = logging.getLogger(__name__)
@@ -31,27 +33,9 @@ log = logging.getLogger(__name__)
 TIMEOUTS = (0.7, 1.3)
 LOOKUP_DEADLINE = 10.0  #: seconds for a whole look-up
 REPUBLISH_MAX = 200  #: kept records that are stored again in one go
+ASKED_FOR_SIGHT = 8  #: contacts that are asked where they see this node
 CHECKERS = 8  #: contacts pinged at once, to see whether they are there
 CHECKS_MAX = 64  #: contacts that wait to be pinged; more are not, they will be met again
-
-
-class DatagramSocket(Protocol):
-    """What a node sends and receives by: a UDP socket, or what plays one in tests."""
-
-    async def bind(self, address: Endpoint) -> None: ...
-
-    def getsockname(self) -> Any: ...
-
-    async def sendto(self, data: bytes, address: Endpoint, /) -> int: ...
-
-    def recvfrom(self, size: int, /) -> Awaitable[tuple[bytes, Any]]: ...
-
-    def close(self) -> None: ...
-
-
-def udp_socket() -> DatagramSocket:
-    """A UDP socket over IPv4."""
-    return trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
 
 
 class Dht:
@@ -65,7 +49,7 @@ class Dht:
         key: SigningKey,
         serves: bool,
         allow_private: bool,
-        make_socket: Callable[[], DatagramSocket] = udp_socket,
+        make_socket: Callable[[], DatagramSocket] = UdpSocket,
     ) -> None:
         self._key, self._serves, self.allow_private = key, serves, allow_private
         self.id = node_id(key.verify_key.encode())
@@ -73,8 +57,8 @@ class Dht:
         self._neighbourhoods = Neighbourhoods(allow_private)
         self._rates, self._tokens = DatagramRates(self._neighbourhoods), Tokens()
         self._socket = make_socket()
-        self._due: dict[bytes, _Due] = {}
-        self._table = ContactTable(self.id, self._check_later)
+        self._due: dict[bytes, Due] = {}
+        self._tables = Tables(self.id, self._check_later)
         self._to_check, self._checks = trio.open_memory_channel[Contact](CHECKS_MAX)
 
     async def bind(self, host: str, port: int) -> int:
@@ -123,9 +107,9 @@ class Dht:
             await self._send(endpoint, body.id, datagram.DhtPong(token))
             return
         await self._send(endpoint, body.id, self._response(message, endpoint))
-        sender = node_id(body.sender)
-        if body.serves and not self._table.knows(sender):
-            self._check_later(Contact(sender, *endpoint))
+        asker = Contact(node_id(body.sender), *endpoint)
+        if body.serves and not self._tables.has(asker):  # also one that moved
+            self._check_later(asker)
 
     def _response(
         self,
@@ -141,7 +125,7 @@ class Dht:
             if kept is not None:
                 return datagram.RecordIs(kept[1])
         target = message.key if isinstance(message, datagram.FindValue) else message.target
-        return datagram.ContactsAre(tuple(self._table.nearest(target, datagram.CONTACTS_MAX)))
+        return datagram.ContactsAre(tuple(self._tables.to_name(target, asker)))
 
     # -- asking
 
@@ -151,11 +135,15 @@ class Dht:
         question_id: bytes,
         message: datagram.Question | datagram.Response,
         token: bytes = b"",
-    ) -> None:
+    ) -> bool:
+        """Whether it left."""
         sender = self._key.verify_key.encode()
         body = Body(datagram.VERSION, sender, self._serves, question_id, token, message)
-        with suppress(OSError):  # unreachable now; the asker's timeout tells
+        try:
             await self._socket.sendto(datagram.encode_datagram(self._key, body), endpoint)
+        except OSError:  # unreachable now
+            return False
+        return True
 
     async def _ask(self, endpoint: Endpoint, question: datagram.Question) -> Body | None:
         """The response, or None. Gets a token first when the other side wants one."""
@@ -170,11 +158,12 @@ class Dht:
 
     async def _ask_once(self, endpoint: Endpoint, question: datagram.Question) -> Body | None:
         question_id = os.urandom(16)
-        due = self._due[question_id] = _Due(endpoint)
+        due = self._due[question_id] = Due(endpoint)
         try:
             for seconds in TIMEOUTS:
                 token = self._tokens.received_from(endpoint)
-                await self._send(endpoint, question_id, question, token)
+                if not await self._send(endpoint, question_id, question, token):
+                    return None
                 body = await due.wait(seconds)
                 if body is not None:
                     return body
@@ -183,16 +172,19 @@ class Dht:
             del self._due[question_id]
 
     def _meet(self, contact: Contact) -> None:
-        """Takes a node that answered as a contact, where there is room for one of its network."""
-        if self._acceptable(contact.endpoint) and (
-            self._table.knows(contact.id)
-            or not self._neighbourhoods.crowd(self._table.hosts()).is_full(contact.host)
-        ):
-            self._table.add(contact)
+        """Takes a node that answered as a contact, where there is room for one of its network.
+
+        Itself it meets where another one was before.
+        """
+        if contact.id == self.id or not self._acceptable(contact.endpoint):
+            return
+        crowd = self._neighbourhoods.crowd(self._tables.hosts())
+        if self._tables.knows(contact) or not crowd.is_full(contact.host):
+            self._tables.add(contact)
 
     def _acceptable(self, endpoint: Endpoint) -> bool:
-        """Whether an address may be a contact: over UDP it is one of IPv4."""
-        return ":" not in endpoint[0] and acceptable(*endpoint, self.allow_private)
+        """Whether an address may be a contact."""
+        return acceptable(*endpoint, self.allow_private)
 
     def _check_later(self, contact: Contact) -> None:
         with suppress(trio.WouldBlock):
@@ -211,42 +203,85 @@ class Dht:
         """Pings; a contact that does not answer leaves the table."""
         body = await self._ask(contact.endpoint, datagram.DhtPing())
         if body is None or node_id(body.sender) != contact.id:
-            self._table.remove(contact)
+            self._tables.remove(contact)
 
     async def _ask_for_nearest(self, contact: Contact, target: bytes) -> Heard | None:
         """Who is there, and whom it names near `target`; None, and it leaves, without an answer."""
         body = await self._ask(contact.endpoint, datagram.FindNode(target))
         if body is None or not isinstance(body.message, datagram.ContactsAre):
-            self._table.remove(contact)
+            self._tables.remove(contact)
             return None
         who = Contact(node_id(body.sender), *contact.endpoint)
         if who != contact:
-            self._table.remove(contact)
+            self._tables.remove(contact)
         named = body.message.contacts
-        return Heard(who, [c for c in named if c.id != self.id and self._acceptable(c.endpoint)])
+        others = [c for c in named if c.id != self.id and self._acceptable(c.endpoint)]
+        for other in self._tables.of_the_other_family(contact, others):
+            self._check_later(other)
+        return Heard(who, [c for c in others if family_of(c.host) == family_of(contact.host)])
 
     # -- look-ups
 
     async def nearest(self, target: bytes) -> list[Contact]:
-        """The nodes nearest to an id that answer, found by asking on and on."""
-        start = self._table.nearest(target, K)
+        """The nodes nearest to an id that answer, found by asking on and on.
+
+        Over each version of IP there is a network of its own (BEP 32), and both are asked. Where a
+        node is in both, it is in the result at one address.
+        """
+        found: dict[bytes, Contact] = {}
 
         async def ask(contact: Contact) -> Heard | None:
             return await self._ask_for_nearest(contact, target)
 
-        return await walk(target, start, ask, self._neighbourhoods, LOOKUP_DEADLINE)
+        async def over(start: list[Contact]) -> None:
+            near = await walk(target, start, ask, self._neighbourhoods, LOOKUP_DEADLINE)
+            found.update((contact.id, contact) for contact in near)
+
+        async with trio.open_nursery() as nursery:
+            for start in self._tables.starts(target):
+                nursery.start_soon(over, start)
+        return sorted(found.values(), key=lambda contact: distance(contact.id, target))
 
     async def bootstrap(self, endpoints: Iterable[Endpoint]) -> int:
-        """Joins through any of these addresses; how many contacts there are then."""
-        async with trio.open_nursery() as nursery:
-            for endpoint in endpoints:
-                nursery.start_soon(self._ask, endpoint, datagram.DhtPing())
+        """Joins through any of these addresses; how many contacts there are then.
+
+        Once somebody answered, those who are silent are not waited for.
+        """
+
+        async def ping(endpoint: Endpoint) -> None:
+            if await self._ask(endpoint, datagram.DhtPing()) is None:
+                raise Unreachable("no answer")
+
+        await ask_all(endpoints, ping, enough=bool, grace=SLOW)
         await self.nearest(self.id)
         return len(self.contacts())
 
+    async def seen_at(self, witnesses: int) -> list[str]:
+        """The hosts at which so many others, of different networks, see this node.
+
+        Whoever has it as a contact names it, with the endpoint that it answered from, among those
+        near an id next to its own.
+        """
+        beside = self.id[:-1] + bytes([self.id[-1] ^ 1])
+        said: dict[str, set[str]] = {}
+
+        async def ask(contact: Contact) -> None:
+            body = await self._ask(contact.endpoint, datagram.FindNode(beside))
+            if body is None or not isinstance(body.message, datagram.ContactsAre):
+                return
+            for named in body.message.contacts:
+                if named.id == self.id and self._acceptable(named.endpoint):
+                    who = self._neighbourhoods.sender(contact.endpoint)
+                    said.setdefault(named.host, set()).add(who)
+
+        async with trio.open_nursery() as nursery:
+            for contact in self._tables.nearest(self.id, ASKED_FOR_SIGHT):
+                nursery.start_soon(ask, contact)
+        return sorted(host for host, who in said.items() if len(who) >= witnesses)
+
     def contacts(self) -> list[Endpoint]:
         """Addresses worth remembering for the next start."""
-        return [contact.endpoint for contact in self._table]
+        return [contact.endpoint for contact in self._tables]
 
     async def store(self, key: bytes, record: bytes) -> int:
         """Puts a record at the nodes nearest to `key`; how many took it."""
@@ -297,28 +332,8 @@ class Dht:
             if best is not None:
                 return best[1]
         asked = {contact.id: contact for contact in await self.nearest(key)}
-        asked |= {contact.id: contact for contact in self._table if contact.id == key}
+        asked |= {contact.id: contact for contact in self._tables if contact.id == key}
         async with trio.open_nursery() as nursery:
             for contact in asked.values():
                 nursery.start_soon(one, contact)
         return None if best is None else best[1]
-
-
-class _Due:
-    """The response to one question, due from the endpoint that was asked and no other."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint, self._came = endpoint, trio.Event()
-        self._body: Body | None = None
-
-    def deliver(self, body: Body, endpoint: Endpoint) -> None:
-        """Takes a response that came from `endpoint`; from anywhere else it is ignored."""
-        if endpoint == self._endpoint:
-            self._body = body
-            self._came.set()
-
-    async def wait(self, seconds: float) -> Body | None:
-        """The response, or None when these seconds passed without it."""
-        with trio.move_on_after(seconds):
-            await self._came.wait()
-        return self._body

@@ -1,0 +1,138 @@
+"""From an address to a session with whoever holds a key: TCP, TLS, the vault's signature."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.core.keys import sign
+from bitdustfs.errors import Malformed, ProtocolViolation, Refused, Unreachable, WrongPeer
+from bitdustfs.net import wire
+from bitdustfs.net.addresses import split
+from bitdustfs.net.dialing import Race
+from bitdustfs.net.hostnames import resolve
+from bitdustfs.net.silence import notice_silence
+from bitdustfs.net.tls import TlsStream
+from bitdustfs.plain import told
+
+CONNECT_DEADLINE = 5.0  #: seconds for TCP and TLS at one address
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who we are to suppliers: `key` signs sessions of `vault` in `role`; TLS shows a fresh key.
+
+    `invitations`: suppliers' keys, and the tokens by which they invited us.
+    """
+
+    vault: bytes
+    role: str
+    key: SigningKey
+    tls_public: bytes
+    context: ssl.SSLContext
+    invitations: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+class Met(NamedTuple):
+    """Who answers at an address: the key that its TLS proved."""
+
+    stream: TlsStream
+    key: bytes
+
+    async def aclose(self) -> None:
+        """Closes the connection, whatever is being cancelled."""
+        with trio.CancelScope(shield=True):
+            await self.stream.aclose()
+
+
+async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -> Met:
+    """Who answers at "host:port": the node with that key; with an empty one, anybody.
+
+    Raises WrongPeer where another one answers, ProtocolViolation where it does not speak our TLS,
+    else Unreachable. `bulk`: what is sent may take its time.
+    """
+    try:
+        with trio.fail_after(CONNECT_DEADLINE):
+            transport = await _transport(address)
+            stream = TlsStream(transport, context, server_side=False)
+            try:
+                notice_silence(transport, bulk)
+                key = await stream.handshake()
+                if node and key != node:
+                    raise WrongPeer("another node answers at this address")
+                return Met(stream, key)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await stream.aclose()
+                raise
+    except (
+        OSError,
+        trio.TooSlowError,
+        trio.BrokenResourceError,
+        ValueError,
+        OverflowError,
+    ) as error:
+        raise Unreachable(str(error) or type(error).__name__) from error
+
+
+async def _transport(address: str) -> trio.SocketStream:
+    """A TCP connection; of a name's addresses, to the first that answers."""
+    found = await resolve(address)
+    if found == (address,):
+        return await trio.open_tcp_stream(*split(address))
+
+    async def attempt(literal: str) -> trio.SocketStream:
+        try:
+            return await trio.open_tcp_stream(*split(literal))
+        except OSError as error:
+            raise Unreachable(str(error)) from error
+
+    _, transport = await Race(attempt, trio.aclose_forcefully).run(found)
+    return transport
+
+
+async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:
+    """The session of `own`; what decodes its frames. On an error the connection is closed.
+
+    Raises Refused when the supplier says no, Unreachable or ProtocolViolation. The deadline is the
+    caller's.
+    """
+    decoder = wire.FrameDecoder(from_server=True)
+    try:
+        challenge = await _receive(met.stream, decoder)
+        if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
+            raise ProtocolViolation("the supplier does not begin as suppliers of this version do")
+        body = wire.session_body(own.role, own.vault, met.key, own.tls_public, challenge.nonce)
+        opening = wire.Open(wire.VERSION, own.role, own.vault, sign(own.key, "session", body))
+        await met.stream.send_all(wire.encode_frame(0, opening))
+        reply = await _receive(met.stream, decoder)
+        if isinstance(reply, wire.Fault):
+            raise refused(reply)
+    except trio.BrokenResourceError as error:
+        await met.aclose()
+        raise Unreachable(str(error) or "the connection broke") from error
+    except BaseException:
+        await met.aclose()
+        raise
+    return decoder
+
+
+def refused(fault: wire.Fault) -> Refused:
+    """The error that a Fault is."""
+    return Refused(told(fault.code), told(fault.detail), fault.proof)
+
+
+async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:
+    """The next message during the opening."""
+    try:
+        while (frame := decoder.next_untrusted()) is None:
+            data = await stream.receive_some()
+            if not data:
+                raise Unreachable("the supplier closed the connection")
+            decoder.feed(data)
+    except Malformed as error:
+        raise ProtocolViolation(str(error)) from error
+    return frame.message

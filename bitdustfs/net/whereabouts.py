@@ -1,0 +1,178 @@
+"""Where nodes are: asked by sessions before they dial, and told where the right key answered.
+
+A node is its key. The addresses in a family are where it was when it was hired. When they fail, or
+somebody else answers there, the node's own signed record in the DHT says where it is now. What
+worked last is tried first.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+import trio
+
+from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings
+
+log = logging.getLogger(__name__)
+
+DIALLED_MAX = 8  #: addresses of one node that are tried
+LOOK_UP_DEADLINE = 15.0  #: seconds for one look-up, joining the DHT included
+LOOK_UPS = 4  #: look-ups under way at once
+#: seconds until a node that is still not found is looked up again; doubled each time
+AGAIN_FIRST, AGAIN_MAX = 5.0, 300.0
+
+
+class Located(NamedTuple):
+    """What a node's own record says: its seq, and where the node may be dialled."""
+
+    seq: int
+    addresses: tuple[str, ...]
+
+
+#: the newest record of the node with a key that can be had, or None
+Locate = Callable[[bytes], Awaitable[Located | None]]
+
+
+class Whereabouts(ABC):
+    """What is known of where nodes are. Nodes are named by their 32-byte keys."""
+
+    @abstractmethod
+    def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
+        """The addresses to try, the likeliest first; `hints`: what the family says."""
+
+    @abstractmethod
+    def reached(self, node: bytes, address: str) -> None:
+        """The node showed its key at an address."""
+
+    @abstractmethod
+    def search(self, node: bytes) -> None:
+        """The node is nowhere that is known: it is looked for, beside whatever the caller does."""
+
+    @abstractmethod
+    async def look_up(self, node: bytes) -> tuple[str, ...]:
+        """The same, and waits until that is over; where the node says that it is, if anywhere."""
+
+
+class HintsOnly(Whereabouts):
+    """Nothing is known but the hints, and nobody is asked."""
+
+    def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
+        return tuple(hints)
+
+    def reached(self, node: bytes, address: str) -> None:
+        pass
+
+    def search(self, node: bytes) -> None:
+        pass
+
+    async def look_up(self, node: bytes) -> tuple[str, ...]:
+        return ()
+
+
+class _Search:
+    """The look-ups of one node that is not found."""
+
+    def __init__(self) -> None:
+        self.over: trio.Event | None = None  # set at the end of the one that is under way
+        self.not_before, self._pause = 0.0, AGAIN_FIRST
+
+    def begin(self) -> None:
+        self.over = trio.Event()
+
+    def end(self, now: float) -> None:
+        if self.over is not None:
+            self.over.set()
+        self.over = None
+        self.not_before = now + self._pause
+        self._pause = min(AGAIN_MAX, 2 * self._pause)
+
+
+class AddressBook(Whereabouts):
+    """What one process knows of the nodes that it dials; looks up by `find` in `nursery`.
+
+    Look-ups are bounded: LOOK_UPS at once, one at a time for a node, and the longer the node is not
+    found, the seldomer.
+    """
+
+    def __init__(
+        self, find: Locate, nursery: trio.Nursery, remembered: Sightings | None = None
+    ) -> None:
+        self._find, self._nursery = find, nursery
+        nodes = () if remembered is None else remembered.nodes
+        self._seen = OrderedDict((sighting.node, sighting) for sighting in nodes)
+        self._searches: OrderedDict[bytes, _Search] = OrderedDict()
+        self._at_once = trio.CapacityLimiter(LOOK_UPS)
+        self._changed = trio.Event()
+
+    def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
+        seen = self._seen.get(node)
+        known = () if seen is None else (*((seen.worked,) if seen.worked else ()), *seen.found)
+        return tuple(dict.fromkeys((*known, *hints)))[:DIALLED_MAX]
+
+    def reached(self, node: bytes, address: str) -> None:
+        self._searches.pop(node, None)
+        seen = self._seen.get(node, Sighting(node))
+        if seen.worked != address:
+            self._note(Sighting(node, address, seen.seq, seen.found))
+        else:
+            self._seen.move_to_end(node)
+
+    def search(self, node: bytes) -> None:
+        search = self._searches.setdefault(node, _Search())
+        self._searches.move_to_end(node)
+        if len(self._searches) > NODES_MAX:
+            self._searches.popitem(last=False)
+        if search.over is None and trio.current_time() >= search.not_before:
+            search.begin()
+            self._nursery.start_soon(self._run, node, search)
+
+    async def look_up(self, node: bytes) -> tuple[str, ...]:
+        self.search(node)
+        over = self._searches[node].over
+        if over is not None:
+            await over.wait()
+        return self._seen.get(node, Sighting(node)).found
+
+    async def _run(self, node: bytes, search: _Search) -> None:
+        try:
+            async with self._at_once:
+                with trio.move_on_after(LOOK_UP_DEADLINE):
+                    self._heard(node, await self._find(node))
+        except Exception:  # of a side task: sessions go on
+            log.exception("looking for node %s failed", node.hex()[:12])
+        finally:
+            search.end(trio.current_time())
+
+    def _heard(self, node: bytes, located: Located | None) -> None:
+        """A node's own word counts if it is newer than the last one: old records are shown, too."""
+        seen = self._seen.get(node, Sighting(node))
+        if located is None or located.seq <= seen.seq:
+            return
+        found = located.addresses[:FOUND_MAX]
+        log.info("node %s says that it is at %s", node.hex()[:12], " ".join(found) or "no address")
+        self._note(Sighting(node, seen.worked, located.seq, found))
+
+    def _note(self, sighting: Sighting) -> None:
+        self._seen[sighting.node] = sighting
+        self._seen.move_to_end(sighting.node)
+        if len(self._seen) > NODES_MAX:
+            self._seen.popitem(last=False)
+        self._changed.set()
+
+    # -- what outlives the process
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """All that is worth remembering, the one met last at the end."""
+        return tuple(self._seen.values())
+
+    def addresses(self) -> list[str]:
+        """Where nodes were reached or say that they are, the one met last first."""
+        every = (self.of(node, ()) for node in reversed(self._seen))
+        return list(dict.fromkeys(address for known in every for address in known))
+
+    async def wait_changed(self) -> None:
+        """Until something is known that was not at the last call."""
+        await self._changed.wait()
+        self._changed = trio.Event()

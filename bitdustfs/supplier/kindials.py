@@ -1,0 +1,65 @@
+"""How a supplier gets at the others of its families: sessions, and look-ups of those that moved.
+
+Where they are, a stranger says who owns the vault, and each node itself in the DHT: only addresses
+of the kinds that are wanted are dialled (net/addresses.py), and look-ups have a rate of their own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.core.records import Member
+from bitdustfs.net.addresses import dialable
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht.seeker import located
+from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.rates import Rates
+from bitdustfs.net.tls import make_context
+from bitdustfs.net.whereabouts import HintsOnly, Located, Whereabouts
+from bitdustfs.supplier.kin import MemberConnect
+
+KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
+LOOK_UP_RATE, LOOK_UP_BURST = 0.2, 16.0  #: look-ups a second, for all vaults together; at once
+
+
+class KinSearch:
+    """Looks nodes up for the families of strangers, only so often."""
+
+    def __init__(self, dht: Dht, clock: Callable[[], float] = trio.current_time) -> None:
+        self._dht, self._rates = dht, Rates(LOOK_UP_RATE, LOOK_UP_BURST, clock)
+
+    async def find(self, node: bytes) -> Located | None:
+        """The newest record of the node with a key; None also where the rate is spent."""
+        return await located(self._dht, node) if self._rates.admits(None) else None
+
+
+def kin_connector(
+    node: SigningKey,
+    nursery: trio.Nursery,
+    allow_private: bool = True,
+    whereabouts: Whereabouts | None = None,
+) -> MemberConnect:
+    """Sessions with the other suppliers of families that this node belongs to, one each."""
+    own = node.verify_key.encode()
+    context = make_context(node.encode(), server_side=False)
+    book = whereabouts or HintsOnly()
+    sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
+
+    def connect(vault: bytes, member: Member) -> PeerSupplier:
+        addresses = dialable(member.addresses, allow_private)
+        known = sessions.get((vault, member.node))
+        if known is None or known.addresses != addresses:
+            credentials = Credentials(vault, "member", node, own, context)
+            if known is not None:
+                nursery.start_soon(known.aclose)
+            known = PeerSupplier(member.node, addresses, credentials, nursery, whereabouts=book)
+            sessions[vault, member.node] = known
+        sessions.move_to_end((vault, member.node))
+        if len(sessions) > KIN_SESSIONS_MAX:
+            nursery.start_soon(sessions.popitem(last=False)[1].aclose)
+        return known
+
+    return connect

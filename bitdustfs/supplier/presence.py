@@ -1,0 +1,171 @@
+"""Where a supplier says that it is: kept true in the DHT, within seconds of every change.
+
+It says what it was told to (`--announce`; names resolved), or else where it listens: at the
+addresses of this machine's interfaces where it listens at all of them. What others saw is added
+when two of different networks agree: behind a router whose address changed, nobody else knows it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from bitdustfs.cache.folder import write_durably
+from bitdustfs.core.keys import node_id
+from bitdustfs.errors import UsageError
+from bitdustfs.net.addresses import acceptable, dialable, is_wildcard, split
+from bitdustfs.net.dht.datagram import sign_node_record
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.hostnames import is_name, joined_address, resolve_all
+from bitdustfs.net.interfaces import interface_addresses
+from bitdustfs.supplier.service import SupplierService
+
+log = logging.getLogger(__name__)
+
+FIRST_TICK = 0.2  #: seconds between attempts to join
+TICK = 2.0  #: seconds between looks at whether there is something new to announce
+ASK_EVERY = 20.0  #: seconds between questions of resolvers, and of others what they see
+ADDRESSES_MAX = 4  #: of one node record
+WITNESSES = 2  #: others of different networks who have to see the same
+
+
+def check_announced(address: str) -> str:
+    """An address that others can dial, or a name that leads to one. Raises UsageError."""
+    host, port = split(address)
+    named = is_name(host) and port >= 1024
+    if not named and not acceptable(host, port, allow_private=True):
+        raise UsageError(
+            f"others could not reach {address}: write an address of this machine, or its name, and "
+            "a port from 1024 on (behind a router: --listen here, --announce where it forwards "
+            "from)"
+        )
+    return address
+
+
+def check_listened(address: str) -> str:
+    """An address to listen at that can be announced: also all of this machine's. Raises
+    UsageError.
+    """
+    host, port = split(address)
+    if is_wildcard(host) and port >= 1024:
+        return address
+    if is_name(host):
+        raise UsageError(f"--listen {address}: write an address, or 0.0.0.0 or [::] for all")
+    return check_announced(address)
+
+
+class Contacts:
+    """DHT contacts that outlive the process, so that a restart needs no bootstrap."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> list[str]:
+        try:
+            return self._path.read_text().split()
+        except OSError:
+            return []
+
+    def save(self, contacts: list[str]) -> None:
+        write_durably(self._path, "\n".join(contacts).encode())
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a supplier announces: where it is, and how many bytes it offers."""
+
+    addresses: tuple[str, ...] = ()
+    offer: int = -1
+
+
+class OwnRecord:
+    """The record of one supplier. `announced`: what it was told to say; nothing: where it
+    listens.
+    """
+
+    def __init__(
+        self,
+        service: SupplierService,
+        dht: Dht,
+        listen: str,
+        announced: tuple[str, ...],
+        bootstrap: tuple[str, ...],
+        contacts: Contacts,
+        interfaces: Callable[[], list[str]] = interface_addresses,
+    ) -> None:
+        self._service, self._dht, self._contacts = service, dht, contacts
+        self._listen, self._announced, self._bootstrap = listen, announced, bootstrap
+        self._interfaces = interfaces
+        self._resolved: tuple[str, ...] = ()
+        self._seen: tuple[str, ...] = ()  # where others agree that this node is
+        self._seen_besides: tuple[str, ...] = ()  # the own addresses then
+        self._ask_at = 0.0
+        self._said, self._said_at = Said(), 0.0
+
+    async def run(self) -> None:
+        """Joins the DHT and keeps this node's record there, newer whenever anything changes."""
+        dht = self._dht
+        while True:
+            now = trio.current_time()
+            late = self._said.offer < 0 or now - self._said_at > ANNOUNCE_EVERY
+            if late or not dht.contacts():  # also so that two halves of a network meet again
+                await self._join()
+            if now >= self._ask_at:
+                await self._ask()
+                self._ask_at = now + ASK_EVERY
+            said = Said(self.addresses(), self._service.housekeeping.announced())
+            if late or said != self._said:
+                await self._say(said)
+            await trio.sleep(TICK if self._said.offer >= 0 else FIRST_TICK)
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where this node is found, as far as it knows."""
+        own = self._own()
+        # what was seen before the own addresses changed is the old address
+        seen = self._seen if own == self._seen_besides else ()
+        return tuple(dict.fromkeys((*own, *seen)))[:ADDRESSES_MAX]
+
+    def said(self) -> str:
+        """The same, for whoever runs the supplier."""
+        return ", ".join(self.addresses()) or self._listen
+
+    def _own(self) -> tuple[str, ...]:
+        return self._resolved if self._announced else self._listened()
+
+    def _listened(self) -> tuple[str, ...]:
+        host, port = split(self._listen)
+        if not is_wildcard(host):
+            return (self._listen,)
+        try:
+            every = self._interfaces()
+        except OSError as error:
+            log.warning("%s", error)
+            return self._said.addresses
+        heard = [a for a in every if host == "::" or ":" not in a]
+        return dialable((joined_address(a, port) for a in heard), allow_private=True)
+
+    async def _join(self) -> None:
+        known = {*self._bootstrap, *self._contacts.load()} - {*self.addresses()}
+        await self._dht.bootstrap(await endpoints(sorted(known)))
+
+    async def _ask(self) -> None:
+        """Resolvers where the own names lead, and others where they see this node."""
+        resolved = await resolve_all(self._announced)
+        self._resolved = tuple(resolved) or self._resolved  # else the resolver is down
+        _, port = split((*self._announced, self._listen)[0])
+        own, seen = self._own(), await self._dht.seen_at(WITNESSES)
+        self._seen, self._seen_besides = tuple(joined_address(s, port) for s in seen), own
+
+    async def _say(self, said: Said) -> None:
+        dht, node = self._dht, self._service.node
+        if said.addresses != self._said.addresses:
+            log.info("announced at %s", " ".join(said.addresses) or "no address")
+        seq = time.time_ns() // 1_000_000
+        record = sign_node_record(node, seq, said.addresses, said.offer)
+        if await dht.store(node_id(node.verify_key.encode()), record) or not self._bootstrap:
+            self._said, self._said_at = said, trio.current_time()
+        self._contacts.save([joined_address(*contact) for contact in dht.contacts()])

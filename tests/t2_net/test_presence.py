@@ -1,0 +1,171 @@
+"""What a supplier says of where it is, and how soon, when its addresses change."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+
+import pytest
+import sybils
+import trio
+from nacl.signing import SigningKey
+from sybils import Network
+
+from bitdustfs.errors import UsageError
+from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.discover import node_record
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.interfaces import interface_addresses
+from bitdustfs.supplier.presence import Contacts, OwnRecord, check_announced, check_listened
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.units import GIB
+
+MINUTE = 60.0
+
+
+class Home:
+    """A supplier in a network of others in memory; its interfaces' addresses can change."""
+
+    def __init__(self, folder, nursery):
+        self._nursery = nursery
+        self.interfaces, self.network = ["8.8.8.8"], Network(random.Random(1))
+        self.service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+        self.dht = self._node(self.service.node, "8.8.8.8")
+        self.others = [self._node(SigningKey(os.urandom(32)), f"9.9.{n}.1") for n in range(7)]
+        self._contacts = Contacts(folder / "contacts")
+
+    def _node(self, key, host):
+        return Dht(key, True, False, make_socket=self.network.socket(host))
+
+    async def begin(self, listen="0.0.0.0:4000", announced=()):
+        self._nursery.start_soon(self.network.run)
+        for node in (self.dht, *self.others):
+            await self._nursery.start(node.run)
+        for node in self.others[1:]:
+            await node.bootstrap([self.others[0].endpoint])
+        self.record = OwnRecord(
+            self.service, self.dht, listen, announced, ("9.9.0.1:4000",), self._contacts,
+            lambda: list(self.interfaces),
+        )  # fmt: skip
+        self._nursery.start_soon(self.record.run)
+
+    def appear_at(self, host):
+        """What it sends comes from another address from now on, and what is sent there arrives."""
+        socket = self.dht._socket
+        self.network.there.pop(socket._endpoint, None)
+        socket._endpoint = (host, 4000)
+        self.network.there[socket._endpoint] = socket
+
+    async def said(self):
+        """What another node finds."""
+        found = await node_record(self.others[-1], self.dht.id)
+        return () if found is None else found.addresses
+
+
+@pytest.fixture
+def home(tmp_path, nursery, monkeypatch):
+    monkeypatch.setattr(sybils, "LOSS", 0.0)
+    return Home(tmp_path, nursery)
+
+
+@pytest.mark.deadline(1000)
+async def test_an_address_of_an_interface_that_changes_is_announced_within_a_minute(
+    home, autojump_clock
+):
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000",)
+    home.interfaces = ["8.8.4.4", "2606:4700::1"]  # it does not listen at the latter
+    home.appear_at("8.8.4.4")
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.4.4:4000",)
+
+
+@pytest.mark.deadline(1000)
+async def test_listening_at_all_addresses_means_both_versions_of_ip(home, autojump_clock):
+    home.interfaces = ["8.8.8.8", "2606:4700::1"]
+    await home.begin(listen="[::]:4000")
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000", "[2606:4700::1]:4000")
+
+
+@pytest.mark.deadline(1000)
+async def test_what_two_others_see_is_announced_beside(home, autojump_clock):
+    """A router whose address changed: nothing on this machine knows it."""
+    home.interfaces = ["192.168.1.5"]
+    await home.begin(announced=("8.8.8.8:5000",))
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:5000",)
+    home.appear_at("8.8.4.4")
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:5000", "8.8.4.4:5000")
+
+
+@pytest.mark.deadline(1000)
+async def test_what_one_other_says_it_saw_is_not_believed(home, autojump_clock):
+    class Liar(Dht):
+        def _response(self, message, asker):
+            if isinstance(message, datagram.FindNode):
+                return datagram.ContactsAre((datagram.Contact(home.dht.id, "7.7.7.7", 4000),))
+            return super()._response(message, asker)
+
+    home.others[3].__class__ = Liar
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.dht.seen_at(1) == ["7.7.7.7", "8.8.8.8"]
+    assert await home.said() == ("8.8.8.8:4000",)
+
+
+@pytest.mark.deadline(1000)
+async def test_others_learn_that_a_node_moved_from_its_questions(home, autojump_clock):
+    await home.begin()
+    await trio.sleep(MINUTE)
+    home.appear_at("8.8.4.4")
+    await home.dht.nearest(home.dht.id)
+    await trio.sleep(5)
+    known = [c for other in home.others for c in other.contacts() if c[0].startswith("8.8.")]
+    assert known and set(known) == {("8.8.4.4", 4000)}
+
+
+@pytest.mark.deadline(1000)
+async def test_a_node_that_meets_itself_where_another_was_is_not_its_own_contact(
+    home, autojump_clock
+):
+    await home.begin()
+    await trio.sleep(MINUTE)
+    home.appear_at("9.9.3.1")
+    await home.dht.bootstrap([("9.9.3.1", 4000)])
+    assert home.dht.endpoint not in home.dht.contacts()
+
+
+@pytest.mark.parametrize(
+    "amiss", ["8.8.8.8:80", "169.254.1.1:4000", "nas.example.org:80", "0.0.0.0:4000", "[::]:4000"]
+)
+def test_what_others_could_not_reach_is_not_announced(amiss):
+    with pytest.raises(UsageError, match="others could not reach"):
+        check_announced(amiss)
+
+
+@pytest.mark.parametrize("fit", ["8.8.8.8:4000", "[2606:4700::1]:4000", "nas.example.org:4000"])
+def test_addresses_and_names_are_announced(fit):
+    assert check_announced(fit) == fit
+
+
+def test_all_addresses_can_be_listened_at_and_no_name():
+    assert check_listened("0.0.0.0:4000") and check_listened("[::]:4000")
+    with pytest.raises(UsageError, match=r"0\.0\.0\.0"):
+        check_listened("nas.example.org:4000")
+
+
+@pytest.mark.skipif(shutil.which("ip") is None, reason="compared with what iproute2 says")
+def test_the_kernel_lists_the_addresses_of_this_machine():
+    said = subprocess.run(
+        ["ip", "-json", "addr"], capture_output=True, text=True, check=True, timeout=10
+    ).stdout
+    fit = {
+        info["local"] for link in json.loads(said) for info in link["addr_info"]
+        if info["scope"] == "global" and not info.get("temporary") and not info.get("deprecated")
+    }  # fmt: skip
+    assert set(interface_addresses()) == fit

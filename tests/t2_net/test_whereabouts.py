@@ -1,0 +1,223 @@
+"""Where nodes are: what is tried first, when somebody is looked up, what is remembered."""
+
+import os
+
+import pytest
+import trio
+import trio.testing
+from family import credentials, serving
+from nacl.signing import SigningKey
+
+from bitdustfs.cache.state import State, peek_value
+from bitdustfs.core.codec import encode
+from bitdustfs.core.keys import node_id
+from bitdustfs.core.sealing import Suite
+from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
+from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
+from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.seeker import Seeker
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
+from bitdustfs.supplier.kindials import LOOK_UP_BURST, KinSearch
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.units import GIB
+
+NODE, OTHER = b"n" * 32, b"o" * 32
+
+
+class Network:
+    """What a look-up finds; how many there were, and at most at once."""
+
+    def __init__(self, seconds=1.0):
+        self.records, self.asked, self.most = {}, [], 0
+        self._seconds, self._now = seconds, 0
+
+    async def find(self, node):
+        self.asked.append(node)
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await trio.sleep(self._seconds)
+        self._now -= 1
+        return self.records.get(node)
+
+
+async def test_what_worked_last_comes_first_then_the_nodes_own_word_then_the_family(
+    nursery, autojump_clock
+):
+    network = Network()
+    book = AddressBook(network.find, nursery)
+    assert book.of(NODE, ["family:1"]) == ("family:1",)
+    network.records[NODE] = Located(5, ("said:1", "said:2"))
+    assert await book.look_up(NODE) == ("said:1", "said:2")
+    book.reached(NODE, "said:2")
+    assert book.of(NODE, ["family:1", "said:1"]) == ("said:2", "said:1", "family:1")
+    assert len(book.of(NODE, [f"hint:{n}" for n in range(30)])) == DIALLED_MAX
+
+
+async def test_an_old_record_does_not_take_the_place_of_a_newer_one(nursery, autojump_clock):
+    network = Network()
+    book = AddressBook(network.find, nursery, Sightings((Sighting(NODE, "", 9, ("now:1",)),)))
+    network.records[NODE] = Located(8, ("long-ago:1",))
+    assert await book.look_up(NODE) == ("now:1",)
+    assert book.of(NODE, []) == ("now:1",)
+
+
+@pytest.mark.deadline(4000)
+async def test_a_node_that_is_not_found_is_looked_up_ever_more_seldom(nursery, autojump_clock):
+    network = Network()
+    book = AddressBook(network.find, nursery)
+    for _ in range(3600):
+        book.search(NODE)
+        await trio.sleep(1)
+    assert 12 <= len(network.asked) <= 20
+    book.reached(NODE, "here:1")
+    before = len(network.asked)
+    await book.look_up(NODE)  # it is lost anew: the pauses begin anew
+    await trio.sleep(AGAIN_FIRST + 0.1)
+    await book.look_up(NODE)
+    assert len(network.asked) == before + 2
+
+
+async def test_look_ups_of_many_are_few_at_once_and_one_for_a_node(nursery, autojump_clock):
+    network = Network()
+    book = AddressBook(network.find, nursery)
+    nodes = [bytes([n]) * 32 for n in range(40)]
+    async with trio.open_nursery() as askers:
+        for node in nodes + nodes:
+            askers.start_soon(book.look_up, node)
+    assert len(network.asked) == 40 and network.most == LOOK_UPS
+
+
+async def test_strangers_families_make_a_supplier_look_up_only_so_often(autojump_clock):
+    search = KinSearch(dht=None)
+    found = 0
+    for _ in range(100):
+        try:
+            await search.find(NODE)
+        except AttributeError:  # it would have asked
+            found += 1
+    assert found == LOOK_UP_BURST
+
+
+async def test_what_is_remembered_is_bounded_and_outlives_the_process(nursery, tmp_path):
+    book = AddressBook(Network().find, nursery)
+    for n in range(NODES_MAX + 10):
+        book.reached(n.to_bytes(32, "big"), f"10.0.0.1:{5000 + n}")
+    kept = Sightings(book.sightings(), ("10.0.0.1:4000",))
+    assert len(kept.nodes) == NODES_MAX
+    state = State(tmp_path, bytes(32), bytes(32), Suite.AEGIS256)
+    assert state.get_value("whereabouts") is None  # as in a state of version 1
+    state.set_value("whereabouts", encode(kept))
+    state.close()
+    again = sightings.decode_untrusted(peek_value(tmp_path, "whereabouts"))
+    last = NODES_MAX + 9
+    other = AddressBook(Network().find, nursery, again)
+    assert other.addresses()[0] == f"10.0.0.1:{5000 + last}"
+    assert other.of(last.to_bytes(32, "big"), ["x:1"])[0] == f"10.0.0.1:{5000 + last}"
+    assert peek_value(tmp_path / "nowhere", "whereabouts") is None
+
+
+@pytest.mark.parametrize(
+    "amiss",
+    [
+        Sightings((Sighting(NODE),) * (NODES_MAX + 1)),
+        Sightings((Sighting(NODE[1:]),)),
+        Sightings((Sighting(NODE, "x" * 301),)),
+        Sightings((Sighting(NODE, "", 1, ("a:1",) * (FOUND_MAX + 1)),)),
+        Sightings((), ("a:1",) * 33),
+    ],
+)
+def test_a_memory_beyond_its_bounds_is_none(amiss):
+    with pytest.raises(Malformed):
+        sightings.decode_untrusted(encode(amiss))
+
+
+# -- real sessions and a real DHT
+
+
+def service():
+    return SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+
+
+async def announce(dht, node, seq, *addresses):
+    record = datagram.sign_node_record(node, seq, addresses, GIB)
+    await dht.store(node_id(node.verify_key.encode()), record)
+
+
+@pytest.mark.parametrize("count", [8])
+async def test_a_supplier_that_moved_is_found_by_its_own_record_past_a_liar_at_its_old_address(
+    nodes, nursery
+):
+    """Somebody else answers at the old address; an old record leads there as well."""
+    moved, liar = service(), service()
+    key = moved.node.verify_key.encode()
+    async with serving(liar) as old, serving(moved) as new:
+        await announce(nodes[1], moved.node, 1, old)
+        seeker = Seeker(lambda: [":".join(map(str, nodes[3].endpoint))], nursery)
+        book = AddressBook(seeker.find, nursery)
+        session = PeerSupplier(key, (old,), credentials(), nursery, whereabouts=book)
+        with pytest.raises(WrongPeer):
+            await session.ping()
+        await announce(nodes[2], moved.node, 2, new)
+        book = AddressBook(seeker.find, nursery)
+        again = PeerSupplier(key, (old,), credentials(), nursery, whereabouts=book)
+        await again.ping()
+        assert again.reached_at() == new and book.of(key, [old]) == (new, old)
+        await again.aclose()
+        assert len(seeker.contacts()) >= 2
+
+
+async def test_a_session_whose_supplier_moves_fails_at_once_and_finds_it_later(nursery):
+    moving = service()
+    key = moving.node.verify_key.encode()
+    network = Network(seconds=0.1)
+    book = AddressBook(network.find, nursery)
+    async with serving(moving) as first:
+        session = PeerSupplier(key, (first,), credentials(), nursery, whereabouts=book)
+        await session.ping()
+    async with serving(moving) as second:
+        network.records[key] = Located(1, (second,))
+        failed = 0
+        with trio.fail_after(5):
+            while session.reached_at() != second:
+                try:
+                    await session.ping()
+                except PeerError:
+                    failed += 1
+                    await trio.sleep(0.05)
+        assert failed and len(network.asked) == 1
+        await session.aclose()
+
+
+async def test_addresses_given_later_are_tried_as_well(nursery):
+    supplier = service()
+    key = supplier.node.verify_key.encode()
+    async with serving(supplier) as address:
+        session = PeerSupplier(key, ("127.0.0.1:1",), credentials(), nursery)
+        with pytest.raises(Unreachable):
+            await session.ping()
+        session.also_at((address,))
+        await session.ping()
+        await session.aclose()
+
+
+async def test_a_look_up_that_fails_ends_nothing_else(nursery, autojump_clock, caplog):
+    async def fail(node):
+        raise OSError("no more sockets")
+
+    book = AddressBook(fail, nursery)
+    assert await book.look_up(NODE) == ()
+    assert "no more sockets" in caplog.text
+    book.reached(NODE, "here:1")
+    assert book.of(NODE, []) == ("here:1",)
+
+
+@pytest.mark.parametrize("count", [2])
+async def test_a_seeker_whose_node_failed_makes_another(nodes, nursery):
+    seeker = Seeker(lambda: [":".join(map(str, nodes[0].endpoint))], nursery)
+    first = await seeker.dht()
+    first._socket.close()  # receiving from it fails
+    await trio.testing.wait_all_tasks_blocked()
+    again = await seeker.dht()
+    assert again is not first and again.contacts()
