@@ -14,11 +14,13 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.remount_words import RemountWords, parse_remount
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.background import mount_in_background
 from bitdustfs.mount.mountable import check_mountable, clear_dead
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
+from bitdustfs.mount.remount import remount
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import complain
 from bitdustfs.rebuild.audit import DAILY_MIN
@@ -34,7 +36,8 @@ OPTIONS = """mount options (-o, comma-separated):
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
-  foreground             stay in the terminal"""
+  foreground             stay in the terminal
+  remount                turn a mount that is there into one with ro or with rw; as root"""
 
 #: what mount(8) and fstab add and what means nothing to us
 IGNORED = {
@@ -144,6 +147,8 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
 
 def run(args: argparse.Namespace) -> int:
     """Mounts; returns once the mount works (or, in the foreground, once it has ended)."""
+    if (words := parse_remount(args.options)) is not None:
+        return run_remount(args, words)
     options = parse_options(args)
     check_mountable(options, os.geteuid())
     key = load_key(options.key_path)
@@ -155,6 +160,20 @@ def run(args: argparse.Namespace) -> int:
         trio.run(run_mount, options, key, _warn, complain)
     else:
         _warn(mount_in_background(options, key, complain))
+    return 0
+
+
+def run_remount(args: argparse.Namespace, words: RemountWords) -> int:
+    """Turns a mount that is there read-only or writable. Raises UsageError for a wrong word."""
+    mountpoint = Path(os.path.realpath(args.what[-1]))
+    before = MountOptions(mountpoint, config.default_key_path())
+    asked = before
+    for word in words.rest:
+        asked = with_word(asked, word)
+    if asked != before:
+        _warn("remounting changes ro, rw and what the kernel heeds; the rest stays as mounted")
+    if not args.fake:
+        remount(mountpoint, words.read_only, words.kernel)
     return 0
 
 

@@ -25,6 +25,7 @@ from bitdustfs.mount.commands import (
     SetPolicy,
     SetSpace,
     Sync,
+    Turn,
     Unmounted,
     Verify,
     WaitEnd,
@@ -52,6 +53,7 @@ CONFIRM = 3.0  #: seconds that voters have to say whether another machine took t
 SYNC_TICK = 0.3  #: seconds between looks at how far sync is
 VERIFY_TICK = 0.2  #: seconds between words about how far verify is
 POSITION_DIGITS = 2  #: of a position in decimal: fewer than anybody writes of a key
+BEGAN_READ_ONLY = "this mount began with -o ro: unmount it, then mount it again without"
 ERRORS_SHOWN = 3  #: suppliers' errors that one sentence quotes
 
 
@@ -88,8 +90,10 @@ class MountAnswers:
                 if not account.published:
                     raise Unavailable(account.left())
                 return Synced(said=account.synced())
-            case Keep():
+            case Keep() | Turn(read_only=True):
                 return Completed()  # nothing is written
+            case Turn():
+                raise Unavailable(self._vault.message or BEGAN_READ_ONLY)
             case Verify(local=local, sample=sample):
                 return await self._verifying.run(local, sample, say)
             case WaitEnd():
@@ -125,8 +129,12 @@ class WritableMountAnswers(MountAnswers):
         match command:
             case Sync(patience=patience):
                 return await self._syncing.run(patience, say)
-            case Keep():
+            case Keep() | Turn(read_only=True):
                 await self._writable.committer.commit(sync=True)
+                return Completed()
+            case Turn():
+                if self._writable.read_only:
+                    raise Unavailable(self._writable.message)
                 return Completed()
             case Rebuild():
                 return await self._rebuilding.run(say)

@@ -62,6 +62,10 @@ class MountClient:
         """Returns when all that was written before is on this machine's disk."""
         self._ask(commands.Keep(), Completed, ignore)
 
+    def turn(self, read_only: bool) -> None:
+        """The kernel lets programs write no more, or is to let them write again."""
+        self._ask(commands.Turn(read_only=read_only), Completed, ignore)
+
     def rebuild(self, watch: Onlooker) -> RebuildOutcome:
         return self._ask(commands.Rebuild(), RebuildOutcome, watch)
 

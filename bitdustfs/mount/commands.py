@@ -37,6 +37,14 @@ class Keep(Command, frozen=True, kw_only=True, tag="keep"):
     """Have all that was written before on this machine's disk. Answered by Completed."""
 
 
+class Turn(Command, frozen=True, kw_only=True, tag="turn"):
+    """Remounting. `read_only`: programs cannot write any more; have all of it on this disk. Else:
+    may they write? Answered by Completed.
+    """
+
+    read_only: bool
+
+
 class Replace(Command, frozen=True, kw_only=True, tag="replace"):
     """Give a position to another supplier. Answered by Replaced.
 
@@ -108,8 +116,8 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 
 MountCommand = (
-    AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Replace | Rebuild
-    | SetPolicy | SetSpace | Verify | WaitEnd | Unmounted
+    AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Turn | Replace
+    | Rebuild | SetPolicy | SetSpace | Verify | WaitEnd | Unmounted
 )  # fmt: skip
 
 MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

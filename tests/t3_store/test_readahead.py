@@ -97,6 +97,20 @@ async def test_what_is_wanted_is_opened_once_and_in_memory_when_it_is_asked_for(
     assert sorted(files.reads) == [place.ordinal for place in wanted]
 
 
+async def test_promise_5_an_extent_that_is_wanted_twice_is_no_other_ones_content(world, nursery):
+    """Something was written into the middle of it: the file refers to it before and after."""
+    reader, ahead, files, _ = world
+    nursery.start_soon(ahead.run)
+    await trio.testing.wait_all_tasks_blocked()
+    ahead.want(places([0, 1, 0, 2, 1, 3]))
+    await trio.testing.wait_all_tasks_blocked()
+    for place in places(range(4)):
+        assert await reader.read_extent(place, Kind.DATA) == b"plain %d" % place.ordinal
+    assert sorted(files.reads) == [0, 1, 2, 3]
+    wanted = [7, 8, 7, 9, 8, 10]
+    assert await reader.read_run(places(wanted)) == [b"plain %d" % number for number in wanted]
+
+
 async def test_while_nobody_runs_it_nothing_is_expected(world):
     reader, ahead, files, _ = world
     ahead.want(places(range(5)))

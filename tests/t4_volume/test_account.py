@@ -24,7 +24,7 @@ from bitdustfs.errors import BitdustError, Unavailable
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount import answers, ending
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
-from bitdustfs.mount.commands import Keep, Sync, Verify
+from bitdustfs.mount.commands import Keep, Sync, Turn, Verify
 from bitdustfs.mount.ending import ReadSettling, Settling
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.rebuild import watch
@@ -140,6 +140,7 @@ async def hold_against_the_truth(state, tmp_path):
     await hold_status(state, judge, describer)
     await hold_mount(state, judge)
     await hold_verify(state, said)
+    await hold_turn(state, said)
     await hold_sync(state, judge, said)
     await hold_end(state, judge, said, settling)
 
@@ -231,6 +232,17 @@ async def hold_verify(state, said):
     assert bool(outcome.faults) == bool(state.faults) and state.faults in " ".join(outcome.faults)
     assert exit_code(outcome) == (3 if state.faults else 4 if state.away else 0)
     assert ("not everything could be" in outcome.verdict) == bool(state.away)
+
+
+async def hold_turn(state, said):
+    """`mount -o remount,rw`: only a mount that may write is turned, and why not is said."""
+    refused = ""
+    try:
+        await said.answer(Turn(read_only=False), nobody_hears)
+    except BitdustError as error:
+        refused = str(error)
+    assert bool(refused) == state.vault.read_only
+    assert not state.asked or "began with -o ro" in refused
 
 
 async def hold_sync(state, judge, said):

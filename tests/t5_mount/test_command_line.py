@@ -25,6 +25,7 @@ from bitdustfs.rebuild.audit import last_pause
 LIMIT = 60
 
 LISTEN = "127.0.0.1:4000"
+TABLE = "user_id=0,group_id=0,default_permissions,allow_other"
 
 
 def bitdust(home, *words, stdin="", function="main"):
@@ -194,6 +195,38 @@ def test_mount_8_and_fstab_may_say_what_they_always_say(world):
         "published" in world.run("status", link).stdout
         or "local" in world.run("status", link).stdout
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may remount")
+def test_a_mount_is_turned_read_only_and_writable_again(world):
+    def remount(words, code):
+        told = world.mount(f"remount,{words}", check=False)
+        assert told.returncode == code, told.stderr
+        return told.stderr
+
+    assert "no bitdust mount runs" in remount("ro", 2)
+    world.mount("noexec")
+    file = world.mountpoint / "file"
+    with file.open("w") as opened:
+        opened.write("while it may be written")
+        assert "open for writing there" in remount("ro", 1)
+    assert remount("ro,noexec", 0) == ""
+    assert os.getxattr(file, "user.bitdust.state") != b"dirty"
+    with pytest.raises(OSError, match="Read-only file system"):
+        file.write_text("now")
+    flags = os.statvfs(world.mountpoint).f_flag
+    wanted = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME
+    assert flags & wanted == wanted
+    # as mount(8) repeats what the kernel's table has
+    assert remount(f"rw,exec,nosuid,nodev,noatime,{TABLE}", 0) == ""
+    assert not os.statvfs(world.mountpoint).f_flag & (os.ST_RDONLY | os.ST_NOEXEC)
+    file.write_text("again")
+    assert "the rest stays as mounted" in remount("rw,cache=1G", 0)
+    assert "'nonsense' is not known" in remount("rw,nonsense", 2)
+    world.run("unmount", world.mountpoint)
+    world.mount("ro")
+    assert "began with -o ro" in remount("rw", 1)
+    assert file.read_text() == "again"
 
 
 def write_synced(path, content):

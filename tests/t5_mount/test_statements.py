@@ -60,8 +60,12 @@ def test_garbage_is_malformed_or_a_command_within_its_bounds(line):
 
 
 def test_every_verb_is_known():
-    for verb in [*VERBS, "unmounted"]:
-        more = {"replace": {"position": 1}, "set": {"words": {"margin": 1}}}.get(verb, {})
+    for verb in [*VERBS, "turn", "unmounted"]:
+        more = {
+            "turn": {"read_only": True},
+            "replace": {"position": 1},
+            "set": {"words": {"margin": 1}},
+        }.get(verb, {})
         line = json.dumps({"verb": verb, **more}).encode()
         assert msgspec.to_builtins(MOUNT_COMMANDS.decode_untrusted(line))["verb"] == verb
 
