@@ -92,7 +92,7 @@ class Fetcher:
         places: Sequence[Place],
         open_run: OpenRun,
         opened: list[bytes | None],
-        ask: Callable[[BlockHeader, SliceRange], Awaitable[bytes | None]],
+        ask: Callable[[BlockHeader, SliceRange], Awaitable[Buffer | None]],
     ) -> None:
         """Opens what is not `opened` yet of what `ask` gives of the slices, all asked at once.
 
@@ -104,7 +104,7 @@ class Fetcher:
         wanted = [places[number] for number in left]
         per_slice = slice_length(header.length, header.k)
         start, stop = wanted[0].offset, wanted[-1].offset + wanted[-1].length
-        parts: dict[SliceRange, bytes | None] = {}
+        parts: dict[SliceRange, Buffer | None] = {}
         failures: list[Unavailable] = []
 
         async def one(part: SliceRange) -> None:
@@ -131,7 +131,7 @@ class Fetcher:
         node = self.circle.serving(position)
         return self.circle.supplier(node), self.circle.health(node)
 
-    async def _direct(self, header: BlockHeader, part: SliceRange) -> bytes | None:
+    async def _direct(self, header: BlockHeader, part: SliceRange) -> Buffer | None:
         supplier, health = self._supplier(part.position)
         length = part.stop - part.start
         if not health.usable:
@@ -147,7 +147,7 @@ class Fetcher:
         health.slow()
         return None
 
-    async def _proven(self, header: BlockHeader, part: SliceRange) -> bytes:
+    async def _proven(self, header: BlockHeader, part: SliceRange) -> Buffer:
         """The range from its own supplier if every chunk proves right, else from k others."""
         length = slice_length(header.length, header.k)
         start, stop = widen(part.start, part.stop, length)
@@ -161,9 +161,9 @@ class Fetcher:
                     whole = await self.try_prove(header, part.position, start, stop)
                 if whole is None:
                     raise
-        return whole[part.start - start : part.stop - start]
+        return memoryview(whole)[part.start - start : part.stop - start]
 
-    async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
+    async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> Buffer:
         """Whole chunks of one fragment, checked.
 
         Raises Malformed or PeerError (noted in its health).
@@ -172,7 +172,7 @@ class Fetcher:
 
     async def prove_at(
         self, supplier: Supplier, header: BlockHeader, position: int, start: int, stop: int
-    ) -> bytes:
+    ) -> Buffer:
         """The same of one supplier, of the family or not."""
         health = self.circle.health(supplier.node)
         try:
@@ -188,7 +188,7 @@ class Fetcher:
 
     async def try_prove(
         self, header: BlockHeader, position: int, start: int, stop: int, node: bytes = b""
-    ) -> bytes | None:
+    ) -> Buffer | None:
         """As `prove`; None when it fails, or takes longer than another supplier would.
 
         `node`: whom to ask, where it is not who serves the position.
@@ -215,14 +215,15 @@ class Fetcher:
                 self._chunks.popitem(last=False)
         return chunks
 
-    async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
+    async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> Buffer:
         """The same chunks of fragment `position`, made from k others."""
         got = await self.gather(header, (position,), start, stop)
-        return bytes(ErasureCode(header.k, header.n).rebuild(got, [position])[0])
+        code = ErasureCode(header.k, header.n)
+        return (await trio.to_thread.run_sync(code.rebuild, got, [position]))[0]
 
     async def gather(
         self, header: BlockHeader, without: Collection[int], start: int, stop: int
-    ) -> dict[int, bytes]:
+    ) -> dict[int, Buffer]:
         """Chunks [start, stop) of k fragments, each proven; or Unavailable.
 
         The suppliers of the positions `without` are not asked. Reserves that were given fragments
@@ -231,7 +232,7 @@ class Fetcher:
         ranked = sorted((p for p in range(header.n) if p not in without), key=self._rank)
         others = [(position, self.circle.serving(position)) for position in ranked]
         others += [(p, node) for p in range(header.n) for node in self.circle.copies.of(p)]
-        got: dict[int, bytes] = {}
+        got: dict[int, Buffer] = {}
 
         async def worker(nursery: trio.Nursery) -> None:
             while others:

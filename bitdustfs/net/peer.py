@@ -36,6 +36,7 @@ from bitdustfs.errors import (
 )
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import split
+from bitdustfs.net.incoming import next_message, take
 from bitdustfs.net.silence import is_lost, notice_silence
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
@@ -52,7 +53,7 @@ OWED_MAX = 1000  #: answers that nobody waits for any more and that may still co
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
 PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
 
-Replied = tuple[wire.Reply, bytes]
+Replied = tuple[wire.Reply, Buffer]
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,8 @@ class _Connection:
         while True:
             frame = self._decoder.next_untrusted()
             if frame is None:
-                data = await self._stream.receive_some()
-                if not data:
-                    raise Unreachable("the supplier closed the connection")
+                await take(self._stream, self._decoder)
                 self._heard = trio.current_time()
-                self._decoder.feed(data)
                 continue
             waiting = self._waiting.pop(frame.id, None)
             if waiting is None:
@@ -184,7 +182,7 @@ class _Connection:
             elif isinstance(frame.message, wire.Fault):
                 waiting.finish(_refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
-                waiting.finish((frame.message, bytes(frame.payload)))
+                waiting.finish((frame.message, frame.payload))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
 
@@ -306,7 +304,7 @@ class PeerSupplier(Supplier):
             if key != self.node:
                 raise WrongPeer("another node answers at this address")
             decoder = wire.FrameDecoder(from_server=True)
-            challenge = await _receive(stream, decoder)
+            challenge = await next_message(stream, decoder)
             if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
                 raise ProtocolViolation(
                     "the supplier does not begin as suppliers of this version do"
@@ -315,7 +313,7 @@ class PeerSupplier(Supplier):
             signature = sign(own.key, "session", body)
             opening = wire.Open(wire.VERSION, own.role, own.vault, signature)
             await stream.send_all(wire.encode_frame(0, opening))
-            reply = await _receive(stream, decoder)
+            reply = await next_message(stream, decoder)
             if isinstance(reply, wire.Fault):
                 raise _refused(reply)
             return _Connection(stream, decoder, bulk, self._note_sent)
@@ -329,19 +327,6 @@ class PeerSupplier(Supplier):
             connection.fail(Unreachable("closed by us"))
             await connection._stream.aclose()
         self._connections.clear()
-
-
-async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:
-    """The next message during the opening."""
-    try:
-        while (frame := decoder.next_untrusted()) is None:
-            data = await stream.receive_some()
-            if not data:
-                raise Unreachable("the supplier closed the connection")
-            decoder.feed(data)
-    except Malformed as error:
-        raise ProtocolViolation(str(error)) from error
-    return frame.message
 
 
 def _refused(fault: wire.Fault) -> Refused:
