@@ -9,13 +9,14 @@ and left out. Everything ends by a total deadline.
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 
 import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.health import Health
-from bitdustfs.blocks.runs import piece_of
-from bitdustfs.core.erasure import Buffer, ErasureCode
+from bitdustfs.blocks.runs import KeepRange, make_slice, piece_of
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import check_chunks_untrusted, check_range_untrusted
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import BlockHeader, Place, open_header_untrusted
@@ -30,6 +31,7 @@ READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries includ
 HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
 SLOWEST = 256 * KIB  #: bytes a second below which a supplier is slow
 HEADERS_KEPT = 1024
+KEEP_FROM = 4  #: extents in a run, from which the rest of the file is expected to be read, too
 #: opens sealed pieces in a worker thread: each as its reference names it, else None
 OpenRun = Callable[[Sequence[Place], Sequence[Buffer | None]], list[bytes | None]]
 
@@ -67,12 +69,13 @@ class Fetcher:
         return sealed
 
     async def fetch_run(
-        self, places: Sequence[Place], open_run: OpenRun
+        self, places: Sequence[Place], open_run: OpenRun, keep: KeepRange
     ) -> list[bytes | Unavailable]:
         """What `open_run` makes of the extents at `places` (see `runs`), or why it is not there.
 
-        It runs in a thread. What it refuses, or somebody did not give, is read once more with every
-        chunk checked.
+        What it refuses, or somebody did not give, is read once more with every chunk checked.
+        `keep` gets what came by the way: k fragments give the same range of all slices. Both run in
+        a thread.
         """
         opened: list[bytes | None] = [None] * len(places)
         why = f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
@@ -80,7 +83,8 @@ class Fetcher:
             try:
                 header = await self.header(places[0].block)
                 await self._open_parts(header, places, open_run, opened, self._direct)
-                await self._open_parts(header, places, open_run, opened, self._proven)
+                proven = partial(self._proven, keep=keep if len(places) >= KEEP_FROM else None)
+                await self._open_parts(header, places, open_run, opened, proven)
                 why = f"block {header.block.hex()} does not hold what the tree names"
             except Unavailable as error:
                 why = str(error)
@@ -147,7 +151,9 @@ class Fetcher:
         health.slow()
         return None
 
-    async def _proven(self, header: BlockHeader, part: SliceRange) -> Buffer:
+    async def _proven(
+        self, header: BlockHeader, part: SliceRange, keep: KeepRange | None = None
+    ) -> Buffer:
         """The range from its own supplier if every chunk proves right, else from k others."""
         length = slice_length(header.length, header.k)
         start, stop = widen(part.start, part.stop, length)
@@ -155,7 +161,7 @@ class Fetcher:
         whole = await self.try_prove(header, part.position, start, stop) if usable else None
         if whole is None:
             try:
-                whole = await self._degraded(header, part.position, start, stop)
+                whole = await self._degraded(header, part.position, start, stop, keep)
             except Unavailable:
                 if not usable:  # it may be back
                     whole = await self.try_prove(header, part.position, start, stop)
@@ -215,11 +221,12 @@ class Fetcher:
                 self._chunks.popitem(last=False)
         return chunks
 
-    async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> Buffer:
-        """The same chunks of fragment `position`, made from k others."""
+    async def _degraded(
+        self, header: BlockHeader, position: int, start: int, stop: int, keep: KeepRange | None
+    ) -> Buffer:
+        """The same chunks of slice `position`, made from k others."""
         got = await self.gather(header, (position,), start, stop)
-        code = ErasureCode(header.k, header.n)
-        return (await trio.to_thread.run_sync(code.rebuild, got, [position]))[0]
+        return await trio.to_thread.run_sync(make_slice, header, got, position, start, keep)
 
     async def gather(
         self, header: BlockHeader, without: Collection[int], start: int, stop: int
