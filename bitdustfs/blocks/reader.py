@@ -115,7 +115,8 @@ class ExtentReader:
         here = [self._plain.get((place.block, place.ordinal)) for place in places]
         lacking = [place for place, plain in zip(places, here, strict=True) if plain is None]
         if len(lacking) >= TOGETHER:
-            why = await self.bring(self.expect(lacking))
+            wanted = self.expect(lacking)
+            why = await self.bring(wanted) if wanted else ""
             if why:
                 raise Unavailable(why)
         return [
