@@ -9,13 +9,14 @@ and left out. Everything ends by a total deadline.
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 
 import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.health import Health
-from bitdustfs.blocks.runs import piece_of
-from bitdustfs.core.erasure import Buffer, ErasureCode
+from bitdustfs.blocks.runs import KeepRange, make_slice, piece_of
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import check_chunks_untrusted, check_range_untrusted
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import BlockHeader, Place, open_header_untrusted
@@ -30,6 +31,7 @@ READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries includ
 HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
 SLOWEST = 256 * KIB  #: bytes a second below which a supplier is slow
 HEADERS_KEPT = 1024
+KEEP_FROM = 4  #: extents in a run, from which the rest of the file is expected to be read, too
 #: opens sealed pieces in a worker thread: each as its reference names it, else None
 OpenRun = Callable[[Sequence[Place], Sequence[Buffer | None]], list[bytes | None]]
 
@@ -67,12 +69,13 @@ class Fetcher:
         return sealed
 
     async def fetch_run(
-        self, places: Sequence[Place], open_run: OpenRun
+        self, places: Sequence[Place], open_run: OpenRun, keep: KeepRange
     ) -> list[bytes | Unavailable]:
         """What `open_run` makes of the extents at `places` (see `runs`), or why it is not there.
 
-        It runs in a thread. What it refuses, or somebody did not give, is read once more with every
-        chunk checked.
+        What it refuses, or somebody did not give, is read once more with every chunk checked.
+        `keep` gets what came by the way: k fragments give the same range of all slices. Both run in
+        a thread.
         """
         opened: list[bytes | None] = [None] * len(places)
         why = f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
@@ -80,7 +83,8 @@ class Fetcher:
             try:
                 header = await self.header(places[0].block)
                 await self._open_parts(header, places, open_run, opened, self._direct)
-                await self._open_parts(header, places, open_run, opened, self._proven)
+                proven = partial(self._proven, keep=keep if len(places) >= KEEP_FROM else None)
+                await self._open_parts(header, places, open_run, opened, proven)
                 why = f"block {header.block.hex()} does not hold what the tree names"
             except Unavailable as error:
                 why = str(error)
@@ -92,7 +96,7 @@ class Fetcher:
         places: Sequence[Place],
         open_run: OpenRun,
         opened: list[bytes | None],
-        ask: Callable[[BlockHeader, SliceRange], Awaitable[bytes | None]],
+        ask: Callable[[BlockHeader, SliceRange], Awaitable[Buffer | None]],
     ) -> None:
         """Opens what is not `opened` yet of what `ask` gives of the slices, all asked at once.
 
@@ -104,7 +108,7 @@ class Fetcher:
         wanted = [places[number] for number in left]
         per_slice = slice_length(header.length, header.k)
         start, stop = wanted[0].offset, wanted[-1].offset + wanted[-1].length
-        parts: dict[SliceRange, bytes | None] = {}
+        parts: dict[SliceRange, Buffer | None] = {}
         failures: list[Unavailable] = []
 
         async def one(part: SliceRange) -> None:
@@ -131,7 +135,7 @@ class Fetcher:
         node = self.circle.serving(position)
         return self.circle.supplier(node), self.circle.health(node)
 
-    async def _direct(self, header: BlockHeader, part: SliceRange) -> bytes | None:
+    async def _direct(self, header: BlockHeader, part: SliceRange) -> Buffer | None:
         supplier, health = self._supplier(part.position)
         length = part.stop - part.start
         if not health.usable:
@@ -147,7 +151,9 @@ class Fetcher:
         health.slow()
         return None
 
-    async def _proven(self, header: BlockHeader, part: SliceRange) -> bytes:
+    async def _proven(
+        self, header: BlockHeader, part: SliceRange, keep: KeepRange | None = None
+    ) -> Buffer:
         """The range from its own supplier if every chunk proves right, else from k others."""
         length = slice_length(header.length, header.k)
         start, stop = widen(part.start, part.stop, length)
@@ -155,15 +161,15 @@ class Fetcher:
         whole = await self.try_prove(header, part.position, start, stop) if usable else None
         if whole is None:
             try:
-                whole = await self._degraded(header, part.position, start, stop)
+                whole = await self._degraded(header, part.position, start, stop, keep)
             except Unavailable:
                 if not usable:  # it may be back
                     whole = await self.try_prove(header, part.position, start, stop)
                 if whole is None:
                     raise
-        return whole[part.start - start : part.stop - start]
+        return memoryview(whole)[part.start - start : part.stop - start]
 
-    async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
+    async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> Buffer:
         """Whole chunks of one fragment, checked.
 
         Raises Malformed or PeerError (noted in its health).
@@ -172,7 +178,7 @@ class Fetcher:
 
     async def prove_at(
         self, supplier: Supplier, header: BlockHeader, position: int, start: int, stop: int
-    ) -> bytes:
+    ) -> Buffer:
         """The same of one supplier, of the family or not."""
         health = self.circle.health(supplier.node)
         try:
@@ -188,7 +194,7 @@ class Fetcher:
 
     async def try_prove(
         self, header: BlockHeader, position: int, start: int, stop: int, node: bytes = b""
-    ) -> bytes | None:
+    ) -> Buffer | None:
         """As `prove`; None when it fails, or takes longer than another supplier would.
 
         `node`: whom to ask, where it is not who serves the position.
@@ -215,14 +221,16 @@ class Fetcher:
                 self._chunks.popitem(last=False)
         return chunks
 
-    async def _degraded(self, header: BlockHeader, position: int, start: int, stop: int) -> bytes:
-        """The same chunks of fragment `position`, made from k others."""
+    async def _degraded(
+        self, header: BlockHeader, position: int, start: int, stop: int, keep: KeepRange | None
+    ) -> Buffer:
+        """The same chunks of slice `position`, made from k others."""
         got = await self.gather(header, (position,), start, stop)
-        return bytes(ErasureCode(header.k, header.n).rebuild(got, [position])[0])
+        return await trio.to_thread.run_sync(make_slice, header, got, position, start, keep)
 
     async def gather(
         self, header: BlockHeader, without: Collection[int], start: int, stop: int
-    ) -> dict[int, bytes]:
+    ) -> dict[int, Buffer]:
         """Chunks [start, stop) of k fragments, each proven; or Unavailable.
 
         The suppliers of the positions `without` are not asked. Reserves that were given fragments
@@ -231,7 +239,7 @@ class Fetcher:
         ranked = sorted((p for p in range(header.n) if p not in without), key=self._rank)
         others = [(position, self.circle.serving(position)) for position in ranked]
         others += [(p, node) for p in range(header.n) for node in self.circle.copies.of(p)]
-        got: dict[int, bytes] = {}
+        got: dict[int, Buffer] = {}
 
         async def worker(nursery: trio.Nursery) -> None:
             while others:

@@ -129,7 +129,7 @@ class Sighted(Supplier):
     def sent(self) -> int:
         return self._session.sent
 
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
         began = trio.current_time()
         try:
             answer = await self._session.call(request, payload)

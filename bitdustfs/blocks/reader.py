@@ -115,7 +115,8 @@ class ExtentReader:
         here = [self._plain.get((place.block, place.ordinal)) for place in places]
         lacking = [place for place, plain in zip(places, here, strict=True) if plain is None]
         if len(lacking) >= TOGETHER:
-            why = await self.bring(self.expect(lacking))
+            wanted = self.expect(lacking)
+            why = await self.bring(wanted) if wanted else ""
             if why:
                 raise Unavailable(why)
         return [
@@ -172,10 +173,13 @@ class ExtentReader:
                 under_way.done.set()
 
     async def _bring_fetched(self, places: Sequence[Place], failures: list[str]) -> None:
-        open_run = partial(self._open_fetched, self._fetched_limit())
-        for place, plain in zip(
-            places, await self._fetcher.fetch_run(places, open_run), strict=True
-        ):
+        limit, block = self._fetched_limit(), places[0].block
+        opened = await self._fetcher.fetch_run(
+            places,
+            partial(self._open_fetched, limit),
+            partial(self._files.store_fetched, block, limit=limit),
+        )
+        for place, plain in zip(places, opened, strict=True):
             key = (place.block, place.ordinal)
             if isinstance(plain, Unavailable):
                 failures.append(str(plain))

@@ -3,15 +3,16 @@
 Pure: places and bytes in, ranges and bytes out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Place
-from bitdustfs.core.spans import SliceRange, locate
+from bitdustfs.core.erasure import Buffer, ErasureCode
+from bitdustfs.core.records import BlockHeader, Place
+from bitdustfs.core.spans import SliceRange, locate, slice_length
 from bitdustfs.units import KIB, READ_MAX
 
 RUN_MAX = READ_MAX // 2  #: bytes that are read as one range
 RUN_GAP = 16 * KIB  #: bytes between two extents that are read in vain rather than asked for apart
+KeepRange = Callable[[int, Sequence[Buffer]], None]  #: of bytes of a block, from an offset on
 
 
 def runs(places: Iterable[Place]) -> Iterator[list[Place]]:
@@ -62,3 +63,26 @@ def stretches(pieces: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, list[
         end = offset + len(piece)
     if together:
         yield begin, together
+
+
+def make_slice(
+    header: BlockHeader,
+    got: Mapping[int, Buffer],
+    position: int,
+    start: int,
+    keep: KeepRange | None,
+) -> Buffer:
+    """Slice `position` of a block from `start` on, out of the same range of k fragments.
+
+    `keep` gets that range of the other slices.
+    """
+    lacking = [p for p in range(header.k) if p not in got] if keep else [position]
+    made = zip(lacking, ErasureCode(header.k, header.n).rebuild(got, lacking), strict=True)
+    slices = {**got, **dict(made)}
+    if keep is not None:
+        for other in range(header.k):
+            offset = other * slice_length(header.length, header.k) + start
+            piece = memoryview(slices[other])[: max(0, header.length - offset)]
+            if other != position and piece:
+                keep(offset, [piece])
+    return slices[position]

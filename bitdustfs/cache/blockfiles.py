@@ -35,7 +35,7 @@ class BlockFiles:
         for folder in (self._own, self._fetched):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
-        self._descriptors: OrderedDict[Path, int] = OrderedDict()
+        self._descriptors: OrderedDict[tuple[bool, bytes], int] = OrderedDict()  # own?, block
         self._own_sizes: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
         for file in sorted(self._own.iterdir(), key=lambda f: f.stat().st_mtime):
             self._own_sizes[bytes.fromhex(file.name)] = file.stat().st_size
@@ -79,13 +79,13 @@ class BlockFiles:
             if block not in self._own_sizes:
                 return None
             self._own_sizes.move_to_end(block)
-        return self._pread(self._path(block), offset, length)
+        return self._pread(self._own, block, offset, length)
 
     def read_fetched(self, block: bytes, offset: int, length: int) -> bytes | None:
         """Bytes once fetched, or None. May be anything: the caller checks the hash."""
         if block not in self._fetched_sizes:
             return None
-        return self._pread(self._fetched / block.hex(), offset, length)
+        return self._pread(self._fetched, block, offset, length)
 
     def store_fetched(
         self, block: bytes, offset: int, pieces: Sequence[Buffer], limit: int
@@ -126,7 +126,7 @@ class BlockFiles:
                 self._fetched_total -= size
                 victims.append(victim)
         for victim in victims:
-            self._remove(self._fetched / victim.hex())
+            self._remove(self._fetched, victim)
 
     def load(self, block: bytes, length: int, padded: int) -> bytearray:
         """A whole closed block, zeros up to `padded` bytes. Raises LocalError when gone or
@@ -155,7 +155,7 @@ class BlockFiles:
         """Deletes the block's own file, if any. The caller has committed why it may."""
         with self._lock:
             self._own_total -= self._own_sizes.pop(block, 0)
-        self._remove(self._path(block))
+        self._remove(self._own, block)
 
     def grew(self, block: bytes, length: int) -> None:
         """A block of this machine has `length` bytes now."""
@@ -181,30 +181,31 @@ class BlockFiles:
     def _path(self, block: bytes) -> Path:
         return self._own / block.hex()
 
-    def _remove(self, path: Path) -> None:
+    def _remove(self, folder: Path, block: bytes) -> None:
         with self._lock:
-            fd = self._descriptors.pop(path, None)
+            fd = self._descriptors.pop((folder is self._own, block), None)
             if fd is not None:
                 os.close(fd)
-            path.unlink(missing_ok=True)
+            (folder / block.hex()).unlink(missing_ok=True)
 
-    def _pread(self, path: Path, offset: int, length: int) -> bytes | None:
+    def _pread(self, folder: Path, block: bytes, offset: int, length: int) -> bytes | None:
+        key = (folder is self._own, block)  # not a path: making one takes longer than reading
         with self._lock:
-            fd = self._descriptors.get(path)
+            fd = self._descriptors.get(key)
             if fd is None:
                 try:
-                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    fd = os.open(folder / block.hex(), os.O_RDONLY | os.O_CLOEXEC)
                 except FileNotFoundError:
                     return None
-                self._descriptors[path] = fd
+                self._descriptors[key] = fd
                 if len(self._descriptors) > OPEN_FILES:
                     os.close(self._descriptors.popitem(last=False)[1])
             else:
-                self._descriptors.move_to_end(path)
+                self._descriptors.move_to_end(key)
             try:
                 return os.pread(fd, length, offset)
             except OSError as error:  # a bad sector: suppliers may have it
-                log.error("%s cannot be read at %d: %s", path.name, offset, error)
+                log.error("%s cannot be read at %d: %s", block.hex(), offset, error)
                 return None
 
 

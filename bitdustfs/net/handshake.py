@@ -9,11 +9,12 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import sign
-from bitdustfs.errors import Malformed, ProtocolViolation, Refused, Unreachable, WrongPeer
+from bitdustfs.errors import ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import split
 from bitdustfs.net.dialing import Race
 from bitdustfs.net.hostnames import resolve
+from bitdustfs.net.incoming import next_message
 from bitdustfs.net.silence import notice_silence
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.plain import told
@@ -102,13 +103,13 @@ async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:
     """
     decoder = wire.FrameDecoder(from_server=True)
     try:
-        challenge = await _receive(met.stream, decoder)
+        challenge = await next_message(met.stream, decoder)
         if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
             raise ProtocolViolation("the supplier does not begin as suppliers of this version do")
         body = wire.session_body(own.role, own.vault, met.key, own.tls_public, challenge.nonce)
         opening = wire.Open(wire.VERSION, own.role, own.vault, sign(own.key, "session", body))
         await met.stream.send_all(wire.encode_frame(0, opening))
-        reply = await _receive(met.stream, decoder)
+        reply = await next_message(met.stream, decoder)
         if isinstance(reply, wire.Fault):
             raise refused(reply)
     except trio.BrokenResourceError as error:
@@ -123,16 +124,3 @@ async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:
 def refused(fault: wire.Fault) -> Refused:
     """The error that a Fault is."""
     return Refused(told(fault.code), told(fault.detail), fault.proof)
-
-
-async def _receive(stream: TlsStream, decoder: wire.FrameDecoder) -> wire.AnyMessage:
-    """The next message during the opening."""
-    try:
-        while (frame := decoder.next_untrusted()) is None:
-            data = await stream.receive_some()
-            if not data:
-                raise Unreachable("the supplier closed the connection")
-            decoder.feed(data)
-    except Malformed as error:
-        raise ProtocolViolation(str(error)) from error
-    return frame.message

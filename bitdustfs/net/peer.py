@@ -33,6 +33,7 @@ from bitdustfs.errors import (
 from bitdustfs.net import wire
 from bitdustfs.net.dialing import Race, nowhere_else
 from bitdustfs.net.handshake import Credentials, Met, meet, open_session, refused
+from bitdustfs.net.incoming import take
 from bitdustfs.net.silence import is_lost
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
@@ -49,7 +50,7 @@ OWED_MAX = 1000  #: answers that nobody waits for any more and that may still co
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
 PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
 
-Replied = tuple[wire.Reply, bytes]
+Replied = tuple[wire.Reply, Buffer]
 
 
 @dataclass
@@ -165,11 +166,8 @@ class _Connection:
         while True:
             frame = self._decoder.next_untrusted()
             if frame is None:
-                data = await self._stream.receive_some()
-                if not data:
-                    raise Unreachable("the supplier closed the connection")
+                await take(self._stream, self._decoder)
                 self._heard = trio.current_time()
-                self._decoder.feed(data)
                 continue
             waiting = self._waiting.pop(frame.id, None)
             if waiting is None:
@@ -179,7 +177,7 @@ class _Connection:
             elif isinstance(frame.message, wire.Fault):
                 waiting.finish(refused(frame.message))
             elif isinstance(frame.message, wire.Reply):
-                waiting.finish((frame.message, bytes(frame.payload)))
+                waiting.finish((frame.message, frame.payload))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
 

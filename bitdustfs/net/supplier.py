@@ -51,7 +51,7 @@ class Supplier(ABC):
         return ""
 
     @abstractmethod
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
         """One request and its answer (never a Fault: that is raised as Refused)."""
 
     async def _ask(self, kind: type[T], request: wire.Request, payload: Buffer = b"") -> T:
@@ -74,7 +74,7 @@ class Supplier(ABC):
         """Signed header and chunk hashes of a fragment."""
         return await self._ask(wire.HeadIs, wire.Head(block, position))
 
-    async def read(self, block: bytes, position: int, offset: int, length: int) -> bytes:
+    async def read(self, block: bytes, position: int, offset: int, length: int) -> Buffer:
         """Exactly `length` bytes (at most READ_MAX) of a fragment's payload."""
         reply, data = await self.call(wire.Read(block, position, offset, length))
         _due(wire.Bytes, reply)

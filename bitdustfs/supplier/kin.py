@@ -44,7 +44,7 @@ class NotAsked(Supplier):
     def __init__(self, node: bytes) -> None:
         self.node = node
 
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
         """Never answered."""
         await trio.lowlevel.checkpoint()
         raise Unreachable("it did not answer a moment ago")

@@ -50,7 +50,7 @@ class MemorySupplier(Supplier):
     def corrupt_(self) -> None:
         self._corrupt = True
 
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
         await trio.lowlevel.checkpoint()
         self.calls.append(type(request).__name__)
         if self._broken:

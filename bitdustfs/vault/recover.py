@@ -75,7 +75,7 @@ class Absent(Supplier):
     def __init__(self, node: bytes) -> None:
         self.node = node
 
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
         raise Unreachable("nobody knows who kept this position")
 
 

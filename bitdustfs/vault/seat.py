@@ -52,7 +52,7 @@ class Seat(Supplier):
     def __init__(self, vault: bytes, name: bytes, bench: "SeatBench") -> None:
         self._vault, self.node, self._bench = vault, name, bench
 
-    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, bytes]:
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
         """Answers what is about the register. Raises Refused, Unreachable, Malformed."""
         try:
             return await self._answer(request), b""

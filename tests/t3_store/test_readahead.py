@@ -53,7 +53,7 @@ class Elsewhere:
             raise Unavailable("nobody has it")
         return sealed
 
-    async def fetch_run(self, places, open_run):
+    async def fetch_run(self, places, open_run, keep):
         opened = open_run(places, await self._sealed(places))
         return [Unavailable("nobody has it") if plain is None else plain for plain in opened]
 

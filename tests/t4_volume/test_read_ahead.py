@@ -69,6 +69,24 @@ async def test_promise_9_runs_are_read_around_suppliers_that_fail_or_lie(net, tm
             assert named and named <= {supplier.node for supplier in net.suppliers[:3]}
 
 
+async def test_what_k_fragments_give_of_other_slices_is_not_asked_for_again(net, tmp_path):
+    content, asked = os.urandom(8 * MIB), []
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", content)
+        await vault.publish()
+        family = vault.circle.family
+    async with net.mount(tmp_path / "two", machine=b"2" * 16, take_over=True, **QUIET) as vault:
+        inode = (await vault.volume.lookup(ROOT_INODE, b"file")).inode
+        first = {member.node for member in family.members[:3]}
+        for supplier in net.suppliers:
+            if supplier.node in first:
+                supplier.break_()
+            count_bytes(supplier, asked, trio.Event())
+        assert await vault.content.read(inode, 0, 2 * MIB) == content[: 2 * MIB]  # the first slice
+        assert await vault.content.read(inode, 2 * MIB, 6 * MIB) == content[2 * MIB :]
+        assert sum(asked) < 2.2 * len(content)  # each slice by itself: more than three times
+
+
 async def test_what_changes_meanwhile_is_not_read_from_before(net, tmp_path):
     content = bytearray(os.urandom(4 * MIB))
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
