@@ -149,11 +149,16 @@ class Ledger:
         """
         nodes = tuple(member.node for member in family.members)
         bench = frozenset(member.node for member in family.bench)
-        change = partial(_reckoned, nodes, bench, self._beside())
+        beside = self._beside()
+        change = partial(_reckoned, nodes, bench, beside)
 
         def reckon() -> None:
             rows = self._table.snapshot()
-            changes = [block for block, row in rows.items() if change(row) is not None]
+            changes = [
+                block for block, row in rows.items()
+                if (row.copies or row.beside or (beside and not beside.isdisjoint(row.acked)))
+                and change(row) is not None
+            ]  # fmt: skip
             self._table.change_all(dict.fromkeys(changes, change))
 
         await trio.to_thread.run_sync(reckon)

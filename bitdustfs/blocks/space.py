@@ -38,6 +38,7 @@ class Space:
         self._circle, self._table, self._disk = circle, table, disk
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
+        self._untold: frozenset[bytes] = frozenset()  # who did not answer when asked last
         self._promised = 0  # bytes of metadata admitted that no root has brought to suppliers yet
         self._wanted = trio.Event()  # a writer waits for deleted data's space
         self._given = trio.Event()  # an attempt to give it back is over
@@ -183,6 +184,13 @@ class Space:
         """A supplier acknowledged a fragment of `length` bytes."""
         self._placed[node] = self._placed.get(node, 0) + length
 
+    @property
+    def stale(self) -> bool:
+        """Whether suppliers may say something else by now, or one has not said anything yet."""
+        nodes = {member.node for member in self._circle.family.members}
+        unknown = nodes - self._free.keys()
+        return bool(unknown or self._untold or any(map(self._placed.get, nodes)))
+
     async def refresh(self) -> None:
         """Asks all suppliers what is used; who does not answer counts as at its last answer."""
 
@@ -194,5 +202,6 @@ class Space:
 
         nodes = [member.node for member in self._circle.family.members]
         answers = await ask_all(nodes, ask, deadline=USAGE_DEADLINE)
+        self._untold = frozenset(answers.failed)
         for node, error in answers.failed.items():
             log.debug("%s tells no usage: %s", node.hex()[:12], error)

@@ -13,6 +13,7 @@ got one, or a copy of the table, may keep it.
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
 
 import msgspec
 
@@ -23,6 +24,7 @@ from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import LocalError
 from bitdustfs.units import KIB
 
+APPLIED_AT_ONCE = 500  #: rows that change under the lock without a pause
 RowChange = Callable[[BlockRow], BlockRow | None]  #: the new row, or None for no change
 
 _rows = Decoder(BlockRow, "block row", 64 * KIB)
@@ -42,11 +44,12 @@ class BlockTable:
         self._owed_here: set[bytes] = set()  # of these, the ones that this machine still has
         self._metadata: set[bytes] = set()
         self._copied: set[bytes] = set()  # closed, and reserves keep fragments of it for others
+        self._touched: set[bytes] = set()  # rows that came, went or changed their state
         self.owed_positions = 0  #: fragments that are still to be placed
         self.pending = 0  #: bytes of fragments, each position's, of blocks with too few of them
         with database.read("blocks") as txn, txn.cursor() as cursor:
             for block, raw in cursor:
-                self._index(bytes(block), _rows.decode_untrusted(raw))
+                self._load(bytes(block), _rows.decode_untrusted(raw))
 
     # -- looking
 
@@ -126,6 +129,15 @@ class BlockTable:
             ]
             return [*first, *(self._owed_here - self._thin)]
 
+    def take_touched(self) -> set[bytes]:
+        """The blocks whose rows came, went or changed their state since the last call.
+
+        At the first call, of all that were there.
+        """
+        with self._lock:
+            touched, self._touched = self._touched, set()
+            return touched
+
     # -- changing
 
     def put(self, block: bytes, row: BlockRow, sync: bool = True) -> None:
@@ -187,13 +199,29 @@ class BlockTable:
         write.after(partial(self._apply, rows))
 
     def _apply(self, rows: Mapping[bytes, BlockRow | None]) -> None:
-        with self._lock:
-            for block, row in rows.items():
-                self._index(block, row)
+        """Some at a time: whoever has a question on the loop's thread waits for the lock."""
+        changes = iter(rows.items())
+        while some := list(islice(changes, APPLIED_AT_ONCE)):
+            with self._lock:
+                for block, row in some:
+                    self._index(block, row)
+
+    def _load(self, block: bytes, row: BlockRow) -> None:
+        """A row at the opening. Most are of blocks that all have: little is to be kept of them."""
+        if not row.settled:
+            self._index(block, row)
+            return
+        self._rows[block] = row
+        self._states[CLOSED].add(block)
+        self._touched.add(block)
+        if row.meta:
+            self._metadata.add(block)
 
     def _index(self, block: bytes, row: BlockRow | None) -> None:
-        """Takes a row in place of the one before it. The only place that keeps the indexes."""
+        """Takes a row in place of the one before it. Nothing else keeps the indexes."""
         old = self._rows.pop(block, None)
+        if old is None or row is None or old.state != row.state:
+            self._touched.add(block)
         if old is not None:
             self._states[old.state].discard(block)
             if old.state == CLOSED:

@@ -33,6 +33,7 @@ class DiskRoom:
         self.low = min(LOW_MAX, size // LOW_SHARE)  #: bytes free below which nothing is added
         self._reserve = min(RESERVE_MAX, size // RESERVE_SHARE)
         self._lock = threading.Lock()
+        self._held = False  # whether the reserve is known to be there
         self._answer = (-GLANCE, 0)  # when the disk was asked last, and what was free
         self.refresh()
 
@@ -58,6 +59,10 @@ class DiskRoom:
         """Bytes that should be free and are not, so that writers need not stop."""
         return max(0, self.low + max(self.low, AHEAD) - self.free())
 
+    def at_rest(self) -> bool:
+        """Whether the reserve is held, and there is no need to give it."""
+        return self._held and self.free() >= self._reserve
+
     def refresh(self) -> None:
         """Takes the reserve where there is room for it, and gives it where the disk is full."""
         free = self.free()
@@ -69,6 +74,7 @@ class DiskRoom:
     def give(self) -> bool:
         """Gives the reserve back to the disk; whether there was one."""
         with self._lock:
+            self._held = False
             try:
                 held = self._path.stat().st_blocks * 512
             except FileNotFoundError:
@@ -80,10 +86,12 @@ class DiskRoom:
     def _take(self) -> None:
         with self._lock:
             if self._path.exists():
+                self._held = True
                 return
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(fd, 0, self._reserve)
+                self._held = True
             except OSError as error:  # filled just now, or a file system without it
                 log.info("no reserve on this machine's disk: %s", error.strerror)
                 self._path.unlink()

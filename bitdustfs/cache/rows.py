@@ -44,6 +44,16 @@ class BlockRow(Record, frozen=True):
         return tuple(i for i in range(self.n) if i not in self.acked)
 
     @property
+    def settled(self) -> bool:
+        """Whether it is closed, and every position away from this machine has its fragment."""
+        return (
+            self.state == CLOSED
+            and len(self.acked) == self.n
+            and not self.beside
+            and not self.copies
+        )
+
+    @property
     def holders(self) -> frozenset[int]:
         """Positions whose fragment somebody keeps away from this machine."""
         return frozenset(self.acked).difference(self.beside).union(p for p, _ in self.copies)

@@ -45,8 +45,8 @@ _TAIL = struct.Struct(">QBQ")
 Time = tuple[int, U32]  #: (seconds since 1970, possibly negative; nanoseconds)
 
 
-class Item(msgspec.Struct, array_like=True):
-    """Base of all values."""
+class Item(msgspec.Struct, array_like=True, gc=False):
+    """Base of all values. As of records, the garbage collector does not look at them."""
 
 
 class Inode(Item):

@@ -39,8 +39,12 @@ LINEAGES = 1  #: a ballot has a lineage, or a family names former voters
 KNOWN = LINEAGES
 
 
-class Record(msgspec.Struct, array_like=True, frozen=True):
-    """Base of all bodies: msgpack arrays, fields in order, unknown trailing fields ignored."""
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Base of all bodies: msgpack arrays, fields in order, unknown trailing fields ignored.
+
+    A mount may hold a hundred thousand. They refer to nothing that refers back, so the garbage
+    collector, which stops the loop, need not look at them (`gc=False`).
+    """
 
 
 class Signed(Record, frozen=True):

@@ -116,13 +116,19 @@ async def line_up(
     credentials: Credentials,
     known: list[str],
     unwanted: Collection[bytes] = (),
+    answering: Collection[Member] = (),
 ) -> list[Member]:
-    """Up to `count` more reserves for the bench, by the rules of `hire`."""
+    """Up to `count` more reserves for the bench, by the rules of `hire`.
+
+    Where those who are `answering` are, nobody else is asked for.
+    """
     space = asked_of_each(family)
     there = [*family.members, *family.bench]
     near = [address for member in there for address in member.addresses]
     rules = Wanted(space, {*(m.node for m in there), *unwanted}, near, _spread(family))
-    return await _engage(await _offers(known, space), rules, count, credentials, [])
+    theirs = {address for member in answering for address in member.addresses}
+    offers = [address for address in await _offers(known, space) if address not in theirs]
+    return await _engage(offers, rules, count, credentials, [])
 
 
 def _spread(family: Family) -> int:

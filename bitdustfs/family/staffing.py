@@ -35,7 +35,8 @@ LOOK_EVERY = 10.0  #: seconds between looks for suppliers to be replaced, at mos
 #: seconds after a replacement that failed until it is tried again; the pause doubles
 AGAIN_FIRST, AGAIN_MAX = 2.0, 600.0
 PASSED_OVER = 3600.0  #: seconds for which a newcomer that failed is not hired again
-BENCH_FIRST, BENCH_SHORT = 5.0, 60.0  #: seconds between looks for reserves while some are lacking
+#: seconds between looks for reserves while some are lacking; the pause doubles
+BENCH_FIRST, BENCH_SHORT = 5.0, 300.0
 BENCH_EVERY = 600.0  #: seconds between them while none is
 RENEW_EVERY = 3600.0  #: seconds between looks at when contracts end
 VISITS_EVERY = 600.0  #: seconds between questions for what stand-ins have read
@@ -340,7 +341,9 @@ class Staffing:
         if wanted > 0:
             credentials = owner_credentials(self._key)
             family, known = vault.known.family, self._known()
-            found = await line_up(family, wanted, credentials, known, self._unwanted())
+            health = vault.circle.health
+            there = [m for m in family.everybody if health(m.node).there]
+            found = await line_up(family, wanted, credentials, known, self._unwanted(), there)
         async with self._changing:
             family = vault.known.family  # it may have changed while others were asked
             lost = ("absent", "gone")

@@ -31,6 +31,7 @@ from bitdustfs.mount.commands import MOUNT_COMMANDS, MountCommand
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.durability import durability
 from bitdustfs.mount.ending import Farewell, ReadSettling, Settling
+from bitdustfs.mount.garbage import leave_out_what_stays
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.statefolder import take_state_folder
@@ -80,6 +81,7 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                 )  # fmt: skip
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)
+                leave_out_what_stays()
 
                 def announcing(vault: ReadVault) -> Announcing:
                     return Announcing(key, vault, ways.seeker, suite())

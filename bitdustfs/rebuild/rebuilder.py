@@ -4,7 +4,7 @@ What each supplier lists, what it acknowledged and what audits found make the st
 decides on. What this machine still has is encoded and delivered by the courier; everything else is
 gathered here, k fragments a block, within the policy's bandwidth.
 
-States of all blocks are gone through in threads only, over snapshots.
+Only blocks are gone through of which something is owed, unlisted or damaged, and in threads.
 """
 
 import logging
@@ -49,9 +49,10 @@ class Shape:
 
 @dataclass
 class Evidence:
-    """What is known of blocks, as it was at one moment."""
+    """What is known of blocks."""
 
-    rows: Mapping[bytes, BlockRow]
+    row: Callable[[bytes], BlockRow | None]
+    owed: Collection[bytes]  #: closed blocks that some position lacks
     unlisted: Mapping[bytes, frozenset[int]]  #: block of another machine -> positions lacking it
     damaged: Mapping[bytes, frozenset[int]]  #: block -> positions where audits failed
     shapes: Mapping[bytes, Shape]
@@ -60,12 +61,11 @@ class Evidence:
 
     def suspicious(self) -> list[bytes]:
         """Blocks that some position may lack."""
-        owed = (b for b, row in self.rows.items() if row.state == CLOSED and row.owed)
-        return list({*self.unlisted, *self.damaged, *owed})
+        return list({*self.unlisted, *self.damaged, *self.owed})
 
     def state_of(self, block: bytes) -> BlockState | None:
         """What positions have, where one lacks it; None where none does, or too little is known."""
-        row = self.rows.get(block)
+        row = self.row(block)
         if block in self.refused or (row is not None and (row.state != CLOSED or row.waits)):
             return None  # dead, or not there yet
         if row is not None and row.owed:
@@ -172,7 +172,7 @@ class Rebuilder:
 
     async def replanned(self) -> Plan:
         """The plan for what the last look found and what is owed by now, with who is there now."""
-        evidence = self._evidence(self._table.snapshot())
+        evidence = self._evidence(self._table.owed())
 
         def decide() -> tuple[Plan, frozenset[int]]:
             states = evidence.states()
@@ -182,10 +182,10 @@ class Rebuilder:
         self._latest, self._lacking = await trio.to_thread.run_sync(decide)
         return self._latest
 
-    def _evidence(self, rows: Mapping[bytes, BlockRow]) -> Evidence:
+    def _evidence(self, owed: Collection[bytes]) -> Evidence:
         return Evidence(
-            rows, dict(self._unlisted), self._auditor.damaged, self._shapes, self._refused,
-            self._needs(),
+            self._table.get, owed, dict(self._unlisted), self._auditor.damaged, self._shapes,
+            self._refused, self._needs(),
         )  # fmt: skip
 
     async def is_complete(self, position: int) -> bool:
@@ -203,11 +203,10 @@ class Rebuilder:
         whether this machine has every block that too few of the others have.
         """
         presence = self.presence()
-        rows = {b: row for b in blocks if (row := self._table.get(b)) is not None}
-        evidence, usual = self._evidence(rows), spare(presence, self._circle.family.group.k)
+        evidence, usual = self._evidence(()), spare(presence, self._circle.family.group.k)
         thinnest, here = usual, True
         for block in blocks:
-            state, row = evidence.state_of(block), rows.get(block)
+            state, row = evidence.state_of(block), self._table.get(block)
             margin = usual if state is None else state.margin(presence)
             thinnest = min(thinnest, margin)
             here &= margin >= 0 or (row is not None and row.local)

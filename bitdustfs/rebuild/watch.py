@@ -42,7 +42,8 @@ GLANCE_DEADLINE = 2.0  #: seconds that a glance takes at most
 GLANCE_FRESH = 1.0  #: seconds that an answer is fresh enough for one
 GLANCE_AGAIN = 15.0  #: seconds until one who did not answer is waited for again
 SUSPECT_AFTER = 2  #: missed pings in a row that make a supplier suspect
-SAVE_EVERY = 60.0  #: seconds between two writings of the histories to this disk
+#: seconds between two writings of the histories to this disk; the pause doubles while all answer
+SAVE_EVERY, SAVE_QUIET = 60.0, 1800.0
 
 
 class Watch:
@@ -59,7 +60,8 @@ class Watch:
         self.reputation = reputation
         self._kin: dict[bytes, KinIs] = {}  # what each said of itself when it last answered
         self._looked_at: float | None = None  # by the clock; None before the first look
-        self._save_at = clock()
+        self._save_at, self._save_pause = clock(), SAVE_EVERY
+        self._missed_then = False  # whether somebody was missed when they were written last
         self.looked = trio.Event()  #: set once everybody was asked
         self._proven: dict[bytes, int] = {}  # stand-in -> position that its warrant is for
 
@@ -150,8 +152,17 @@ class Watch:
         for member in family.everybody:
             seen = self._after(self.history(member.node), answers.given.get(member), before)
             self.reputation.note(member.node, seen)
+        await self._save()
+
+    async def _save(self) -> None:
+        """Writes the histories where it is time. How long somebody is away must not get lost."""
+        missed = any(self.history(m.node).missed for m in self._circle.family.everybody)
+        if missed or self._missed_then or self.reputation.urgent:
+            self._save_at = min(self._save_at, self._clock() + SAVE_EVERY)
+            self._save_pause = SAVE_EVERY
         if self.reputation.urgent or self._clock() >= self._save_at:
-            self._save_at = self._clock() + SAVE_EVERY
+            self._save_at, self._missed_then = self._clock() + self._save_pause, missed
+            self._save_pause = min(2 * self._save_pause, SAVE_QUIET)
             await trio.to_thread.run_sync(self.reputation.keep)
 
     async def glance(self) -> None:

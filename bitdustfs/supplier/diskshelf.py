@@ -305,7 +305,7 @@ class DiskShelf(Shelf):
 
     def _pread(self, vault: bytes, key: bytes, offset: int, length: int) -> bytes:
         try:
-            fd = os.open(self._path(vault, key), os.O_RDONLY | os.O_CLOEXEC)
+            fd = _open_to_read(self._path(vault, key))
         except FileNotFoundError:
             raise Refused("damaged", "the fragment's file is gone") from None
         try:
@@ -415,6 +415,14 @@ def _prefixed(
         key, value = cursor.item()
         yield bytes(key), bytes(value)
         more = cursor.delete() if delete else cursor.next()
+
+
+def _open_to_read(path: Path) -> int:
+    """Without noting on the disk that it was read, which only the file's owner may have."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _remove_files(folder: Path, part: str) -> None:

@@ -91,7 +91,10 @@ async def open_vault(
     LeaseHeld, Unavailable, LocalError. On leaving: commits; publishing is the caller's.
     """
     machine = bytes.fromhex(folder.identity["machine"])
-    state = State(folder.path / "state", key.cache_key, key.vault_id, suite)
+    # in a thread: a hundred thousand rows are decoded, and sessions with suppliers are under way
+    state = await trio.to_thread.run_sync(
+        State, folder.path / "state", key.cache_key, key.vault_id, suite
+    )
     files = BlockFiles(folder.path)
     try:
         circle = Circle(family, connect, settings.is_own)

@@ -6,15 +6,12 @@ small leftovers are merged once there are many of them.
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
-
-import trio
+from collections.abc import Iterator
 
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.writer import ExtentWriter, Plain
 from bitdustfs.cache.blocktable import BlockTable
-from bitdustfs.cache.rows import CLOSED, BlockRow
-from bitdustfs.core.items import BlockUse
+from bitdustfs.cache.rows import DEAD, OPEN
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Unavailable
 from bitdustfs.fs.extents import Mapped, move, references
@@ -28,7 +25,7 @@ log = logging.getLogger(__name__)
 
 STORED_MAX = 1.3  #: bytes stored per live byte above which blocks are emptied
 SLACK = 4 * MIB  #: bytes of waste that are not worth the work
-SMALL_BLOCK, SMALL_MANY = MIB, 32  #: so many blocks smaller than that are merged
+SMALL_MANY = 32  #: so many small blocks are merged
 STEP_BLOCKS = 32  #: blocks emptied in one look
 STEP_BYTES = 4 * MIB  #: bytes moved while writers wait
 
@@ -52,11 +49,7 @@ class Compactor:
 
     async def step(self) -> None:
         """Copies what is live of the thinnest blocks; they die by that."""
-        uses, rows = self._uses.snapshot(), self._table.snapshot()
-        chosen = await trio.to_thread.run_sync(
-            lambda: list(itertools.islice(thin_blocks(uses, rows), STEP_BLOCKS))
-        )
-        for block in chosen:
+        for block in list(itertools.islice(thin_blocks(self._uses, self._table), STEP_BLOCKS)):
             try:
                 await self._empty(block)
             except Unavailable as error:  # the others can be emptied all the same
@@ -96,28 +89,26 @@ class Compactor:
                     self._tree.bump(inode)
 
 
-def thin_blocks(uses: Mapping[bytes, BlockUse], rows: Mapping[bytes, BlockRow]) -> Iterator[bytes]:
-    """In a thread: data blocks worth emptying, thinnest first."""
-    candidates = {
-        block: use
-        for block, use in uses.items()
-        if use.live and (block not in rows or _is_closed_data(rows[block]))
-    }
-    small = [block for block, use in candidates.items() if use.total < SMALL_BLOCK]
-    if len(small) >= SMALL_MANY:
+def thin_blocks(uses: Uses, table: BlockTable) -> Iterator[bytes]:
+    """Data blocks worth emptying, thinnest first; blocks without a row are another machine's.
+
+    Looks at what it yields, and at blocks of metadata or that are open, which are few.
+    """
+    others = {block for block, _ in table.metadata()}.union(
+        table.in_state(OPEN), table.in_state(DEAD)
+    )
+    small = list(itertools.islice((b for b in uses.small() if b not in others), SMALL_MANY))
+    if len(small) == SMALL_MANY:
         yield from small
-    total = sum(use.total for use in candidates.values())
-    live = sum(use.live for use in candidates.values())
-    if total <= STORED_MAX * live + SLACK:
-        return
-    thinnest = sorted(candidates, key=lambda b: candidates[b].live / max(1, candidates[b].total))
-    for block in thinnest:
-        use = candidates[block]
-        if total <= STORED_MAX * live + SLACK or use.live >= use.total:
+    total, live = uses.total, uses.live
+    for block in others:
+        use = uses.get(block)
+        if use is not None and use.live:
+            total, live = total - use.total, live - use.live
+    for block in uses.thin():
+        use = uses.get(block)
+        if total <= STORED_MAX * live + SLACK or use is None:
             return
-        total -= use.total - use.live
-        yield block
-
-
-def _is_closed_data(row: BlockRow) -> bool:
-    return row.state == CLOSED and not row.meta
+        if block not in others:
+            total -= use.total - use.live
+            yield block

@@ -7,12 +7,12 @@ A block is deleted in steps, each after what justifies it is durable (promise 3)
     -> the signed block-dead record, naming that root, is synced here (blocks/deletion.py)
     -> its local file goes, and the suppliers are told until each has confirmed
 
-Blocks never come back to life: items only ever refer to what was just written. Whatever goes
-through all blocks does so in a thread, over snapshots.
+Blocks never come back to life: items only ever refer to what was just written. Which blocks may be
+unused is known from what changed since the last look (idle.py).
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import trio
 
@@ -22,10 +22,10 @@ from bitdustfs.blocks.evict import born_for
 from bitdustfs.blocks.space import Space
 from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.cache.blocktable import BlockTable
-from bitdustfs.cache.rows import CLOSED, BlockRow, Published
+from bitdustfs.cache.rows import CLOSED, Published
 from bitdustfs.cache.state import State
 from bitdustfs.core.block import ExtentEntry
-from bitdustfs.core.items import XATTR, BlockUse, decode_xattr, kind_range, use_key
+from bitdustfs.core.items import XATTR, decode_xattr, kind_range, use_key
 from bitdustfs.core.records import Place, open_root_untrusted, root_records
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import LocalError, Malformed, Unavailable
@@ -39,6 +39,7 @@ from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
+from bitdustfs.vault.idle import Idle
 from bitdustfs.vault.uses import Uses
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class Reclaimer:
         self._committer, self._checkpointer, self._flusher = committer, checkpointer, flusher
         self._auditor, self._deletion, self._compactor = auditor, deletion, compactor
         self._space, self._throttle = space, throttle
+        self._idle = Idle(uses, table)
         self._stepping = trio.Lock()
         self._proven: dict[
             bytes, int
@@ -147,9 +149,9 @@ class Reclaimer:
         situation = (self._roots.published.generation, self._auditor.censuses)
         if situation == self._situation and not (self._tree.touched_uses or self._deletion.untold):
             return
-        await self._uses.look()
+        await self._idle.look(self._auditor.census)
         await self._walk()
-        for block in await self._candidates():
+        for block in self._candidates():
             await self._prove(block)
         for block, generation in list(self._proven.items()):
             if self._roots.published.generation < generation:
@@ -176,12 +178,11 @@ class Reclaimer:
         """
         if self._tree.frozen is not None:
             return []
-        new = await trio.to_thread.run_sync(_born_after, self._table.snapshot(), self._roots.seq)
-        await self._uses.look()
+        await self._idle.look(self._auditor.census)
         found = []
-        for block in new:
-            use = self._uses.get(block)
-            if use is not None and use.live:
+        for block in self._idle.blocks():
+            row = self._table.get(block)
+            if row is None or row.state != CLOSED or born_for(block) <= self._roots.seq:
                 continue
             _, entries = await self._directories.of(block)
             # journals of attempts that failed are needed by nothing: the next attempt writes anew
@@ -234,16 +235,20 @@ class Reclaimer:
             }
         )
 
-    async def _candidates(self) -> list[bytes]:
+    def _candidates(self) -> list[bytes]:
         """Closed blocks, older than the published root, that nothing seems to refer to."""
         needed = self._roots.blocks()
         if needed is None:
             return []
-        settled = {*self._alive, *self._proven, *self._condemned}
-        # what is listed and not known here was left by a machine that died before it published
-        listed = self._auditor.census.blocks()
-        uses, rows, seq = self._uses.snapshot(), self._table.snapshot(), self._roots.seq
-        return await trio.to_thread.run_sync(_unused, uses, rows, listed, settled | needed, seq)
+        settled, seq = (needed, self._alive, self._proven, self._condemned), self._roots.seq
+        found = []
+        for block in self._idle.blocks():
+            if any(block in blocks for blocks in settled):
+                continue
+            row = self._table.get(block)
+            if (row is None or row.state == CLOSED) and born_for(block) < seq:
+                found.append(block)
+        return found
 
     async def _prove(self, block: bytes) -> None:
         """Looks every entry of the block's directory up in the tree; nothing is being mapped."""
@@ -289,29 +294,6 @@ class Reclaimer:
         del self._proven[block]
         self._died(block)
         await self._tree.tidy(_delete, use_key(block))
-
-
-def _born_after(rows: Mapping[bytes, BlockRow], seq: int) -> list[bytes]:
-    """In a thread: closed blocks that were begun for a root after that of `seq`."""
-    return [b for b, row in rows.items() if row.state == CLOSED and born_for(b) > seq]
-
-
-def _unused(
-    uses: Mapping[bytes, BlockUse],
-    rows: Mapping[bytes, BlockRow],
-    listed: Collection[bytes],
-    settled: Collection[bytes],
-    seq: int,
-) -> list[bytes]:
-    """In a thread: blocks that are not `settled`, not in use, and begun for a root before `seq`."""
-    found = []
-    for block in {*uses, *rows, *listed}:
-        use, row = uses.get(block), rows.get(block)
-        if block in settled or (use is not None and use.live):
-            continue
-        if (row is None or row.state == CLOSED) and born_for(block) < seq:
-            found.append(block)
-    return found
 
 
 def _delete(tx: Transaction, key: bytes) -> None:

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 CENSUS_FRESH = 60.0  #: seconds that a census may be old when local copies go because of it
 CENSUS_HURRY = 2.0  #: the same, when somebody waits for it
 USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
+USAGE_ANYWAY = 600.0  #: the same, while nothing was placed or deleted
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
 
@@ -215,15 +216,20 @@ class WritableVault(ReadVault):
 
     async def keep_usage_fresh(self) -> None:
         """Keeps `df` true: what suppliers have free is asked again when it can have changed."""
+        asked = -math.inf
         while True:
-            await self.space.refresh()
+            now = trio.current_time()
+            if self.space.stale or now - asked >= USAGE_ANYWAY:
+                await self.space.refresh()
+                asked = now
             await trio.sleep(USAGE_EVERY)
 
     async def keep_within_cache(self) -> None:
         """Evicts what the cache, or this machine's disk, has no room for."""
         while not self.pen.lost:
             await trio.sleep(EVICT_EVERY)
-            await trio.to_thread.run_sync(self._room.disk.refresh)
+            if not self._room.disk.at_rest():
+                await trio.to_thread.run_sync(self._room.disk.refresh)
             await self._evict(CENSUS_FRESH)
 
     async def _evict(self, fresh: float) -> None:

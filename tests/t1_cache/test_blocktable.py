@@ -28,9 +28,11 @@ rows = st.builds(
     k=st.just(4),
     n=st.just(7),
     length=st.integers(0, 1000),
-    acked=st.sets(st.integers(0, 6)).map(lambda at: tuple(sorted(at))),
+    acked=st.just(tuple(range(7))) | st.sets(st.integers(0, 6)).map(lambda at: tuple(sorted(at))),
     local=st.booleans(),
     safe=st.booleans(),
+    copies=st.sampled_from([(), ((2, b"node"),)]),
+    beside=st.sampled_from([(), (1,)]),
 )
 
 
@@ -38,12 +40,13 @@ class TableModel(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.model = {}
+        self.model, self.states = {}, {}
         self.open()
 
     def open(self):
         self.database = Database(Path(self._folder.name) / "state")
         self.table = BlockTable(self.database)
+        self.reopened = True
 
     def teardown(self):
         self.database.close()
@@ -78,6 +81,14 @@ class TableModel(RuleBasedStateMachine):
         closed = {b: row for b, row in self.model.items() if row.state == CLOSED}
         owed = {b: row for b, row in closed.items() if row.owed}
         assert self.table.snapshot() == self.model
+        touched = self.table.take_touched()
+        states = {b: row.state for b, row in self.model.items()}
+        changed = {b for b in BLOCKS if self.states.get(b) != states.get(b)}
+        assert changed <= touched
+        assert not self.reopened or touched == set(self.model)
+        self.states, self.reopened = states, False
+        copied = {b: row for b, row in closed.items() if row.copies}
+        assert self.table.copied(2, b"node") == copied
         for state in (OPEN, CLOSED, DEAD):
             expected = sorted(b for b, row in self.model.items() if row.state == state)
             assert self.table.in_state(state) == expected

@@ -49,3 +49,17 @@ def test_plenty_is_reckoned_beyond_what_is_owed(disk, tmp_path):
     room = DiskRoom(tmp_path)
     assert not room.is_short(0)
     assert room.is_short(disk.free)
+
+
+def test_a_disk_with_room_and_its_reserve_is_at_rest(disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(diskroom, "RESERVE_MAX", MIB)
+    room = DiskRoom(tmp_path)
+    assert room.at_rest()
+    disk.free = 0
+    assert not room.at_rest()
+    room.refresh()
+    assert not (tmp_path / "reserve").exists()
+    disk.free = 50 * GIB
+    assert not room.at_rest()  # the reserve is to be taken again
+    room.refresh()
+    assert room.at_rest() and (tmp_path / "reserve").exists()

@@ -240,3 +240,22 @@ def test_what_fails_is_acknowledged_to_nobody(shelf, monkeypatch, point, refused
     monkeypatch.undo()
     assert shelf.vault(ONE).fragments == len(shelf.keys(ONE, b"", 10)) == 6 - refused
     assert not list(shelf._arriving.iterdir())
+
+
+def test_reading_a_fragment_writes_nothing_to_the_disk(shelf, monkeypatch):
+    """Else each audit of one that was not read for a day would."""
+    shelf.store(ONE, key_of(1), HEADER, CHUNKS, b"payload", b"h")
+    [file] = (shelf._files / ONE.hex()).iterdir()
+    os.utime(file, (1000, 2000))
+    assert shelf.read(ONE, key_of(1), 0, 7) == b"payload"
+    assert shelf.head(ONE, key_of(1)) == (HEADER, CHUNKS)
+    assert file.stat().st_atime == 1000
+    open_file = os.open
+
+    def not_the_owner(path, flags, mode=0o777):
+        if flags & os.O_NOATIME:
+            raise PermissionError
+        return open_file(path, flags, mode)
+
+    monkeypatch.setattr(diskshelf.os, "open", not_the_owner)
+    assert shelf.read(ONE, key_of(1), 0, 7) == b"payload"

@@ -96,6 +96,22 @@ async def test_many_small_blocks_are_merged(net, tmp_path):
             assert await read_file(vault, name) == content
 
 
+async def test_nothing_that_is_done_again_and_again_goes_through_all_blocks(
+    net, tmp_path, monkeypatch
+):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        for name in (b"one", b"two"):
+            await write_file(vault, name, os.urandom(3 * MIB))
+            await settle(vault, 1)
+        await vault.auditor.recent(3600.0)  # a census does
+        monkeypatch.setattr(vault.state.blocks, "snapshot", None)
+        await vault.rebuilder.replanned()
+        before = stored(net)
+        await unlink(vault, b"one")
+        await settle(vault)
+        assert stored(net) < before - 2 * MIB
+
+
 async def test_a_supplier_that_was_away_deletes_later(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True) as vault:
         await write_file(vault, b"file", os.urandom(3 * MIB))

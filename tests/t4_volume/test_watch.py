@@ -213,3 +213,28 @@ async def test_who_was_never_heard_is_not_said_to_be_there(net):
     net.suppliers[0].break_()
     await kept.watch().round()
     assert kept.circle.online() == 6
+
+
+async def test_histories_are_written_less_and_less_often_while_all_answer(net):
+    kept = Kept(net)
+    watch, written = kept.watch(), []
+
+    async def look(seconds):
+        for _ in range(seconds // 10):
+            before, kept.raw = kept.raw, None
+            await rounds(kept, watch, 1, 10)
+            written.append(kept.raw is not None)
+            kept.raw = kept.raw or before
+
+    await look(3600)
+    assert 4 <= sum(written) <= 7  # the pause doubles
+    assert sum(written[-180:]) <= 1  # one in half an hour
+    del written[:]
+    net.suppliers[2].break_()
+    await look(600)
+    assert sum(written) >= 9  # how long it is away must outlive this machine's end
+    assert written.index(True) <= 6
+    net.suppliers[2].heal()
+    del written[:]
+    await look(60)
+    assert any(written)  # that it is back, too
