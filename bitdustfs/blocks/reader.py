@@ -146,7 +146,7 @@ class ExtentReader:
 
         Returns why one is not to be had, or "".
         """
-        left = {(place.block, place.ordinal): place for place in places}
+        left = {(place.block, place.ordinal): place for place in places}  # still on their way
         failures: list[str] = []
         try:
             keys = list(left)
@@ -160,7 +160,7 @@ class ExtentReader:
             if left:
                 async with trio.open_nursery() as nursery:
                     for run in runs(list(left.values())):
-                        nursery.start_soon(self._bring_fetched, run, failures)
+                        nursery.start_soon(self._bring_fetched, run, left, failures)
         finally:
             self.abandon(left.values())
         return failures[0] if failures else ""
@@ -172,7 +172,10 @@ class ExtentReader:
             if under_way is not None:
                 under_way.done.set()
 
-    async def _bring_fetched(self, places: Sequence[Place], failures: list[str]) -> None:
+    async def _bring_fetched(
+        self, places: Sequence[Place], left: dict[_Key, Place], failures: list[str]
+    ) -> None:
+        """Those of a run; none is among those `left` after that: others may expect it again."""
         limit, block = self._fetched_limit(), places[0].block
         opened = await self._fetcher.fetch_run(
             places,
@@ -181,6 +184,7 @@ class ExtentReader:
         )
         for place, plain in zip(places, opened, strict=True):
             key = (place.block, place.ordinal)
+            del left[key]
             if isinstance(plain, Unavailable):
                 failures.append(str(plain))
                 under_way = self._under_way.pop(key)

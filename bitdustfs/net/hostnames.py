@@ -7,7 +7,9 @@ is of this machine or of a private network.
 """
 
 import re
+import socket
 from collections.abc import Iterable
+from functools import partial
 
 import trio
 
@@ -16,6 +18,7 @@ from bitdustfs.net.addresses import acceptable, is_private_host, split
 from bitdustfs.net.ask import ask_all
 
 RESOLVE_DEADLINE = 3.0  #: seconds for one name
+ASKING = 4  #: threads that wait for the resolver, also after nobody waits for them any more
 RESOLVED_MAX = 4  #: addresses that are taken of one name
 #: labels of letters, digits and hyphens, the last one not a number (RFC 1123, section 2.1)
 NAME = re.compile(
@@ -23,6 +26,10 @@ NAME = re.compile(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.?",
     re.ASCII | re.IGNORECASE,
 )
+
+
+#: a resolver that does not answer holds a thread for a minute: not one of those that disks need
+_asking = trio.CapacityLimiter(ASKING)
 
 
 def is_name(host: str) -> bool:
@@ -43,17 +50,26 @@ async def resolve(address: str) -> tuple[str, ...]:
         return (address,)
     try:
         with trio.fail_after(RESOLVE_DEADLINE):
-            answers = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+            hosts = dict.fromkeys(await _ask(host, port))
     except trio.TooSlowError:
         raise Unreachable(f"{host} is not resolved within {RESOLVE_DEADLINE:.0f} s") from None
     except (OSError, UnicodeError, OverflowError) as error:
         raise Unreachable(f"{host} is not resolved: {error}") from None
-    hosts = dict.fromkeys(str(where[0]) for *_, where in answers)
     private = is_private_host(host)
     fit = [one for one in hosts if acceptable(one, port, allow_private=private)]
     if not fit:
         raise Unreachable(f"{host} leads to {', '.join(hosts) or 'nowhere'}: that is not dialled")
     return tuple(joined_address(one, port) for one in fit[:RESOLVED_MAX])
+
+
+async def _ask(host: str, port: int) -> list[str]:
+    """What the system's resolver says."""
+    answers = await trio.to_thread.run_sync(
+        partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM),
+        abandon_on_cancel=True,
+        limiter=_asking,
+    )
+    return [str(where[0]) for *_, where in answers]
 
 
 async def resolve_all(addresses: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ waits, the connection that it was sent on is the one that others go on, too.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -89,6 +90,7 @@ class _Connection:
         self._waiting: dict[int, _Waiting] = {}
         self._given_up: set[int] = set()  # requests whose answers nobody waits for any more
         self._next_id = 1
+        self._progressed = -math.inf  #: when a piece of a payload was taken last
         self.failure: PeerError | None = None
 
     async def run(self) -> None:
@@ -146,8 +148,11 @@ class _Connection:
             self._running.cancel()
 
     def reached_at(self, address: str) -> None:
-        """The supplier was reached there just now: if it is silent here, it has moved."""
-        silent = trio.current_time() - self._heard
+        """The supplier was reached there just now: if it is silent here, it has moved.
+
+        Nothing is heard while a fragment is sent; it is not silent as long as that goes on.
+        """
+        silent = trio.current_time() - max(self._heard, self._progressed)
         if address != self._address and silent >= SILENCE:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s; it has moved"))
             self._running.cancel()
@@ -159,6 +164,7 @@ class _Connection:
                 piece = memoryview(payload)[at : at + PIECE]
                 await self._stream.send_all(piece)
                 self._sent(len(piece))
+                self._progressed = trio.current_time()
                 del piece
             del payload  # a view of a whole block: must not live on while we wait
 

@@ -1,6 +1,7 @@
 """Names in addresses that people write: resolved in time, and believed no more than a stranger."""
 
 import socket
+import threading
 
 import pytest
 import trio
@@ -8,6 +9,7 @@ from family import credentials, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.errors import Unreachable
+from bitdustfs.net import hostnames
 from bitdustfs.net.dht.discover import endpoints
 from bitdustfs.net.hostnames import RESOLVE_DEADLINE, RESOLVED_MAX, is_name, resolve, resolve_all
 from bitdustfs.net.peer import PeerSupplier
@@ -22,23 +24,16 @@ class Resolver:
     def __init__(self, **names):
         self.names = {name.replace("_", "."): hosts for name, hosts in names.items()}
 
-    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
-        host = host.decode() if isinstance(host, bytes) else host  # trio encodes it
+    async def ask(self, host, port):
         if host not in self.names:
             raise socket.gaierror(-2, "Name or service not known")
         if self.names[host] is None:
             await trio.sleep_forever()
-        return [
-            (socket.AF_INET6 if ":" in one else socket.AF_INET, type, 6, "", (one, port))
-            for one in self.names[host]
-        ]
-
-    async def getnameinfo(self, sockaddr, flags):
-        raise NotImplementedError
+        return self.names[host]
 
 
 @pytest.fixture
-async def names():
+async def names(monkeypatch):
     resolver = Resolver(
         friend_example_org=["8.8.8.8", "2606:4700::1"],
         many_example_org=[f"8.8.8.{n}" for n in range(9)],
@@ -50,7 +45,7 @@ async def names():
         nas_lan=["192.168.1.7", "169.254.1.1"],
         nas=["127.0.0.1"],
     )
-    trio.socket.set_custom_hostname_resolver(resolver)
+    monkeypatch.setattr(hostnames, "_ask", resolver.ask)
     return resolver
 
 
@@ -122,3 +117,23 @@ def test_names(name):
 )  # fmt: skip
 def test_no_names(name):
     assert not is_name(name)
+
+
+async def test_a_resolver_that_does_not_answer_takes_no_thread_that_others_need(monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr(hostnames, "_asking", trio.CapacityLimiter(hostnames.ASKING))
+    monkeypatch.setattr(hostnames, "RESOLVE_DEADLINE", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *what, **how: answers.wait())
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(unresolved, f"name{number}.example.org:4000")
+        with trio.fail_after(5):
+            await trio.to_thread.run_sync(lambda: None)
+    finally:
+        answers.set()
+
+
+async def unresolved(address):
+    with pytest.raises(Unreachable, match="not resolved within"):
+        await resolve(address)

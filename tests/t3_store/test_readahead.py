@@ -241,3 +241,33 @@ def test_streams_are_remembered_up_to_a_bound():
             streams.note(inode, place * 10 * NEAR, MIB)
     assert len(streams._streams) == STREAMS
     assert all(len(readers) == READERS for readers in streams._streams.values())
+
+
+async def test_what_came_and_is_expected_again_is_not_abandoned_by_who_brought_it_first():
+    """One run of a read comes at once, another one takes its time; meanwhile the first is gone."""
+    near, far = places([1, 2]), [Place(b"o" * 16, n, n * 10, 10, b"h" * 32) for n in (1, 2)]
+    elsewhere, slow, came = Elsewhere(), trio.Event(), trio.Event()
+    usual = elsewhere.fetch_run
+    elsewhere.answer.set()
+
+    async def fetch_run(places, open_run, keep):
+        if places[0].block == BLOCK:
+            came.set()
+        else:
+            await slow.wait()
+        return await usual(places, open_run, keep)
+
+    elsewhere.fetch_run = fetch_run
+    reader = ExtentReader(Plainly(), Here([]), elsewhere, lambda: 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.bring, reader.expect([*near, *far]))
+        await came.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        reader._plain.clear()
+        reader._plain_size = 0
+        again = reader.expect(near)
+        slow.set()
+        await reader.read_extent(far[1], Kind.DATA)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await reader.bring(again) == ""
+    assert len(reader._plain) == 4
