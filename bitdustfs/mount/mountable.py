@@ -24,10 +24,7 @@ def check_mountable(
     """
     mountpoint, typed = options.mountpoint, quote(str(options.mountpoint))
     if is_dead(mountpoint):
-        if (kind := type_at(mountpoint)) != OURS:
-            raise UsageError(
-                f"a dead mount of type {kind} is at {mountpoint}: fusermount3 -u -z {typed}"
-            )
+        check_ours(mountpoint)
     elif not mountpoint.is_dir():
         there = mountpoint.exists()
         todo = "it is something else" if there else f"make it first: mkdir -p {typed}"
@@ -52,6 +49,18 @@ def check_mountable(
         raise UsageError(
             f"allow_other needs the line user_allow_other in {conf}, where a user mounts: "
             f"echo user_allow_other | sudo tee -a {conf}"
+        )
+
+
+def check_ours(mountpoint: Path) -> None:
+    """Raises UsageError where the dead mount that `mountpoint` shows is none of a vault."""
+    kind = type_at(mountpoint)
+    if not kind:
+        raise UsageError(f"{mountpoint} lies in a dead mount; name the folder that is mounted")
+    if kind != OURS:
+        typed = quote(str(mountpoint))
+        raise UsageError(
+            f"a dead mount of type {kind} is at {mountpoint}: fusermount3 -u -z {typed}"
         )
 
 

@@ -32,14 +32,20 @@ def attached_marker(vault: bytes) -> Path:
 
 
 def markers_of(mountpoint: Path) -> list[Path]:
-    """The markers of the vaults that were attached there and not ended in order."""
-    name, folder = os.fsencode(mountpoint), _run_folder()
-    markers = [*folder.glob("*.attached"), *folder.glob("*.ending")]
-    return [marker for marker in markers if marker.read_bytes() == name]
+    """The markers of the vaults that were attached there, and stay where a mount died."""
+    name, found = os.fsencode(mountpoint), []
+    for marker in [*_run_folder().glob("*.attached"), *_run_folder().glob("*.ending")]:
+        with suppress(FileNotFoundError):  # a mount may take its marker away meanwhile
+            if marker.read_bytes() == name:
+                found.append(marker)
+    return found
 
 
 def ending_marker(vault: bytes) -> Path:
-    """The file that is there from when such a mount is taken away until it has uploaded all."""
+    """The file that is there from when such a mount is taken away until it has uploaded all.
+
+    It stays where the kernel dropped the mount, which is then in its table still.
+    """
     return _run_folder() / f"{vault.hex()[:16]}.ending"
 
 

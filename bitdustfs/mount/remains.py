@@ -1,45 +1,58 @@
 """What a mount whose process died has left on this machine. It takes no key and no suppliers.
 
 Such a mount leaves the marker of its vault behind, and the vault's state as its last commit made
-it. A process that ended in order, since the kernel dropped it, leaves no marker.
+it. So does one that the kernel dropped, whose process ended in order. A mount of another
+BITDUST_HOME leaves nothing here, and nothing is known of it. Looking makes no file.
 """
 
+import re
 from contextlib import closing
 from pathlib import Path
 
 from bitdustfs import config
+from bitdustfs.cache.folder import MARKER
 from bitdustfs.cache.machine import machine_id
 from bitdustfs.cache.state import keeps_unpublished
-from bitdustfs.errors import StateLocked
+from bitdustfs.errors import LocalError
 from bitdustfs.mount.mountpoint import markers_of
 from bitdustfs.vault.assemble import open_state_folder
 
+VAULT_NAME = re.compile("[0-9a-f]{64}")  #: of the folder with a vault's state
+
 
 def clear_marks(mountpoint: Path) -> bool | None:
-    """Whether unpublished changes are kept of what was mounted there; None: nobody can tell.
+    """Whether unpublished changes are kept of what was mounted there.
 
-    Its markers are cleared away. Raises LocalError.
+    False only where a marker named this very path, and the state of its vault says so; None:
+    nothing here tells. Its markers are cleared away in any case. Raises OSError.
     """
     markers = markers_of(mountpoint)
-    marked = [folder for marker in markers for folder in _states(marker.stem)]
-    kept = {_keeps(folder) for folder in marked or _states("")}
-    for marker in markers:
-        marker.unlink()
-    if kept <= {False}:
-        return False  # whichever vault it was
-    return True if marked and True in kept else None
-
-
-def _states(digits: str) -> list[Path]:
-    """The states of this machine's vaults whose names begin so."""
-    return list((config.home() / "vaults").glob(f"{digits}*"))
-
-
-def _keeps(state: Path) -> bool | None:
-    """The same of one vault; None while another process has its state."""
     try:
-        folder = open_state_folder(config.home(), bytes.fromhex(state.name), machine_id())
-    except StateLocked:
+        kept = [_keeps(digits) for digits in {marker.stem for marker in markers}]
+    finally:
+        for marker in markers:
+            marker.unlink(missing_ok=True)
+    if True in kept:
+        return True
+    return False if kept and None not in kept else None
+
+
+def _keeps(digits: str) -> bool | None:
+    """The same of the vault whose name begins so; None: its state is not there, is in use, or
+    cannot be read.
+    """
+    folders = (config.home() / "vaults").glob(f"{digits}*")
+    kept = [_read(folder) for folder in folders if VAULT_NAME.fullmatch(folder.name)]
+    return kept[0] if len(kept) == 1 else None
+
+
+def _read(folder: Path) -> bool | None:
+    state = folder / "state"
+    try:
+        if not (folder / MARKER).is_file() or not (state / "data.mdb").stat().st_size:
+            return None
+        owned = open_state_folder(config.home(), bytes.fromhex(folder.name), machine_id())
+        with closing(owned):
+            return keeps_unpublished(state)
+    except (LocalError, OSError):
         return None
-    with closing(folder):
-        return keeps_unpublished(folder.path / "state")
