@@ -14,12 +14,14 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.remount_words import RemountWords, parse_remount
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.background import mount_in_background
-from bitdustfs.mount.mountable import check_mountable, clear_dead
+from bitdustfs.mount.mountable import check_mountable
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
+from bitdustfs.mount.remains import clear_dead
 from bitdustfs.mount.remount import remount
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import complain
@@ -154,8 +156,8 @@ def run(args: argparse.Namespace) -> int:
     key = load_key(options.key_path)
     if args.fake:
         return 0
-    if clear_dead(options.mountpoint):
-        complain(f"a dead mount was at {options.mountpoint}: it is cleared away")
+    if said := clear_dead(options.mountpoint, key.vault_id):
+        complain_named(said)
     if options.foreground:
         trio.run(run_mount, options, key, _warn, complain)
     else:

@@ -14,10 +14,28 @@ from bitdustfs.cache.folder import MARKER
 from bitdustfs.cache.machine import machine_id
 from bitdustfs.cache.state import keeps_unpublished
 from bitdustfs.errors import LocalError
-from bitdustfs.mount.mountpoint import markers_of
+from bitdustfs.mount.mountpoint import attached_marker, is_dead, markers_of, take_away
+from bitdustfs.vault.account import left_by_another
 from bitdustfs.vault.assemble import open_state_folder
 
 VAULT_NAME = re.compile("[0-9a-f]{64}")  #: of the folder with a vault's state
+
+
+def clear_dead(mountpoint: Path, vault: bytes) -> str:
+    """Clears a dead mount away, before `vault` is mounted there; what to say of it, or "".
+
+    Marks of other vaults go with it. What they left is published by their own next mount. Raises
+    LocalError.
+    """
+    if not is_dead(mountpoint):
+        return ""
+    take_away(mountpoint, lazily=True)
+    said = [f"a dead mount was at {mountpoint}: it is cleared away"]
+    own = attached_marker(vault).stem  # its mount sees to what is left of it
+    for digits, kept in _cleared(mountpoint, own).items():
+        if left := left_by_another(kept):
+            said.append(f"it was of another vault, {digits}: {left}")
+    return "; ".join(said)
 
 
 def clear_marks(mountpoint: Path) -> bool | None:
@@ -26,15 +44,20 @@ def clear_marks(mountpoint: Path) -> bool | None:
     False only where a marker named this very path, and the state of its vault says so; None:
     nothing here tells. Its markers are cleared away in any case. Raises OSError.
     """
-    markers = markers_of(mountpoint)
-    try:
-        kept = [_keeps(digits) for digits in {marker.stem for marker in markers}]
-    finally:
-        for marker in markers:
-            marker.unlink(missing_ok=True)
+    kept = _cleared(mountpoint).values()
     if True in kept:
         return True
     return False if kept and None not in kept else None
+
+
+def _cleared(mountpoint: Path, but: str = "") -> dict[str, bool | None]:
+    """The same of each vault that was mounted there, by how its name begins, `but` this one."""
+    markers = [marker for marker in markers_of(mountpoint) if marker.stem != but]
+    try:
+        return {digits: _keeps(digits) for digits in sorted({marker.stem for marker in markers})}
+    finally:
+        for marker in markers:
+            marker.unlink(missing_ok=True)
 
 
 def _keeps(digits: str) -> bool | None:

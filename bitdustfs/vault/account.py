@@ -238,15 +238,26 @@ def left_by_the_dead(keeps: bool | None) -> str:
 
     `keeps`: whether its state holds changes that no root is known to name; None: nobody can tell.
     """
+    known = _known_of_the_dead(keeps)
+    kept = f"what was on this machine's disk is kept there, and {BY_THE_NEXT}"
+    return f"{known}: {kept}; {NOT_IN_MEMORY}" if known else ""
+
+
+def left_by_another(keeps: bool | None) -> str:
+    """The same where another vault is mounted in its place."""
+    known = _known_of_the_dead(keeps)
+    kept = "what was on this machine's disk is kept there; mount that vault again to publish it"
+    return f"{known}, and {kept}" if known else ""
+
+
+def _known_of_the_dead(keeps: bool | None) -> str:
     match keeps:
         case True:
-            known = "changes of it are not published"
+            return "changes of it are not published"
         case False:
             return ""
         case None:
-            known = "nothing here tells whether all of it is published"
-    kept = f"what was on this machine's disk is kept there, and {BY_THE_NEXT}"
-    return f"{known}: {kept}; {NOT_IN_MEMORY}"
+            return "nothing here tells whether all of it is published"
 
 
 def promised(k: int, n: int, own: int) -> list[str]:

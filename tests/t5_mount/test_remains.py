@@ -17,14 +17,14 @@ from bitdustfs.cache.state import State, keeps_unpublished
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.mount.mountable import OURS, check_mountable
-from bitdustfs.mount.mountpoint import attached_marker, markers_of
+from bitdustfs.mount.mountpoint import attached, attached_marker, markers_of
 from bitdustfs.mount.options import MountOptions
-from bitdustfs.mount.remains import clear_marks
+from bitdustfs.mount.remains import clear_dead, clear_marks
 from bitdustfs.mount.unmount import unmount
 from bitdustfs.vault.account import ENDED_BY_DEATH
 from bitdustfs.vault.assemble import open_state_folder
 
-A, B, LIMIT = b"a" * 32, b"b" * 32, 60
+A, B, C, LIMIT = b"a" * 32, b"b" * 32, b"c" * 32, 60
 UNKNOWN = "nothing here tells whether all of it is published"
 
 
@@ -114,6 +114,24 @@ def test_a_dead_mount_of_another_file_system_is_left_alone(home, there, tmp_path
                 refused()
         with pytest.raises(UsageError, match="lies in a dead mount"):
             unmount(there / "below", None)
+
+
+def test_a_mount_says_what_another_vault_left_there(home, there):
+    for vault in (A, B):
+        state_of(home, vault, True)
+        attach(vault, there)
+    assert clear_dead(there, B) == "" and len(markers_of(there)) == 2  # nothing is dead
+    with dead(there):
+        assert attached() == [there]
+        said = clear_dead(there, B)
+    assert f"of another vault, {A.hex()[:16]}: changes of it are not published" in said
+    assert B.hex()[:16] not in said and not os.path.ismount(there)
+    assert markers_of(there) == [attached_marker(B)]  # which its mount writes anew
+    state_of(home, C, False)
+    attach(C, there)
+    with dead(there):
+        assert clear_dead(there, B) == f"a dead mount was at {there}: it is cleared away"
+    assert markers_of(there) == [attached_marker(B)]
 
 
 def missing(home):
