@@ -358,7 +358,7 @@ async def test_the_owner_forgives_whom_it_wants(net, tmp_path):
             vault.watch.reputation.audited(node, passed=False)
         assert vault.watch.state(node) == "gone"
         assert {line.node for line in forgiving.gone().suppliers} == {node.hex(), "66" * 32}
-        for wrong in ("2", "9", "", "ff", "77"):
+        for wrong in ("2", "9", "", "ff", "77", "²"):
             with pytest.raises(UsageError):
                 forgiving.forgive(wrong)
         assert forgiving.forgive("1").node == node.hex()

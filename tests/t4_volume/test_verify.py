@@ -12,7 +12,7 @@ from scenario import write_file
 from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
 from bitdustfs.net import wire
 from bitdustfs.units import CHUNK_SIZE, MIB
-from bitdustfs.vault.fragments import RUN_MAX, runs
+from bitdustfs.vault.fragments import RUN_MAX, in_a_row
 from bitdustfs.vault.verify import verify
 
 
@@ -163,10 +163,10 @@ async def test_a_sample_says_what_audits_showed_of_the_rest(net, tmp_path):
 
 def test_chunks_in_a_row_are_one_request():
     chunk = CHUNK_SIZE
-    assert [*runs([])] == []
-    assert [*runs([0, chunk, 3 * chunk])] == [(0, 2 * chunk), (3 * chunk, 4 * chunk)]
+    assert [*in_a_row([])] == []
+    assert [*in_a_row([0, chunk, 3 * chunk])] == [(0, 2 * chunk), (3 * chunk, 4 * chunk)]
     most = RUN_MAX // chunk
-    assert [*runs(n * chunk for n in range(most + 1))] == [
+    assert [*in_a_row(n * chunk for n in range(most + 1))] == [
         (0, RUN_MAX),
         (RUN_MAX, RUN_MAX + chunk),
     ]
