@@ -34,7 +34,7 @@ OPTIONS = """mount options (-o, comma-separated):
   ro                     look only
   allow_other            let other users of this machine in, by the files' permissions
   cache=SIZE             disk space for what suppliers hold already (10G)
-  audits=SIZE            what checks of suppliers fetch in a day, after the first half hour (80M)
+  audits=SIZE            what checks of suppliers may fetch in a day (80M)
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only

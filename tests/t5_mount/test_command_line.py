@@ -20,7 +20,7 @@ from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.places import control_folder
-from bitdustfs.rebuild.audit import last_pause
+from bitdustfs.rebuild.allowance import last_pause
 
 LIMIT = 60
 
