@@ -113,12 +113,13 @@ class Mounted(NamedTuple):
 def mounted_at(mountpoint: Path) -> Mounted | None:
     """What is mounted there last; None where nothing is. It does not ask the mount itself."""
     found, wanted = None, os.fsencode(mountpoint)
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+    # other white space than blanks and newlines is written as it is
+    for line in Path("/proc/self/mountinfo").read_bytes().removesuffix(b"\n").split(b"\n"):
         words, _, more = line.partition(b" - ")
-        fields = words.split()
+        fields = words.split(b" ")
         if _unescaped(fields[4]) == wanted:  # the last one lies on top
             major, minor = map(int, fields[2].split(b":"))
-            found = Mounted(more.split()[0].decode(), os.makedev(major, minor))
+            found = Mounted(more.split(b" ")[0].decode(), os.makedev(major, minor))
     return found
 
 
