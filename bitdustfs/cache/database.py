@@ -58,10 +58,10 @@ class Database:
         self._path = path
         try:
             self._env = lmdb.open(str(path), map_size=MAP_SIZE, max_dbs=8, metasync=False)
+            self._env.reader_check()
+            self._tables = {name: self._env.open_db(name.encode()) for name in TABLES}
         except lmdb.Error as error:
             raise LocalError(f"the local state in {path} cannot be opened: {error}") from error
-        self._env.reader_check()
-        self._tables = {name: self._env.open_db(name.encode()) for name in TABLES}
         self._lock = threading.Lock()
         self._unsure = False  # a commit is not synced: just now, or since a sync failed
 

@@ -99,6 +99,8 @@ class OwnedFolder:
         wanted = {"kind": kind, "format": "1", **identity}
         try:
             found = json.loads(marker.read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError("it is no JSON object")
         except FileNotFoundError:
             rest = [p.name for p in self.path.iterdir() if p.name not in ("lock", MARKER + ".new")]
             if rest:

@@ -139,8 +139,9 @@ def _checksum(title: str, body: bytes) -> str:
 
 
 def _stretch(passphrase: str, salt: bytes, ops: int, memory: int) -> bytes:
+    typed = passphrase.encode(errors="surrogateescape")  # of whatever encoding it was
     return pwhash.argon2id.kdf(
-        secret.SecretBox.KEY_SIZE, passphrase.encode(), salt, opslimit=ops, memlimit=memory
+        secret.SecretBox.KEY_SIZE, typed, salt, opslimit=ops, memlimit=memory
     )
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from bitdustfs.cache.folder import write_durably
-from bitdustfs.errors import UsageError
+from bitdustfs.errors import LocalError, UsageError
 
 NAME_MAX = 40  #: characters
 NAMES_MAX = 1000
@@ -17,22 +17,26 @@ _KEY = re.compile(rf"\b[0-9a-f]{{{DIGITS_MIN},64}}\b")
 
 
 class Nicknames:
-    """The names, from their keys."""
+    """The names, from their keys. Of a file that cannot be read nothing is shown, nor replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._names: dict[str, str] = {}
+        self._trouble, lines = "", []
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            lines = []
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._trouble = f"the names in {path} cannot be read: {error.strerror}"
         for line in lines[:NAMES_MAX]:
             key, _, name = line.partition(" ")
             if _KEY.fullmatch(key) and _is_name(name):
                 self._names[key] = name
 
     def all(self) -> dict[str, str]:
-        """Name by key, in the order of names."""
+        """Name by key, in the order of names. Raises LocalError where they cannot be read."""
+        self._check_read()
         return dict(sorted(self._names.items(), key=lambda item: item[1]))
 
     def of(self, key: str) -> str:
@@ -41,11 +45,15 @@ class Nicknames:
         return found.pop() if len(found) == 1 else ""
 
     def key_of(self, name: str) -> str:
-        """The key that has the name; "" for none."""
+        """The key that has the name; "" for none. Raises LocalError where they cannot be read."""
+        self._check_read()
         return next((key for key, known in self._names.items() if known == name), "")
 
     def give(self, key: str, name: str) -> None:
-        """Keeps the name of a whole key, or, for "", no name any more. Raises UsageError."""
+        """Keeps the name of a whole key, or, for "", no name any more. Raises UsageError, and
+        LocalError where the names cannot be read: they would be lost.
+        """
+        self._check_read()
         if name and not _is_name(name):
             raise UsageError(
                 f"a name has 1 to {NAME_MAX} characters that can be seen, and a letter"
@@ -59,6 +67,10 @@ class Nicknames:
             self._names[key] = name
         lines = "".join(f"{key} {name}\n" for key, name in self._names.items())
         write_durably(self._path, lines.encode())
+
+    def _check_read(self) -> None:
+        if self._trouble:
+            raise LocalError(self._trouble)
 
     def dress(self, text: str) -> str:
         """The same text, with the name before each key, or beginning of one, that has one."""

@@ -16,6 +16,7 @@ from bitdustfs.cache.rows import Batch, Checkpoint, Proposed, Published, Seats
 from bitdustfs.core.codec import U63, Decoder, encode
 from bitdustfs.core.records import Ballot, Record, root_records
 from bitdustfs.core.sealing import Kind, Sealer, Suite
+from bitdustfs.errors import LocalError, Malformed
 from bitdustfs.units import KIB, MIB
 
 ROW_LIMIT = 256 * MIB  #: bytes of one batch, or of one meta row, that are read back
@@ -229,13 +230,16 @@ def peek_value(path: Path, name: str) -> bytes | None:
 def keeps_unpublished(path: Path) -> bool:
     """Whether the state under `path` holds commits that no root is known to name.
 
-    It takes no key. No process may have the state open. Raises LocalError.
+    It takes no key. No process may have the state open. Raises LocalError, also where the state
+    is damaged.
     """
     database = Database(path)
     try:
         published = _read(database, Published)
         newest = _last_generation(database, _read(database, Checkpoint))
         return newest > (published.generation if published else 0)
+    except Malformed as error:
+        raise LocalError(f"the local state in {path} is damaged: {error}") from error
     finally:
         database.close()
 

@@ -5,7 +5,12 @@ from pathlib import Path
 
 from bitdustfs import config
 from bitdustfs.cache import keyfile
-from bitdustfs.cli.passphrases import ask_new_passphrase, ask_passphrase, ask_words
+from bitdustfs.cli.passphrases import (
+    ask_first_passphrase,
+    ask_new_passphrase,
+    ask_passphrase,
+    ask_words,
+)
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import UsageError
 from bitdustfs.plain import say
@@ -50,7 +55,7 @@ def run_restore(args: argparse.Namespace) -> int:
 
 def run_protect(args: argparse.Namespace) -> int:
     path = args.key or config.default_key_path()
-    key = load_key(path)
+    key = keyfile.load(path, ask_first_passphrase)
     keyfile.save(path, key, ask_new_passphrase())
     say(f"{path} now needs its passphrase")
     return 0

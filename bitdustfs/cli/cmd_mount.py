@@ -14,12 +14,14 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.remount_words import RemountWords, parse_remount
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.background import mount_in_background
-from bitdustfs.mount.mountable import check_mountable, clear_dead
+from bitdustfs.mount.mountable import check_mountable
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
+from bitdustfs.mount.remains import clear_dead
 from bitdustfs.mount.remount import remount
 from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import complain
@@ -32,7 +34,7 @@ OPTIONS = """mount options (-o, comma-separated):
   ro                     look only
   allow_other            let other users of this machine in, by the files' permissions
   cache=SIZE             disk space for what suppliers hold already (10G)
-  audits=SIZE            what checks of suppliers fetch in a day, after the first half hour (80M)
+  audits=SIZE            what checks of suppliers may fetch in a day (80M)
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
@@ -154,8 +156,8 @@ def run(args: argparse.Namespace) -> int:
     key = load_key(options.key_path)
     if args.fake:
         return 0
-    if clear_dead(options.mountpoint):
-        complain(f"a dead mount was at {options.mountpoint}: it is cleared away")
+    if said := clear_dead(options.mountpoint, key.vault_id):
+        complain_named(said)
     if options.foreground:
         trio.run(run_mount, options, key, _warn, complain)
     else:

@@ -47,7 +47,7 @@ def run_name(args: argparse.Namespace) -> int:
 def _key_of(word: str, names: Nicknames) -> str:
     """The whole key that a word means. Raises UsageError."""
     word = names.key_of(word) or word.lower()
-    if word.isdigit() and len(word) <= POSITION_DIGITS:
+    if word.isascii() and word.isdigit() and len(word) <= POSITION_DIGITS:
         lines = MountClient(None).suppliers().suppliers
         known = [line.node for line in lines if line.position == int(word)]
     elif len(word) >= DIGITS_MIN and not word.strip("0123456789abcdef"):

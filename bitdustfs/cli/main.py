@@ -122,6 +122,8 @@ def run(
     keep_large_buffers()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of mountpoints need not be UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # nor need a passphrase
+        sys.stdin.reconfigure(errors="surrogateescape")
     log_plainly(logging.INFO, FewLines())
     logging.getLogger("kademlia").setLevel(logging.WARNING)
     try:

@@ -1,12 +1,15 @@
 """Where passphrases and words come from: a terminal, a file descriptor, a service's credential.
 
-Without a terminal a passphrase is the first line of the first of these that is there:
+Without a terminal a passphrase is a line of the first of these that is there:
 
-    BITDUST_PASSPHRASE_FD=N         what can be read from the open file descriptor N
+    BITDUST_PASSPHRASE_FD=N         the next line of the open file descriptor N. After the last one
+                                    that a command needs it is closed
     $CREDENTIALS_DIRECTORY/bitdust-passphrase
-                                    systemd's LoadCredential=bitdust-passphrase:FILE
-    standard input
+                                    systemd's LoadCredential=bitdust-passphrase:FILE: its first line
+    standard input                  the next line
 
+A line ends with a newline or with what it is read from. It has at most LINE_MAX bytes, of whatever
+encoding.
 A variable or an argument with the passphrase itself there is not: others could see it.
 """
 
@@ -22,18 +25,26 @@ from bitdustfs.plain import complain
 
 FD, CREDENTIAL = "BITDUST_PASSPHRASE_FD", "bitdust-passphrase"
 LINE_MAX = 4096  #: bytes of a passphrase
+STANDARD = 2  #: descriptors up to this one are standard streams, which stay open
 
 
-def ask_passphrase(prompt: str = "Passphrase of the key file: ") -> str:
-    """One passphrase. Raises UsageError where the place that was named does not have it."""
+def ask_passphrase(prompt: str = "Passphrase of the key file: ", last: bool = True) -> str:
+    """One passphrase. `last`: the command needs no other. Raises UsageError where the place that
+    was named does not have it, or it is too long.
+    """
     if FD in os.environ:
-        return _of_descriptor(os.environ[FD])
+        return _of_descriptor(os.environ[FD], last)
     credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / CREDENTIAL
     if credential.is_absolute() and credential.exists():
-        return _first_line(credential.read_bytes())
+        return _line_of(credential.read_bytes().partition(b"\n")[0])
     if sys.stdin.isatty():
         return getpass.getpass(prompt)
     return sys.stdin.readline().rstrip("\n")
+
+
+def ask_first_passphrase() -> str:
+    """The same where the command needs another one, too."""
+    return ask_passphrase(last=False)
 
 
 def ask_new_passphrase() -> str:
@@ -68,12 +79,37 @@ def read_words(lines: Iterator[str], count: Callable[[str], int] = keyfile.count
     return said
 
 
-def _of_descriptor(word: str) -> str:
+def _of_descriptor(word: str, last: bool) -> str:
     try:
-        return _first_line(os.read(int(word), LINE_MAX))
+        fd = int(word)
+        line = _next_line(fd)
+        if last and fd > STANDARD:
+            os.close(fd)
     except (ValueError, OSError) as error:
         raise UsageError(f"{FD}={word}: no passphrase can be read there: {error}") from None
+    return _line_of(line)
 
 
-def _first_line(data: bytes) -> str:
-    return data.partition(b"\n")[0].removesuffix(b"\r").decode(errors="surrogateescape")
+def _next_line(fd: int) -> bytes:
+    """Up to a newline, or to the end, or one byte too many; what follows can be read later.
+
+    Raises ValueError where nothing is there, and OSError.
+    """
+    line = bytearray()
+    while len(line) <= LINE_MAX:
+        byte = os.read(fd, 1)
+        if byte == b"\n":
+            return bytes(line)
+        if not byte:
+            if not line:
+                raise ValueError("it is at its end")
+            break
+        line += byte
+    return bytes(line)
+
+
+def _line_of(data: bytes) -> str:
+    """A passphrase from its bytes, of which keyfile.py makes the same bytes again."""
+    if len(data) > LINE_MAX:
+        raise UsageError(f"a passphrase has at most {LINE_MAX} bytes")
+    return data.removesuffix(b"\r").decode(errors="surrogateescape")

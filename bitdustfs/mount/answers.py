@@ -305,7 +305,7 @@ class Forgiving:
         """Raises UsageError unless one supplier is meant, and it counts as gone."""
         voters = self._vault.known.family.members
         gone = self._vault.watch.reputation.gone()
-        if supplier.isdigit() and len(supplier) <= POSITION_DIGITS:
+        if supplier.isascii() and supplier.isdigit() and len(supplier) <= POSITION_DIGITS:
             meant = [m.node for p, m in enumerate(voters) if p == int(supplier)]
         else:
             meant = [node for node in gone if supplier and node.hex().startswith(supplier.lower())]

@@ -10,7 +10,12 @@ import trio
 
 from bitdustfs.errors import LocalError
 from bitdustfs.fuse.operations import Operations
-from bitdustfs.mount.mountpoint import attached_marker, ending_marker, flush_and_take_away
+from bitdustfs.mount.mountpoint import (
+    attached_marker,
+    ending_marker,
+    flush_and_take_away,
+    is_dead,
+)
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.places import HANDLERS_MAX, ask_for_more, widen
 
@@ -74,10 +79,16 @@ class Attachment:
                 self.let_go()
 
     def close(self) -> None:
-        """Ends the session; what is still attached is detached."""
-        for marker in (self._marker, self._ending):
-            marker.unlink(missing_ok=True)
-        pyfuse3.close(unmount=True)
+        """Ends the session; what is still attached is detached.
+
+        A mount that the kernel dropped stays in its table: the marker tells `unmount` whose it was.
+        """
+        try:
+            pyfuse3.close(unmount=True)
+        finally:
+            self._marker.unlink(missing_ok=True)
+            if not is_dead(self._mountpoint):
+                self._ending.unlink(missing_ok=True)
 
 
 def _escaped(word: str) -> str:

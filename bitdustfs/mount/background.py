@@ -86,8 +86,9 @@ class StartReport:
             self._say(f"{sentence}\n")
 
     def _say(self, message: str) -> None:
-        self._pipe.write(message)
-        self._pipe.close()
+        with suppress(BrokenPipeError):  # Ctrl-C: nobody waits any more, and the mount goes on
+            self._pipe.write(message)
+            self._pipe.close()
 
 
 def _be_child(report: StartReport, log_name: str, work: Work) -> NoReturn:

@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.mount.mountpoint import is_dead, socket_path, take_away, type_at
+from bitdustfs.mount.mountpoint import is_dead, mounted_at, socket_path
 from bitdustfs.mount.options import MountOptions
 
 DEVICE, FUSE_CONF = Path("/dev/fuse"), Path("/etc/fuse.conf")
@@ -20,14 +20,11 @@ def check_mountable(
     options: MountOptions, uid: int, device: Path = DEVICE, conf: Path = FUSE_CONF
 ) -> None:
     """Raises UsageError or LocalError where the user `uid` cannot mount so. A dead mount of ours is
-    no obstacle: see clear_dead.
+    no obstacle: see remains.clear_dead.
     """
     mountpoint, typed = options.mountpoint, quote(str(options.mountpoint))
     if is_dead(mountpoint):
-        if (kind := type_at(mountpoint)) != OURS:
-            raise UsageError(
-                f"a dead mount of type {kind} is at {mountpoint}: fusermount3 -u -z {typed}"
-            )
+        check_ours(mountpoint)
     elif not mountpoint.is_dir():
         there = mountpoint.exists()
         todo = "it is something else" if there else f"make it first: mkdir -p {typed}"
@@ -55,12 +52,16 @@ def check_mountable(
         )
 
 
-def clear_dead(mountpoint: Path) -> bool:
-    """Clears a dead mount away; whether there was one. Raises LocalError."""
-    if not is_dead(mountpoint):
-        return False
-    take_away(mountpoint, lazily=True)
-    return True
+def check_ours(mountpoint: Path) -> None:
+    """Raises UsageError where the dead mount that `mountpoint` shows is none of a vault."""
+    mounted = mounted_at(mountpoint)
+    if mounted is None:
+        raise UsageError(f"{mountpoint} lies in a dead mount; name the folder that is mounted")
+    if mounted.kind != OURS:
+        typed = quote(str(mountpoint))
+        raise UsageError(
+            f"a dead mount of type {mounted.kind} is at {mountpoint}: fusermount3 -u -z {typed}"
+        )
 
 
 def _lets_others_in(conf: Path) -> bool:

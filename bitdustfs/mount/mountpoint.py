@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -32,14 +33,16 @@ def attached_marker(vault: bytes) -> Path:
 
 
 def markers_of(mountpoint: Path) -> list[Path]:
-    """The markers of the vaults that were attached there and not ended in order."""
-    name, folder = os.fsencode(mountpoint), _run_folder()
-    markers = [*folder.glob("*.attached"), *folder.glob("*.ending")]
-    return [marker for marker in markers if marker.read_bytes() == name]
+    """The markers of the vaults that were attached there, and stay where a mount died."""
+    marked = {**_marked("*.attached"), **_marked("*.ending")}
+    return [marker for marker, path in marked.items() if path == mountpoint]
 
 
 def ending_marker(vault: bytes) -> Path:
-    """The file that is there from when such a mount is taken away until it has uploaded all."""
+    """The file that is there from when such a mount is taken away until it has uploaded all.
+
+    It stays where the kernel dropped the mount, which is then in its table still.
+    """
     return _run_folder() / f"{vault.hex()[:16]}.ending"
 
 
@@ -51,15 +54,16 @@ def _run_folder() -> Path:
 
 def attached() -> list[Path]:
     """Where vaults are mounted from this BITDUST_HOME, dead mounts included."""
-    return sorted({p for p in _marked("*.attached") if os.path.ismount(p) or is_dead(p)})
+    paths = set(_marked("*.attached").values())
+    return sorted(path for path in paths if os.path.ismount(path) or is_dead(path))
 
 
-def _marked(pattern: str) -> list[Path]:
-    """The mountpoints that markers name. A mount may take its marker away meanwhile."""
-    found = []
+def _marked(pattern: str) -> dict[Path, Path]:
+    """Markers, and the mountpoints that they name. A mount may take its marker away meanwhile."""
+    found = {}
     for marker in _run_folder().glob(pattern):
         with suppress(FileNotFoundError):
-            found.append(Path(os.fsdecode(marker.read_bytes())))
+            found[marker] = Path(os.fsdecode(marker.read_bytes()))
     return found
 
 
@@ -71,7 +75,8 @@ def mountpoint_of(named: Path | None) -> Path:
     UsageError. Where no mount of ours is at or above `named`, it is that path.
     """
     if named is None:
-        there = attached() or [p for p in _marked("*.ending") if socket_path(p).exists()]
+        ending = set(_marked("*.ending").values())
+        there = attached() or sorted(path for path in ending if socket_path(path).exists())
         if len(there) == 1:
             return there[0]
         if there:
@@ -98,15 +103,30 @@ def is_dead(path: Path) -> bool:
     return False
 
 
-def type_at(mountpoint: Path) -> str:
-    """The type of what is mounted there last, as the kernel calls it; "" where nothing is."""
-    found = ""
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+class Mounted(NamedTuple):
+    """What the kernel's table says of a mount."""
+
+    kind: str  #: the type of its file system
+    device: int  #: as in st_dev
+
+
+def mounted_at(mountpoint: Path) -> Mounted | None:
+    """What is mounted there last; None where nothing is. It does not ask the mount itself."""
+    found, wanted = None, os.fsencode(mountpoint)
+    # other white space than blanks and newlines is written as it is
+    for line in Path("/proc/self/mountinfo").read_bytes().removesuffix(b"\n").split(b"\n"):
         words, _, more = line.partition(b" - ")
-        at = words.split()[4].decode("unicode_escape").encode("latin-1")  # "\\040" for a space
-        if at == os.fsencode(mountpoint):
-            found = more.split()[0].decode()
+        fields = words.split(b" ")
+        if _unescaped(fields[4]) == wanted:  # the last one lies on top
+            major, minor = map(int, fields[2].split(b":"))
+            found = Mounted(more.split(b" ")[0].decode(), os.makedev(major, minor))
     return found
+
+
+def _unescaped(path: bytes) -> bytes:
+    """Mountinfo writes space, tab, newline and backslash as three octal digits."""
+    head, *rest = path.split(b"\\")
+    return head + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
 
 
 def take_away(mountpoint: Path, lazily: bool = False) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bitdustfs.mount.mountpoint import mounted_at
+
 log = logging.getLogger(__name__)
 
 #: requests in the background that the kernel lets through at once. Each of a write holds 1 MiB
@@ -72,22 +74,10 @@ def _let_through(device: int) -> None:
 
 def _device(mountpoint: Path) -> int:
     """The device of the mount at `mountpoint`. Asking the mount itself would wait for ourselves."""
-    wanted = os.fsencode(mountpoint)
-    found = None
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        fields = line.split(b" ")
-        if _unescaped(fields[4]) == wanted:
-            major, minor = map(int, fields[2].split(b":"))
-            found = os.makedev(major, minor)  # the last one lies on top
-    if found is None:
+    mounted = mounted_at(mountpoint)
+    if mounted is None:
         raise FileNotFoundError(f"{mountpoint} is no mount")
-    return found
-
-
-def _unescaped(path: bytes) -> bytes:
-    """Mountinfo writes space, tab, newline and backslash as three octal digits."""
-    head, *rest = path.split(b"\\")
-    return head + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
+    return mounted.device
 
 
 @contextmanager

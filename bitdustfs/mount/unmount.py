@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker
+from bitdustfs.mount.mountable import check_ours
 from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, take_away
 from bitdustfs.mount.remains import clear_marks
 from bitdustfs.mount.statements import Ended
@@ -33,15 +34,16 @@ def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
 
     `named`: the mountpoint itself; None: the only one.
 
-    `watch` hears of the publishing. Raises UsageError when no mount runs there, LocalError when the
-    mountpoint is in use, and BitdustError when this machine's disk does not take what is in memory:
-    it would be lost with the mount.
+    `watch` hears of the publishing. Raises UsageError when no mount of a vault is there, dead or
+    alive, LocalError when the mountpoint is in use, and BitdustError when this machine's disk does
+    not take what is in memory: it would be lost with the mount.
     """
     mountpoint = mountpoint_of(named)
     if named is not None and mountpoint != Path(os.path.realpath(named)):
         typed = shlex.quote(str(mountpoint))
         raise UsageError(f"{named} lies in the mount at {mountpoint}: bitdust unmount {typed}")
     if is_dead(mountpoint):
+        check_ours(mountpoint)
         take_away(mountpoint, lazily=True)
         return _end_of_the_dead(mountpoint)
     mount = MountClient(mountpoint)

@@ -6,8 +6,10 @@ was.
 """
 
 import logging
+import math
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -15,6 +17,8 @@ LOGGERS = ("bitdustfs.net", "bitdustfs.supplier")  #: whose lines strangers can 
 AT_ONCE, EVERY = 20, 10.0  #: lines of one place at once, and seconds for one more
 AGAIN = 3600.0  #: seconds until the same line is said again
 TEXTS_MAX = 1000  #: lines that are remembered for that
+
+Line = tuple[str, int, str, str]  #: its place in the code, its text, and what was raised where
 
 
 class FewLines(logging.Filter):
@@ -24,32 +28,45 @@ class FewLines(logging.Filter):
         super().__init__()
         self._clock, self._lock = clock, threading.Lock()
         self._places: dict[tuple[str, int], tuple[float, float, int]] = {}
-        self._texts: OrderedDict[tuple[str, int, str], tuple[float, int]] = (
-            OrderedDict()
-        )  # when, and how many not
+        self._texts: OrderedDict[Line, tuple[float, int]] = OrderedDict()  # when, how many not
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is said; it says how many were not before it."""
         if not record.name.startswith("bitdustfs"):
             return True
         with self._lock:
-            said, silent = self._again(record)
-            if said and record.name.startswith(LOGGERS):
-                said, more = self._few(record)
-                silent += more
-        if said and silent:
+            silent = self._may_be_said(record)
+        if silent:
             record.msg, record.args = f"{record.getMessage()} (and {silent} more like it)", None
-        return said
+        return silent is not None
 
-    def _again(self, record: logging.LogRecord) -> tuple[bool, int]:
-        """Whether this very line was not said for a while; how often it was not."""
-        now, key = self._clock(), (record.pathname, record.lineno, record.getMessage())
-        then, silent = self._texts.pop(key, (now - AGAIN, 0))
-        said = now - then >= AGAIN
-        self._texts[key] = (now, 0) if said else (then, silent + 1)
+    def _may_be_said(self, record: logging.LogRecord) -> int | None:
+        """How many lines like it were not said before; None: this one is not said either."""
+        line, silent = _line_of(record), 0
+        if self._is_repeated(line):
+            return None
+        if record.name.startswith(LOGGERS):
+            said, silent = self._few(record)
+            if not said:
+                return None  # and nothing keeps the same line from being said soon
+        return silent + self._note(line)
+
+    def _is_repeated(self, line: Line) -> bool:
+        """Whether this very line was said within AGAIN; it is counted then."""
+        then, silent = self._texts.get(line, (-math.inf, 0))
+        if self._clock() - then >= AGAIN:
+            return False
+        self._texts[line] = (then, silent + 1)
+        self._texts.move_to_end(line)
+        return True
+
+    def _note(self, line: Line) -> int:
+        """The line is said now; how often it was not."""
+        _, silent = self._texts.pop(line, (0.0, 0))
+        self._texts[line] = (self._clock(), 0)
         if len(self._texts) > TEXTS_MAX:
             self._texts.popitem(last=False)
-        return said, silent
+        return silent
 
     def _few(self, record: logging.LogRecord) -> tuple[bool, int]:
         """Whether the line's place may say one; how many it could not."""
@@ -59,3 +76,19 @@ class FewLines(logging.Filter):
         said = left >= 1
         self._places[place] = (left - 1, now, 0) if said else (left, now, silent + 1)
         return said, silent
+
+
+def _line_of(record: logging.LogRecord) -> Line:
+    return record.pathname, record.lineno, record.getMessage(), _raised(record)
+
+
+def _raised(record: logging.LogRecord) -> str:
+    """The type of the error whose traceback the record has, and where it was raised; or ""."""
+    error = record.exc_info[1] if record.exc_info else None
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is None:
+        return ""
+    frames = traceback.walk_tb(error.__traceback__)
+    where = [f"{frame.f_code.co_filename}:{line}" for frame, line in frames]
+    return f"{type(error).__qualname__} at {where[-1] if where else 'no place'}"

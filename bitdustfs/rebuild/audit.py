@@ -2,10 +2,11 @@
 
 An audit looks like any other chunk read, so that a supplier cannot tell it from use. A mount begins
 with quick ones and slows down: what rotted while nobody looked is found soon, and a long mount
-costs little. What a supplier acknowledged it must have, whether it lists it or not; and who lists
-a fragment shows the header that the owner signed, or failed: nobody else is asked about what he
-made up. One failure leads to a closer look: at the whole fragment, and at CLOSER more of the same
-supplier at once. Which fragment is next, and what becomes of evasive answers, is in sampling.py.
+costs little. All that is fetched comes out of one allowance (allowance.py). What a supplier
+acknowledged it must have, whether it lists it or not; and who lists a fragment shows the header
+that the owner signed, or failed: nobody else is asked about what he made up. One failure leads to a
+closer look: at the whole fragment, and at CLOSER more of the same supplier at once. Which fragment
+is next, and what becomes of evasive answers, is in sampling.py.
 
 A supplier that lacks a share f of its fragments passes m audits with probability (1 - f)^m, so
 `audits_needed(f, c)` = ln(1 - c) / ln(1 - f) of them catch it with probability c: 299 for one per
@@ -27,6 +28,7 @@ from bitdustfs.cache.rows import CLOSED, DEAD, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Unavailable
+from bitdustfs.rebuild.allowance import Allowance
 from bitdustfs.rebuild.census import Census, take_census
 from bitdustfs.rebuild.probe import Probe, Verdict
 from bitdustfs.rebuild.reputation import History
@@ -37,10 +39,11 @@ from bitdustfs.units import CHUNK_SIZE, MIB
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, GROWTH = 0.2, 1.02  #: seconds between two audits of one mount at first; times so much
-DAILY = 80 * MIB  #: bytes that audits fetch in a day of a quiet mount, unless told otherwise
+DAILY = 80 * MIB  #: bytes that audits may fetch in a day, unless told otherwise
 DAILY_MIN = 1 * MIB  #: the least that may be told
 FIRST_COUNT = 30.0  #: seconds until the next census, while nothing is kept yet
 CENSUS_EVERY = 900.0  #: seconds between questions for what suppliers keep
+KEEP_EVERY = 1800.0  #: seconds after which what was spent is written down
 CLOSER = 20  #: audits that follow a failed one at once
 LIAR_FAILURES, LIAR_SHARE = 3, 0.005  #: failed audits, and their share, that no disk explains
 SILENT_MAX = 8  #: audits in a row that a supplier may leave unanswered while it answers pings
@@ -61,15 +64,10 @@ def audits_needed(missing: float, certainty: float) -> int:
     return math.ceil(math.log(1 - certainty) / math.log(1 - missing))
 
 
-def last_pause(daily: int) -> float:
-    """Seconds between two audits, where these fetch so many bytes a day, a chunk each."""
-    return 86400 * CHUNK_SIZE / daily
-
-
 class Auditor:
     """Audits the suppliers in turn; what it finds is in the histories that `watch` keeps.
 
-    `daily`: bytes that they may fetch in a day, once the quick ones of the beginning are over.
+    `allowance`: how much they may fetch.
     `on_lost` is told of fragments (by block, their positions) that are not there, or not right,
     although they were listed or acknowledged.
     """
@@ -81,9 +79,9 @@ class Auditor:
         table: BlockTable,
         on_lost: OnLost,
         rng: random.Random,
-        daily: int = DAILY,
+        allowance: Allowance,
     ) -> None:
-        self._last_pause = last_pause(daily)
+        self._allowance, self._kept = allowance, -math.inf
         self._fetcher, self._circle, self._watch = fetcher, fetcher.circle, watch
         self._table, self._on_lost, self._rng = table, on_lost, rng
         self._probe = Probe(fetcher)
@@ -128,15 +126,39 @@ class Auditor:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._go_on()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._allowance.keep)
+
+    async def _go_on(self) -> None:
         pause = FIRST_PAUSE
         while True:
+            await self._rest(self._allowance.wait())
             await self.recent(CENSUS_EVERY if self._samples else FIRST_COUNT)
             if self._samples:
                 block, position = self._choose()
                 if await self.audit(block, position) is False:
                     await self._look_closer(position)
-            await trio.sleep(pause)
-            pause = min(pause * GROWTH, self._last_pause)
+                await self._keep()
+            await self._rest(pause)
+            pause = min(pause * GROWTH, self._allowance.pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """No audit meanwhile; a census all the same."""
+        until = trio.current_time() + seconds
+        while (left := until - trio.current_time()) > CENSUS_EVERY:
+            await trio.sleep(CENSUS_EVERY)
+            await self.recent(CENSUS_EVERY)
+        await trio.sleep(max(0.0, left))
+
+    async def _keep(self) -> None:
+        """Writes down what was spent, where it is time: a mount may be killed."""
+        now = trio.current_time()
+        if now - self._kept >= KEEP_EVERY:
+            self._kept = now
+            await trio.to_thread.run_sync(self._allowance.keep)
 
     def _choose(self) -> tuple[bytes, int]:
         """A random fragment of the supplier whose turn it is."""
@@ -150,6 +172,7 @@ class Auditor:
         """Whether a random chunk of the fragment is right; None where that is not settled."""
         node = self._circle.serving(position)  # it is blamed, whoever has the position afterwards
         supplier = self._circle.supplier(node)
+        self._allowance.spend(CHUNK_SIZE)
         verdict, header, start = await self._probe.look(supplier, block, position, self._rng)
         if block in self._dead or not self._answers_for(node, position):
             return None  # deleted, or given to another supplier, meanwhile
@@ -200,6 +223,7 @@ class Auditor:
                     return
         if header is not None:
             supplier = self._circle.supplier(node)
+            self._allowance.spend(slice_length(header.length, header.k))
             verdicts = [
                 await self._probe.read(supplier, header, position, at)
                 for at in range(0, slice_length(header.length, header.k), CHUNK_SIZE)
@@ -236,7 +260,7 @@ class Auditor:
             self._watch.reputation.acquit(node)
 
     async def _look_closer(self, position: int) -> None:
-        """More audits of a supplier that failed one, at once."""
+        """More audits of a supplier that failed one, at once; on credit."""
         for _ in range(CLOSER):
             sample = self._samples.get(position)
             if not sample:

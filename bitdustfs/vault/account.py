@@ -46,7 +46,9 @@ class Account:
     margin: int  #: how many more of them may be lost besides this machine; below 0: too many are
     audited: bool  #: whether this mount looks after what suppliers have, so that `margin` is known
     stuck: str  #: why nothing can be published just now, or ""
-    complete: int  #: positions, of n, whose suppliers acknowledged all that this machine knows of
+    #: positions, of n, whose suppliers acknowledged all that this machine knows of; fewer than k
+    #: where each lacks something else: `margin` is then of the block that the fewest have
+    complete: int
     here: int = 0  #: bytes that are on this machine only, in its memory or on its disk
     to_send: int = 0  #: bytes of fragments until a root may name them, to suppliers that are there
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
@@ -84,7 +86,7 @@ class Account:
             return f"{head}: {self._only_here()}{self._when(ended)}"
         if not self.readable:
             return f"published, but NOT readable right now: {self.may_lose()}"
-        if not self.margin or self.thin or not self.audited:
+        if not self.margin or self.thin or not self.audited or self.complete < self.k:
             return f"published: {self.may_lose()}"
         where, more = f"everything is on {self.complete} of {self.n} suppliers", ""
         if self.online < self.n:
@@ -238,15 +240,26 @@ def left_by_the_dead(keeps: bool | None) -> str:
 
     `keeps`: whether its state holds changes that no root is known to name; None: nobody can tell.
     """
+    known = _known_of_the_dead(keeps)
+    kept = f"what was on this machine's disk is kept there, and {BY_THE_NEXT}"
+    return f"{known}: {kept}; {NOT_IN_MEMORY}" if known else ""
+
+
+def left_by_another(keeps: bool | None) -> str:
+    """The same where another vault is mounted in its place."""
+    known = _known_of_the_dead(keeps)
+    kept = "what was on this machine's disk is kept there; mount that vault again to publish it"
+    return f"{known}, and {kept}" if known else ""
+
+
+def _known_of_the_dead(keeps: bool | None) -> str:
     match keeps:
         case True:
-            known = "changes of it are not published"
+            return "changes of it are not published"
         case False:
             return ""
         case None:
-            known = "nothing here tells whether all of it is published"
-    kept = f"what was on this machine's disk is kept there, and {BY_THE_NEXT}"
-    return f"{known}: {kept}; {NOT_IN_MEMORY}"
+            return "nothing here tells whether all of it is published"
 
 
 def promised(k: int, n: int, own: int) -> list[str]:

@@ -47,6 +47,7 @@ from bitdustfs.fs.window import Windows
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Connect
+from bitdustfs.rebuild.allowance import Allowance
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import find_stand_ins
@@ -273,7 +274,10 @@ def _writable_vault(
             courier.kick()
 
     rng = random.Random(os.urandom(16))
-    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, rng, settings.audits)
+    allowance = Allowance(
+        settings.audits, partial(state.get_value, "audits"), partial(state.set_value, "audits")
+    )
+    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, rng, allowance)
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
     condemn = ground.watch.reputation.condemn

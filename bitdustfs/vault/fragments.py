@@ -99,7 +99,7 @@ class Fragments:
         """Whether a sample of one fragment's chunks is what it should be."""
         length = slice_length(header.length, header.k)
         chosen = (at for at in range(0, length, CHUNK_SIZE) if self._random.random() < self._sample)
-        for start, stop in runs(chosen):
+        for start, stop in in_a_row(chosen):
             try:
                 end = min(length, stop)
                 await self._vault.fetcher.prove(header, position, start, end)
@@ -162,7 +162,7 @@ class Fragments:
         return f"position {position}, supplier {member.node.hex()[:16]} at {address},"
 
 
-def runs(chunks: Iterable[int]) -> Iterator[tuple[int, int]]:
+def in_a_row(chunks: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Chunks by where they start, in order, as (start, stop) of those in a row, up to RUN_MAX."""
     first = stop = -1
     for start in chunks:

@@ -5,7 +5,7 @@ import pytest
 from bitdustfs.cache.machine import machine_id
 from bitdustfs.cache.nicknames import NAME_MAX, NAMES_MAX, Nicknames
 from bitdustfs.cli.main import main
-from bitdustfs.errors import UsageError
+from bitdustfs.errors import LocalError, UsageError
 
 ANNA, BERT = "a" * 64, "ab" * 32
 
@@ -53,6 +53,26 @@ def test_a_file_that_somebody_edited_is_read_as_far_as_it_goes(tmp_path):
     path.write_text("".join(f"{n:064x} n{n}\n" for n in range(NAMES_MAX)))
     with pytest.raises(UsageError, match="already"):
         Nicknames(path).give(ANNA, "Anna")
+
+
+def test_what_cannot_be_read_is_not_replaced(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "names"
+    path.symlink_to(path)  # not even root can read it
+    names = Nicknames(path)
+    assert names.dress(BERT) == BERT and names.of(BERT) == ""  # other commands show keys
+    for wants in (names.all, lambda: names.key_of("Bert"), lambda: names.give(BERT, "Bert")):
+        with pytest.raises(LocalError, match="cannot be read"):
+            wants()
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    assert main(["name", BERT, "Bert"]) == 1 and "cannot be read" in capsys.readouterr().err
+    assert path.is_symlink()
+
+
+def test_what_merely_looks_like_a_position_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    for word in ("²", "٣"):
+        assert main(["name", word]) == 2
+        assert f"{word} names nothing" in capsys.readouterr().err
 
 
 def test_names_are_given_and_listed_by_a_command(tmp_path, monkeypatch, capsys):

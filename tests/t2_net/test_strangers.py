@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -384,6 +385,51 @@ def test_the_same_line_is_said_once_an_hour(caplog):
     said = [r.getMessage() for r in caplog.records if "away" in r.getMessage()]
     assert len(said) == 48 and said[-1] == "supplier cd is away (and 359 more like it)"
     assert len(few._texts) == loglines.TEXTS_MAX
+
+
+def test_a_line_that_was_left_out_for_its_place_is_said_when_there_is_room():
+    """It was never said: the hour in which it is not repeated has not begun."""
+    now = 0.0
+    few = loglines.FewLines(lambda: now)
+
+    def is_said(text):
+        return few.filter(
+            logging.LogRecord("bitdustfs.net.peer", logging.WARNING, "peer.py", 1, text, None, None)
+        )
+
+    assert all(is_said(f"stranger {number}") for number in range(loglines.AT_ONCE))
+    assert not is_said("a supplier lies")
+    now = loglines.EVERY
+    assert is_said("a supplier lies") and not is_said("a supplier lies")
+    now += loglines.EVERY
+    assert not is_said("a supplier lies")  # what is repeated takes nobody's room
+    assert is_said("another one lies")
+
+
+def fails_at_once():
+    raise ValueError("one")
+
+
+def fails_otherwise():
+    raise ValueError("one")
+
+
+def fails_in_a_group():
+    raise ExceptionGroup("several", [KeyError("one")])
+
+
+def test_another_traceback_is_said_although_the_text_is_the_same():
+    few, said = loglines.FewLines(lambda: 0.0), []
+    for fails in (fails_at_once, fails_otherwise, fails_in_a_group) * 2:
+        try:
+            fails()
+        except Exception:
+            record = logging.LogRecord(
+                "bitdustfs.mount.process", logging.ERROR, "process.py", 1, "a bug",
+                None, sys.exc_info(),
+            )  # fmt: skip
+            said.append(few.filter(record))
+    assert said == [True] * 3 + [False] * 3
 
 
 @pytest.mark.parametrize("ends", ["before the handshake", "idle"])

@@ -358,7 +358,7 @@ async def test_the_owner_forgives_whom_it_wants(net, tmp_path):
             vault.watch.reputation.audited(node, passed=False)
         assert vault.watch.state(node) == "gone"
         assert {line.node for line in forgiving.gone().suppliers} == {node.hex(), "66" * 32}
-        for wrong in ("2", "9", "", "ff", "77"):
+        for wrong in ("2", "9", "", "ff", "77", "²"):
             with pytest.raises(UsageError):
                 forgiving.forgive(wrong)
         assert forgiving.forgive("1").node == node.hex()
@@ -378,7 +378,9 @@ def test_one_per_cent_missing_is_caught_within_the_number_of_audits_that_is_stat
     blocks = [bytes([n % 256, n // 256]) + bytes(14) for n in range(1000)]
     for _ in range(trials):
         dropped = set(rng.sample(blocks, 10))
-        auditor = Auditor(SimpleNamespace(circle=None), None, None, None, rng)  # it only chooses
+        auditor = Auditor(
+            SimpleNamespace(circle=None), None, None, None, rng, None
+        )  # it only chooses
         auditor._samples = {3: Sample(blocks, ())}
         caught += any(auditor._choose()[0] in dropped for _ in range(audits_needed(0.01, 0.95)))
     assert 0.93 < caught / trials < 0.97

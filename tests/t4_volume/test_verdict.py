@@ -37,6 +37,8 @@ AWAY = "1 of 4 suppliers answer and 2 are needed"
         ),
         (replace(SAFE, margin=0), "published: you cannot lose one more supplier right now"),
         (replace(SAFE, thin=2), "published: you can lose 2 more"),
+        (replace(SAFE, complete=2, margin=1), "safe: everything is on 2 of 4 suppliers, 1 may"),
+        (replace(SAFE, complete=0, margin=1), "published: you can lose 1 more supplier and this"),
         (replace(SAFE, audited=False), "published: you can lose 2 more suppliers and this"),
         (replace(SAFE, served=1, margin=-1), "published, but NOT readable right now: 1 of 4"),
         (replace(SAFE, served=0), "published, but NOT readable right now: no supplier answers"),

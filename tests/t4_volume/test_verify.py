@@ -11,13 +11,22 @@ from scenario import write_file
 
 from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
 from bitdustfs.net import wire
+from bitdustfs.rebuild import audit
+from bitdustfs.rebuild.audit import DAILY_MIN
 from bitdustfs.units import CHUNK_SIZE, MIB
-from bitdustfs.vault.fragments import RUN_MAX, runs
+from bitdustfs.vault.fragments import RUN_MAX, in_a_row
 from bitdustfs.vault.verify import verify
 
 
 async def silent(what, done, total):
     """Nobody watches."""
+
+
+async def until(happened):
+    deadline = trio.current_time() + 20
+    while not happened():
+        assert trio.current_time() < deadline
+        await trio.sleep(0.05)
 
 
 async def faults(vault, local_only=False, sample=1.0):
@@ -163,10 +172,10 @@ async def test_a_sample_says_what_audits_showed_of_the_rest(net, tmp_path):
 
 def test_chunks_in_a_row_are_one_request():
     chunk = CHUNK_SIZE
-    assert [*runs([])] == []
-    assert [*runs([0, chunk, 3 * chunk])] == [(0, 2 * chunk), (3 * chunk, 4 * chunk)]
+    assert [*in_a_row([])] == []
+    assert [*in_a_row([0, chunk, 3 * chunk])] == [(0, 2 * chunk), (3 * chunk, 4 * chunk)]
     most = RUN_MAX // chunk
-    assert [*runs(n * chunk for n in range(most + 1))] == [
+    assert [*in_a_row(n * chunk for n in range(most + 1))] == [
         (0, RUN_MAX),
         (RUN_MAX, RUN_MAX + chunk),
     ]
@@ -182,3 +191,40 @@ async def test_audits_are_as_many_as_their_budget_allows(net, tmp_path):
         await vault.auditor.recent(0)
         await trio.sleep(2)  # ten audits without a budget that says otherwise
         assert sum(vault.watch.history(s.node).audits for s in net.suppliers) > 40
+
+
+async def test_audits_of_every_mount_come_out_of_one_budget(net, tmp_path, monkeypatch):
+    """The least one is three at once; a census comes all the same."""
+    monkeypatch.setattr(audit, "CENSUS_EVERY", 0.2)
+
+    def made(vault):
+        return sum(vault.watch.history(s.node).audits for s in net.suppliers)
+
+    async with net.mount(tmp_path / "one", make_root=True, audits=DAILY_MIN) as vault:
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        await vault.auditor.recent(0)
+        await until(lambda: made(vault) >= 3)
+        seen = vault.auditor.censuses
+        await until(lambda: vault.auditor.censuses >= seen + 3)
+        assert made(vault) == 3
+        await vault.watch.round()
+        await trio.to_thread.run_sync(vault.watch.reputation.keep)
+    async with net.mount(tmp_path / "one", audits=DAILY_MIN) as vault:
+        await until(lambda: vault.auditor.censuses >= 4)
+        assert made(vault) == 3
+
+
+async def test_an_audit_that_is_not_waited_for_is_counted(net, tmp_path):
+    """As those are that follow a failed one at once."""
+    budget = 4 * DAILY_MIN  # thirteen at once
+    async with net.mount(tmp_path / "one", make_root=True, audits=budget) as vault:
+        await write_file(vault, b"file", os.urandom(MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        await vault.auditor.recent(0)
+        for _ in range(20):
+            block, position = vault.auditor._choose()
+            assert await vault.auditor.audit(block, position)
+        assert vault.auditor._allowance.wait() > 7 * vault.auditor._allowance.pause

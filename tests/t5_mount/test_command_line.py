@@ -20,7 +20,7 @@ from bitdustfs.cli.policy_words import parse_policy
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.places import control_folder
-from bitdustfs.rebuild.audit import last_pause
+from bitdustfs.rebuild.allowance import last_pause
 
 LIMIT = 60
 
@@ -239,6 +239,10 @@ def end_at_once(world):
     """kill -9; the dead mount stays."""
     pid = world.mount_pid()
     os.kill(pid, 9)
+    wait_for_end_of(pid)
+
+
+def wait_for_end_of(pid):
     deadline = time.monotonic() + LIMIT
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < deadline
@@ -273,6 +277,11 @@ def test_a_mount_that_the_kernel_dropped_publishes_and_is_heard(world):
     assert "dead mount; it is cleared away and " in told.stdout and "published" in told.stdout
     world.mount()
     assert (world.mountpoint / "file").read_bytes() == b"kept"
+    pid = world.mount_pid()
+    break_connection(world.mountpoint)
+    wait_for_end_of(pid)  # nobody is there to be asked; its vault's state is
+    told = world.run("unmount", world.mountpoint)
+    assert "dead mount; it is cleared away and all that" in told.stdout
 
 
 def break_connection(mountpoint):

@@ -127,6 +127,8 @@ def test_a_mount_that_is_not_named_is_the_only_one(tmp_path, monkeypatch):
     run = tmp_path / "run"
     (run / "gone.attached").write_text(str(tmp_path / "gone"))  # its process was killed once
     (run / "one.attached").write_text("/proc")
+    (run / "ended.attached").symlink_to(run / "meanwhile")
+    assert [marker.name for marker in markers_of(tmp_path / "gone")] == ["gone.attached"]
     assert [str(path) for path in attached()] == ["/proc"] and str(mountpoint_of(None)) == "/proc"
     (run / "killed.attached").write_text("/proc")  # another vault was mounted there before
     assert str(mountpoint_of(None)) == "/proc"

@@ -10,7 +10,7 @@ import pytest
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.attachment import fuse_options
 from bitdustfs.mount.mountable import check_mountable
-from bitdustfs.mount.mountpoint import type_at
+from bitdustfs.mount.mountpoint import mounted_at
 from bitdustfs.mount.options import MountOptions
 
 USER, LIMIT = 65534, 60
@@ -78,7 +78,7 @@ def test_a_folder_of_somebody_else_is_told(options, fuse, tmp_path):
 
 
 def test_the_kernels_table_says_what_is_mounted_where(tmp_path):
-    assert type_at("/proc") == "proc" and type_at(tmp_path) == ""
+    assert mounted_at("/proc") == ("proc", os.stat("/proc").st_dev) and mounted_at(tmp_path) is None
 
 
 def test_a_source_with_commas_is_one_option(tmp_path):

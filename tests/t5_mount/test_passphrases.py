@@ -5,11 +5,14 @@ import os
 import pty
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 
 import pytest
 
 from bitdustfs.cache import keyfile
-from bitdustfs.cli.passphrases import ask_passphrase, read_words
+from bitdustfs.cli.main import main
+from bitdustfs.cli.passphrases import LINE_MAX, ask_passphrase, read_words
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import UsageError
 
@@ -34,11 +37,61 @@ def test_a_passphrase_comes_from_where_a_service_has_it(nowhere, tmp_path, monke
     os.close(writes)
     monkeypatch.setenv("BITDUST_PASSPHRASE_FD", str(reads))
     assert ask_passphrase() == "of the descriptor"
-    os.close(reads)
+    with pytest.raises(OSError, match="Bad file"):  # a mount's process would keep it
+        os.close(reads)
     for wrong in (str(reads), "three"):
         monkeypatch.setenv("BITDUST_PASSPHRASE_FD", wrong)
         with pytest.raises(UsageError, match="no passphrase can be read"):
             ask_passphrase()
+
+
+def descriptor(monkeypatch, data):
+    """Has `data`; what is more than a pipe takes is written by a thread."""
+    reads, writes = os.pipe()
+
+    def write():
+        with os.fdopen(writes, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
+            for at in range(0, len(data), 7):
+                pipe.write(data[at : at + 7])
+
+    threading.Thread(target=write).start()
+    monkeypatch.setenv("BITDUST_PASSPHRASE_FD", str(reads))
+    return reads
+
+
+def test_a_descriptor_has_a_line_for_each_passphrase(nowhere, tmp_path, monkeypatch):
+    """As they come in pieces: half a one would lock the key for ever."""
+    path, old, new = tmp_path / "vault.key", "of many pieces " * 9, "a longer one " * 99
+    keyfile.save(path, KEY, old)
+    descriptor(monkeypatch, f"{old}\n{new}\nmore\n".encode())
+    assert main(["key", "protect", "--key", str(path)]) == 0
+    assert keyfile.load(path, lambda: new) == KEY
+    descriptor(monkeypatch, f"{new}\n".encode())
+    assert main(["key", "protect", "--key", str(path)]) == 2  # there is no second line
+    assert keyfile.load(path, lambda: new) == KEY
+
+
+def test_a_passphrase_is_bytes_of_any_encoding(nowhere, tmp_path, monkeypatch):
+    path, old = tmp_path / "vault.key", "Schl\xfcssel".encode("latin-1")
+    keyfile.save(path, KEY, old.decode(errors="surrogateescape"))
+    descriptor(monkeypatch, old)
+    assert ask_passphrase() == old.decode(errors="surrogateescape")
+    monkeypatch.delenv("BITDUST_PASSPHRASE_FD")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(old + b"\n"), "utf-8"))
+    assert main(["key", "show", "--key", str(path)]) == 0
+
+
+def test_what_is_too_long_is_refused_and_not_cut(nowhere, tmp_path, monkeypatch):
+    descriptor(monkeypatch, b"x" * LINE_MAX)
+    assert len(ask_passphrase()) == LINE_MAX
+    descriptor(monkeypatch, b"x" * (LINE_MAX + 1))
+    with pytest.raises(UsageError, match="at most 4096"):
+        ask_passphrase()
+    monkeypatch.delenv("BITDUST_PASSPHRASE_FD")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "bitdust-passphrase").write_bytes(b"x" * (LINE_MAX + 1))
+    with pytest.raises(UsageError, match="at most 4096"):
+        ask_passphrase()
 
 
 def test_the_last_word_ends_the_words():

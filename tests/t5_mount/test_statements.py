@@ -209,6 +209,29 @@ def test_what_is_waited_for_is_told_before_it_is_ready(tmp_path, monkeypatch):
     assert told == ["a mount before it: 60 MiB left", "30 MiB left"]
 
 
+def test_a_mount_whose_command_was_interrupted_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    (go, go_on), (begun, done) = os.pipe(), os.pipe()
+
+    def work(ready, waits):
+        waits("a mount before it: 60 MiB left")
+        os.read(go, 1)
+        waits("30 MiB left")
+        ready("")
+        os.write(done, b"it serves")
+
+    def interrupted(sentence):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_background("a.log", work, interrupted)
+    os.write(go_on, b"1")
+    os.close(done)
+    assert os.read(begun, 100) == b"it serves"
+    for fd in (go, go_on, begun):
+        os.close(fd)
+
+
 async def test_a_mount_that_waits_says_how_far_the_one_before_it_is(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
     monkeypatch.setattr(statefolder, "TELL_EVERY", 0.05)
