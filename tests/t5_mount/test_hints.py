@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -144,8 +145,9 @@ def test_a_mount_that_is_not_named_is_the_only_one(tmp_path, monkeypatch):
 def test_what_lies_in_a_mount_names_it(world):
     world.mount()
     (world.mountpoint / "folder").mkdir()
-    told = [world.run("status", *words).stdout for words in ([world.mountpoint / "folder"], [])]
-    assert told[0].splitlines()[0] == told[1].splitlines()[0] != ""
+    named = ([world.mountpoint], [world.mountpoint / "folder"], [])
+    told = [json.loads(world.run("status", *words, "--json").stdout)["vault"] for words in named]
+    assert told[0] == told[1] == told[2] != ""
     world.run("sync")
     assert "no supplier counts as gone" in world.run("supplier", "forgive").stdout
     told = world.run("unmount", world.mountpoint / "folder", check=False)
