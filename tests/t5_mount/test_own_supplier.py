@@ -93,7 +93,7 @@ def test_an_own_supplier_is_taken_when_asked_for_and_is_no_loss_that_can_be_born
     found = world.run(*words, "1/3", "--bootstrap", world.addresses[0], check=False)
     assert found.returncode and "2 were found" in found.stderr  # not that of this machine
     done = world.run(*words, "1/2", *named, "--own")
-    assert "any 0 of the other 1 suppliers" in done.stdout
+    assert "no supplier may be lost: the code 1/2 needs all of them" in done.stdout
     world.mount()
     (world.mountpoint / "file").write_bytes(b"x" * 1000)
     world.run("sync", world.mountpoint)
