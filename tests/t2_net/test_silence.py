@@ -1,5 +1,6 @@
 """Lines that fall silent: no connection ends, nothing is refused, nothing comes any more."""
 
+import math
 import threading
 from contextlib import asynccontextmanager
 
@@ -163,3 +164,20 @@ async def test_a_supplier_that_is_reached_elsewhere_is_not_waited_for_where_it_w
             await supplier.ping()
             await put(1)
         assert supplier.reached_at() == elsewhere
+
+
+async def test_an_upload_that_goes_on_is_not_silent_where_the_supplier_is_reached_elsewhere_too():
+    """A fragment that is sent is answered at its end alone."""
+    async with over_a_line() as (supplier, _line, _service):
+        await contracted(supplier, 32 * MIB)
+        header, fragments = make_block(bytes(MIB))
+        one = fragments[0]
+        await supplier.put(b"b" * 16, 0, claim_of(), header, one.chunks, one.payload)
+        bulk, now = supplier._connections[True], trio.current_time()
+        assert bulk._progressed > -math.inf
+        bulk._heard, bulk._progressed = now - 2 * peer.SILENCE, now
+        bulk.reached_at("192.0.2.1:4000")
+        assert bulk.failure is None
+        bulk._progressed = now - 2 * peer.SILENCE
+        bulk.reached_at("192.0.2.1:4000")
+        assert bulk.failure is not None
