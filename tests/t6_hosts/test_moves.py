@@ -61,6 +61,12 @@ class Moving(Hosts):
             assert time.monotonic() < deadline, self.rows()
             time.sleep(0.5)
 
+    def wait_until_writable(self):
+        deadline = time.monotonic() + LIMIT
+        while "read-only" in self.on(0, "status", self.mountpoint).stdout:
+            assert time.monotonic() < deadline, "the mount stays read-only"
+            time.sleep(0.5)
+
     def assert_nobody_was_judged(self, nodes):
         rows = self.rows()
         assert [row["node"] for row in rows] == nodes
@@ -101,6 +107,7 @@ def test_promise_6_all_suppliers_move_and_everything_goes_on_and_nothing_is_repl
 
     moving.move(LATER)  # nobody is there to see it
     moving.on(0, "mount", mountpoint)  # by what it remembers of the network
+    moving.wait_until_writable()  # at once, unless one of three was not found yet
     (mountpoint / "later").write_bytes(third)
     moving.on(0, "sync", mountpoint)
     moving.wait_until_all_are_found()
