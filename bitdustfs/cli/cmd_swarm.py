@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.plain import say
 from bitdustfs.units import parse_size
 
+PORTS = range(10_000, 32_768)  #: below those that Linux gives to connections (ip(7))
+TRIED = 100  #: of them
 START_DEADLINE = 60.0  #: seconds until all suppliers must answer
 
 
@@ -60,11 +63,22 @@ def address_of(home: Path) -> str:
     """The supplier's address, chosen once and kept, so that a restart is found again."""
     path = home / "address"
     if not path.exists():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        write_durably(path, f"127.0.0.1:{port}".encode())
+        write_durably(path, f"127.0.0.1:{free_port()}".encode())
     return path.read_text().strip()
+
+
+def free_port() -> int:
+    """A port of TCP and UDP that nobody has, and that the kernel gives to nobody meanwhile."""
+    for port in random.sample(PORTS, TRIED):
+        with (
+            socket.socket() as tcp,
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+            suppress(OSError),
+        ):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+    raise LocalError(f"none of {TRIED} ports on 127.0.0.1 is free")
 
 
 def running(home: Path) -> int:

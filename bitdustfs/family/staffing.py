@@ -21,7 +21,7 @@ from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
 from bitdustfs.family.moved import is_the_same
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
 from bitdustfs.family.resize import invited_sessions, resize
-from bitdustfs.net.ask import ask_all
+from bitdustfs.family.visits import hear_visits
 from bitdustfs.rebuild.census import list_in_time
 from bitdustfs.rebuild.fill import Fill
 from bitdustfs.rebuild.rebuilder import OnProgress
@@ -40,7 +40,6 @@ BENCH_FIRST, BENCH_SHORT = 5.0, 300.0
 BENCH_EVERY = 600.0  #: seconds between them while none is
 RENEW_EVERY = 3600.0  #: seconds between looks at when contracts end
 VISITS_EVERY = 600.0  #: seconds between questions for what stand-ins have read
-VISITS_SHOWN = 30 * 86400  #: seconds for which that is shown
 RENEW_BEFORE = CONTRACT_SECONDS - 30 * 86400  #: seconds left of a contract at which it is renewed
 
 
@@ -358,20 +357,10 @@ class Staffing:
         await self._teach()
 
     async def _hear_visits(self) -> None:
-        """What was read by stand-ins while the owner was away: suppliers keep that for him to
-        see.
-        """
         if trio.current_time() < self._visits_due:
             return
         self._visits_due = trio.current_time() + VISITS_EVERY
-        answers = await ask_all(
-            self._vault.known.family.everybody,  # stand-ins are visited, too
-            lambda member: self._vault.circle.session(member).visits(),
-        )
-        for member, error in answers.failed.items():
-            log.info("%s tells of no visits: %s", member.node.hex()[:12], error)
-        told = [visit for visits in answers.given.values() for visit in visits]
-        self.visits = together(told, int(time.time()) - VISITS_SHOWN)
+        self.visits = await hear_visits(self._vault)
 
     async def _renew(self) -> None:
         """Contracts are renewed long before they end: an owner may be away for months.
@@ -396,22 +385,6 @@ class Staffing:
                         log.info("the contract with %s is renewed", member.node.hex()[:12])
             except PeerError as error:
                 log.info("no contract is renewed with %s: %s", member.node.hex()[:12], error)
-
-
-def together(told: Sequence[Visit], since: int) -> list[Visit]:
-    """Visits at several suppliers as one for each stand-in and position.
-
-    Those that ended before not.
-    """
-    total: dict[tuple[bytes, int], Visit] = {}
-    for visit in told:
-        seen = total.get((visit.stand_in, visit.position), visit)
-        size = visit.bytes if seen is visit else seen.bytes + visit.bytes
-        first, last = min(seen.since, visit.since), max(seen.until, visit.until)
-        total[visit.stand_in, visit.position] = Visit(
-            visit.stand_in, visit.position, size, first, last
-        )
-    return [visit for visit in total.values() if visit.until >= since]
 
 
 def _first(error: BaseException) -> BaseException:

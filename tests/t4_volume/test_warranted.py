@@ -11,7 +11,7 @@ from scenario import photos
 
 from bitdustfs.core.warrants import check_warrants_untrusted, encode_warrant
 from bitdustfs.errors import Refused
-from bitdustfs.family.staffing import together
+from bitdustfs.family.visits import together
 from bitdustfs.net import wire
 from bitdustfs.supplier import kinship
 from bitdustfs.supplier.memory import MemorySupplier

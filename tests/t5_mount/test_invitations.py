@@ -9,6 +9,8 @@ import time
 import pytest
 from world import LIMIT, World
 
+from bitdustfs.cli.cmd_swarm import free_port
+
 MINE = "127.0.0.1"
 
 
@@ -16,9 +18,7 @@ MINE = "127.0.0.1"
 def invited(tmp_path):
     """A world without a swarm, and the address of a supplier that runs as it does by default."""
     world = World(tmp_path)
-    with socket.socket() as probe:
-        probe.bind((MINE, 0))
-        address = f"{MINE}:{probe.getsockname()[1]}"
+    address = f"{MINE}:{free_port()}"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
                str(tmp_path / "theirs"), "--space", "512M", "--listen", address]  # fmt: skip
     home = {**os.environ, "BITDUST_HOME": str(tmp_path / "their-home")}

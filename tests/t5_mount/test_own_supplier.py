@@ -12,6 +12,7 @@ import pytest
 from world import LIMIT, World
 
 from bitdustfs.cache.machine import note_own_supplier, own_suppliers
+from bitdustfs.cli.cmd_swarm import free_port
 from bitdustfs.core.records import Member
 from bitdustfs.errors import UsageError
 from bitdustfs.family import own
@@ -60,9 +61,7 @@ def circle(tmp_path):
         pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
     world = World(tmp_path)
     world.start(suppliers=2)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
                str(tmp_path / "mine"), "--space", "5G", "--listen", address, "--bootstrap",
                world.addresses[0], "--for", "anyone"]  # fmt: skip

@@ -2,13 +2,13 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
+from bitdustfs.cli.cmd_swarm import free_port
 from bitdustfs.cli.main import main
 
 LIMIT = 60
@@ -18,9 +18,7 @@ LIMIT = 60
 def running(tmp_path, monkeypatch):
     """A supplier's process, and its folder."""
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path / "home"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     folder = tmp_path / "shelf"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir", str(folder)]
     command += ["--space", "100M", "--listen", address, "--log", str(folder / "log")]
