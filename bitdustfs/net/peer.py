@@ -19,6 +19,7 @@ waits, the connection that it was sent on is the one that others go on, too.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -28,6 +29,7 @@ from bitdustfs.errors import (
     Malformed,
     PeerError,
     ProtocolViolation,
+    Refused,
     Unreachable,
 )
 from bitdustfs.net import wire
@@ -70,7 +72,8 @@ class _Connection:
     """One open session. Its two tasks live in the nursery it was started in.
 
     `bulk`: what is sent takes its time, and silence meanwhile means nothing. `address`: where it
-    leads. `sent` is told of the bytes of payload that went out.
+    leads. `sent` is told of the bytes of payload that went out, `answered` of each answer, and
+    `useless` of an end by silence, or before any answer.
     """
 
     def __init__(
@@ -80,8 +83,11 @@ class _Connection:
         bulk: bool,
         address: str,
         sent: Callable[[int], None],
+        answered: Callable[[], None],
+        useless: Callable[[], None],
     ) -> None:
         self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
+        self._answered, self._useless, self._any_answer = answered, useless, False
         self._address = address
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
@@ -107,7 +113,12 @@ class _Connection:
 
     def fail(self, error: PeerError) -> None:
         """Every call gets the error; the first one counts."""
-        self.failure = self.failure or error
+        if self.failure is None:
+            self.failure = error
+            swallowed = self._next_id > 1 and not self._any_answer
+            broke = isinstance(error, ProtocolViolation)
+            if isinstance(error, DeadlineExceeded) or (swallowed and broke):
+                self._useless()
         for waiting in self._waiting.values():
             waiting.finish(self.failure)
         self._waiting.clear()
@@ -169,6 +180,8 @@ class _Connection:
                 await take(self._stream, self._decoder)
                 self._heard = trio.current_time()
                 continue
+            self._any_answer = True
+            self._answered()
             waiting = self._waiting.pop(frame.id, None)
             if waiting is None:
                 if frame.id not in self._given_up:
@@ -291,14 +304,31 @@ class PeerSupplier(Supplier):
             known = self._whereabouts.of(self.node, self.addresses)
             address, met = await race.run(known)
             self.node = self.node or met.key  # what it says is proven by signatures
-            decoder = await open_session(met, own)
+            decoder = await self._begin(address, met)
             self._reached_at = address
-            self._whereabouts.reached(self.node, address)
             other = self._connections.get(not bulk)
             if other is not None:
                 other.reached_at(address)
-            return _Connection(met.stream, decoder, bulk, address, self._note_sent)
+            answered = partial(self._whereabouts.reached, self.node, address)
+            useless = partial(self._whereabouts.failed, self.node, address)
+            return _Connection(
+                met.stream, decoder, bulk, address, self._note_sent, answered, useless
+            )
         raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
+
+    async def _begin(self, address: str, met: Met) -> wire.FrameDecoder:
+        """As `open_session`; an address that leads to none, and not because it is said no there, is
+        useless. That is not known of it where nobody waited for long.
+        """
+        since = trio.current_time()
+        try:
+            return await open_session(met, self._credentials)
+        except Refused:
+            raise
+        except BaseException as error:
+            if isinstance(error, PeerError) or trio.current_time() - since >= SILENCE:
+                self._whereabouts.failed(self.node, address)
+            raise
 
     async def _look_up(self) -> Sequence[str]:
         return await self._whereabouts.look_up(self.node)

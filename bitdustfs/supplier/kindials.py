@@ -5,7 +5,7 @@ of the kinds that are wanted are dialled (net/addresses.py), and look-ups have a
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 from nacl.signing import SigningKey
@@ -18,7 +18,7 @@ from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import make_context
-from bitdustfs.net.whereabouts import HintsOnly, Located, Whereabouts
+from bitdustfs.net.whereabouts import AddressBook, HintsOnly, Located, Trials, Whereabouts
 from bitdustfs.supplier.kin import MemberConnect
 
 KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
@@ -36,16 +36,46 @@ class KinSearch:
         return await located(self._dht, node) if self._rates.admits(None) else None
 
 
+class KinBook(Whereabouts):
+    """What one session knows: with one node, for one vault.
+
+    Where the node answered or did not is the session's own: a stranger chooses where a family
+    leads, and what happens there changes nothing for other vaults. What the node itself signed is
+    shared.
+    """
+
+    def __init__(self, shared: AddressBook) -> None:
+        self._shared, self._trials = shared, Trials()
+        self._worked: tuple[str, ...] = ()
+
+    def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
+        return self._trials.arranged((*self._worked, *self._shared.found(node), *hints))
+
+    def reached(self, node: bytes, address: str) -> None:
+        self._worked = (address,)
+        self._trials.reached(address)
+        self._shared.is_there(node)
+
+    def failed(self, node: bytes, address: str) -> None:
+        self._trials.failed(address)
+        self.search(node)
+
+    def search(self, node: bytes) -> None:
+        self._shared.search(node)
+
+    async def look_up(self, node: bytes) -> tuple[str, ...]:
+        return await self._shared.look_up(node)
+
+
 def kin_connector(
     node: SigningKey,
     nursery: trio.Nursery,
     allow_private: bool = True,
-    whereabouts: Whereabouts | None = None,
+    shared: AddressBook | None = None,
 ) -> MemberConnect:
     """Sessions with the other suppliers of families that this node belongs to, one each."""
     own = node.verify_key.encode()
     context = make_context(node.encode(), server_side=False)
-    book = whereabouts or HintsOnly()
     sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
 
     def connect(vault: bytes, member: Member) -> PeerSupplier:
@@ -55,6 +85,7 @@ def kin_connector(
             credentials = Credentials(vault, "member", node, own, context)
             if known is not None:
                 nursery.start_soon(known.aclose)
+            book = HintsOnly() if shared is None else KinBook(shared)
             known = PeerSupplier(member.node, addresses, credentials, nursery, whereabouts=book)
             sessions[vault, member.node] = known
         sessions.move_to_end((vault, member.node))

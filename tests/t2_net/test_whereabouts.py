@@ -14,11 +14,13 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
 from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
+from bitdustfs.net import peer
+from bitdustfs.net.addresses import split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
-from bitdustfs.supplier.kindials import LOOK_UP_BURST, KinSearch
+from bitdustfs.supplier.kindials import LOOK_UP_BURST, KinBook, KinSearch
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
@@ -77,6 +79,40 @@ async def test_a_node_that_is_not_found_is_looked_up_ever_more_seldom(nursery, a
     await trio.sleep(AGAIN_FIRST + 0.1)
     await book.look_up(NODE)
     assert len(network.asked) == before + 2
+
+
+async def test_where_a_session_failed_is_tried_last_until_an_answer_comes_from_there(
+    nursery, autojump_clock
+):
+    network = Network()
+    book = AddressBook(network.find, nursery)
+    book.reached(NODE, "relay:1")
+    book.failed(NODE, "relay:1")
+    await trio.sleep(2)
+    assert book.of(NODE, ["family:1"]) == ("family:1", "relay:1") and network.asked == [NODE]
+    book.failed(NODE, "family:1")
+    assert book.of(NODE, ["family:1"]) == ("relay:1", "family:1")
+    book.reached(NODE, "family:1")
+    book.failed(NODE, "relay:1")
+    assert book.of(NODE, ["relay:1", "other:1"]) == ("family:1", "other:1", "relay:1")
+    for n in range(NODES_MAX + 5):
+        book.failed(n.to_bytes(32, "big"), "family:1")
+    assert len(book._trials) == NODES_MAX
+
+
+async def test_where_a_node_answered_for_one_vault_leads_nobody_there_for_another(
+    nursery, autojump_clock
+):
+    network = Network()
+    shared = AddressBook(network.find, nursery)
+    network.records[NODE] = Located(5, ("said:1",))
+    ours, strangers = KinBook(shared), KinBook(shared)
+    strangers.reached(NODE, "relay:1")
+    assert await strangers.look_up(NODE) == ("said:1",)
+    assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
+    strangers.failed(NODE, "said:1")
+    assert strangers.of(NODE, []) == ("relay:1", "said:1")
+    assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
 
 
 async def test_look_ups_of_many_are_few_at_once_and_one_for_a_node(nursery, autojump_clock):
@@ -187,6 +223,63 @@ async def test_a_session_whose_supplier_moves_fails_at_once_and_finds_it_later(n
                     failed += 1
                     await trio.sleep(0.05)
         assert failed and len(network.asked) == 1
+        await session.aclose()
+
+
+@pytest.mark.parametrize("answers", [-1, 0, 1])
+async def test_a_relay_that_swallows_what_follows_a_handshake_is_not_dialled_first_again(
+    nursery, monkeypatch, answers
+):
+    """It passes on the node's proof of its key; also that there is a session, or some answers."""
+    supplier, cut = service(), trio.Event()
+    key = supplier.node.verify_key.encode()
+
+    async def pump(source, sink):
+        async for data in source:
+            if not cut.is_set():
+                await sink.send_all(data)
+
+    async def relay(client):
+        host, port = split(real)
+        server = await trio.open_tcp_stream(host, port)
+        async with server, client, trio.open_nursery() as pumps:
+            pumps.start_soon(pump, client, server)
+            pumps.start_soon(pump, server, client)
+
+    async def open_session(met, own):
+        if answers < 0 and not cut.is_set():
+            cut.set()
+            patience.deadline = trio.current_time() + 0.3
+        decoder = await real_open(met, own)
+        if answers == 0 and not cut.is_set():
+            cut.set()
+            patience.deadline = trio.current_time() + 0.3
+        return decoder
+
+    patience = trio.CancelScope()
+    real_open = peer.open_session
+    monkeypatch.setattr(peer, "open_session", open_session)
+    monkeypatch.setattr(peer, "SILENCE", 0.1)
+    network = Network(seconds=0.1)
+    book = AddressBook(network.find, nursery)
+    async with serving(supplier) as real:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, relay, [listener])
+        spliced = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        network.records[key] = Located(1, (real,))
+        session = PeerSupplier(key, (spliced,), credentials(), nursery, whereabouts=book)
+        for _ in range(answers):
+            await session.ping()
+            cut.set()
+            patience.deadline = trio.current_time() + 0.3
+        with patience:
+            await session.ping()
+        assert session.reached_at() == ("" if answers < 0 else spliced)
+        await book.look_up(key)
+        assert network.asked == [key]
+        assert book.of(key, session.addresses) == (real, spliced)
+        await session.ping()
+        assert session.reached_at() == real
         await session.aclose()
 
 
