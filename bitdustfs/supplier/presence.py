@@ -3,6 +3,8 @@
 It says what it was told to (`--announce`; names resolved), or else where it listens: at the
 addresses of this machine's interfaces where it listens at all of them. What others saw is added
 when two of different networks agree: behind a router whose address changed, nobody else knows it.
+It stays until its own addresses change, or others agree on another one. A machine with many private
+networks still says it: private interfaces come last.
 """
 
 import logging
@@ -18,7 +20,7 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.errors import UsageError
 from bitdustfs.net.addresses import acceptable, dialable, is_wildcard, split
 from bitdustfs.net.dht.datagram import sign_node_record
-from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.hostnames import is_name, joined_address, resolve_all
 from bitdustfs.net.interfaces import interface_addresses
@@ -56,6 +58,10 @@ def check_listened(address: str) -> str:
     if is_name(host):
         raise UsageError(f"--listen {address}: write an address, or 0.0.0.0 or [::] for all")
     return check_announced(address)
+
+
+def _is_v6(address: str) -> bool:
+    return ":" in split(address)[0]
 
 
 class Contacts:
@@ -127,7 +133,8 @@ class OwnRecord:
         own = self._own()
         # what was seen before the own addresses changed is the old address
         seen = self._seen if own == self._seen_besides else ()
-        return tuple(dict.fromkeys((*own, *seen)))[:ADDRESSES_MAX]
+        first = own if self._announced else [a for a in own if not is_private([a])]
+        return tuple(dict.fromkeys((*first, *seen, *own)))[:ADDRESSES_MAX]
 
     def said(self) -> str:
         """The same, for whoever runs the supplier."""
@@ -158,7 +165,11 @@ class OwnRecord:
         self._resolved = tuple(resolved) or self._resolved  # else the resolver is down
         _, port = split((*self._announced, self._listen)[0])
         own, seen = self._own(), await self._dht.seen_at(WITNESSES)
-        self._seen, self._seen_besides = tuple(joined_address(s, port) for s in seen), own
+        agreed = tuple(joined_address(host, port) for host in seen)
+        versions = {_is_v6(address) for address in agreed}  # of IP: one says nothing of the other
+        if own == self._seen_besides:
+            agreed += tuple(known for known in self._seen if _is_v6(known) not in versions)
+        self._seen, self._seen_besides = agreed, own
 
     async def _say(self, said: Said) -> None:
         dht, node = self._dht, self._service.node

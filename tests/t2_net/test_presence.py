@@ -104,6 +104,46 @@ async def test_what_two_others_see_is_announced_beside(home, autojump_clock):
 
 
 @pytest.mark.deadline(1000)
+async def test_private_interfaces_do_not_push_out_what_others_see(home, autojump_clock):
+    home.interfaces = [f"172.17.{n}.1" for n in range(6)]
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000", *(f"172.17.{n}.1:4000" for n in range(3)))
+    home.interfaces = ["8.8.4.4", *home.interfaces]
+    home.appear_at("8.8.4.4")
+    await trio.sleep(MINUTE)
+    assert (await home.said())[0] == "8.8.4.4:4000"
+
+
+@pytest.mark.deadline(1000)
+async def test_what_others_saw_is_said_until_they_agree_on_another(
+    home, autojump_clock, monkeypatch
+):
+    """A round in which few answer takes nothing back."""
+    home.interfaces = ["192.168.1.5"]
+    seen = ["8.8.8.8"]
+
+    async def seen_at(witnesses):
+        return seen
+
+    monkeypatch.setattr(home.dht, "seen_at", seen_at)
+    await home.begin(announced=("9.8.7.6:4000",))
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("9.8.7.6:4000", "8.8.8.8:4000")
+    seen = []
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("9.8.7.6:4000", "8.8.8.8:4000")
+    seen = ["2606:4700::1"]
+    await trio.sleep(MINUTE)
+    assert set((await home.said())[1:]) == {
+        "8.8.8.8:4000", "[2606:4700::1]:4000"
+    }  # fmt: skip
+    seen = ["8.8.4.4"]
+    await trio.sleep(MINUTE)
+    assert "8.8.8.8:4000" not in await home.said() and "8.8.4.4:4000" in await home.said()
+
+
+@pytest.mark.deadline(1000)
 async def test_what_one_other_says_it_saw_is_not_believed(home, autojump_clock):
     class Liar(Dht):
         def _response(self, message, asker):
