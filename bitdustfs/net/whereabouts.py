@@ -106,6 +106,14 @@ class Trials:
         return tuple(every[:DIALLED_MAX])
 
 
+#: whether a look-up for a vault may begin now; it is counted then
+Admits = Callable[[bytes], bool]
+
+
+def _every_look_up(vault: bytes) -> bool:
+    return True
+
+
 class _Search:
     """The look-ups of one node that is not found."""
 
@@ -128,13 +136,18 @@ class AddressBook(Whereabouts):
     """What one process knows of the nodes that it dials; looks up by `find` in `nursery`.
 
     Look-ups are bounded: LOOK_UPS at once, one at a time for a node, and the longer the node is not
-    found, the seldomer.
+    found, the seldomer. `admits` says whether another one may begin for a vault; one that may not
+    is no failure of the node.
     """
 
     def __init__(
-        self, find: Locate, nursery: trio.Nursery, remembered: Sightings | None = None
+        self,
+        find: Locate,
+        nursery: trio.Nursery,
+        remembered: Sightings | None = None,
+        admits: Admits = _every_look_up,
     ) -> None:
-        self._find, self._nursery = find, nursery
+        self._find, self._nursery, self._admits = find, nursery, admits
         nodes = () if remembered is None else remembered.nodes
         self._seen = OrderedDict((sighting.node, sighting) for sighting in nodes)
         self._trials: OrderedDict[bytes, Trials] = OrderedDict()
@@ -172,20 +185,24 @@ class AddressBook(Whereabouts):
         """The node answers: if it is lost again, it is looked up at once."""
         self._searches.pop(node, None)
 
-    def search(self, node: bytes) -> None:
-        search = self._searches.setdefault(node, _Search())
+    def search(self, node: bytes, vault: bytes = b"") -> None:
+        search = self._searches.get(node) or _Search()
+        if search.over is not None or trio.current_time() < search.not_before:
+            return
+        if not self._admits(vault):
+            return
+        self._searches[node] = search
         self._searches.move_to_end(node)
         if len(self._searches) > NODES_MAX:
             self._searches.popitem(last=False)
-        if search.over is None and trio.current_time() >= search.not_before:
-            search.begin()
-            self._nursery.start_soon(self._run, node, search)
+        search.begin()
+        self._nursery.start_soon(self._run, node, search)
 
-    async def look_up(self, node: bytes) -> tuple[str, ...]:
-        self.search(node)
-        over = self._searches[node].over
-        if over is not None:
-            await over.wait()
+    async def look_up(self, node: bytes, vault: bytes = b"") -> tuple[str, ...]:
+        self.search(node, vault)
+        search = self._searches.get(node)
+        if search is not None and search.over is not None:
+            await search.over.wait()
         return self.found(node)
 
     async def _run(self, node: bytes, search: _Search) -> None:

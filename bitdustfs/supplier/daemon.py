@@ -29,12 +29,11 @@ from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, is_private
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.interfaces import interface_addresses
 from bitdustfs.net.tls import make_context
-from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
-from bitdustfs.supplier.kindials import KinSearch, kin_connector
+from bitdustfs.supplier.kindials import kin_book, kin_connector
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord
 from bitdustfs.supplier.server import SupplierServer
@@ -151,7 +150,7 @@ class Daemon:
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", presence.run)
-            book = AddressBook(KinSearch(dht).find, nursery)
+            book = kin_book(dht, nursery)
             guard = Guard(service, kin_connector(service.node, nursery, private, book))
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(

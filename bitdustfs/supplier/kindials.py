@@ -6,6 +6,7 @@ of the kinds that are wanted are dialled (net/addresses.py), and look-ups have a
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import trio
 from nacl.signing import SigningKey
@@ -18,22 +19,29 @@ from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import make_context
-from bitdustfs.net.whereabouts import AddressBook, HintsOnly, Located, Trials, Whereabouts
+from bitdustfs.net.whereabouts import AddressBook, HintsOnly, Trials, Whereabouts
 from bitdustfs.supplier.kin import MemberConnect
 
 KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
-LOOK_UP_RATE, LOOK_UP_BURST = 0.2, 16.0  #: look-ups a second, for all vaults together; at once
+LOOK_UP_RATE, LOOK_UP_BURST = 0.05, 8.0  #: look-ups a second, for one vault; at once
+LOOK_UP_RATE_ALL, LOOK_UP_BURST_ALL = 0.2, 32.0  #: the same for all vaults together
 
 
-class KinSearch:
-    """Looks nodes up for the families of strangers, only so often."""
+class LookUpRates:
+    """How often nodes are looked up for the families of strangers."""
 
-    def __init__(self, dht: Dht, clock: Callable[[], float] = trio.current_time) -> None:
-        self._dht, self._rates = dht, Rates(LOOK_UP_RATE, LOOK_UP_BURST, clock)
+    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+        self._of_vault = Rates(LOOK_UP_RATE, LOOK_UP_BURST, clock)
+        self._in_all = Rates(LOOK_UP_RATE_ALL, LOOK_UP_BURST_ALL, clock)
 
-    async def find(self, node: bytes) -> Located | None:
-        """The newest record of the node with a key; None also where the rate is spent."""
-        return await located(self._dht, node) if self._rates.admits(None) else None
+    def admits(self, vault: bytes) -> bool:
+        """Whether another look-up for a vault may begin; it is counted then."""
+        return self._of_vault.admits(vault) and self._in_all.admits(None)
+
+
+def kin_book(dht: Dht, nursery: trio.Nursery) -> AddressBook:
+    """What one supplier knows of others of its families; look-ups by `dht`."""
+    return AddressBook(partial(located, dht), nursery, admits=LookUpRates().admits)
 
 
 class KinBook(Whereabouts):
@@ -44,8 +52,8 @@ class KinBook(Whereabouts):
     shared.
     """
 
-    def __init__(self, shared: AddressBook) -> None:
-        self._shared, self._trials = shared, Trials()
+    def __init__(self, shared: AddressBook, vault: bytes) -> None:
+        self._shared, self._vault, self._trials = shared, vault, Trials()
         self._worked: tuple[str, ...] = ()
 
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
@@ -61,10 +69,10 @@ class KinBook(Whereabouts):
         self.search(node)
 
     def search(self, node: bytes) -> None:
-        self._shared.search(node)
+        self._shared.search(node, self._vault)
 
     async def look_up(self, node: bytes) -> tuple[str, ...]:
-        return await self._shared.look_up(node)
+        return await self._shared.look_up(node, self._vault)
 
 
 def kin_connector(
@@ -85,7 +93,7 @@ def kin_connector(
             credentials = Credentials(vault, "member", node, own, context)
             if known is not None:
                 nursery.start_soon(known.aclose)
-            book = HintsOnly() if shared is None else KinBook(shared)
+            book = HintsOnly() if shared is None else KinBook(shared, vault)
             known = PeerSupplier(member.node, addresses, credentials, nursery, whereabouts=book)
             sessions[vault, member.node] = known
         sessions.move_to_end((vault, member.node))

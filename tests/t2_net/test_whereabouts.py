@@ -20,7 +20,7 @@ from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
-from bitdustfs.supplier.kindials import LOOK_UP_BURST, KinBook, KinSearch
+from bitdustfs.supplier.kindials import LOOK_UP_BURST, LOOK_UP_BURST_ALL, KinBook, LookUpRates
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
@@ -106,7 +106,7 @@ async def test_where_a_node_answered_for_one_vault_leads_nobody_there_for_anothe
     network = Network()
     shared = AddressBook(network.find, nursery)
     network.records[NODE] = Located(5, ("said:1",))
-    ours, strangers = KinBook(shared), KinBook(shared)
+    ours, strangers = KinBook(shared, b"ours"), KinBook(shared, b"strangers")
     strangers.reached(NODE, "relay:1")
     assert await strangers.look_up(NODE) == ("said:1",)
     assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
@@ -125,15 +125,30 @@ async def test_look_ups_of_many_are_few_at_once_and_one_for_a_node(nursery, auto
     assert len(network.asked) == 40 and network.most == LOOK_UPS
 
 
-async def test_strangers_families_make_a_supplier_look_up_only_so_often(autojump_clock):
-    search = KinSearch(dht=None)
-    found = 0
+@pytest.mark.deadline(4000)
+async def test_strangers_families_make_a_supplier_look_up_only_so_often(nursery, autojump_clock):
+    """A vault that spends its own share leaves the others theirs."""
+    network = Network(seconds=0.0)
+    book = AddressBook(network.find, nursery, admits=LookUpRates().admits)
+    for n in range(1000):
+        await book.look_up(n.to_bytes(32, "big"), b"stranger")
+    assert len(network.asked) == LOOK_UP_BURST
+    await book.look_up(NODE, b"customer")
+    assert network.asked[-1] == NODE
+    for n in range(1000):
+        await book.look_up(n.to_bytes(32, "big"), n.to_bytes(32, "big"))
+    assert len(network.asked) == LOOK_UP_BURST_ALL
+
+
+async def test_a_look_up_that_may_not_begin_makes_the_next_one_no_later(nursery, autojump_clock):
+    network, spent = Network(), True
+    book = AddressBook(network.find, nursery, admits=lambda vault: not spent)
     for _ in range(100):
-        try:
-            await search.find(NODE)
-        except AttributeError:  # it would have asked
-            found += 1
-    assert found == LOOK_UP_BURST
+        assert await book.look_up(NODE) == ()
+    assert not network.asked
+    spent = False
+    network.records[NODE] = Located(1, ("here:1",))
+    assert await book.look_up(NODE) == ("here:1",)
 
 
 async def test_what_is_remembered_is_bounded_and_outlives_the_process(nursery, tmp_path):
