@@ -23,11 +23,10 @@ from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.net.addresses import is_private_host, is_wildcard, split
+from bitdustfs.net.addresses import split
 from bitdustfs.net.control import serve as serve_control
-from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, is_private
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
-from bitdustfs.net.interfaces import interface_addresses
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.desk import Desk
@@ -35,7 +34,7 @@ from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
-from bitdustfs.supplier.presence import Contacts, OwnRecord
+from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import format_size
@@ -134,7 +133,7 @@ class Daemon:
             listeners = await trio.open_tcp_listeners(port, host=None if every else host)
         except OSError as error:
             raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
-        private = is_private(settings.bootstrap if _is_public(address) else [address])
+        private = private_wanted(address, settings.announced, settings.bootstrap)
         dht = Dht(service.node, serves=True, allow_private=private)
         await dht.bind(host, port)
         presence = OwnRecord(
@@ -178,12 +177,6 @@ class Daemon:
                 log.info("%s of the trash are gone", format_size(freed))
             await trio.to_thread.run_sync(housekeeping.make_room)
             await trio.sleep(TIDY_EVERY)
-
-
-def _is_public(listen: str) -> bool:
-    """Whether a supplier listens at all addresses of a machine, and some are global."""
-    everywhere = is_wildcard(split(listen)[0])
-    return everywhere and any(not is_private_host(host) for host in interface_addresses())
 
 
 async def _republish(dht: Dht) -> None:

@@ -9,7 +9,7 @@ networks still says it: private interfaces come last.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import trio
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.core.keys import node_id
 from bitdustfs.errors import UsageError
-from bitdustfs.net.addresses import acceptable, dialable, is_wildcard, split
+from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_wildcard, split
 from bitdustfs.net.dht.datagram import sign_node_record
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private
 from bitdustfs.net.dht.node import Dht
@@ -58,6 +58,34 @@ def check_listened(address: str) -> str:
     if is_name(host):
         raise UsageError(f"--listen {address}: write an address, or 0.0.0.0 or [::] for all")
     return check_announced(address)
+
+
+def _heard_at(host: str, interfaces: list[str]) -> list[str]:
+    """Those of the interfaces' addresses at which a supplier that listens at `host`, for all, is
+    reached.
+    """
+    return [address for address in interfaces if host == "::" or ":" not in address]
+
+
+def private_wanted(
+    listen: str,
+    announced: Sequence[str],
+    bootstrap: Sequence[str],
+    interfaces: Callable[[], list[str]] = interface_addresses,
+) -> bool:
+    """Whether private contacts are taken: where others reach this node, or through whom it joins,
+    is private. Where it listens at all addresses, one private interface is enough.
+    """
+    host, _ = split(listen)
+    if announced or not is_wildcard(host):
+        return is_private([*(announced or [listen]), *bootstrap])
+    try:
+        heard = _heard_at(host, interfaces())
+    except OSError as error:
+        log.warning("%s", error)
+        return is_private(bootstrap)
+    # without any there is but loopback
+    return is_private(bootstrap) or not heard or any(is_private_host(one) for one in heard)
 
 
 def _is_v6(address: str) -> bool:
@@ -152,8 +180,8 @@ class OwnRecord:
         except OSError as error:
             log.warning("%s", error)
             return self._said.addresses
-        heard = [a for a in every if host == "::" or ":" not in a]
-        return dialable((joined_address(a, port) for a in heard), allow_private=True)
+        heard = (joined_address(a, port) for a in _heard_at(host, every))
+        return dialable(heard, allow_private=True)
 
     async def _join(self) -> None:
         known = {*self._bootstrap, *self._contacts.load()} - {*self.addresses()}

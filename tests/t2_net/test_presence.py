@@ -17,7 +17,13 @@ from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.discover import node_record
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.interfaces import interface_addresses
-from bitdustfs.supplier.presence import Contacts, OwnRecord, check_announced, check_listened
+from bitdustfs.supplier.presence import (
+    Contacts,
+    OwnRecord,
+    check_announced,
+    check_listened,
+    private_wanted,
+)
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
@@ -197,6 +203,37 @@ def test_all_addresses_can_be_listened_at_and_no_name():
     assert check_listened("0.0.0.0:4000") and check_listened("[::]:4000")
     with pytest.raises(UsageError, match=r"0\.0\.0\.0"):
         check_listened("nas.example.org:4000")
+
+
+@pytest.mark.parametrize(
+    ("listen", "announced", "bootstrap", "interfaces", "wanted"),
+    [
+        ("0.0.0.0:4000", [], [], ["192.168.1.5", "2606:4700::1"], True),  # IPv4 only
+        ("[::]:4000", [], [], ["192.168.1.5", "2606:4700::1"], True),
+        ("0.0.0.0:4000", [], [], ["8.8.8.8"], False),
+        ("0.0.0.0:4000", [], [], ["8.8.8.8", "fd00::1"], False),
+        ("[::]:4000", [], [], ["8.8.8.8", "fd00::1"], True),
+        ("0.0.0.0:4000", [], [], [], True),
+        ("0.0.0.0:4000", [], ["192.168.1.9:4000"], ["8.8.8.8"], True),
+        ("0.0.0.0:4000", ["nas.example.org:4000"], [], ["192.168.1.5"], False),
+        ("192.168.1.5:4000", ["8.8.8.8:4000"], ["9.9.9.9:4000"], [], False),
+        ("8.8.8.8:4000", ["nas.local:4000"], [], ["8.8.8.8"], True),
+        ("192.168.1.5:4000", [], [], ["8.8.8.8"], True),
+        ("8.8.8.8:4000", [], ["9.9.9.9:4000"], ["192.168.1.5"], False),
+    ],
+)
+def test_private_contacts_are_taken_where_this_node_is_reached_at_a_private_address(
+    listen, announced, bootstrap, interfaces, wanted
+):
+    assert private_wanted(listen, announced, bootstrap, lambda: interfaces) is wanted
+
+
+def test_a_kernel_that_lists_no_addresses_keeps_no_supplier_from_starting():
+    def fail():
+        raise OSError("no netlink here")
+
+    assert not private_wanted("0.0.0.0:4000", (), ("9.9.9.9:4000",), fail)
+    assert private_wanted("0.0.0.0:4000", (), ("127.0.0.1:4000",), fail)
 
 
 @pytest.mark.skipif(shutil.which("ip") is None, reason="compared with what iproute2 says")
