@@ -30,6 +30,7 @@ from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.desk import Desk
+from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
@@ -149,8 +150,9 @@ class Daemon:
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", presence.run)
-            book = kin_book(dht, nursery)
-            guard = Guard(service, kin_connector(service.node, nursery, private, book))
+            book, dials = kin_book(dht, nursery), Dials()
+            connect = kin_connector(service.node, nursery, private, book, dials)
+            guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
                 service, guard, presence.said, self._settings.bootstrap,

@@ -12,6 +12,7 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.records import Member
+from bitdustfs.errors import Unreachable
 from bitdustfs.net.addresses import dialable
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.seeker import located
@@ -20,6 +21,7 @@ from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import AddressBook, HintsOnly, Trials, Whereabouts
+from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.kin import MemberConnect
 
 KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
@@ -52,15 +54,25 @@ class KinBook(Whereabouts):
     shared.
     """
 
-    def __init__(self, shared: AddressBook, vault: bytes) -> None:
-        self._shared, self._vault, self._trials = shared, vault, Trials()
+    def __init__(self, shared: AddressBook, vault: bytes, dials: Dials) -> None:
+        self._shared, self._vault, self._dials = shared, vault, dials
+        self._trials = Trials()
         self._worked: tuple[str, ...] = ()
+        self._tried: tuple[str, ...] = ()  # what the last dialling began with
 
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
-        return self._trials.arranged((*self._worked, *self._shared.found(node), *hints))
+        """As said. Raises Unreachable where none may be dialled now (dials.py)."""
+        known = self._trials.arranged((*self._worked, *self._shared.found(node), *hints))
+        self._tried = self._dials.admitted(self._vault, node, known)
+        asked = not known or bool(self._tried)
+        self._dials.note(self._vault, node, asked)
+        if not asked:
+            raise Unreachable("none of its addresses may be dialled so soon")
+        return self._tried
 
     def reached(self, node: bytes, address: str) -> None:
         self._worked = (address,)
+        self._dials.answered(node, address)
         self._trials.reached(address)
         self._shared.is_there(node)
 
@@ -72,7 +84,9 @@ class KinBook(Whereabouts):
         self._shared.search(node, self._vault)
 
     async def look_up(self, node: bytes) -> tuple[str, ...]:
-        return await self._shared.look_up(node, self._vault)
+        found = await self._shared.look_up(node, self._vault)
+        fresh = [address for address in found if address not in self._tried]
+        return self._dials.admitted(self._vault, node, fresh)
 
 
 def kin_connector(
@@ -80,10 +94,16 @@ def kin_connector(
     nursery: trio.Nursery,
     allow_private: bool = True,
     shared: AddressBook | None = None,
+    dials: Dials | None = None,
 ) -> MemberConnect:
-    """Sessions with the other suppliers of families that this node belongs to, one each."""
+    """Sessions with the other suppliers of families that this node belongs to, one each.
+
+    `shared`: what is known of where they are; without it what families name is dialled at any time.
+    `dials`: how often; the guard asks it who was not asked.
+    """
     own = node.verify_key.encode()
     context = make_context(node.encode(), server_side=False)
+    budget = dials or Dials()
     sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
 
     def connect(vault: bytes, member: Member) -> PeerSupplier:
@@ -93,7 +113,7 @@ def kin_connector(
             credentials = Credentials(vault, "member", node, own, context)
             if known is not None:
                 nursery.start_soon(known.aclose)
-            book = HintsOnly() if shared is None else KinBook(shared, vault)
+            book = HintsOnly() if shared is None else KinBook(shared, vault, budget)
             known = PeerSupplier(member.node, addresses, credentials, nursery, whereabouts=book)
             sessions[vault, member.node] = known
         sessions.move_to_end((vault, member.node))

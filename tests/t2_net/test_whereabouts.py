@@ -20,6 +20,7 @@ from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
+from bitdustfs.supplier.dials import UNPROVEN_BURST, UNPROVEN_RATE, Dials
 from bitdustfs.supplier.kindials import LOOK_UP_BURST, LOOK_UP_BURST_ALL, KinBook, LookUpRates
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -106,13 +107,33 @@ async def test_where_a_node_answered_for_one_vault_leads_nobody_there_for_anothe
     network = Network()
     shared = AddressBook(network.find, nursery)
     network.records[NODE] = Located(5, ("said:1",))
-    ours, strangers = KinBook(shared, b"ours"), KinBook(shared, b"strangers")
+    ours, strangers = (KinBook(shared, vault, Dials()) for vault in (b"ours", b"strangers"))
     strangers.reached(NODE, "relay:1")
     assert await strangers.look_up(NODE) == ("said:1",)
     assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
     strangers.failed(NODE, "said:1")
     assert strangers.of(NODE, []) == ("relay:1", "said:1")
     assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
+
+
+async def test_an_answer_proves_the_address_that_it_came_from_and_no_other(nursery, autojump_clock):
+    """A node answers where its record says; its family names others, whom it would have dialled."""
+    network, dials = Network(), Dials()
+    shared = AddressBook(network.find, nursery)
+    network.records[NODE] = Located(1, ("own:1", "victim:1", "victim:2"))
+    await shared.look_up(NODE)
+    KinBook(shared, b"vault", dials).reached(NODE, "own:1")
+    spent = dials.admitted(b"vault", OTHER, [f"x:{n}" for n in range(100)])
+    assert len(spent) == UNPROVEN_BURST
+    again = KinBook(shared, b"vault", dials)
+    assert again.of(NODE, ["victim:3"]) == ("own:1",)
+    assert await again.look_up(NODE) == () and not dials.is_unasked(b"vault", NODE)
+    with pytest.raises(Unreachable, match="so soon"):
+        again.of(OTHER, ["victim:3"])
+    assert dials.is_unasked(b"vault", OTHER)
+    await trio.sleep(1 / UNPROVEN_RATE + 0.1)
+    assert again.of(OTHER, ["victim:3", "victim:4"]) == ("victim:3",)
+    assert not dials.is_unasked(b"vault", OTHER)
 
 
 async def test_look_ups_of_many_are_few_at_once_and_one_for_a_node(nursery, autojump_clock):
