@@ -16,11 +16,10 @@ from pathlib import Path
 import trio
 
 from bitdustfs.cache.folder import write_durably
-from bitdustfs.core.keys import node_id
 from bitdustfs.errors import UsageError
 from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_wildcard, split
 from bitdustfs.net.dht.datagram import sign_node_record
-from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.hostnames import is_name, joined_address, resolve_all
 from bitdustfs.net.interfaces import interface_addresses
@@ -139,6 +138,7 @@ class OwnRecord:
         self._seen_besides: tuple[str, ...] = ()  # the own addresses then
         self._ask_at = 0.0
         self._said, self._said_at = Said(), 0.0
+        self._seq = 0  # of the last record that was signed
 
     async def run(self) -> None:
         """Joins the DHT and keeps this node's record there, newer whenever anything changes."""
@@ -200,11 +200,20 @@ class OwnRecord:
         self._seen, self._seen_besides = agreed, own
 
     async def _say(self, said: Said) -> None:
-        dht, node = self._dht, self._service.node
+        dht = self._dht
         if said.addresses != self._said.addresses:
             log.info("announced at %s", " ".join(said.addresses) or "no address")
-        seq = time.time_ns() // 1_000_000
-        record = sign_node_record(node, seq, said.addresses, said.offer)
-        if await dht.store(node_id(node.verify_key.encode()), record) or not self._bootstrap:
+        taken = await self._store(said, time.time_ns() // 1_000_000)
+        # an earlier record may bear a later time: a clock was ahead then, or is behind now
+        shown = await node_record(dht, dht.id)
+        if shown is not None and shown.seq > self._seq:
+            taken = await self._store(said, shown.seq + 1)
+        if taken or not self._bootstrap:
             self._said, self._said_at = said, trio.current_time()
         self._contacts.save([joined_address(*contact) for contact in dht.contacts()])
+
+    async def _store(self, said: Said, seq: int) -> int:
+        """Stores a record that is newer than the one before; how many nodes took it."""
+        self._seq = max(seq, self._seq + 1)
+        record = sign_node_record(self._service.node, self._seq, said.addresses, said.offer)
+        return await self._dht.store(self._dht.id, record)

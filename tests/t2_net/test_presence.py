@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 
 import pytest
 import sybils
@@ -107,6 +108,22 @@ async def test_what_two_others_see_is_announced_beside(home, autojump_clock):
     home.appear_at("8.8.4.4")
     await trio.sleep(MINUTE)
     assert await home.said() == ("8.8.8.8:5000", "8.8.4.4:5000")
+
+
+@pytest.mark.deadline(1000)
+async def test_a_machine_whose_clock_was_ahead_is_found_where_it_is_now(home, autojump_clock):
+    key, ahead = home.service.node, time.time_ns() // 1_000_000 + 10**9
+    for other in home.others:
+        record = datagram.sign_node_record(key, ahead, ("8.8.4.4:4000",), GIB)
+        other.records.keep(home.dht.id, record)
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000",)
+    home.interfaces = ["8.8.4.4"]
+    home.appear_at("8.8.4.4")
+    await trio.sleep(MINUTE)
+    found = await node_record(home.others[-1], home.dht.id)
+    assert found.addresses == ("8.8.4.4:4000",) and ahead + 1 < found.seq < ahead + 10
 
 
 @pytest.mark.deadline(1000)
