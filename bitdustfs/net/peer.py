@@ -230,7 +230,7 @@ class PeerSupplier(Supplier):
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
         self._last_failure = "not tried yet"
-        self._reached_at = ""
+        self._reached_at, self._literal = "", ""
         self._sent = 0
 
     @property
@@ -279,6 +279,10 @@ class PeerSupplier(Supplier):
     def reached_at(self) -> str:
         return self._reached_at
 
+    def literals(self) -> tuple[str, ...]:
+        """Where it was reached last, without a name; before that its addresses as they are."""
+        return (self._literal,) if self._literal else self.addresses
+
     def also_at(self, addresses: Iterable[str]) -> None:
         """The supplier may be at these addresses, too; they are tried at the next call."""
         fresh = [address for address in addresses if address not in self.addresses]
@@ -305,7 +309,7 @@ class PeerSupplier(Supplier):
             address, met = await race.run(known)
             self.node = self.node or met.key  # what it says is proven by signatures
             decoder = await self._begin(address, met)
-            self._reached_at = address
+            self._reached_at, self._literal = address, met.literal
             other = self._connections.get(not bulk)
             if other is not None:
                 other.reached_at(address)
