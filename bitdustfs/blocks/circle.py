@@ -64,6 +64,7 @@ class Circle:
         self._sessions: dict[bytes, Supplier] = {}
         self._health: dict[bytes, Health] = {}
         self._stand_ins: dict[int, bytes] = {}
+        self._own: dict[bytes, tuple[str, bool]] = {}  # node -> reached where, whether beside
         self.copies = Copies()
         self.move(family)
 
@@ -78,7 +79,7 @@ class Circle:
         reserves = {member.node for member in family.bench}
         self._stand_ins = {p: n for p, n in self._stand_ins.items() if n in reserves}
         self.copies.keep_of(reserves)
-        self._own = frozenset(m.node for m in family.everybody if self._is_own(m))
+        self._own.clear()
         for member in family.members:
             self.session(member)
 
@@ -112,11 +113,20 @@ class Circle:
 
     def is_beside(self, node: bytes) -> bool:
         """Whether a member or a reserve is on this machine, and goes where it goes."""
-        return node in self._own
+        member = self._family.member(node)
+        if member is None:
+            return False
+        session = self._sessions.get(node)
+        at = "" if session is None else session.reached_at()
+        known = self._own.get(node)
+        if known is None or known[0] != at:  # it may have moved
+            known = self._own[node] = (at, self._is_own(member))
+        return known[1]
 
     def beside(self) -> frozenset[int]:
         """The positions whose suppliers are on this machine."""
-        return frozenset(p for p, m in enumerate(self._family.members) if m.node in self._own)
+        members = enumerate(self._family.members)
+        return frozenset(p for p, m in members if self.is_beside(m.node))
 
     def online_elsewhere(self) -> int:
         """As `online`, those on this machine not counted."""

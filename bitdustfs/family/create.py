@@ -37,6 +37,7 @@ from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import announce_vault, find_offers, joined
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.hostnames import resolve_all
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.tokens import read_tokens
@@ -131,7 +132,8 @@ async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> dict
         raise Unavailable(f"nobody answers at {', '.join(order.bootstrap)}")
     found = await _search(dht, missing, order.promise)
     offers = [address for address in found if address not in named]
-    fit = apart(offers, named, read_policy(order.words).spread)
+    taken = [*named, *await resolve_all(named)]
+    fit = apart(offers, taken, read_policy(order.words).spread)
     if len(fit) < missing:
         raise Unavailable(_too_few(order, len(named) + len(fit), len(offers) - len(fit)))
     return {address: found[address] for address in fit}
@@ -199,7 +201,7 @@ async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Membe
         address = supplier.addresses[0]
         try:
             await supplier.ping()
-            beside = on_this_machine(Member(supplier.node, supplier.addresses, 0))
+            beside = on_this_machine(Member(supplier.node, supplier.literals(), 0))
             if beside and number < named and not order.own:
                 raise UsageError(f"the supplier at {address}: {WITHOUT_OWN}")
             if beside and number < named and own:

@@ -125,7 +125,10 @@ class Ways:
 
         An address that it had once may be this machine's today.
         """
+        session = self._sessions.get(member.node)
         likeliest = self._book.of(member.node, member.addresses)[:1]
+        if session is not None and session.reached_at() in likeliest:
+            likeliest = session.literals()
         return on_this_machine(Member(member.node, likeliest, member.space))
 
     # -- what outlives the process

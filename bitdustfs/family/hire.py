@@ -170,10 +170,10 @@ async def _engage(
             for peer in sorted(there, key=lambda peer: -kept[peer.addresses[0]]):
                 if peer.node in rules.taken or len(engaged) >= count:
                     continue
-                if not rules.own and on_this_machine(Member(peer.node, peer.addresses, 0)):
+                if not rules.own and on_this_machine(Member(peer.node, peer.literals(), 0)):
                     failures.append(f"{peer.addresses[0]}: {WITHOUT_OWN}")
                     continue
-                if not apart(peer.addresses, near, rules.spread):
+                if not apart(peer.literals(), near, rules.spread):
                     failures.append(
                         f"{peer.addresses[0]}: a neighbour of one that is there already"
                     )
@@ -182,7 +182,7 @@ async def _engage(
                     member = await contract(peer, rules.space)
                     await _check_room(peer, kept[peer.addresses[0]], rules.fill)
                     engaged.append(member)
-                    near += peer.addresses
+                    near += (*peer.addresses, *peer.literals())
                 except (PeerError, Malformed) as error:
                     failures.append(f"{peer.addresses[0]}: {error}")
         finally:

@@ -13,7 +13,7 @@ from bitdustfs.errors import ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import split
 from bitdustfs.net.dialing import Race
-from bitdustfs.net.hostnames import resolve
+from bitdustfs.net.hostnames import joined_address, resolve
 from bitdustfs.net.incoming import next_message
 from bitdustfs.net.silence import notice_silence
 from bitdustfs.net.tls import TlsStream
@@ -38,10 +38,14 @@ class Credentials:
 
 
 class Met(NamedTuple):
-    """Who answers at an address: the key that its TLS proved."""
+    """Who answers at an address: the key that its TLS proved.
+
+    `literal`: the address without a name, as the kernel says.
+    """
 
     stream: TlsStream
     key: bytes
+    literal: str
 
     async def aclose(self) -> None:
         """Closes the connection, whatever is being cancelled."""
@@ -64,7 +68,8 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
                 key = await stream.handshake()
                 if node and key != node:
                     raise WrongPeer("another node answers at this address")
-                return Met(stream, key)
+                host, port, *_ = transport.socket.getpeername()
+                return Met(stream, key, joined_address(host, port))
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await stream.aclose()

@@ -20,6 +20,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -29,6 +30,7 @@ from bitdustfs.errors import (
     Malformed,
     PeerError,
     ProtocolViolation,
+    Refused,
     Unreachable,
 )
 from bitdustfs.net import wire
@@ -71,7 +73,8 @@ class _Connection:
     """One open session. Its two tasks live in the nursery it was started in.
 
     `bulk`: what is sent takes its time, and silence meanwhile means nothing. `address`: where it
-    leads. `sent` is told of the bytes of payload that went out.
+    leads. `sent` is told of the bytes of payload that went out, `answered` of each answer, and
+    `useless` of an end by silence, or before any answer.
     """
 
     def __init__(
@@ -81,8 +84,11 @@ class _Connection:
         bulk: bool,
         address: str,
         sent: Callable[[int], None],
+        answered: Callable[[], None],
+        useless: Callable[[], None],
     ) -> None:
         self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
+        self._answered, self._useless, self._any_answer = answered, useless, False
         self._address = address
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
@@ -109,7 +115,12 @@ class _Connection:
 
     def fail(self, error: PeerError) -> None:
         """Every call gets the error; the first one counts."""
-        self.failure = self.failure or error
+        if self.failure is None:
+            self.failure = error
+            swallowed = self._next_id > 1 and not self._any_answer
+            broke = isinstance(error, ProtocolViolation)
+            if isinstance(error, DeadlineExceeded) or (swallowed and broke):
+                self._useless()
         for waiting in self._waiting.values():
             waiting.finish(self.failure)
         self._waiting.clear()
@@ -175,6 +186,8 @@ class _Connection:
                 await take(self._stream, self._decoder)
                 self._heard = trio.current_time()
                 continue
+            self._any_answer = True
+            self._answered()
             waiting = self._waiting.pop(frame.id, None)
             if waiting is None:
                 if frame.id not in self._given_up:
@@ -223,7 +236,7 @@ class PeerSupplier(Supplier):
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
         self._last_failure = "not tried yet"
-        self._reached_at = ""
+        self._reached_at, self._literal = "", ""
         self._sent = 0
 
     @property
@@ -272,6 +285,10 @@ class PeerSupplier(Supplier):
     def reached_at(self) -> str:
         return self._reached_at
 
+    def literals(self) -> tuple[str, ...]:
+        """Where it was reached last, without a name; before that its addresses as they are."""
+        return (self._literal,) if self._literal else self.addresses
+
     def also_at(self, addresses: Iterable[str]) -> None:
         """The supplier may be at these addresses, too; they are tried at the next call."""
         fresh = [address for address in addresses if address not in self.addresses]
@@ -297,14 +314,31 @@ class PeerSupplier(Supplier):
             known = self._whereabouts.of(self.node, self.addresses)
             address, met = await race.run(known)
             self.node = self.node or met.key  # what it says is proven by signatures
-            decoder = await open_session(met, own)
-            self._reached_at = address
-            self._whereabouts.reached(self.node, address)
+            decoder = await self._begin(address, met)
+            self._reached_at, self._literal = address, met.literal
             other = self._connections.get(not bulk)
             if other is not None:
                 other.reached_at(address)
-            return _Connection(met.stream, decoder, bulk, address, self._note_sent)
+            answered = partial(self._whereabouts.reached, self.node, address)
+            useless = partial(self._whereabouts.failed, self.node, address)
+            return _Connection(
+                met.stream, decoder, bulk, address, self._note_sent, answered, useless
+            )
         raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
+
+    async def _begin(self, address: str, met: Met) -> wire.FrameDecoder:
+        """As `open_session`; an address that leads to none, and not because it is said no there, is
+        useless. That is not known of it where nobody waited for long.
+        """
+        since = trio.current_time()
+        try:
+            return await open_session(met, self._credentials)
+        except Refused:
+            raise
+        except BaseException as error:
+            if isinstance(error, PeerError) or trio.current_time() - since >= SILENCE:
+                self._whereabouts.failed(self.node, address)
+            raise
 
     async def _look_up(self) -> Sequence[str]:
         return await self._whereabouts.look_up(self.node)

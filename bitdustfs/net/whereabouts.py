@@ -3,6 +3,10 @@
 A node is its key. The addresses in a family are where it was when it was hired. When they fail, or
 somebody else answers there, the node's own signed record in the DHT says where it is now. What
 worked last is tried first.
+
+Whoever forwards what a node says can forward its proof of its key, and swallow all that follows. So
+an address worked where a call was answered. Where a session fell silent, or ended before any
+answer, the address is tried last until an answer comes from it.
 """
 
 import logging
@@ -44,7 +48,13 @@ class Whereabouts(ABC):
 
     @abstractmethod
     def reached(self, node: bytes, address: str) -> None:
-        """The node showed its key at an address."""
+        """The node answered a call at an address."""
+
+    @abstractmethod
+    def failed(self, node: bytes, address: str) -> None:
+        """A session at an address fell silent, or ended before any call was answered there: the
+        address is tried last from now on, and the node is looked for.
+        """
 
     @abstractmethod
     def search(self, node: bytes) -> None:
@@ -64,11 +74,44 @@ class HintsOnly(Whereabouts):
     def reached(self, node: bytes, address: str) -> None:
         pass
 
+    def failed(self, node: bytes, address: str) -> None:
+        pass
+
     def search(self, node: bytes) -> None:
         pass
 
     async def look_up(self, node: bytes) -> tuple[str, ...]:
         return ()
+
+
+class Trials:
+    """At which addresses of one node sessions fell silent, or ended before any answer."""
+
+    def __init__(self) -> None:
+        self._failed: tuple[str, ...] = ()
+
+    def reached(self, address: str) -> None:
+        self._failed = tuple(known for known in self._failed if known != address)
+
+    def failed(self, address: str) -> None:
+        self.reached(address)
+        self._failed = (*self._failed, address)[-DIALLED_MAX:]
+
+    def arranged(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Addresses in the order they are tried: these last, the one that failed last at the
+        end.
+        """
+        order = {address: at for at, address in enumerate(self._failed)}
+        every = sorted(dict.fromkeys(known), key=lambda address: order.get(address, -1))
+        return tuple(every[:DIALLED_MAX])
+
+
+#: whether a look-up for a vault may begin now; it is counted then
+Admits = Callable[[bytes], bool]
+
+
+def _every_look_up(vault: bytes) -> bool:
+    return True
 
 
 class _Search:
@@ -93,47 +136,74 @@ class AddressBook(Whereabouts):
     """What one process knows of the nodes that it dials; looks up by `find` in `nursery`.
 
     Look-ups are bounded: LOOK_UPS at once, one at a time for a node, and the longer the node is not
-    found, the seldomer.
+    found, the seldomer. `admits` says whether another one may begin for a vault; one that may not
+    is no failure of the node.
     """
 
     def __init__(
-        self, find: Locate, nursery: trio.Nursery, remembered: Sightings | None = None
+        self,
+        find: Locate,
+        nursery: trio.Nursery,
+        remembered: Sightings | None = None,
+        admits: Admits = _every_look_up,
     ) -> None:
-        self._find, self._nursery = find, nursery
+        self._find, self._nursery, self._admits = find, nursery, admits
         nodes = () if remembered is None else remembered.nodes
         self._seen = OrderedDict((sighting.node, sighting) for sighting in nodes)
+        self._trials: OrderedDict[bytes, Trials] = OrderedDict()
         self._searches: OrderedDict[bytes, _Search] = OrderedDict()
         self._at_once = trio.CapacityLimiter(LOOK_UPS)
         self._changed = trio.Event()
 
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
-        seen = self._seen.get(node)
-        known = () if seen is None else (*((seen.worked,) if seen.worked else ()), *seen.found)
-        return tuple(dict.fromkeys((*known, *hints)))[:DIALLED_MAX]
+        seen = self._seen.get(node, Sighting(node))
+        worked = (seen.worked,) if seen.worked else ()
+        return self._trials.get(node, Trials()).arranged((*worked, *seen.found, *hints))
+
+    def found(self, node: bytes) -> tuple[str, ...]:
+        """Where the node itself says that it is."""
+        return self._seen.get(node, Sighting(node)).found
 
     def reached(self, node: bytes, address: str) -> None:
-        self._searches.pop(node, None)
+        self.is_there(node)
+        if node in self._trials:
+            self._trials[node].reached(address)
         seen = self._seen.get(node, Sighting(node))
         if seen.worked != address:
             self._note(Sighting(node, address, seen.seq, seen.found))
         else:
             self._seen.move_to_end(node)
 
-    def search(self, node: bytes) -> None:
-        search = self._searches.setdefault(node, _Search())
+    def failed(self, node: bytes, address: str) -> None:
+        self._trials.setdefault(node, Trials()).failed(address)
+        self._trials.move_to_end(node)
+        if len(self._trials) > NODES_MAX:
+            self._trials.popitem(last=False)
+        self.search(node)
+
+    def is_there(self, node: bytes) -> None:
+        """The node answers: if it is lost again, it is looked up at once."""
+        self._searches.pop(node, None)
+
+    def search(self, node: bytes, vault: bytes = b"") -> None:
+        search = self._searches.get(node) or _Search()
+        if search.over is not None or trio.current_time() < search.not_before:
+            return
+        if not self._admits(vault):
+            return
+        self._searches[node] = search
         self._searches.move_to_end(node)
         if len(self._searches) > NODES_MAX:
             self._searches.popitem(last=False)
-        if search.over is None and trio.current_time() >= search.not_before:
-            search.begin()
-            self._nursery.start_soon(self._run, node, search)
+        search.begin()
+        self._nursery.start_soon(self._run, node, search)
 
-    async def look_up(self, node: bytes) -> tuple[str, ...]:
-        self.search(node)
-        over = self._searches[node].over
-        if over is not None:
-            await over.wait()
-        return self._seen.get(node, Sighting(node)).found
+    async def look_up(self, node: bytes, vault: bytes = b"") -> tuple[str, ...]:
+        self.search(node, vault)
+        search = self._searches.get(node)
+        if search is not None and search.over is not None:
+            await search.over.wait()
+        return self.found(node)
 
     async def _run(self, node: bytes, search: _Search) -> None:
         try:

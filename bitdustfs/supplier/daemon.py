@@ -23,20 +23,19 @@ from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.net.addresses import is_private_host, is_wildcard, split
+from bitdustfs.net.addresses import split
 from bitdustfs.net.control import serve as serve_control
-from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, is_private
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
-from bitdustfs.net.interfaces import interface_addresses
 from bitdustfs.net.tls import make_context
-from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.desk import Desk
+from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
-from bitdustfs.supplier.kindials import KinSearch, kin_connector
+from bitdustfs.supplier.kindials import kin_book, kin_connector
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
-from bitdustfs.supplier.presence import Contacts, OwnRecord
+from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import format_size
@@ -135,7 +134,7 @@ class Daemon:
             listeners = await trio.open_tcp_listeners(port, host=None if every else host)
         except OSError as error:
             raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
-        private = is_private(settings.bootstrap if _is_public(address) else [address])
+        private = private_wanted(address, settings.announced, settings.bootstrap)
         dht = Dht(service.node, serves=True, allow_private=private)
         await dht.bind(host, port)
         presence = OwnRecord(
@@ -151,8 +150,9 @@ class Daemon:
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", presence.run)
-            book = AddressBook(KinSearch(dht).find, nursery)
-            guard = Guard(service, kin_connector(service.node, nursery, private, book))
+            book, dials = kin_book(dht, nursery), Dials()
+            connect = kin_connector(service.node, nursery, private, book, dials)
+            guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
                 service, guard, presence.said, self._settings.bootstrap,
@@ -179,12 +179,6 @@ class Daemon:
                 log.info("%s of the trash are gone", format_size(freed))
             await trio.to_thread.run_sync(housekeeping.make_room)
             await trio.sleep(TIDY_EVERY)
-
-
-def _is_public(listen: str) -> bool:
-    """Whether a supplier listens at all addresses of a machine, and some are global."""
-    everywhere = is_wildcard(split(listen)[0])
-    return everywhere and any(not is_private_host(host) for host in interface_addresses())
 
 
 async def _republish(dht: Dht) -> None:

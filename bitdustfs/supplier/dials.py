@@ -1,16 +1,16 @@
 """Whom a supplier may dial because a family names him.
 
-A stranger signs that family: it may name anybody's addresses. So who never answered there with the
-node key that the family says is dialled only so often, for one vault and in all. Whoever did is a
-supplier, and expects to be asked. Who is not asked is not held to be away because of that.
+A stranger signs that family: it may name anybody's addresses, and so may the record of a node that
+it names. So an address where the node never answered is dialled only so often, for one vault and in
+all. Where it did, there is a supplier that expects to be asked. Who is not asked is not held to be
+away because of that.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
-from bitdustfs.core.records import Member
 from bitdustfs.net.rates import KEYS_MAX, Rates
 
 AT_ONCE = 32  #: questions under way, over all vaults
@@ -26,22 +26,37 @@ class Dials:
     def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
         self.at_once = trio.CapacityLimiter(AT_ONCE)
         self._clock = clock
-        self._proven: OrderedDict[tuple[bytes, tuple[str, ...]], float] = OrderedDict()
+        self._proven: OrderedDict[tuple[bytes, str], float] = OrderedDict()
+        self._unasked: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
         self._of_vault = Rates(UNPROVEN_RATE, UNPROVEN_BURST, clock)
         self._in_all = Rates(UNPROVEN_RATE_ALL, UNPROVEN_BURST_ALL, clock)
 
-    def admits(self, vault: bytes, member: Member) -> bool:
-        """Whether a member of a vault's family may be asked now."""
-        proven = self._proven.get((member.node, member.addresses))
-        if proven is not None and self._clock() - proven < PROVEN_SECONDS:
-            return True
-        count = max(1, len(member.addresses))
-        return self._of_vault.admits(vault, count) and self._in_all.admits(None, count)
+    def admitted(self, vault: bytes, node: bytes, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Those of a node's addresses that may be dialled now for a vault; they are counted."""
+        return tuple(a for a in addresses if self._is_proven(node, a) or self._admits(vault))
 
-    def answered(self, member: Member) -> None:
-        """It is where the family says, and holds the key."""
-        name = (member.node, member.addresses)
-        self._proven[name] = self._clock()
-        self._proven.move_to_end(name)
+    def _is_proven(self, node: bytes, address: str) -> bool:
+        proven = self._proven.get((node, address))
+        return proven is not None and self._clock() - proven < PROVEN_SECONDS
+
+    def _admits(self, vault: bytes) -> bool:
+        return self._of_vault.admits(vault) and self._in_all.admits(None)
+
+    def answered(self, node: bytes, address: str) -> None:
+        """A node answered at an address, and holds the key."""
+        self._proven[node, address] = self._clock()
+        self._proven.move_to_end((node, address))
         if len(self._proven) > KEYS_MAX:
             self._proven.popitem(last=False)
+
+    def note(self, vault: bytes, node: bytes, asked: bool) -> None:
+        """Whether any address was left to be dialled."""
+        self._unasked.pop((vault, node), None)
+        if not asked:
+            self._unasked[vault, node] = None
+        if len(self._unasked) > KEYS_MAX:
+            self._unasked.popitem(last=False)
+
+    def is_unasked(self, vault: bytes, node: bytes) -> bool:
+        """Whether no address of a node could be dialled the last time, because all is spent."""
+        return (vault, node) in self._unasked

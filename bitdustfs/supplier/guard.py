@@ -68,11 +68,13 @@ PING_DEADLINE = 5.0
 class Guard:
     """The rounds of one supplier over all vaults it has a family of."""
 
-    def __init__(self, service: SupplierService, connect: MemberConnect) -> None:
+    def __init__(
+        self, service: SupplierService, connect: MemberConnect, dials: Dials | None = None
+    ) -> None:
         self._service, self._connect = service, connect
         self._kin = service.kinship
         self._stand_in = StandIn(service, connect)
-        self._dials = Dials()
+        self._dials = dials or Dials()
         self._watched = Watched()
         self._rounds: dict[bytes, Round] = {}
         self._claimed: dict[tuple[bytes, bytes], int] = {}  # rounds of a claim without a warrant
@@ -193,16 +195,14 @@ class Guard:
         others = [m for m in family.everybody if m.node != self._kin.own]
 
         async def ask(member: Member) -> None:
-            if not self._dials.admits(vault, member):
-                seen.unasked.add(member.node)
-                return
             async with self._dials.at_once:
                 with trio.move_on_after(PING_DEADLINE):
                     try:
                         seen.answers[member.node] = await self._connect(vault, member).kin()
-                        self._dials.answered(member)
                     except PeerError as error:
                         log.debug("%s does not answer: %s", member.node.hex()[:12], error)
+            if member.node not in seen.answers and self._dials.is_unasked(vault, member.node):
+                seen.unasked.add(member.node)
 
         async with trio.open_nursery() as nursery:
             for member in others:

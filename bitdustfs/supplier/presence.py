@@ -3,22 +3,23 @@
 It says what it was told to (`--announce`; names resolved), or else where it listens: at the
 addresses of this machine's interfaces where it listens at all of them. What others saw is added
 when two of different networks agree: behind a router whose address changed, nobody else knows it.
+It stays until its own addresses change, or others agree on another one. A machine with many private
+networks still says it: private interfaces come last.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from bitdustfs.cache.folder import write_durably
-from bitdustfs.core.keys import node_id
 from bitdustfs.errors import UsageError
-from bitdustfs.net.addresses import acceptable, dialable, is_wildcard, split
+from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_wildcard, split
 from bitdustfs.net.dht.datagram import sign_node_record
-from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints
+from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.hostnames import is_name, joined_address, resolve_all
 from bitdustfs.net.interfaces import interface_addresses
@@ -56,6 +57,38 @@ def check_listened(address: str) -> str:
     if is_name(host):
         raise UsageError(f"--listen {address}: write an address, or 0.0.0.0 or [::] for all")
     return check_announced(address)
+
+
+def _heard_at(host: str, interfaces: list[str]) -> list[str]:
+    """Those of the interfaces' addresses at which a supplier that listens at `host`, for all, is
+    reached.
+    """
+    return [address for address in interfaces if host == "::" or ":" not in address]
+
+
+def private_wanted(
+    listen: str,
+    announced: Sequence[str],
+    bootstrap: Sequence[str],
+    interfaces: Callable[[], list[str]] = interface_addresses,
+) -> bool:
+    """Whether private contacts are taken: where others reach this node, or through whom it joins,
+    is private. Where it listens at all addresses, one private interface is enough.
+    """
+    host, _ = split(listen)
+    if announced or not is_wildcard(host):
+        return is_private([*(announced or [listen]), *bootstrap])
+    try:
+        heard = _heard_at(host, interfaces())
+    except OSError as error:
+        log.warning("%s", error)
+        return is_private(bootstrap)
+    # without any there is but loopback
+    return is_private(bootstrap) or not heard or any(is_private_host(one) for one in heard)
+
+
+def _is_v6(address: str) -> bool:
+    return ":" in split(address)[0]
 
 
 class Contacts:
@@ -105,6 +138,7 @@ class OwnRecord:
         self._seen_besides: tuple[str, ...] = ()  # the own addresses then
         self._ask_at = 0.0
         self._said, self._said_at = Said(), 0.0
+        self._seq = 0  # of the last record that was signed
 
     async def run(self) -> None:
         """Joins the DHT and keeps this node's record there, newer whenever anything changes."""
@@ -127,7 +161,8 @@ class OwnRecord:
         own = self._own()
         # what was seen before the own addresses changed is the old address
         seen = self._seen if own == self._seen_besides else ()
-        return tuple(dict.fromkeys((*own, *seen)))[:ADDRESSES_MAX]
+        first = own if self._announced else [a for a in own if not is_private([a])]
+        return tuple(dict.fromkeys((*first, *seen, *own)))[:ADDRESSES_MAX]
 
     def said(self) -> str:
         """The same, for whoever runs the supplier."""
@@ -145,8 +180,8 @@ class OwnRecord:
         except OSError as error:
             log.warning("%s", error)
             return self._said.addresses
-        heard = [a for a in every if host == "::" or ":" not in a]
-        return dialable((joined_address(a, port) for a in heard), allow_private=True)
+        heard = (joined_address(a, port) for a in _heard_at(host, every))
+        return dialable(heard, allow_private=True)
 
     async def _join(self) -> None:
         known = {*self._bootstrap, *self._contacts.load()} - {*self.addresses()}
@@ -158,14 +193,27 @@ class OwnRecord:
         self._resolved = tuple(resolved) or self._resolved  # else the resolver is down
         _, port = split((*self._announced, self._listen)[0])
         own, seen = self._own(), await self._dht.seen_at(WITNESSES)
-        self._seen, self._seen_besides = tuple(joined_address(s, port) for s in seen), own
+        agreed = tuple(joined_address(host, port) for host in seen)
+        versions = {_is_v6(address) for address in agreed}  # of IP: one says nothing of the other
+        if own == self._seen_besides:
+            agreed += tuple(known for known in self._seen if _is_v6(known) not in versions)
+        self._seen, self._seen_besides = agreed, own
 
     async def _say(self, said: Said) -> None:
-        dht, node = self._dht, self._service.node
+        dht = self._dht
         if said.addresses != self._said.addresses:
             log.info("announced at %s", " ".join(said.addresses) or "no address")
-        seq = time.time_ns() // 1_000_000
-        record = sign_node_record(node, seq, said.addresses, said.offer)
-        if await dht.store(node_id(node.verify_key.encode()), record) or not self._bootstrap:
+        taken = await self._store(said, time.time_ns() // 1_000_000)
+        # an earlier record may bear a later time: a clock was ahead then, or is behind now
+        shown = await node_record(dht, dht.id)
+        if shown is not None and shown.seq > self._seq:
+            taken = await self._store(said, shown.seq + 1)
+        if taken or not self._bootstrap:
             self._said, self._said_at = said, trio.current_time()
         self._contacts.save([joined_address(*contact) for contact in dht.contacts()])
+
+    async def _store(self, said: Said, seq: int) -> int:
+        """Stores a record that is newer than the one before; how many nodes took it."""
+        self._seq = max(seq, self._seq + 1)
+        record = sign_node_record(self._service.node, self._seq, said.addresses, said.offer)
+        return await self._dht.store(self._dht.id, record)

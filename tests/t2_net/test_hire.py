@@ -7,9 +7,12 @@ import trio
 from family import KEY, credentials, serving
 from nacl.signing import SigningKey
 
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.placement import capacity
-from bitdustfs.core.records import Contract, Family, Features, Group, seal_record
-from bitdustfs.errors import Malformed
+from bitdustfs.core.records import Contract, Family, Features, Group, Member, seal_record
+from bitdustfs.errors import Malformed, Unavailable
+from bitdustfs.family import own
+from bitdustfs.family.find import Ways
 from bitdustfs.family.hire import contract, hire
 from bitdustfs.net import wire
 from bitdustfs.net.peer import PeerSupplier
@@ -79,3 +82,31 @@ async def test_a_contract_over_less_is_none(nursery, monkeypatch):
     monkeypatch.setattr(Boasting, "space", ASKED - 1)
     with pytest.raises(Malformed):
         await contract(await peer(nursery, Boasting), ASKED)
+
+
+async def test_a_supplier_behind_a_host_name_is_known_by_where_the_name_leads(nursery, monkeypatch):
+    """It is on this machine, and a neighbour, as if its address was written."""
+    monkeypatch.setattr(own, "is_here", lambda address: address.startswith("127.0.0.1:"))
+    one = await peer(nursery, SupplierService)
+    named = f"localhost:{one.addresses[0].rpartition(':')[2]}"
+    credential = credentials()
+    behind = PeerSupplier(b"", (named,), credential, nursery)
+    await behind.ping()
+    assert behind.reached_at() == named and behind.literals() == one.addresses
+    members = (Member(b"m" * 32, ("8.8.8.8:4000",), ASKED),)
+    with pytest.raises(Unavailable, match="on this very machine"):
+        await hire(family_of_members(members), 0, credential, [], wanted=named)
+
+
+async def test_a_member_that_moves_to_this_machine_is_beside_it_from_then_on(nursery, monkeypatch):
+    monkeypatch.setattr(own, "is_here", lambda address: address.startswith("127.0.0.1:"))
+    here = await peer(nursery, SupplierService)
+    await here.ping()
+    moved = Member(here.node, ("127.0.0.2:1",), ASKED)
+    ways = Ways(KEY, [], nursery)
+    circle = Circle(family_of_members((moved,)), ways.connect, ways.is_own)
+    assert not circle.beside()
+    ways.connect(moved).also_at([f"localhost:{here.addresses[0].rpartition(':')[2]}"])
+    await ways.connect(moved).ping()
+    assert circle.beside() == {0} and circle.is_beside(here.node)
+    assert circle.online_elsewhere() == 0

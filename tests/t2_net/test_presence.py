@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 
 import pytest
 import sybils
@@ -17,7 +18,13 @@ from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.discover import node_record
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.interfaces import interface_addresses
-from bitdustfs.supplier.presence import Contacts, OwnRecord, check_announced, check_listened
+from bitdustfs.supplier.presence import (
+    Contacts,
+    OwnRecord,
+    check_announced,
+    check_listened,
+    private_wanted,
+)
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
@@ -104,6 +111,62 @@ async def test_what_two_others_see_is_announced_beside(home, autojump_clock):
 
 
 @pytest.mark.deadline(1000)
+async def test_a_machine_whose_clock_was_ahead_is_found_where_it_is_now(home, autojump_clock):
+    key, ahead = home.service.node, time.time_ns() // 1_000_000 + 10**9
+    for other in home.others:
+        record = datagram.sign_node_record(key, ahead, ("8.8.4.4:4000",), GIB)
+        other.records.keep(home.dht.id, record)
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000",)
+    home.interfaces = ["8.8.4.4"]
+    home.appear_at("8.8.4.4")
+    await trio.sleep(MINUTE)
+    found = await node_record(home.others[-1], home.dht.id)
+    assert found.addresses == ("8.8.4.4:4000",) and ahead + 1 < found.seq < ahead + 10
+
+
+@pytest.mark.deadline(1000)
+async def test_private_interfaces_do_not_push_out_what_others_see(home, autojump_clock):
+    home.interfaces = [f"172.17.{n}.1" for n in range(6)]
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000", *(f"172.17.{n}.1:4000" for n in range(3)))
+    home.interfaces = ["8.8.4.4", *home.interfaces]
+    home.appear_at("8.8.4.4")
+    await trio.sleep(MINUTE)
+    assert (await home.said())[0] == "8.8.4.4:4000"
+
+
+@pytest.mark.deadline(1000)
+async def test_what_others_saw_is_said_until_they_agree_on_another(
+    home, autojump_clock, monkeypatch
+):
+    """A round in which few answer takes nothing back."""
+    home.interfaces = ["192.168.1.5"]
+    seen = ["8.8.8.8"]
+
+    async def seen_at(witnesses):
+        return seen
+
+    monkeypatch.setattr(home.dht, "seen_at", seen_at)
+    await home.begin(announced=("9.8.7.6:4000",))
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("9.8.7.6:4000", "8.8.8.8:4000")
+    seen = []
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("9.8.7.6:4000", "8.8.8.8:4000")
+    seen = ["2606:4700::1"]
+    await trio.sleep(MINUTE)
+    assert set((await home.said())[1:]) == {
+        "8.8.8.8:4000", "[2606:4700::1]:4000"
+    }  # fmt: skip
+    seen = ["8.8.4.4"]
+    await trio.sleep(MINUTE)
+    assert "8.8.8.8:4000" not in await home.said() and "8.8.4.4:4000" in await home.said()
+
+
+@pytest.mark.deadline(1000)
 async def test_what_one_other_says_it_saw_is_not_believed(home, autojump_clock):
     class Liar(Dht):
         def _response(self, message, asker):
@@ -157,6 +220,37 @@ def test_all_addresses_can_be_listened_at_and_no_name():
     assert check_listened("0.0.0.0:4000") and check_listened("[::]:4000")
     with pytest.raises(UsageError, match=r"0\.0\.0\.0"):
         check_listened("nas.example.org:4000")
+
+
+@pytest.mark.parametrize(
+    ("listen", "announced", "bootstrap", "interfaces", "wanted"),
+    [
+        ("0.0.0.0:4000", [], [], ["192.168.1.5", "2606:4700::1"], True),  # IPv4 only
+        ("[::]:4000", [], [], ["192.168.1.5", "2606:4700::1"], True),
+        ("0.0.0.0:4000", [], [], ["8.8.8.8"], False),
+        ("0.0.0.0:4000", [], [], ["8.8.8.8", "fd00::1"], False),
+        ("[::]:4000", [], [], ["8.8.8.8", "fd00::1"], True),
+        ("0.0.0.0:4000", [], [], [], True),
+        ("0.0.0.0:4000", [], ["192.168.1.9:4000"], ["8.8.8.8"], True),
+        ("0.0.0.0:4000", ["nas.example.org:4000"], [], ["192.168.1.5"], False),
+        ("192.168.1.5:4000", ["8.8.8.8:4000"], ["9.9.9.9:4000"], [], False),
+        ("8.8.8.8:4000", ["nas.local:4000"], [], ["8.8.8.8"], True),
+        ("192.168.1.5:4000", [], [], ["8.8.8.8"], True),
+        ("8.8.8.8:4000", [], ["9.9.9.9:4000"], ["192.168.1.5"], False),
+    ],
+)
+def test_private_contacts_are_taken_where_this_node_is_reached_at_a_private_address(
+    listen, announced, bootstrap, interfaces, wanted
+):
+    assert private_wanted(listen, announced, bootstrap, lambda: interfaces) is wanted
+
+
+def test_a_kernel_that_lists_no_addresses_keeps_no_supplier_from_starting():
+    def fail():
+        raise OSError("no netlink here")
+
+    assert not private_wanted("0.0.0.0:4000", (), ("9.9.9.9:4000",), fail)
+    assert private_wanted("0.0.0.0:4000", (), ("127.0.0.1:4000",), fail)
 
 
 @pytest.mark.skipif(shutil.which("ip") is None, reason="compared with what iproute2 says")

@@ -23,9 +23,11 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.core.keys import sign
-from bitdustfs.net import loglines, wire
+from bitdustfs.errors import Unreachable
+from bitdustfs.net import loglines, peer, wire
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import TlsStream, make_context
+from bitdustfs.net.whereabouts import AddressBook, Located
 from bitdustfs.supplier import (
     buffers,
     connections,
@@ -38,6 +40,7 @@ from bitdustfs.supplier.buffers import Buffers
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kin import NotAsked
+from bitdustfs.supplier.kindials import kin_connector
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.watched import Watched
@@ -239,30 +242,42 @@ async def test_one_network_opens_only_so_many_connections_a_second(autojump_cloc
 
 
 @pytest.mark.parametrize("reserve", [False, True])
-async def test_a_strangers_family_makes_a_supplier_dial_only_so_often(reserve):
+async def test_a_strangers_family_makes_a_supplier_dial_only_so_often(
+    reserve, nursery, monkeypatch
+):
+    """What the family names, and what the records of those nodes name."""
     service, asked = service_of(), []
 
-    def connect(vault, member):
-        asked.append(vault)
-        return NotAsked(member.node)
+    async def meet(address, node, context, bulk):
+        asked.append(address)
+        raise Unreachable("nobody is there")
 
+    async def find(node):
+        return Located(1, tuple(f"9.9.9.9:{9000 + n}" for n in range(4)))
+
+    monkeypatch.setattr(peer, "meet", meet)
     for number in range(4):
         key = VaultKey(bytes([number]) * 32)
         supplier = MemorySupplier(service, key.vault_id)
         await contracted(supplier, 4 * MIB, key)
         await put(supplier, 1, 100, key)
-        addresses = [f"9.9.9.9:{port}" for port in range(5000, 5318)]
+        addresses = [f"9.9.9.{number}:{port}" for port in range(5000, 5318)]
         family = family_naming(key, service.kinship.own, addresses, reserve)
         await supplier.accept(root_of(family, key=key), family, claim_of(key))
-    guard = Guard(service, connect)
+    budget = dials.Dials()
+    book = AddressBook(find, nursery)
+    guard = Guard(service, kin_connector(service.node, nursery, True, book, budget), budget)
     began = trio.current_time()
-    for _ in range(20):
+    for _ in range(2 if reserve else 3):
         for vault, _ in service.shelf.all_rows():
             await guard.round(vault)
     passed = trio.current_time() - began
     assert 0 < len(asked) <= dials.UNPROVEN_BURST_ALL + passed * dials.UNPROVEN_RATE_ALL
-    of_one = max(Counter(asked).values())
+    of_one = max(Counter(address.split(":")[0] for address in asked).values())
     assert of_one <= dials.UNPROVEN_BURST + passed * dials.UNPROVEN_RATE
+    seen = guard._rounds[vault]
+    assert seen.unasked  # and they are not held to be away
+    nursery.cancel_scope.cancel()
 
 
 @pytest.mark.deadline(1000)
@@ -300,7 +315,13 @@ async def test_families_are_watched_within_a_bound_and_whoever_keeps_most_is(mon
         await supplier.accept(root_of(family, key=key), family, claim_of(key))
         families[key.vault_id] = family
     customer_vault = VaultKey(bytes([3]) * 32).vault_id
-    guard = Guard(service, lambda vault, member: NotAsked(member.node))
+    budget = dials.Dials()
+
+    def connect(vault, member):
+        budget.note(vault, member.node, asked=False)  # as where all is spent
+        return NotAsked(member.node)
+
+    guard = Guard(service, connect, budget)
     for _ in range(3):
         for vault, _ in service.shelf.all_rows():
             await guard.round(vault)

@@ -14,11 +14,14 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
 from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
+from bitdustfs.net import peer
+from bitdustfs.net.addresses import split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
-from bitdustfs.supplier.kindials import LOOK_UP_BURST, KinSearch
+from bitdustfs.supplier.dials import UNPROVEN_BURST, UNPROVEN_RATE, Dials
+from bitdustfs.supplier.kindials import LOOK_UP_BURST, LOOK_UP_BURST_ALL, KinBook, LookUpRates
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
@@ -79,6 +82,60 @@ async def test_a_node_that_is_not_found_is_looked_up_ever_more_seldom(nursery, a
     assert len(network.asked) == before + 2
 
 
+async def test_where_a_session_failed_is_tried_last_until_an_answer_comes_from_there(
+    nursery, autojump_clock
+):
+    network = Network()
+    book = AddressBook(network.find, nursery)
+    book.reached(NODE, "relay:1")
+    book.failed(NODE, "relay:1")
+    await trio.sleep(2)
+    assert book.of(NODE, ["family:1"]) == ("family:1", "relay:1") and network.asked == [NODE]
+    book.failed(NODE, "family:1")
+    assert book.of(NODE, ["family:1"]) == ("relay:1", "family:1")
+    book.reached(NODE, "family:1")
+    book.failed(NODE, "relay:1")
+    assert book.of(NODE, ["relay:1", "other:1"]) == ("family:1", "other:1", "relay:1")
+    for n in range(NODES_MAX + 5):
+        book.failed(n.to_bytes(32, "big"), "family:1")
+    assert len(book._trials) == NODES_MAX
+
+
+async def test_where_a_node_answered_for_one_vault_leads_nobody_there_for_another(
+    nursery, autojump_clock
+):
+    network = Network()
+    shared = AddressBook(network.find, nursery)
+    network.records[NODE] = Located(5, ("said:1",))
+    ours, strangers = (KinBook(shared, vault, Dials()) for vault in (b"ours", b"strangers"))
+    strangers.reached(NODE, "relay:1")
+    assert await strangers.look_up(NODE) == ("said:1",)
+    assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
+    strangers.failed(NODE, "said:1")
+    assert strangers.of(NODE, []) == ("relay:1", "said:1")
+    assert ours.of(NODE, ["family:1"]) == ("said:1", "family:1")
+
+
+async def test_an_answer_proves_the_address_that_it_came_from_and_no_other(nursery, autojump_clock):
+    """A node answers where its record says; its family names others, whom it would have dialled."""
+    network, dials = Network(), Dials()
+    shared = AddressBook(network.find, nursery)
+    network.records[NODE] = Located(1, ("own:1", "victim:1", "victim:2"))
+    await shared.look_up(NODE)
+    KinBook(shared, b"vault", dials).reached(NODE, "own:1")
+    spent = dials.admitted(b"vault", OTHER, [f"x:{n}" for n in range(100)])
+    assert len(spent) == UNPROVEN_BURST
+    again = KinBook(shared, b"vault", dials)
+    assert again.of(NODE, ["victim:3"]) == ("own:1",)
+    assert await again.look_up(NODE) == () and not dials.is_unasked(b"vault", NODE)
+    with pytest.raises(Unreachable, match="so soon"):
+        again.of(OTHER, ["victim:3"])
+    assert dials.is_unasked(b"vault", OTHER)
+    await trio.sleep(1 / UNPROVEN_RATE + 0.1)
+    assert again.of(OTHER, ["victim:3", "victim:4"]) == ("victim:3",)
+    assert not dials.is_unasked(b"vault", OTHER)
+
+
 async def test_look_ups_of_many_are_few_at_once_and_one_for_a_node(nursery, autojump_clock):
     network = Network()
     book = AddressBook(network.find, nursery)
@@ -89,15 +146,30 @@ async def test_look_ups_of_many_are_few_at_once_and_one_for_a_node(nursery, auto
     assert len(network.asked) == 40 and network.most == LOOK_UPS
 
 
-async def test_strangers_families_make_a_supplier_look_up_only_so_often(autojump_clock):
-    search = KinSearch(dht=None)
-    found = 0
+@pytest.mark.deadline(4000)
+async def test_strangers_families_make_a_supplier_look_up_only_so_often(nursery, autojump_clock):
+    """A vault that spends its own share leaves the others theirs."""
+    network = Network(seconds=0.0)
+    book = AddressBook(network.find, nursery, admits=LookUpRates().admits)
+    for n in range(1000):
+        await book.look_up(n.to_bytes(32, "big"), b"stranger")
+    assert len(network.asked) == LOOK_UP_BURST
+    await book.look_up(NODE, b"customer")
+    assert network.asked[-1] == NODE
+    for n in range(1000):
+        await book.look_up(n.to_bytes(32, "big"), n.to_bytes(32, "big"))
+    assert len(network.asked) == LOOK_UP_BURST_ALL
+
+
+async def test_a_look_up_that_may_not_begin_makes_the_next_one_no_later(nursery, autojump_clock):
+    network, spent = Network(), True
+    book = AddressBook(network.find, nursery, admits=lambda vault: not spent)
     for _ in range(100):
-        try:
-            await search.find(NODE)
-        except AttributeError:  # it would have asked
-            found += 1
-    assert found == LOOK_UP_BURST
+        assert await book.look_up(NODE) == ()
+    assert not network.asked
+    spent = False
+    network.records[NODE] = Located(1, ("here:1",))
+    assert await book.look_up(NODE) == ("here:1",)
 
 
 async def test_what_is_remembered_is_bounded_and_outlives_the_process(nursery, tmp_path):
@@ -187,6 +259,63 @@ async def test_a_session_whose_supplier_moves_fails_at_once_and_finds_it_later(n
                     failed += 1
                     await trio.sleep(0.05)
         assert failed and len(network.asked) == 1
+        await session.aclose()
+
+
+@pytest.mark.parametrize("answers", [-1, 0, 1])
+async def test_a_relay_that_swallows_what_follows_a_handshake_is_not_dialled_first_again(
+    nursery, monkeypatch, answers
+):
+    """It passes on the node's proof of its key; also that there is a session, or some answers."""
+    supplier, cut = service(), trio.Event()
+    key = supplier.node.verify_key.encode()
+
+    async def pump(source, sink):
+        async for data in source:
+            if not cut.is_set():
+                await sink.send_all(data)
+
+    async def relay(client):
+        host, port = split(real)
+        server = await trio.open_tcp_stream(host, port)
+        async with server, client, trio.open_nursery() as pumps:
+            pumps.start_soon(pump, client, server)
+            pumps.start_soon(pump, server, client)
+
+    async def open_session(met, own):
+        if answers < 0 and not cut.is_set():
+            cut.set()
+            patience.deadline = trio.current_time() + 0.3
+        decoder = await real_open(met, own)
+        if answers == 0 and not cut.is_set():
+            cut.set()
+            patience.deadline = trio.current_time() + 0.3
+        return decoder
+
+    patience = trio.CancelScope()
+    real_open = peer.open_session
+    monkeypatch.setattr(peer, "open_session", open_session)
+    monkeypatch.setattr(peer, "SILENCE", 0.1)
+    network = Network(seconds=0.1)
+    book = AddressBook(network.find, nursery)
+    async with serving(supplier) as real:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, relay, [listener])
+        spliced = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        network.records[key] = Located(1, (real,))
+        session = PeerSupplier(key, (spliced,), credentials(), nursery, whereabouts=book)
+        for _ in range(answers):
+            await session.ping()
+            cut.set()
+            patience.deadline = trio.current_time() + 0.3
+        with patience:
+            await session.ping()
+        assert session.reached_at() == ("" if answers < 0 else spliced)
+        await book.look_up(key)
+        assert network.asked == [key]
+        assert book.of(key, session.addresses) == (real, spliced)
+        await session.ping()
+        assert session.reached_at() == real
         await session.aclose()
 
 
