@@ -25,7 +25,7 @@ import trio
 from family import claim_of, credentials, make_block, root_of
 from nacl.signing import SigningKey
 
-from bitdustfs.cli.cmd_swarm import free_port
+from bitdustfs.cli.cmd_swarm import held_port
 from bitdustfs.core.keys import VaultKey, sign
 from bitdustfs.core.records import Ballot, Family, Features, Group, Member, seal_record
 from bitdustfs.errors import BitdustError
@@ -366,7 +366,8 @@ def main():
     seconds = float(sys.argv[1]) if sys.argv[1:] else SECONDS
     with tempfile.TemporaryDirectory(prefix="bitdust-strangers-") as name:
         folder = Path(name)
-        address = f"127.0.0.1:{free_port()}"
+        with held_port() as port:  # given to the supplier below
+            address = f"127.0.0.1:{port}"
         environment = {**os.environ, "BITDUST_HOME": str(folder / "home")}
         if os.geteuid():
             environment["BITDUST_DUMPABLE"] = "1"  # else its descriptors cannot be counted

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -20,6 +21,7 @@ from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.plain import say
 from bitdustfs.units import parse_size
 
+HOST = "127.0.0.1"
 PORTS = range(10_000, 32_768)  #: below those that Linux gives to connections (ip(7))
 TRIED = 100  #: of them
 START_DEADLINE = 60.0  #: seconds until all suppliers must answer
@@ -46,11 +48,15 @@ def run_swarm(args: argparse.Namespace) -> int:
     homes = [folder / f"supplier-{i}" for i in range(args.suppliers)]
     for each in homes:
         each.mkdir(exist_ok=True)
-    for each in homes:
-        if not running(each):
-            start(each, args.space, address_of(homes[0 if each != homes[0] else -1]))
-    for each in homes:
-        _wait_until_up(each)
+    with ExitStack() as held:
+        for each in homes:
+            if not (each / "address").exists():
+                _keep_address(each, held.enter_context(held_port()))
+        for each in homes:
+            if not running(each):
+                start(each, args.space, address_of(homes[0 if each != homes[0] else -1]))
+        for each in homes:
+            _wait_until_up(each)
     addresses = [address_of(each) for each in homes]
     trio.run(_wait_until_known, addresses)
     write_durably(folder / "bootstrap", addresses[0].encode())
@@ -61,24 +67,33 @@ def run_swarm(args: argparse.Namespace) -> int:
 
 def address_of(home: Path) -> str:
     """The supplier's address, chosen once and kept, so that a restart is found again."""
-    path = home / "address"
-    if not path.exists():
-        write_durably(path, f"127.0.0.1:{free_port()}".encode())
-    return path.read_text().strip()
+    return (home / "address").read_text().strip()
 
 
-def free_port() -> int:
-    """A port of TCP and UDP that nobody has, and that the kernel gives to nobody meanwhile."""
+def _keep_address(home: Path, port: int) -> None:
+    write_durably(home / "address", f"{HOST}:{port}".encode())
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port of TCP and UDP that nobody has, nor gets meanwhile but whom it is given to.
+
+    No other `held_port` chooses it as long as this one has it bound, and the kernel gives it to no
+    connection. A supplier may listen there all the same: it allows addresses to be used again, and
+    from then on this one does.
+    """
     for port in random.sample(PORTS, TRIED):
-        with (
-            socket.socket() as tcp,
-            socket.socket(type=socket.SOCK_DGRAM) as udp,
-            suppress(OSError),
-        ):
-            tcp.bind(("127.0.0.1", port))
-            udp.bind(("127.0.0.1", port))
-            return port
-    raise LocalError(f"none of {TRIED} ports on 127.0.0.1 is free")
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind((HOST, port))
+                udp.bind((HOST, port))
+            except OSError:
+                continue
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            udp.close()
+            yield port
+            return
+    raise LocalError(f"none of {TRIED} ports on {HOST} is free")
 
 
 def running(home: Path) -> int:

@@ -5,6 +5,8 @@ import os
 import pytest
 from world import World
 
+from bitdustfs.cli.cmd_swarm import held_port
+
 
 @pytest.fixture
 def world(tmp_path):
@@ -15,3 +17,10 @@ def world(tmp_path):
     made.create()
     yield made
     made.close()
+
+
+@pytest.fixture
+def port():
+    """Of 127.0.0.1, for a supplier that the test starts by itself."""
+    with held_port() as held:
+        yield held

@@ -9,16 +9,14 @@ import time
 import pytest
 from world import LIMIT, World
 
-from bitdustfs.cli.cmd_swarm import free_port
-
 MINE = "127.0.0.1"
 
 
 @pytest.fixture
-def invited(tmp_path):
+def invited(tmp_path, port):
     """A world without a swarm, and the address of a supplier that runs as it does by default."""
     world = World(tmp_path)
-    address = f"{MINE}:{free_port()}"
+    address = f"{MINE}:{port}"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
                str(tmp_path / "theirs"), "--space", "512M", "--listen", address]  # fmt: skip
     home = {**os.environ, "BITDUST_HOME": str(tmp_path / "their-home")}

@@ -12,7 +12,6 @@ import pytest
 from world import LIMIT, World
 
 from bitdustfs.cache.machine import note_own_supplier, own_suppliers
-from bitdustfs.cli.cmd_swarm import free_port
 from bitdustfs.core.records import Member
 from bitdustfs.errors import UsageError
 from bitdustfs.family import own
@@ -55,13 +54,13 @@ def test_one_position_at_most_and_never_one_that_reading_needs(tmp_path, monkeyp
 
 
 @pytest.fixture
-def circle(tmp_path):
+def circle(tmp_path, port):
     """Two strangers, and a supplier of the owner's, who has no vault yet."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
     world = World(tmp_path)
     world.start(suppliers=2)
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port}"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
                str(tmp_path / "mine"), "--space", "5G", "--listen", address, "--bootstrap",
                world.addresses[0], "--for", "anyone"]  # fmt: skip

@@ -8,17 +8,16 @@ import time
 
 import pytest
 
-from bitdustfs.cli.cmd_swarm import free_port
 from bitdustfs.cli.main import main
 
 LIMIT = 60
 
 
 @pytest.fixture
-def running(tmp_path, monkeypatch):
+def running(tmp_path, monkeypatch, port):
     """A supplier's process, and its folder."""
     monkeypatch.setenv("BITDUST_HOME", str(tmp_path / "home"))
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port}"
     folder = tmp_path / "shelf"
     command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir", str(folder)]
     command += ["--space", "100M", "--listen", address, "--log", str(folder / "log")]
