@@ -5,8 +5,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "json.md"
-SOURCES = [ROOT / "bitdustfs" / name for name in ("mount/statements.py", "supplier/orders.py")]
+SOURCE_NAMES = ("mount/statements.py", "supplier/orders.py", "system/diagnosis.py")
+SOURCES = [ROOT / "bitdustfs" / name for name in SOURCE_NAMES]
 PRINTED = {
+    "Diagnosis": "`bitdust doctor --json`",
+    "Finding": "each line of `findings` in a diagnosis",
     "Status": "`bitdust status --json`",
     "SupplierLine": "each line of `bitdust suppliers --json`, and of `suppliers` in a status",
     "ReserveLine": "each line of `bench` in a status",
@@ -21,11 +24,11 @@ PRINTED = {
 }
 HEAD = """# What `--json` prints
 
-One line of JSON, made of the structs in `bitdustfs/mount/statements.py` and
-`bitdustfs/supplier/orders.py`. Fields may be added. One
-that is renamed, dropped or means something else raises `version`. Sizes are bytes, times Unix
-seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind` names the statement. This
-page is made by `tests/json_page.py`.
+One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
+`bitdustfs/supplier/orders.py` and `bitdustfs/system/diagnosis.py`. Fields may be
+added. One that is renamed, dropped or means something else raises `version`. Sizes are bytes, times
+Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind` names the statement.
+This page is made by `tests/json_page.py`.
 """
 
 

@@ -21,6 +21,7 @@ from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
@@ -117,7 +118,7 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         add_json(verb)
         verb.set_defaults(run=run_self, command=command)
     verb = verbs.add_parser(
-        "set", help="how much a running supplier donates, until it is restarted"
+        "set", help="how much a running supplier donates, after a restart as well"
     )
     verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
     verb.add_argument("--space", required=True, help="bytes to donate, for example 10G")
@@ -131,6 +132,15 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run_supplier(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
+    offering = offering_of(args)
+    if args.log:
+        log_plainly(logging.INFO, FewLines(), args.log)
+    daemon.run(offering)
+    return 0
+
+
+def offering_of(args: argparse.Namespace) -> Offering:
+    """What a command line says of a supplier. Raises UsageError."""
     space = parse_size(args.space)
     address = check_address(args.listen)
     announced = tuple(check_announced(check_address(a)) for a in args.announce)
@@ -141,13 +151,9 @@ def run_supplier(args: argparse.Namespace) -> int:
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
     customers = tuple(args.customers)
     read_admission(customers, b"")
-    if args.log:
-        log_plainly(logging.INFO, FewLines(), args.log)
-    trash_seconds = args.trash_days * 86400
-    daemon.run(
-        daemon.Offering(args.dir, space, address, announced, bootstrap, trash_seconds, customers)
+    return Offering(
+        args.dir, space, address, announced, bootstrap, args.trash_days * 86400, customers
     )
-    return 0
 
 
 def run_invite(args: argparse.Namespace) -> int:
@@ -219,6 +225,7 @@ def run_self(args: argparse.Namespace) -> int:
         f"{format_size(told.trash)} of trash; the disk has {format_size(told.free)} free",
         f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
         f"started; it knows {told.network} nodes of the network",
+        told.reached,
         *(f"warning: {sentence}" for sentence in told.warnings),
     ):
         say_named(sentence)

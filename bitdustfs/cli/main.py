@@ -55,6 +55,7 @@ VERBS = (
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
+    Verb("doctor", "cmd_doctor", "everything here that can be wrong, and what to do about it"),
     Verb("completion", "cmd_manual", "what completes commands in a shell", "add_completion"),
     Verb("manual", "cmd_manual", "write man pages", "add_manual"),
     Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),

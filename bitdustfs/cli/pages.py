@@ -100,6 +100,10 @@ PAGES = {
         ("bitdust supplier leave --dir ~/shelf",),
         "it goes on leaving, and ends when nobody depends on it any more",
     ),
+    "doctor": Page(
+        ("bitdust doctor", "bitdust doctor --quiet", "bitdust doctor --dir ~/shelf --json"),
+        ONLY_LOOKED,
+    ),
     "completion": Page(
         (
             "bitdust completion bash > ~/.local/share/bash-completion/completions/bitdust",

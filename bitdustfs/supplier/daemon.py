@@ -12,7 +12,6 @@ import resource
 import shutil
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
+from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.server import SupplierServer
@@ -47,19 +47,6 @@ TIDY_EVERY = 600.0  #: seconds between looks into the trash
 DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
 
 
-@dataclass(frozen=True)
-class Offering:
-    """What whoever runs a supplier decides. Addresses are HOST:PORT, and checked."""
-
-    folder: Path  #: of shelf, index, key and control socket
-    space: int  #: bytes to donate
-    listen: str
-    announced: tuple[str, ...]  #: where others reach it, by name or not; nothing: at `listen`
-    bootstrap: tuple[str, ...]
-    trash_seconds: float
-    customers: tuple[str, ...]  #: with whom contracts are made (admission.py)
-
-
 def run(settings: Offering) -> None:
     """Serves until SIGTERM, SIGINT, or until it has left. Raises UsageError, LocalError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -69,7 +56,7 @@ def run(settings: Offering) -> None:
     key = node_key(settings.folder)
     lock_node_key(key)
     try:
-        note_own_supplier(key.verify_key.encode())
+        note_own_supplier(key.verify_key.encode(), settings.folder)
     except LocalError as error:  # it serves all the same
         log.warning("a vault of this machine may take this supplier for another's: %s", error)
     identity = {"id": key.verify_key.encode().hex()}
@@ -77,7 +64,9 @@ def run(settings: Offering) -> None:
     try:
         shelf = DiskShelf(folder)
         try:
-            space = check_space(settings.space, folder.path, shelf)
+            remember(settings)
+            wanted = with_donated(settings).space
+            space = check_space(wanted, folder.path, shelf)
             admission = read_admission(settings.customers, key.verify_key.encode())
             service = SupplierService(
                 key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission
@@ -155,8 +144,8 @@ class Daemon:
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
-                service, guard, presence.said, self._settings.bootstrap,
-                self._settings.folder, lambda: len(dht.contacts()), nursery.cancel_scope,
+                service, guard, presence.addresses, self._settings,
+                lambda: len(dht.contacts()), nursery.cancel_scope,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
             control = self._settings.folder / "control"

@@ -30,7 +30,7 @@ class Resume(Command, frozen=True, kw_only=True, tag="resume"):
 
 
 class Donate(Command, frozen=True, kw_only=True, tag="set"):
-    """From now on `space` bytes are donated, this time. Answered by SupplierSelf."""
+    """From now on `space` bytes are donated, after a restart as well. Answered by SupplierSelf."""
 
     space: int
 
@@ -60,6 +60,9 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     )  #: seconds since anybody asked it anything; null: nobody has since the start
     network: int  #: nodes of the network that it knows
     warnings: list[str]  #: sentences
+    reachable: bool | None = None  #: from other networks: seen, cannot be, or null: not seen yet
+    reached: str = ""  #: why that is said, the rest of a sentence
+    program: str = ""  #: version of bitdustfs that runs
 
 
 class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,10 +164,6 @@ class OwnRecord:
         first = own if self._announced else [a for a in own if not is_private([a])]
         return tuple(dict.fromkeys((*first, *seen, *own)))[:ADDRESSES_MAX]
 
-    def said(self) -> str:
-        """The same, for whoever runs the supplier."""
-        return ", ".join(self.addresses()) or self._listen
-
     def _own(self) -> tuple[str, ...]:
         return self._resolved if self._announced else self._listened()
 

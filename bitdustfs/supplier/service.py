@@ -12,7 +12,7 @@ No socket here: a session and a message in, a reply out. The server calls it fro
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from nacl.signing import SigningKey
 
@@ -33,6 +33,8 @@ from bitdustfs.supplier.voter import LEASE, Voter
 
 __all__ = ["LEASE", "SupplierService"]
 
+NETWORKS_MAX = 8  #: public networks of which it is remembered when they came last
+
 
 class Traffic:
     """What came and went since the start: bytes of fragments. Thread-safe."""
@@ -41,13 +43,26 @@ class Traffic:
         self._lock = threading.Lock()
         self.received = self.served = 0
         self.asked: float | None = None  #: on the monotonic clock
+        self._came: dict[str, float] = {}  # when somebody of a network asked last, the newest last
 
-    def note(self, received: int, served: int) -> None:
-        """A request was answered."""
+    def note(self, received: int, served: int, network: str = "") -> None:
+        """A request was answered. `network`: of whom, unless that is a private one."""
         with self._lock:
             self.received += received
             self.served += served
             self.asked = time.monotonic()
+            if network:
+                self._came.pop(network, None)
+                self._came[network] = self.asked
+                if len(self._came) > NETWORKS_MAX:
+                    del self._came[next(iter(self._came))]
+
+    def came(self, but: Collection[str]) -> float | None:
+        """When somebody came from another public network, on the monotonic clock; None: nobody."""
+        with self._lock:
+            return max(
+                (at for network, at in self._came.items() if network not in but), default=None
+            )
 
 
 class SupplierService:
@@ -85,7 +100,7 @@ class SupplierService:
         """(reply, payload of the reply). Never raises for what a customer may cause."""
         try:
             reply, data = self._handle(session, request, payload)
-            self.traffic.note(len(payload), len(data))
+            self.traffic.note(len(payload), len(data), session.network)
             return reply, data
         except Refused as refusal:
             return _fault(refusal), b""

@@ -1,0 +1,176 @@
+"""Checks: mounts and suppliers of this home, as they answer. Who is silent is not waited for."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from shlex import join, quote
+from typing import TypeVar
+
+import trio
+
+import bitdustfs
+from bitdustfs.cache.machine import own_supplier_folders
+from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.mount.client import MountClient, ignore
+from bitdustfs.mount.mountpoint import attached, is_dead
+from bitdustfs.mount.statements import Status
+from bitdustfs.net.addresses import split
+from bitdustfs.net.control import ask
+from bitdustfs.supplier.offering import command_words, last_offering
+from bitdustfs.supplier.orders import AskSelf, SupplierSelf
+from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
+from bitdustfs.system.resources import check_disk
+
+ANSWERED_IN = 10.0  #: seconds that a mount or a supplier has for an answer
+
+T = TypeVar("T")
+
+
+def in_time(question: Callable[[], T]) -> T | None:
+    """The answer; None where it does not come in ANSWERED_IN. Raises what the question raises."""
+
+    async def asked() -> T | None:
+        with trio.move_on_after(ANSWERED_IN):
+            return await trio.to_thread.run_sync(question, abandon_on_cancel=True)
+        return None
+
+    return trio.run(asked)
+
+
+def check_mounts() -> Iterator[Finding]:
+    """Each mountpoint that a mount of this home left a mark for."""
+    there = in_time(attached)
+    if there is None:
+        yield wrong("mounts", "a mount hangs: the kernel waits for it", "bitdust unmount")
+        return
+    if not there:
+        yield ok("mounts", "no vault is mounted from this home")
+    for mountpoint in there:
+        yield from _check_mount(mountpoint)
+
+
+def _check_mount(mountpoint: Path) -> Iterator[Finding]:
+    typed = quote(str(mountpoint))
+    if in_time(lambda: is_dead(mountpoint)) is not False:
+        yield wrong(
+            "mounts", f"the mount at {mountpoint} is dead: its process ended",
+            f"bitdust unmount {typed}, then mount it again: what was fsynced is kept",
+        )  # fmt: skip
+        return
+    try:
+        status = in_time(MountClient(mountpoint).status)
+    except BitdustError as error:
+        yield wrong("mounts", f"the mount at {mountpoint} says: {error}", f"bitdust status {typed}")
+        return
+    if status is None:
+        yield wrong(
+            "mounts", f"the mount at {mountpoint} does not answer in {ANSWERED_IN:.0f} s",
+            f"bitdust status {typed}; its log is in logs/ of the home",
+        )  # fmt: skip
+        return
+    yield from mount_findings(mountpoint, status)
+
+
+def mount_findings(mountpoint: Path, status: Status) -> Iterator[Finding]:
+    """What a mount says of itself."""
+    typed = quote(str(mountpoint))
+    said = f"{mountpoint}: {status.verdict}"
+    if "NOT readable" in status.verdict or status.may_lose < 0:
+        yield wrong("mounts", said, f"bitdust suppliers {typed}")
+    elif status.verdict.startswith("safe"):
+        yield ok("mounts", said)
+    else:
+        yield warning("mounts", said, f"bitdust status {typed}")
+    for sentence in status.warnings:
+        yield warning("mounts", f"{mountpoint}: {sentence}", f"bitdust status {typed}")
+
+
+def check_suppliers(folders: list[Path] | None = None) -> Iterator[Finding]:
+    """Each supplier that ever ran here and is still there, and those in `folders`."""
+    named = {folder.absolute() for folder in folders or []}
+    there = sorted({*named, *own_supplier_folders()})
+    if not there:
+        yield ok("suppliers", "no supplier ever ran on this machine")
+    for folder in there:
+        yield from _check_supplier(folder, folder in named)
+
+
+def _check_supplier(folder: Path, named: bool) -> Iterator[Finding]:
+    key = folder / "node.key"
+    if not key.is_file():
+        yield wrong("suppliers", f"no supplier ever ran in {folder}", "bitdust supplier run --help")
+        return
+    typed = quote(str(folder))
+    if key.stat().st_mode & 0o077:
+        yield wrong("suppliers", f"others may read {key}", f"chmod 600 {quote(str(key))}")
+    yield from check_disk("suppliers", folder, 0)
+    try:
+        told = in_time(lambda: _ask(folder))
+    except UsageError:
+        yield from _check_stopped(folder)
+        return
+    except BitdustError as error:
+        yield wrong("suppliers", f"the supplier in {folder} says: {error}", f"look at {folder}")
+        return
+    if told is None:
+        yield wrong(
+            "suppliers", f"the supplier in {folder} does not answer in {ANSWERED_IN:.0f} s",
+            f"bitdust supplier status --dir {typed}; its log may say why",
+        )  # fmt: skip
+        return
+    yield from supplier_findings(folder, told)
+
+
+def _ask(folder: Path) -> SupplierSelf:
+    return ask(folder / "control", "nobody", AskSelf(), SupplierSelf, ignore)
+
+
+def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Finding]:
+    """What a supplier says of itself."""
+    status = f"bitdust supplier status --dir {quote(str(folder))}"
+    yield ok("suppliers", f"the supplier in {folder} is {told.state} at {told.address}")
+    if told.reachable is False:
+        yield warning("suppliers", f"the supplier in {folder} is {told.reached}", status)
+    elif told.reachable is None:
+        yield ok("suppliers", f"the supplier in {folder}: {told.reached}")
+    for sentence in told.warnings:
+        yield warning("suppliers", f"the supplier in {folder}: {sentence}", status)
+    if told.program not in ("", bitdustfs.__version__):
+        yield warning(
+            "versions", f"the supplier in {folder} runs bitdustfs {told.program}, "
+            f"and {bitdustfs.__version__} is installed",
+            "stop it and start it again",
+        )  # fmt: skip
+
+
+def _check_stopped(folder: Path) -> Iterator[Finding]:
+    """One that does not run: does anything keep it from its port?"""
+    offering = last_offering(folder)
+    if offering is None:
+        yield warning("suppliers", f"the supplier in {folder} does not run", "bitdust supplier run")
+        return
+    again = join(["bitdust", *command_words(offering)])
+    yield warning("suppliers", f"the supplier in {folder} does not run", again)
+    if why := port_taken(offering.listen):
+        port = split(offering.listen)[1]
+        yield wrong(
+            "ports", f"the supplier in {folder} cannot listen at {offering.listen}: {why}",
+            f"ss -lntup 'sport = {port}' says who has it; end that, or say another --listen",
+        )  # fmt: skip
+
+
+def port_taken(listen: str) -> str:
+    """Why a supplier could not listen there, by TCP and UDP; "" where it could."""
+    host, port = split(listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
+        with socket.socket(family, kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OverflowError):
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    return f"{name}: {error.strerror}"
+    return ""
