@@ -104,6 +104,18 @@ PAGES = {
         ("bitdust doctor", "bitdust doctor --quiet", "bitdust doctor --dir ~/shelf --json"),
         ONLY_LOOKED,
     ),
+    "install": Page(
+        (
+            "bitdust install --mount ~/vault --dry-run",
+            "bitdust install --mount ~/vault -o cache=2G --supplier ~/shelf",
+            "bitdust install --mount /srv/vault --run-as anna --passphrase /root/passphrase",
+        ),
+        "some files may be written; run it again, or bitdust uninstall",
+    ),
+    "uninstall": Page(
+        ("bitdust uninstall --dry-run", "bitdust uninstall"),
+        "some files may be gone already; run it again",
+    ),
     "completion": Page(
         (
             "bitdust completion bash > ~/.local/share/bash-completion/completions/bitdust",
