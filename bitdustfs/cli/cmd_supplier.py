@@ -19,8 +19,7 @@ from bitdustfs.net.control import Command, Completed, Progress, S, ask
 from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
-from bitdustfs.supplier.admission import invite, read_admission
-from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.admission import invite
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.orders import (
     AskCustomers,
@@ -32,7 +31,8 @@ from bitdustfs.supplier.orders import (
     Resume,
     SupplierSelf,
 )
-from bitdustfs.supplier.presence import check_announced, check_listened
+from bitdustfs.supplier.presence import check_announced
+from bitdustfs.supplier.supplier_config import TRASH_DAYS_MAX, configured_offering, whom_word
 from bitdustfs.units import format_size, parse_size
 from bitdustfs.vault.account import ago
 
@@ -41,26 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="keep fragments for others until stopped (SIGTERM)")
     run.add_argument("--dir", type=Path, required=True, help="folder for shelf, index and key")
-    run.add_argument("--space", required=True, help="bytes to donate, for example 10G")
+    run.add_argument("--space", help="bytes to donate, for example 10G")
     run.add_argument(
-        "--listen", required=True, metavar="HOST:PORT",
+        "--listen", metavar="HOST:PORT",
         help="address to serve at; 0.0.0.0 or [::] for all of this machine's, also those to come",
     )  # fmt: skip
     run.add_argument(
-        "--announce", action="append", default=[], metavar="HOST:PORT",
+        "--announce", action="append", metavar="HOST:PORT",
         help="address to be found at, where that is another one (behind a router); also a name, "
         "whose address may change (repeatable)",
     )  # fmt: skip
     run.add_argument(
-        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
+        "--bootstrap", action="append", metavar="HOST:PORT",
         help="any node of the network, to be found by others (repeatable)",
     )  # fmt: skip
     run.add_argument(
-        "--trash-days", type=float, default=TRASH_SECONDS / 86400, metavar="DAYS",
+        "--trash-days", type=float, metavar="DAYS",
         help="how long deleted blocks stay readable, where there is room (3)",
     )  # fmt: skip
     run.add_argument(
-        "--for", dest="customers", nargs="+", default=["invited"], metavar="WHOM",
+        "--for", dest="customers", nargs="+", metavar="WHOM",
         help="with whom it makes contracts: anyone; invited, those who show a token; or vaults, by "
         "their first digits (invited). Contracts that were made stay",
     )  # fmt: skip
@@ -140,20 +140,20 @@ def run_supplier(args: argparse.Namespace) -> int:
 
 
 def offering_of(args: argparse.Namespace) -> Offering:
-    """What a command line says of a supplier. Raises UsageError."""
-    space = parse_size(args.space)
-    address = check_address(args.listen)
-    announced = tuple(check_announced(check_address(a)) for a in args.announce)
-    if not announced:
-        check_listened(address)
-    if not 0 <= args.trash_days <= 3650:
-        raise UsageError("--trash-days is a number of days, up to 3650")
-    bootstrap = tuple(check_address(a) for a in args.bootstrap)
-    customers = tuple(args.customers)
-    read_admission(customers, b"")
-    return Offering(
-        args.dir, space, address, announced, bootstrap, args.trash_days * 86400, customers
-    )
+    """What a command line and config.toml say of a supplier. Raises UsageError."""
+    if args.trash_days is not None and not 0 <= args.trash_days <= TRASH_DAYS_MAX:
+        raise UsageError(f"--trash-days is a number of days, up to {TRASH_DAYS_MAX}")
+    values = {
+        "space": args.space and parse_size(args.space),
+        "listen": args.listen and check_address(args.listen),
+        "announce": args.announce
+        and tuple(check_announced(check_address(a)) for a in args.announce),
+        "bootstrap": args.bootstrap and tuple(check_address(a) for a in args.bootstrap),
+        "trash_days": args.trash_days,
+        "for": args.customers and whom_word(args.customers),
+    }
+    said = {word: value for word, value in values.items() if value is not None}
+    return configured_offering(args.dir, said)
 
 
 def run_invite(args: argparse.Namespace) -> int:

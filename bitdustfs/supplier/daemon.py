@@ -22,11 +22,13 @@ from bitdustfs.cache.folder import OwnedFolder, write_durably
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
+from bitdustfs.net import notify
 from bitdustfs.net.addresses import split
 from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.tls import make_context
+from bitdustfs.plain import set_log_level
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.dials import Dials
@@ -36,8 +38,10 @@ from bitdustfs.supplier.kindials import kin_book, kin_connector
 from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
+from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ def run(settings: Offering) -> None:
     if soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    set_log_level(settings.log)
     key = node_key(settings.folder)
     lock_node_key(key)
     try:
@@ -78,7 +83,7 @@ def run(settings: Offering) -> None:
         folder.close()
 
 
-def check_space(space: int, path: Path, shelf: DiskShelf) -> int:
+def check_space(space: int, path: Path, shelf: Shelf) -> int:
     """The bytes that can be donated of those that were meant.
 
     Raises UsageError where the disk has less and nothing is kept yet.
@@ -150,15 +155,23 @@ class Daemon:
             nursery.start_soon(desk.end_when_free)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
+            notify.ready(f"offers {offer} at {address}, for {customers}")
+            reload = SupplierReload(service, settings, self._room)
             wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             with trio.open_signal_receiver(*wanted) as signals:
                 async for number in signals:
-                    if number == signal.SIGHUP:  # the terminal that started it is gone
-                        log.info("it goes on without its terminal")
+                    if number == signal.SIGHUP:  # also where the terminal that started it is gone
+                        notify.reloading()
+                        await trio.to_thread.run_sync(reload.reread)
+                        notify.ready(f"serving at {address}")
                         continue
                     log.info("stopped by signal %d", number)
+                    notify.stopping("stopped")
                     nursery.cancel_scope.cancel()
                     break
+
+    def _room(self, space: int) -> int:
+        return check_space(space, self._settings.folder, self._service.shelf)
 
     async def _tidy(self) -> None:
         housekeeping = self._service.housekeeping

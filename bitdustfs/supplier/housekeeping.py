@@ -77,6 +77,10 @@ class Housekeeping:
         """So many bytes are donated from now on. What was promised stays promised."""
         self._space = space
 
+    def change(self, space: int, admission: Admission, trash_seconds: float) -> None:
+        """From now on all of these hold. What was promised stays promised."""
+        self._space, self._admission, self._trash_seconds = space, admission, trash_seconds
+
     def promised(self) -> int:
         """Bytes of contracts that bind."""
         rows = self._shelf.all_rows()

@@ -14,9 +14,9 @@ import msgspec
 
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.errors import LocalError
-from bitdustfs.units import format_size
 
 OFFERING, DONATED = "offering", "donated"
+WORDS_SAID = ("space", "listen", "announce", "bootstrap", "trash_days", "for")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class Offering:
     bootstrap: tuple[str, ...]
     trash_seconds: float
     customers: tuple[str, ...]  #: with whom contracts are made (admission.py)
+    log: str = "info"  #: the least level that is logged (plain.LOG_LEVELS)
+    #: words that the command line said; the others are of config.toml, or what holds anyway
+    said: tuple[str, ...] = WORDS_SAID
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -41,6 +44,8 @@ class _Words(msgspec.Struct, frozen=True):
     bootstrap: tuple[str, ...] = ()
     trash_seconds: float = 0.0
     customers: tuple[str, ...] = ("invited",)
+    log: str = "info"
+    said: tuple[str, ...] = WORDS_SAID
 
 
 class Donated(NamedTuple):
@@ -54,7 +59,7 @@ def remember(offering: Offering) -> None:
     """Keeps the words, for what starts it again. Raises OSError."""
     kept = _Words(
         offering.space, offering.listen, offering.announced, offering.bootstrap,
-        offering.trash_seconds, offering.customers,
+        offering.trash_seconds, offering.customers, offering.log, offering.said,
     )  # fmt: skip
     write_durably(offering.folder / OFFERING, msgspec.json.encode(kept))
 
@@ -67,17 +72,22 @@ def last_offering(folder: Path) -> Offering | None:
         return None
     return Offering(
         folder, kept.space, kept.listen, kept.announced, kept.bootstrap, kept.trash_seconds,
-        kept.customers,
+        kept.customers, kept.log, kept.said,
     )  # fmt: skip
 
 
 def command_words(offering: Offering) -> list[str]:
-    """The words behind `bitdust` that start it so."""
-    words = ["supplier", "run", "--dir", str(offering.folder), "--space", str(offering.space)]
-    words += ["--listen", offering.listen, "--trash-days", f"{offering.trash_seconds / 86400:g}"]
-    words += [word for address in offering.announced for word in ("--announce", address)]
-    words += [word for address in offering.bootstrap for word in ("--bootstrap", address)]
-    return [*words, "--for", *offering.customers]
+    """The words behind `bitdust` that start it so, where config.toml says the rest."""
+    values = {
+        "space": (str(offering.space),), "listen": (offering.listen,),
+        "announce": offering.announced, "bootstrap": offering.bootstrap,
+        "trash_days": (f"{offering.trash_seconds / 86400:g}",),
+    }  # fmt: skip
+    words = ["supplier", "run", "--dir", str(offering.folder)]
+    for word, said in values.items():
+        if word in offering.said:
+            words += [each for value in said for each in (f"--{word.replace('_', '-')}", value)]
+    return [*words, "--for", *offering.customers] if "for" in offering.said else words
 
 
 def with_donated(offering: Offering) -> Offering:
@@ -98,8 +108,3 @@ def with_donated(offering: Offering) -> Offering:
 def donate(offering: Offering, space: int) -> None:
     """Keeps that `space` bytes are donated, until the words say something else. Raises OSError."""
     write_durably(offering.folder / DONATED, msgspec.json.encode([offering.space, space]))
-
-
-def described(offering: Offering) -> str:
-    """For people."""
-    return f"{format_size(offering.space)} at {offering.listen}"

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import bitdustfs
 from bitdustfs import config
 from bitdustfs.errors import BitdustError
+from bitdustfs.mount import mount_config
 from bitdustfs.system import fuse_checks, homecheck, programs, resources, running
 from bitdustfs.system.diagnosis import Diagnosis, Finding, diagnosis_of, wrong
 
@@ -24,18 +26,26 @@ def all_checks(suppliers: Sequence[Path] = ()) -> list[tuple[str, Check]]:
         ("cipher", programs.check_cipher),
         ("device", partial(fuse_checks.check_device, uid)),
         ("fusermount3", partial(fuse_checks.check_fusermount, uid)),
-        ("allow_other", partial(fuse_checks.check_allow_other, uid)),
+        ("allow_other", partial(fuse_checks.check_allow_other, uid, wanted=wants_others())),
         ("fusectl", partial(fuse_checks.check_control, uid)),
         ("fstab", fuse_checks.check_fstab),
         ("clock", partial(resources.check_clock, home)),
         ("limits", resources.check_limits),
         ("home", partial(homecheck.check_home, home, uid)),
+        ("config", homecheck.check_config),
         ("key", partial(homecheck.check_keys, home)),
         ("cache", partial(resources.check_disk, "cache", home)),
         ("mounts", running.check_mounts),
         ("suppliers", partial(running.check_suppliers, list(suppliers))),
         ("logs", partial(homecheck.check_logs, home)),
     ]
+
+
+def wants_others() -> bool:
+    """Whether config.toml says allow_other; what is wrong with the file another check says."""
+    with suppress(BitdustError):
+        return bool(config.read_section("mount", mount_config.WORDS).get("allow_other"))
+    return False
 
 
 def diagnose(checks: Sequence[tuple[str, Check]]) -> Diagnosis:

@@ -9,7 +9,9 @@ from shlex import quote
 
 from bitdustfs import config
 from bitdustfs.cache import keyfile
-from bitdustfs.errors import KeyFileError
+from bitdustfs.errors import KeyFileError, UsageError
+from bitdustfs.mount import mount_config
+from bitdustfs.supplier import supplier_config
 from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
 
 RECENT = 86400.0  #: seconds in which a line of a log counts
@@ -51,6 +53,20 @@ def check_keys(home: Path) -> Iterator[Finding]:
         except KeyFileError as error:
             said, _, todo = str(error).partition("; ")
             yield wrong("key", said, todo or f"move {path} away if it is no key")
+
+
+def check_config() -> Iterator[Finding]:
+    """config.toml, both sections; where there is none, nothing is said."""
+    path = config.config_path()
+    if not path.exists():
+        return
+    try:
+        config.read_section("mount", mount_config.WORDS)
+        config.read_section("supplier", supplier_config.WORDS)
+        yield ok("config", f"{path} is well-formed")
+    except UsageError as error:
+        todo = f"edit {quote(str(path))}, then bitdust doctor"
+        yield wrong("config", f"config.toml is not heeded: {error}", todo)
 
 
 class _Locked(Exception):

@@ -41,7 +41,7 @@ BELOW = {
     "net": "core config failpoints plain",
     "cache": "core config failpoints",
     "core": "errors units",
-    "config": "errors",
+    "config": "units",
     "errors": "",
     "plain": "",
     "units": "errors",

@@ -13,7 +13,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import LocalError
 from bitdustfs.system import fuse_checks, homecheck, programs, resources, running
 from bitdustfs.system.diagnosis import diagnosis_of, ok, warning, wrong
-from bitdustfs.system.doctor import all_checks, diagnose
+from bitdustfs.system.doctor import all_checks, diagnose, wants_others
 
 USER = 1000
 
@@ -160,6 +160,15 @@ def test_a_home_that_others_may_see_and_bad_keys_are_named(home):
     assert found.verdict == "wrong" and "24 words" in found.todo
 
 
+def test_a_broken_configuration_is_named_with_its_line(home):
+    assert list(homecheck.check_config()) == [] and not wants_others()
+    (home / "config.toml").write_text("[mount]\nallow_other = true\n")
+    assert only(homecheck.check_config()).verdict == "ok" and wants_others()
+    (home / "config.toml").write_text("[supplier]\n\nspace = true\n")
+    assert f"{home}/config.toml:3: space: " in only(homecheck.check_config()).said
+    assert not wants_others()
+
+
 def test_a_locked_key_is_not_asked_for_its_passphrase(home, monkeypatch):
     monkeypatch.setattr(keyfile, "OPS", 1)
     monkeypatch.setattr(keyfile, "MEMORY", 8 << 20)
@@ -204,7 +213,7 @@ def test_every_check_runs_here(home):
     """On whatever machine the tests run: what is found may be anything, and is said in full."""
     found = diagnose(all_checks([home / "none"]))
     assert {name for name, _ in all_checks()} - {f.check for f in found.findings} <= {
-        "fstab", "limits"
+        "fstab", "limits", "config"
     }  # fmt: skip
     assert all(f.said and (f.todo or f.verdict == "ok") for f in found.findings)
     assert any("no supplier ever ran in" in f.said for f in found.findings)
