@@ -44,6 +44,11 @@ def peers_path(vault: bytes) -> Path:
     return home() / f"peers-{vault.hex()[:16]}"
 
 
+def unfounded_path(vault: bytes) -> Path:
+    """A file that is there while a key was made here and no vault with it as yet."""
+    return home() / f"unfounded-{vault.hex()[:16]}"
+
+
 def names_path() -> Path:
     """Names of suppliers, vaults and machines, as this machine's owner gave them."""
     return home() / "names"

@@ -163,6 +163,12 @@ def run(args: argparse.Namespace) -> int:
     options = with_configured(parse_options(args))
     set_log_level(options.log)
     check_mountable(options, os.geteuid())
+    default = config.default_key_path()
+    if options.key_path == default and not default.exists():
+        raise UsageError(
+            f"nothing is set up here: there is no key at {default}; run bitdust setup, or name a "
+            "key file: mount.bitdust KEYFILE FOLDER"
+        )
     key = load_key(options.key_path)
     if args.fake:
         return 0

@@ -150,19 +150,34 @@ def run_create(args: argparse.Namespace) -> int:
     """Makes the key file first, so that no vault is made whose key cannot be kept."""
     order = parse_order(args)
     path = args.key or config.default_key_path()
-    if path.exists():
-        raise UsageError(f"{path} exists already; name another file with --key")
+    found = unfounded_key(path)
     order.check()
-    key = VaultKey(os.urandom(32))
-    keyfile.save(path, key)
+    key = found or VaultKey(os.urandom(32))
+    if not found:
+        keyfile.save(path, key)
     try:
         created = trio.run(create_vault, key, order, suite())
     except BaseException:
-        path.unlink()
+        if not found:
+            path.unlink()
         raise
+    config.unfounded_path(key.vault_id).unlink(missing_ok=True)
     remember_addresses(created.family)
     say_created(key, order, path, created.founders)
     return 0
+
+
+def unfounded_key(path: Path) -> VaultKey | None:
+    """The key in a file that was made here for a vault to come (bitdust setup); None: no file.
+
+    Raises UsageError where a vault may be of it already: two would never come together.
+    """
+    if not path.exists():
+        return None
+    key = load_key(path)
+    if not config.unfounded_path(key.vault_id).exists():
+        raise UsageError(f"{path} exists already; name another file with --key")
+    return key
 
 
 def parse_order(args: argparse.Namespace) -> Order:

@@ -36,6 +36,7 @@ class Verb(NamedTuple):
 
 
 VERBS = (
+    Verb("setup", "cmd_setup", "a guided start: a key, space for others, a vault, a folder"),
     Verb("vault", "cmd_vault", "make a vault, change its policy, recover or refound it"),
     Verb("key", "cmd_key", "show, write down, restore or protect the key"),
     Verb("mount", "cmd_mount", "mount a vault at a folder (as mount.bitdust)"),

@@ -18,6 +18,14 @@ class Page(NamedTuple):
 
 
 PAGES = {
+    "setup": Page(
+        (
+            "bitdust setup",
+            "bitdust setup --yes --new --words-later --donate 100G --announce 203.0.113.5:4100"
+            " --bootstrap 198.51.100.7:4100 --space 50G --ecc 4/7 --mount ~/vault",
+        ),
+        "what it did stays; run it again to go on",
+    ),
     "vault create": Page(
         (
             "bitdust vault create --ecc 4/7 --space 50G --bootstrap 203.0.113.5:4100",

@@ -29,7 +29,7 @@ from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.tls import make_context
 from bitdustfs.plain import set_log_level
-from bitdustfs.supplier.admission import read_admission
+from bitdustfs.supplier.admission import Admission, read_admission
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
@@ -155,10 +155,10 @@ class Daemon:
             nursery.start_soon(desk.end_when_free)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
-            notify.ready(f"offers {offer} at {address}, for {customers}")
-            reload = SupplierReload(service, settings, self._room)
+            reload = SupplierReload(service, settings, self._room, self._admit)
             wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             with trio.open_signal_receiver(*wanted) as signals:
+                notify.ready(f"offers {offer} at {address}, for {customers}")
                 async for number in signals:
                     if number == signal.SIGHUP:  # also where the terminal that started it is gone
                         notify.reloading()
@@ -169,6 +169,9 @@ class Daemon:
                     notify.stopping("stopped")
                     nursery.cancel_scope.cancel()
                     break
+
+    def _admit(self, customers: tuple[str, ...]) -> Admission:
+        return read_admission(customers, self._service.node.verify_key.encode())
 
     def _room(self, space: int) -> int:
         return check_space(space, self._settings.folder, self._service.shelf)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from bitdustfs.errors import BitdustError
 from bitdustfs.plain import reopen_logs, set_log_level
-from bitdustfs.supplier.admission import read_admission
+from bitdustfs.supplier.admission import Admission
 from bitdustfs.supplier.offering import Offering, with_donated
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.supplier_config import LIVE, configured_offering, said_of
@@ -20,13 +20,17 @@ FIELDS = {
 
 class SupplierReload:
     """For a supplier that was started with this `offering`. `room`: what the disk has of what is
-    wanted (raises UsageError).
+    wanted (raises UsageError); `admit`: whom words of `for` mean.
     """
 
     def __init__(
-        self, service: SupplierService, offering: Offering, room: Callable[[int], int]
+        self,
+        service: SupplierService,
+        offering: Offering,
+        room: Callable[[int], int],
+        admit: Callable[[tuple[str, ...]], Admission],
     ) -> None:
-        self._service, self.offering, self._room = service, offering, room
+        self._service, self.offering, self._room, self._admit = service, offering, room, admit
 
     def reread(self) -> None:
         """What can be changed live is; what cannot is said. A broken file changes nothing."""
@@ -44,7 +48,7 @@ class SupplierReload:
         for word in changed:
             if word not in LIVE:
                 log.warning("%s has changed in config.toml: that needs a restart", word)
-        admission = read_admission(now.customers, self._service.node.verify_key.encode())
+        admission = self._admit(now.customers)
         self._service.housekeeping.change(space, admission, now.trash_seconds)
         set_log_level(now.log)
         self.offering = now

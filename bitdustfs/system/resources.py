@@ -33,7 +33,7 @@ def clock_synchronised() -> bool | None:
             return None
     except (OSError, AttributeError):
         return None
-    return not int.from_bytes(told[STATUS_AT : STATUS_AT + 4], "little") & STA_UNSYNC
+    return not int.from_bytes(told.raw[STATUS_AT : STATUS_AT + 4], "little") & STA_UNSYNC
 
 
 def check_clock(

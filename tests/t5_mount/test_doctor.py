@@ -41,3 +41,4 @@ def test_a_mount_and_suppliers_are_well_until_they_die(world, capsys, monkeypatc
     said = capsys.readouterr().out
     assert f"wrong    mounts       the mount at {world.mountpoint} is dead" in said
     assert "ok " not in said and "1 wrong" in said
+    world.run("unmount", world.mountpoint, check=False)
