@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bitdustfs.cli.exit_codes import Exit
+from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.named import names
 from bitdustfs.plain import say
@@ -11,7 +11,6 @@ from bitdustfs.system.diagnosis import OK, WARNING, WRONG, Diagnosis
 from bitdustfs.system.doctor import all_checks, diagnose
 
 TONES = {OK: "good", WARNING: "fair", WRONG: "bad"}
-CODES = {OK: Exit.DONE, WARNING: Exit.UNSEEN, WRONG: Exit.FAULTS}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

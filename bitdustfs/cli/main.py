@@ -57,6 +57,7 @@ VERBS = (
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("doctor", "cmd_doctor", "everything here that can be wrong, and what to do about it"),
+    Verb("metrics", "cmd_metrics", "figures for Prometheus"),
     Verb("install", "cmd_install", "have systemd start mounts and suppliers", "add_install"),
     Verb("uninstall", "cmd_install", "take away what install wrote", "add_uninstall"),
     Verb("completion", "cmd_manual", "what completes commands in a shell", "add_completion"),

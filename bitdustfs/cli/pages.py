@@ -62,7 +62,9 @@ PAGES = {
         ),
         "it may go on in the background: bitdust status tells, bitdust unmount ends it",
     ),
-    "status": Page(("bitdust status", "bitdust status ~/vault --json"), ONLY_LOOKED),
+    "status": Page(
+        ("bitdust status", "bitdust status ~/vault --json", "bitdust status --check"), ONLY_LOOKED
+    ),
     "suppliers": Page(("bitdust suppliers",), ONLY_LOOKED),
     "rebuild": Page(("bitdust rebuild",), MOUNT_GOES_ON),
     "sync": Page(("bitdust sync",), f"what was written is kept here, and {MOUNT_GOES_ON}"),
@@ -110,6 +112,14 @@ PAGES = {
     ),
     "doctor": Page(
         ("bitdust doctor", "bitdust doctor --quiet", "bitdust doctor --dir ~/shelf --json"),
+        ONLY_LOOKED,
+    ),
+    "metrics": Page(
+        (
+            "bitdust metrics",
+            "bitdust metrics --serve 127.0.0.1:9478",
+            "bitdust metrics --file /var/lib/prometheus/node-exporter/bitdust.prom",
+        ),
         ONLY_LOOKED,
     ),
     "install": Page(

@@ -6,16 +6,18 @@ import msgspec
 
 from bitdustfs.net.control import Statement
 
-OK: Literal["ok"] = "ok"
-WARNING: Literal["warning"] = "warning"
-WRONG: Literal["wrong"] = "wrong"
+Grade = Literal["ok", "warning", "wrong"]
+
+OK: Grade = "ok"
+WARNING: Grade = "warning"
+WRONG: Grade = "wrong"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was looked at."""
 
     check: str  #: which look it was: one word that stays the same
-    verdict: Literal["ok", "warning", "wrong"]  #: wrong: something does not work, or is in danger
+    verdict: Grade  #: ok, warning or wrong: something does not work, or is in danger
     said: str  #: what is so, a sentence without its end
     todo: str = ""  #: what to do about it, mostly a command; "" where nothing is to be done
 
@@ -23,7 +25,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class Diagnosis(Statement, frozen=True, kw_only=True, tag="diagnosis"):
     """All that was looked at, in its order."""
 
-    verdict: Literal["ok", "warning", "wrong"]  #: the worst one
+    verdict: Grade  #: the worst one
     program: str  #: version of bitdustfs
     findings: list[Finding]
 

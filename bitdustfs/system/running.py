@@ -7,11 +7,12 @@ from pathlib import Path
 from shlex import join, quote
 from typing import TypeVar
 
+import msgspec
 import trio
 
 import bitdustfs
 from bitdustfs.cache.machine import own_supplier_folders
-from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.client import MountClient, ignore
 from bitdustfs.mount.mountpoint import attached, is_dead
 from bitdustfs.mount.statements import Status
@@ -19,7 +20,8 @@ from bitdustfs.net.addresses import split
 from bitdustfs.net.control import ask
 from bitdustfs.supplier.offering import command_words, last_offering
 from bitdustfs.supplier.orders import AskSelf, SupplierSelf
-from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
+from bitdustfs.system.diagnosis import OK, Finding, ok, warning, wrong
+from bitdustfs.system.judging import judged
 from bitdustfs.system.resources import check_disk
 
 ANSWERED_IN = 10.0  #: seconds that a mount or a supplier has for an answer
@@ -36,6 +38,14 @@ def in_time(question: Callable[[], T]) -> T | None:
         return None
 
     return trio.run(asked)
+
+
+def status_of(mountpoint: Path) -> Status:
+    """What a mount says of itself. Raises BitdustError where it does not, or not in time."""
+    status = in_time(MountClient(mountpoint).status)
+    if status is None:
+        raise LocalError(f"the mount at {mountpoint} does not answer in {ANSWERED_IN:.0f} s")
+    return status
 
 
 def check_mounts() -> Iterator[Finding]:
@@ -59,15 +69,9 @@ def _check_mount(mountpoint: Path) -> Iterator[Finding]:
         )  # fmt: skip
         return
     try:
-        status = in_time(MountClient(mountpoint).status)
+        status = status_of(mountpoint)
     except BitdustError as error:
         yield wrong("mounts", f"the mount at {mountpoint} says: {error}", f"bitdust status {typed}")
-        return
-    if status is None:
-        yield wrong(
-            "mounts", f"the mount at {mountpoint} does not answer in {ANSWERED_IN:.0f} s",
-            f"bitdust status {typed}; its log is in logs/ of the home",
-        )  # fmt: skip
         return
     yield from mount_findings(mountpoint, status)
 
@@ -76,12 +80,16 @@ def mount_findings(mountpoint: Path, status: Status) -> Iterator[Finding]:
     """What a mount says of itself."""
     typed = quote(str(mountpoint))
     said = f"{mountpoint}: {status.verdict}"
-    if "NOT readable" in status.verdict or status.may_lose < 0:
-        yield wrong("mounts", said, f"bitdust suppliers {typed}")
-    elif status.verdict.startswith("safe"):
-        yield ok("mounts", said)
-    else:
-        yield warning("mounts", said, f"bitdust status {typed}")
+    plain = msgspec.structs.replace(status, warnings=[])  # they are findings of their own
+    verdict = judged(plain)
+    todo = "" if verdict == OK else f"bitdust status {typed}"
+    yield Finding(check="mounts", verdict=verdict, said=said, todo=todo)
+    if status.program not in ("", bitdustfs.__version__):
+        yield warning(
+            "versions", f"the mount at {mountpoint} runs bitdustfs {status.program}, "
+            f"and {bitdustfs.__version__} is installed",
+            f"bitdust unmount {typed}, then mount it again",
+        )  # fmt: skip
     for sentence in status.warnings:
         yield warning("mounts", f"{mountpoint}: {sentence}", f"bitdust status {typed}")
 
@@ -101,29 +109,28 @@ def _check_supplier(folder: Path, named: bool) -> Iterator[Finding]:
     if not key.is_file():
         yield wrong("suppliers", f"no supplier ever ran in {folder}", "bitdust supplier run --help")
         return
-    typed = quote(str(folder))
     if key.stat().st_mode & 0o077:
         yield wrong("suppliers", f"others may read {key}", f"chmod 600 {quote(str(key))}")
     yield from check_disk("suppliers", folder, 0)
     try:
-        told = in_time(lambda: _ask(folder))
+        told = supplier_status(folder)
     except UsageError:
         yield from _check_stopped(folder)
         return
     except BitdustError as error:
         yield wrong("suppliers", f"the supplier in {folder} says: {error}", f"look at {folder}")
         return
-    if told is None:
-        yield wrong(
-            "suppliers", f"the supplier in {folder} does not answer in {ANSWERED_IN:.0f} s",
-            f"bitdust supplier status --dir {typed}; its log may say why",
-        )  # fmt: skip
-        return
     yield from supplier_findings(folder, told)
 
 
-def _ask(folder: Path) -> SupplierSelf:
-    return ask(folder / "control", "nobody", AskSelf(), SupplierSelf, ignore)
+def supplier_status(folder: Path) -> SupplierSelf:
+    """What a supplier says of itself. Raises UsageError where none runs, BitdustError where it does
+    not answer, or not in time.
+    """
+    told = in_time(lambda: ask(folder / "control", "nobody", AskSelf(), SupplierSelf, ignore))
+    if told is None:
+        raise LocalError(f"it does not answer in {ANSWERED_IN:.0f} s")
+    return told
 
 
 def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Finding]:

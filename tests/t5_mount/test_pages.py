@@ -59,7 +59,7 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
 
 def test_the_readme_has_the_table_of_exit_codes():
     assert table() in (ROOT / "README.md").read_text()
-    assert f"| {Exit.FAULTS.value} | verify, doctor" in table()
+    assert f"| {Exit.FAULTS.value} | verify, doctor, status --check" in table()
 
 
 def test_what_goes_on_is_said_where_a_command_is_interrupted(capsys):
