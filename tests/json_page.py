@@ -9,7 +9,7 @@ SOURCE_NAMES = ("mount/statements.py", "supplier/orders.py", "system/diagnosis.p
 SOURCES = [ROOT / "bitdustfs" / name for name in SOURCE_NAMES]
 PRINTED = {
     "Diagnosis": "`bitdust doctor --json`",
-    "Finding": "each line of `findings` in a diagnosis",
+    "Observation": "each line of `findings` in a diagnosis",
     "Status": "`bitdust status --json`",
     "SupplierLine": "each line of `bitdust suppliers --json`, and of `suppliers` in a status",
     "ReserveLine": "each line of `bench` in a status",

@@ -12,7 +12,7 @@ from shlex import join
 
 from bitdustfs import config
 from bitdustfs.cli.cmd_mount import with_word
-from bitdustfs.cli.named import say_named
+from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.plain import complain, say
@@ -81,9 +81,10 @@ def run_install(args: argparse.Namespace) -> int:
         say(f"wrote {piece.path}")
     if not due:
         say("everything is there already")
-    if names := names_of(pieces):
-        _start(Manager(not system), names, args)
-    return 0
+    names = names_of(pieces)
+    if not names or args.root != Path("/"):
+        return Exit.DONE
+    return _start(Manager(not system), names, args.no_start)
 
 
 def pieces_of(args: argparse.Namespace, system: bool) -> list[Artifact]:
@@ -121,17 +122,17 @@ def _show(piece: Artifact) -> None:
         say(f"    {line}")
 
 
-def _start(manager: Manager, names: list[str], args: argparse.Namespace) -> None:
-    """What systemd cannot be told now is said, as commands."""
-    if args.root != Path("/"):
-        return
-    steps = [("daemon-reload",)] + ([] if args.no_start else [("start", *names)])
+def _start(manager: Manager, names: list[str], later: bool) -> int:
+    """The exit code. What systemd could not be told is said, as commands. `later`: no start now."""
+    steps = [("daemon-reload",)] + ([] if later else [("start", *names)])
     for number, step in enumerate(steps):
         if why := manager.run(*step):
             complain(f"systemd was not told: {why}")
             complain(f"run: {'; '.join(join(manager.command(*s)) for s in steps[number:])}")
-            return
-    say_named("" if args.no_start else f"started: {' '.join(names)}")
+            return Exit.DONE if later else Exit.FAILED
+    if not later:
+        say(f"started: {' '.join(names)}")
+    return Exit.DONE
 
 
 def run_uninstall(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from bitdustfs.cache.machine import remember_addresses
 from bitdustfs.cli.answering import Asking
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.cmd_vault import parse_order, say_created
+from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.main import ALL
 from bitdustfs.cli.passphrases import ask_words
 from bitdustfs.cli.texts import INVITATION_HELP
@@ -92,10 +93,11 @@ def run(args: argparse.Namespace) -> int:
     if what and asking.choose(args.install, "--install", "Have systemd start it from now on?"):
         done = subprocess.run([program("bitdust"), *what], check=False)
         if done.returncode:
-            return done.returncode
-        what = []
+            say("it is not started yet: see above")
+        else:
+            what = []
     _say_next(args, key, offering, made, mountpoint, what)
-    return 0
+    return Exit.DONE
 
 
 # -- the key

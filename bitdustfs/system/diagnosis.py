@@ -13,7 +13,7 @@ WARNING: Grade = "warning"
 WRONG: Grade = "wrong"
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was looked at."""
 
     check: str  #: which look it was: one word that stays the same
@@ -27,25 +27,25 @@ class Diagnosis(Statement, frozen=True, kw_only=True, tag="diagnosis"):
 
     verdict: Grade  #: the worst one
     program: str  #: version of bitdustfs
-    findings: list[Finding]
+    findings: list[Observation]
 
 
-def ok(check: str, said: str) -> Finding:
+def ok(check: str, said: str) -> Observation:
     """Nothing is to be done."""
-    return Finding(check=check, verdict=OK, said=said)
+    return Observation(check=check, verdict=OK, said=said)
 
 
-def warning(check: str, said: str, todo: str) -> Finding:
+def warning(check: str, said: str, todo: str) -> Observation:
     """It works, but not as well, or not for long."""
-    return Finding(check=check, verdict=WARNING, said=said, todo=todo)
+    return Observation(check=check, verdict=WARNING, said=said, todo=todo)
 
 
-def wrong(check: str, said: str, todo: str) -> Finding:
+def wrong(check: str, said: str, todo: str) -> Observation:
     """Something does not work, or is in danger."""
-    return Finding(check=check, verdict=WRONG, said=said, todo=todo)
+    return Observation(check=check, verdict=WRONG, said=said, todo=todo)
 
 
-def diagnosis_of(program: str, findings: list[Finding]) -> Diagnosis:
+def diagnosis_of(program: str, findings: list[Observation]) -> Diagnosis:
     """The worst verdict is that of all."""
     there = {finding.verdict for finding in findings}
     worst = WRONG if WRONG in there else WARNING if WARNING in there else OK

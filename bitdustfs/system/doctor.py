@@ -11,9 +11,9 @@ from bitdustfs import config
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount import mount_config
 from bitdustfs.system import fuse_checks, homecheck, programs, resources, running
-from bitdustfs.system.diagnosis import Diagnosis, Finding, diagnosis_of, wrong
+from bitdustfs.system.diagnosis import Diagnosis, Observation, diagnosis_of, wrong
 
-Check = Callable[[], Iterator[Finding]]
+Check = Callable[[], Iterator[Observation]]
 
 
 def all_checks(suppliers: Sequence[Path] = ()) -> list[tuple[str, Check]]:
@@ -50,7 +50,7 @@ def wants_others() -> bool:
 
 def diagnose(checks: Sequence[tuple[str, Check]]) -> Diagnosis:
     """All that was found. It changes nothing, and takes some seconds at most for what hangs."""
-    findings: list[Finding] = []
+    findings: list[Observation] = []
     for name, check in checks:
         try:
             findings += check()

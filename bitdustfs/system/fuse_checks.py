@@ -10,7 +10,7 @@ from shlex import quote
 from bitdustfs.mount.mountable import DEVICE, FUSE_CONF, OURS
 from bitdustfs.mount.mountpoint import mounted_at
 from bitdustfs.mount.places import BACKGROUND_MAX, CONTROL
-from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
+from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 
 ALLOWED = "user_allow_other"
 FSTAB = Path("/etc/fstab")
@@ -18,7 +18,7 @@ HELPERS = (Path("/sbin"), Path("/usr/sbin"))  #: where mount(8) looks for mount.
 KINDS = ("bitdust", OURS)  #: types of our lines in fstab
 
 
-def check_device(uid: int, device: Path = DEVICE) -> Iterator[Finding]:
+def check_device(uid: int, device: Path = DEVICE) -> Iterator[Observation]:
     """The kernel's side of FUSE."""
     if not device.exists():
         yield wrong(
@@ -33,7 +33,7 @@ def check_device(uid: int, device: Path = DEVICE) -> Iterator[Finding]:
 
 def check_fusermount(
     uid: int, which: Callable[[str], str | None] = shutil.which
-) -> Iterator[Finding]:
+) -> Iterator[Observation]:
     """By which users mount, and everybody unmounts."""
     tool = which("fusermount3")
     if tool is None:
@@ -52,7 +52,7 @@ def check_fusermount(
 
 def check_allow_other(
     uid: int, conf: Path = FUSE_CONF, fstab: Path = FSTAB, wanted: bool = False
-) -> Iterator[Finding]:
+) -> Iterator[Observation]:
     """Where a user wants others let in: by a mount option of fstab or (`wanted`) config.toml."""
     if uid == 0:
         yield ok("allow_other", "root may let other users into a mount")
@@ -74,7 +74,7 @@ def check_allow_other(
         yield ok("allow_other", f"{ALLOWED} is not in {conf}; only -o allow_other would need it")
 
 
-def check_control(uid: int, control: Path = CONTROL) -> Iterator[Finding]:
+def check_control(uid: int, control: Path = CONTROL) -> Iterator[Observation]:
     """By which more than a dozen reads may wait for absent suppliers at once."""
     if uid == 0 or mounted_at(control) is not None:
         yield ok("fusectl", f"{BACKGROUND_MAX} reads may wait for suppliers at once")
@@ -85,7 +85,7 @@ def check_control(uid: int, control: Path = CONTROL) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def check_fstab(fstab: Path = FSTAB, helpers: tuple[Path, ...] = HELPERS) -> Iterator[Finding]:
+def check_fstab(fstab: Path = FSTAB, helpers: tuple[Path, ...] = HELPERS) -> Iterator[Observation]:
     """Lines for vaults, and what mount(8) needs for them."""
     lines = fstab_lines(fstab)
     if not lines:

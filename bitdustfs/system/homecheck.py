@@ -12,7 +12,7 @@ from bitdustfs.cache import keyfile
 from bitdustfs.errors import KeyFileError, UsageError
 from bitdustfs.mount import mount_config
 from bitdustfs.supplier import supplier_config
-from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
+from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 
 RECENT = 86400.0  #: seconds in which a line of a log counts
 LOG_TAIL = 256 << 10  #: bytes of a log that are looked at
@@ -20,7 +20,7 @@ LEVELS = ("ERROR", "CRITICAL")
 SHOWN_MAX = 160  #: characters of a line that are shown
 
 
-def check_home(home: Path, uid: int) -> Iterator[Finding]:
+def check_home(home: Path, uid: int) -> Iterator[Observation]:
     """Its owner alone may look into it; it can be written."""
     found = home.stat()
     typed = quote(str(home))
@@ -36,7 +36,7 @@ def check_home(home: Path, uid: int) -> Iterator[Finding]:
         yield ok("home", f"{home} is its owner's alone")
 
 
-def check_keys(home: Path) -> Iterator[Finding]:
+def check_keys(home: Path) -> Iterator[Observation]:
     """Each file in keys/: whole, and its owner's alone. No passphrase is asked for."""
     files = [path for path in sorted((home / "keys").glob("*")) if path.is_file()]
     if not config.default_key_path().exists():
@@ -55,7 +55,7 @@ def check_keys(home: Path) -> Iterator[Finding]:
             yield wrong("key", said, todo or f"move {path} away if it is no key")
 
 
-def check_config() -> Iterator[Finding]:
+def check_config() -> Iterator[Observation]:
     """config.toml, both sections; where there is none, nothing is said."""
     path = config.config_path()
     if not path.exists():
@@ -77,7 +77,7 @@ def _locked() -> str:
     raise _Locked
 
 
-def check_logs(home: Path, now: float | None = None) -> Iterator[Finding]:
+def check_logs(home: Path, now: float | None = None) -> Iterator[Observation]:
     """Lines of the last day that report errors."""
     since = time.strftime("%F %T", time.localtime((now or time.time()) - RECENT))
     bad = False

@@ -8,7 +8,7 @@ from importlib import import_module, metadata
 from bitdustfs.core.erasure import accelerated
 from bitdustfs.core.sealing import Suite
 from bitdustfs.mount.cpu import suite
-from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
+from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 
 PYTHON = (3, 11)
 PACKAGE = "bitdustfs"
@@ -16,7 +16,7 @@ PACKAGE = "bitdustfs"
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?\s*$")
 
 
-def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Iterator[Finding]:
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Iterator[Observation]:
     """The interpreter."""
     said = f"Python {'.'.join(map(str, version))}"
     if version >= PYTHON:
@@ -26,7 +26,7 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Iterator[Fi
         yield wrong("python", f"{said} is too old", f"install Python {wanted} or newer")
 
 
-def check_libraries() -> Iterator[Finding]:
+def check_libraries() -> Iterator[Observation]:
     """What setup.cfg asks for: present, new enough, and pyfuse3 loads."""
     try:
         required = metadata.requires(PACKAGE) or []
@@ -69,7 +69,7 @@ def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def check_pyfuse3() -> Iterator[Finding]:
+def check_pyfuse3() -> Iterator[Observation]:
     """It loads libfuse3 and is built for this interpreter."""
     try:
         module = import_module("pyfuse3")
@@ -83,7 +83,7 @@ def check_pyfuse3() -> Iterator[Finding]:
     yield ok("pyfuse3", f"pyfuse3 {getattr(module, '__version__', 'of an unknown version')}")
 
 
-def check_isal() -> Iterator[Finding]:
+def check_isal() -> Iterator[Observation]:
     """ISA-L, by which erasure coding is about twenty times faster."""
     if accelerated():
         yield ok("isal", "ISA-L codes fragments")
@@ -94,7 +94,7 @@ def check_isal() -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def check_cipher() -> Iterator[Finding]:
+def check_cipher() -> Iterator[Observation]:
     """Which cipher this processor is fast with. No fault either way."""
     fast = suite() is Suite.AEGIS256
     name = "AEGIS-256, by the processor's AES" if fast else "XChaCha20-Poly1305: no AES here"

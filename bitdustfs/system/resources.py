@@ -11,7 +11,7 @@ from shlex import quote
 from bitdustfs.blocks.evict import CACHE_LIMIT
 from bitdustfs.supplier.daemon import DESCRIPTORS
 from bitdustfs.supplier.desk import NEARLY_FULL
-from bitdustfs.system.diagnosis import Finding, ok, warning, wrong
+from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 from bitdustfs.units import KIB, MIB, format_size
 
 AHEAD_MAX = 120.0  #: seconds that a file here may be newer than the clock says
@@ -39,7 +39,7 @@ def clock_synchronised() -> bool | None:
 def check_clock(
     home: Path, synchronised: Callable[[], bool | None] = clock_synchronised,
     wall: Callable[[], float] = time.time,
-) -> Iterator[Finding]:  # fmt: skip
+) -> Iterator[Observation]:  # fmt: skip
     """Contracts and invitations have dates. What was written here cannot lie in the future."""
     newest = max((_changed(path) for path in _some_files(home)), default=0.0)
     if newest - wall() > AHEAD_MAX:
@@ -70,7 +70,7 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def check_limits() -> Iterator[Finding]:
+def check_limits() -> Iterator[Observation]:
     """Of this user's processes (getrlimit(2))."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY and files < DESCRIPTORS:
@@ -92,7 +92,7 @@ def check_limits() -> Iterator[Finding]:
 
 def check_disk(
     check: str, folder: Path, wanted: int = CACHE_LIMIT, kind: str | None = None
-) -> Iterator[Finding]:
+) -> Iterator[Observation]:
     """The disk of a folder that is there. `wanted`: bytes that it would take; `kind`: for tests."""
     kind = kind or file_system_of(folder)
     if kind in REMOTE:

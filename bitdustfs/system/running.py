@@ -20,7 +20,7 @@ from bitdustfs.net.addresses import split
 from bitdustfs.net.control import ask
 from bitdustfs.supplier.offering import command_words, last_offering
 from bitdustfs.supplier.orders import AskSelf, SupplierSelf
-from bitdustfs.system.diagnosis import OK, Finding, ok, warning, wrong
+from bitdustfs.system.diagnosis import OK, Observation, ok, warning, wrong
 from bitdustfs.system.judging import judged
 from bitdustfs.system.resources import check_disk
 
@@ -48,7 +48,7 @@ def status_of(mountpoint: Path) -> Status:
     return status
 
 
-def check_mounts() -> Iterator[Finding]:
+def check_mounts() -> Iterator[Observation]:
     """Each mountpoint that a mount of this home left a mark for."""
     there = in_time(attached)
     if there is None:
@@ -60,7 +60,7 @@ def check_mounts() -> Iterator[Finding]:
         yield from _check_mount(mountpoint)
 
 
-def _check_mount(mountpoint: Path) -> Iterator[Finding]:
+def _check_mount(mountpoint: Path) -> Iterator[Observation]:
     typed = quote(str(mountpoint))
     if in_time(lambda: is_dead(mountpoint)) is not False:
         yield wrong(
@@ -76,14 +76,14 @@ def _check_mount(mountpoint: Path) -> Iterator[Finding]:
     yield from mount_findings(mountpoint, status)
 
 
-def mount_findings(mountpoint: Path, status: Status) -> Iterator[Finding]:
+def mount_findings(mountpoint: Path, status: Status) -> Iterator[Observation]:
     """What a mount says of itself."""
     typed = quote(str(mountpoint))
     said = f"{mountpoint}: {status.verdict}"
     plain = msgspec.structs.replace(status, warnings=[])  # they are findings of their own
     verdict = judged(plain)
     todo = "" if verdict == OK else f"bitdust status {typed}"
-    yield Finding(check="mounts", verdict=verdict, said=said, todo=todo)
+    yield Observation(check="mounts", verdict=verdict, said=said, todo=todo)
     if status.program not in ("", bitdustfs.__version__):
         yield warning(
             "versions", f"the mount at {mountpoint} runs bitdustfs {status.program}, "
@@ -94,7 +94,7 @@ def mount_findings(mountpoint: Path, status: Status) -> Iterator[Finding]:
         yield warning("mounts", f"{mountpoint}: {sentence}", f"bitdust status {typed}")
 
 
-def check_suppliers(folders: list[Path] | None = None) -> Iterator[Finding]:
+def check_suppliers(folders: list[Path] | None = None) -> Iterator[Observation]:
     """Each supplier that ever ran here and is still there, and those in `folders`."""
     named = {folder.absolute() for folder in folders or []}
     there = sorted({*named, *own_supplier_folders()})
@@ -104,7 +104,7 @@ def check_suppliers(folders: list[Path] | None = None) -> Iterator[Finding]:
         yield from _check_supplier(folder, folder in named)
 
 
-def _check_supplier(folder: Path, named: bool) -> Iterator[Finding]:
+def _check_supplier(folder: Path, named: bool) -> Iterator[Observation]:
     key = folder / "node.key"
     if not key.is_file():
         yield wrong("suppliers", f"no supplier ever ran in {folder}", "bitdust supplier run --help")
@@ -133,7 +133,7 @@ def supplier_status(folder: Path) -> SupplierSelf:
     return told
 
 
-def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Finding]:
+def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Observation]:
     """What a supplier says of itself."""
     status = f"bitdust supplier status --dir {quote(str(folder))}"
     yield ok("suppliers", f"the supplier in {folder} is {told.state} at {told.address}")
@@ -151,7 +151,7 @@ def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _check_stopped(folder: Path) -> Iterator[Finding]:
+def _check_stopped(folder: Path) -> Iterator[Observation]:
     """One that does not run: does anything keep it from its port?"""
     offering = last_offering(folder)
     if offering is None:

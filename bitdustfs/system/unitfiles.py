@@ -116,6 +116,7 @@ def supplier_unit(service: Service) -> str:
         f"LimitNOFILE={DESCRIPTORS}",
         f"LimitMEMLOCK={LOCKED}",
         FILTERED.rstrip(),
+        "MemoryDenyWriteExecute=yes",
     ]
     if service.user:
         paths = f"{_quoted(str(service.folder))} {_quoted(f'-{service.home}')}"

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import shutil
 import socket
 import subprocess
@@ -194,6 +195,25 @@ def test_the_commands_write_show_and_remove(as_user, home, tmp_path, capsys):
     assert main(["uninstall", "--dry-run", *where]) == 0 and supplier.exists()
     assert main(["uninstall", *where]) == 0
     assert not list(root.iterdir())
+
+
+def test_where_systemd_does_not_answer_it_is_said_what_to_run(home, tmp_path, monkeypatch, capsys):
+    """A user's systemd has its socket where XDG_RUNTIME_DIR says."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    (tmp_path / "vault").mkdir()
+    words = ["install", "--user", "--mount", str(tmp_path / "vault")]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    unit = f"bitdust-vault-{escaped(tmp_path / 'vault')}.service"
+    again = shlex.join(["systemctl", "--user", "start", unit])
+    assert (
+        "systemd was not told" in said and f"run: systemctl --user daemon-reload; {again}" in said
+    )
+    assert (tmp_path / "user" / ".config" / "systemd" / "user" / unit).exists()
+    assert main([*words, "--no-start"]) == 0
+    assert main(["uninstall", "--user"]) == 0
+    assert not (tmp_path / "user").exists() and not list(home.glob("installed*"))
 
 
 @pytest.mark.parametrize(
