@@ -170,6 +170,11 @@ def run(args: argparse.Namespace) -> int:
             "key file: mount.bitdust KEYFILE FOLDER"
         )
     key = load_key(options.key_path)
+    if config.unfounded_path(key.vault_id).exists():
+        raise UsageError(
+            f"there is no vault of the key at {options.key_path} as yet: bitdust vault create "
+            "makes it, once it is known who keeps it (bitdust setup says what comes next)"
+        )
     if args.fake:
         return 0
     if said := clear_dead(options.mountpoint, key.vault_id):

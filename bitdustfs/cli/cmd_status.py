@@ -11,7 +11,7 @@ from bitdustfs.cli.named import names, say_named, say_verdict
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
-from bitdustfs.mount.mountpoint import attached
+from bitdustfs.mount.mountpoint import attached_unasked, mountpoint_of
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
 from bitdustfs.system.judging import judged, worst
@@ -44,7 +44,7 @@ def run_check(args: argparse.Namespace) -> int:
     """What is wrong with any mount, and the worst code. Raises UsageError where nothing is mounted,
     BitdustError where a mount does not answer in time.
     """
-    there = [args.mountpoint] if args.mountpoint else attached()
+    there = [mountpoint_of(args.mountpoint)] if args.mountpoint else attached_unasked()
     if not there:
         raise UsageError("no vault is mounted here (as seen from this BITDUST_HOME)")
     found = [(mountpoint, status_of(mountpoint)) for mountpoint in there]

@@ -5,6 +5,7 @@ nothing else. The library prometheus_client is an extra: `pip install bitdustfs[
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any, NamedTuple
 
 from bitdustfs.cache.machine import own_supplier_folders
 from bitdustfs.errors import BitdustError, UsageError
-from bitdustfs.mount.mountpoint import attached
+from bitdustfs.mount.mountpoint import attached_unasked
 from bitdustfs.mount.statements import Status, SupplierLine
 from bitdustfs.supplier.orders import SupplierSelf
-from bitdustfs.system.running import in_time, status_of, supplier_status
+from bitdustfs.system.running import status_of, supplier_status
 
+ASKED_AT_ONCE = 16
 NODE_DIGITS = 16  #: hexadecimal digits of a node or a vault in a label
 MISSING = "prometheus_client is missing: pip install 'bitdustfs[metrics]'"
 
@@ -97,17 +99,20 @@ class Polled(NamedTuple):
 
 
 def look() -> Polled:
-    """Asks them all. Whoever is silent is not waited for longer than in_time allows."""
-    mountpoints = in_time(attached) or []
-    return Polled(
-        {path: _answer(partial(status_of, path)) for path in mountpoints},
-        {path: _answer(partial(supplier_status, path)) for path in own_supplier_folders()},
-    )
+    """Asks them all. Whoever is silent is not waited for."""
+    mountpoints, folders = attached_unasked(), own_supplier_folders()
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as asking:  # Prometheus waits for 10 seconds
+        mounts = asking.map(partial(_answer, status_of), mountpoints)
+        suppliers = asking.map(partial(_answer, supplier_status), folders)
+        return Polled(
+            dict(zip(mountpoints, mounts, strict=True)),
+            dict(zip(folders, suppliers, strict=True)),
+        )
 
 
-def _answer(question: Callable[[], Any]) -> Any:
+def _answer(question: Callable[[Path], Any], path: Path) -> Any:
     try:
-        return question()
+        return question(path)
     except BitdustError:
         return None
 

@@ -12,9 +12,10 @@ import trio
 
 import bitdustfs
 from bitdustfs.cache.machine import own_supplier_folders
-from bitdustfs.errors import BitdustError, LocalError, UsageError
-from bitdustfs.mount.client import MountClient, ignore
-from bitdustfs.mount.mountpoint import attached, is_dead
+from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.mount.client import ignore
+from bitdustfs.mount.commands import AskStatus
+from bitdustfs.mount.mountpoint import attached_unasked, is_dead, socket_path
 from bitdustfs.mount.statements import Status
 from bitdustfs.net.addresses import split
 from bitdustfs.net.control import ask
@@ -24,7 +25,7 @@ from bitdustfs.system.diagnosis import OK, Observation, ok, warning, wrong
 from bitdustfs.system.judging import judged
 from bitdustfs.system.resources import check_disk
 
-ANSWERED_IN = 10.0  #: seconds that a mount or a supplier has for an answer
+ANSWERED_IN = 5.0  #: seconds that a mount or a supplier has for an answer
 
 T = TypeVar("T")
 
@@ -41,19 +42,17 @@ def in_time(question: Callable[[], T]) -> T | None:
 
 
 def status_of(mountpoint: Path) -> Status:
-    """What a mount says of itself. Raises BitdustError where it does not, or not in time."""
-    status = in_time(MountClient(mountpoint).status)
-    if status is None:
-        raise LocalError(f"the mount at {mountpoint} does not answer in {ANSWERED_IN:.0f} s")
-    return status
+    """What a mount says of itself. Raises UsageError where none runs, and BitdustError where it
+    does not answer, or not in time.
+    """
+    nobody = f"no bitdust mount runs at {mountpoint} (as seen from this BITDUST_HOME)"
+    path = socket_path(mountpoint)
+    return ask(path, nobody, AskStatus(), Status, ignore, ANSWERED_IN)
 
 
 def check_mounts() -> Iterator[Observation]:
     """Each mountpoint that a mount of this home left a mark for."""
-    there = in_time(attached)
-    if there is None:
-        yield wrong("mounts", "a mount hangs: the kernel waits for it", "bitdust unmount")
-        return
+    there = attached_unasked()
     if not there:
         yield ok("mounts", "no vault is mounted from this home")
     for mountpoint in there:
@@ -101,10 +100,10 @@ def check_suppliers(folders: list[Path] | None = None) -> Iterator[Observation]:
     if not there:
         yield ok("suppliers", "no supplier ever ran on this machine")
     for folder in there:
-        yield from _check_supplier(folder, folder in named)
+        yield from _check_supplier(folder)
 
 
-def _check_supplier(folder: Path, named: bool) -> Iterator[Observation]:
+def _check_supplier(folder: Path) -> Iterator[Observation]:
     key = folder / "node.key"
     if not key.is_file():
         yield wrong("suppliers", f"no supplier ever ran in {folder}", "bitdust supplier run --help")
@@ -118,19 +117,16 @@ def _check_supplier(folder: Path, named: bool) -> Iterator[Observation]:
         yield from _check_stopped(folder)
         return
     except BitdustError as error:
-        yield wrong("suppliers", f"the supplier in {folder} says: {error}", f"look at {folder}")
+        todo = f"bitdust supplier status --dir {quote(str(folder))}; its log may say why"
+        yield wrong("suppliers", f"the supplier in {folder}: {error}", todo)
         return
     yield from supplier_findings(folder, told)
 
 
 def supplier_status(folder: Path) -> SupplierSelf:
-    """What a supplier says of itself. Raises UsageError where none runs, BitdustError where it does
-    not answer, or not in time.
-    """
-    told = in_time(lambda: ask(folder / "control", "nobody", AskSelf(), SupplierSelf, ignore))
-    if told is None:
-        raise LocalError(f"it does not answer in {ANSWERED_IN:.0f} s")
-    return told
+    """The same of a supplier."""
+    nobody = f"no supplier runs in {folder}"
+    return ask(folder / "control", nobody, AskSelf(), SupplierSelf, ignore, ANSWERED_IN)
 
 
 def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Observation]:

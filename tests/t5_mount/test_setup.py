@@ -62,6 +62,8 @@ def test_scripts_need_no_terminal_and_what_is_there_stays(home, tmp_path, capsys
     said = capsys.readouterr().out
     assert "there is a key already" in said and "a supplier already, of 20.0 MiB" in said
     assert keyfile.load(home / "keys" / "vault.key").secret == key.secret
+    assert main(["mount", str(tmp_path / "my vault")]) == 2
+    assert "bitdust vault create makes it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
