@@ -12,7 +12,7 @@ import trio
 
 import bitdustfs
 from bitdustfs.cache.machine import own_supplier_folders
-from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.mount.client import ignore
 from bitdustfs.mount.commands import AskStatus
 from bitdustfs.mount.mountpoint import attached_unasked, is_dead, socket_path
@@ -46,8 +46,11 @@ def status_of(mountpoint: Path) -> Status:
     does not answer, or not in time.
     """
     nobody = f"no bitdust mount runs at {mountpoint} (as seen from this BITDUST_HOME)"
-    path = socket_path(mountpoint)
-    return ask(path, nobody, AskStatus(), Status, ignore, ANSWERED_IN)
+    try:
+        path = socket_path(mountpoint)
+        return ask(path, nobody, AskStatus(), Status, ignore, ANSWERED_IN)
+    except Unavailable as error:
+        raise Unavailable(f"the mount at {mountpoint} hangs: {error}") from None
 
 
 def check_mounts() -> Iterator[Observation]:
@@ -61,7 +64,14 @@ def check_mounts() -> Iterator[Observation]:
 
 def _check_mount(mountpoint: Path) -> Iterator[Observation]:
     typed = quote(str(mountpoint))
-    if in_time(lambda: is_dead(mountpoint)) is not False:
+    dead = in_time(lambda: is_dead(mountpoint))
+    if dead is None:
+        yield wrong(
+            "mounts", f"the mount at {mountpoint} hangs: nothing is heard for {ANSWERED_IN:.0f} s",
+            f"look into logs/ of the home; fusermount3 -u -z {typed} takes it away",
+        )  # fmt: skip
+        return
+    if dead:
         yield wrong(
             "mounts", f"the mount at {mountpoint} is dead: its process ended",
             f"bitdust unmount {typed}, then mount it again: what was fsynced is kept",
@@ -70,7 +80,7 @@ def _check_mount(mountpoint: Path) -> Iterator[Observation]:
     try:
         status = status_of(mountpoint)
     except BitdustError as error:
-        yield wrong("mounts", f"the mount at {mountpoint} says: {error}", f"bitdust status {typed}")
+        yield wrong("mounts", str(error), f"bitdust status {typed}")
         return
     yield from mount_findings(mountpoint, status)
 

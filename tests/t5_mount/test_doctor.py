@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from bitdustfs.cli.main import main
+from bitdustfs.system import running
 
 LIMIT = 60
 
@@ -31,6 +32,15 @@ def test_a_mount_and_suppliers_are_well_until_they_die(world, capsys, monkeypatc
     assert found["kind"] == "diagnosis" and not about(found, "ports")
     assert [f["verdict"] for f in about(found, "mounts")] == ["ok"], about(found, "mounts")
     pid = world.mount_pid()
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(running, "ANSWERED_IN", 0.2)
+    try:
+        _, found = findings(world, capsys)
+        code = main(["status", "--check"])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert "hangs: nothing is heard" in about(found, "mounts")[0]["said"]
+    assert code == 1 and f"the mount at {world.mountpoint} hangs" in capsys.readouterr().err
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + LIMIT
     while os.path.exists(f"/proc/{pid}"):
