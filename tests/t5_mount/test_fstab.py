@@ -111,7 +111,9 @@ class Namespace:
         for path in Path("/sbin/").iterdir():
             (self.sbin / path.name).symlink_to(self.old / path.name)
         helper = root / "helper"
-        source = f"{Path(bitdustfs.__file__).parents[1]}:{sysconfig.get_path('purelib')}"
+        self.source = source = (
+            f"{Path(bitdustfs.__file__).parents[1]}:{sysconfig.get_path('purelib')}"
+        )
         helper.write_text(
             f"#!/bin/sh\nexport BITDUST_HOME='{world.home}' PYTHONPATH='{source}'\n"
             f"exec '{python}' -c 'import sys; from bitdustfs.cli.main import mount_main; "
@@ -193,3 +195,32 @@ def test_a_user_mounts_what_fstab_lets_users(world):
     lines = said.splitlines()
     assert lines[:2] == ["mine", str(NOBODY)] and lines[3:] == ["gone", "mine"]
     assert "noexec" in lines[2] and "nosuid" in lines[2], lines[2]
+
+
+@needs_root
+def test_root_mounts_as_a_user_by_the_users_home_and_key(world):
+    """As at boot: nothing of root's environment leads there."""
+    python, anna = python_of_anybody(), world.root / "anna"
+    for folder in (world.root, *world.root.parents):
+        if folder.stat().st_uid == os.geteuid() and str(folder) not in ("/", "/tmp"):
+            folder.chmod(0o755)
+    share = anna / ".local" / "share"
+    share.mkdir(parents=True)
+    world.home.rename(share / "bitdust")
+    for path in (world.mountpoint, anna, *anna.rglob("*")):
+        os.chown(path, 4321, 4321)
+    accounts = world.root / "passwd"
+    accounts.write_text(Path("/etc/passwd").read_text() + f"anna:x:4321:4321::{anna}:/bin/sh\n")
+    place = Namespace(world, python)
+    place.table.write_text(f"bitdust {world.mountpoint} bitdust {ALWAYS},setuid=anna 0 0\n")
+    said = place.run(
+        f"mount --bind '{accounts}' /etc/passwd; mount -a; grep \" $M \" /proc/self/mountinfo\n"
+        'anna() { setpriv --reuid anna --regid 4321 --clear-groups "$@"; }\n'
+        'anna sh -c "echo hers >$M/file; stat -c %U $M/file"; cat "$M/file" 2>&1 || true\n'
+        f"export HOME='{anna}'; PYTHONPATH='{place.source}'; unset BITDUST_HOME\n"
+        f"anna '{python}' -c 'from bitdustfs.cli.main import main; main([\"unmount\"])' >&2\n"
+    )
+    lines = said.splitlines()
+    assert "user_id=4321" in lines[0] and lines[1] == "anna", said
+    assert "Permission denied" in lines[2]  # without allow_other not even root
+    assert (share / "bitdust" / "vaults").exists()
