@@ -120,7 +120,7 @@ def _check_supplier(folder: Path) -> Iterator[Observation]:
         return
     if key.stat().st_mode & 0o077:
         yield wrong("suppliers", f"others may read {key}", f"chmod 600 {quote(str(key))}")
-    yield from check_disk("suppliers", folder, 0)
+    yield from check_disk("suppliers", folder)
     try:
         told = supplier_status(folder)
     except UsageError:

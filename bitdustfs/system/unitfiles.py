@@ -74,8 +74,8 @@ def mount_unit(service: Service) -> str:
         "",
         "[Service]",
         *_running(service, MOUNT_HOPELESS),
-        "# long: a mount that ends publishes what it can; what was fsynced is kept in any case",
-        "TimeoutStopSec=15min",
+        "# a mount that ends publishes what it can; the next one publishes the rest",
+        "TimeoutStopSec=4min",
         "TimeoutStartSec=5min",
         f"LimitMEMLOCK={LOCKED}",
         *(
