@@ -55,7 +55,7 @@ MOUNT = (
            lambda s: s.unpublished),
     Figure("thin_blocks", "published blocks that bear no loss", lambda s: s.thin_blocks),
     Figure("owed_blocks", "blocks that some supplier lacks", lambda s: s.owed_blocks),
-    Figure("warnings", "warnings of bitdust status", lambda s: len(s.warnings)),
+    Figure("warnings", "warnings in its status", lambda s: len(s.warnings)),
     Figure("reserves_ready", "reserves that stand by", lambda s: sum(r.ready for r in s.bench)),
 )  # fmt: skip
 POSITION = (
@@ -85,7 +85,7 @@ SUPPLIER = (
     Figure("customers", "vaults with a contract or something here", lambda s: s.customers),
     Figure("fragments", "kept here", lambda s: s.fragments),
     Figure("network_nodes", "nodes of the network that it knows", lambda s: s.network),
-    Figure("warnings", "warnings of bitdust supplier status", lambda s: len(s.warnings)),
+    Figure("warnings", "warnings in its status", lambda s: len(s.warnings)),
     Figure("received_bytes", "fragments that came", lambda s: s.received, True),
     Figure("served_bytes", "fragments that were read", lambda s: s.served, True),
 )  # fmt: skip

@@ -115,8 +115,8 @@ def supplier_pieces(place: Destination, folder: Path) -> list[Artifact]:
     offering = last_offering(folder)
     if offering is None:
         raise UsageError(
-            f"no supplier ran in {folder} as yet: start it once by bitdust supplier run, so that "
-            "its words are known, or make it by bitdust setup"
+            f"no supplier ran in {folder} as yet: make one by bitdust setup, or start it once by "
+            "hand, so that its words are known"
         )
     command = [str(program("bitdust")), *command_words(offering)]
     service = Service(command, place.home, folder, place.user)

@@ -114,9 +114,11 @@ def check_suppliers(folders: list[Path] | None = None) -> Iterator[Observation]:
 
 
 def _check_supplier(folder: Path) -> Iterator[Observation]:
-    key = folder / "node.key"
+    key, typed = folder / "node.key", quote(str(folder))
     if not key.is_file():
-        yield wrong("suppliers", f"no supplier ever ran in {folder}", "bitdust supplier run --help")
+        yield wrong(
+            "suppliers", f"no supplier ever ran in {folder}", f"bitdust setup --shelf {typed}"
+        )
         return
     if key.stat().st_mode & 0o077:
         yield wrong("suppliers", f"others may read {key}", f"chmod 600 {quote(str(key))}")
@@ -161,7 +163,8 @@ def _check_stopped(folder: Path) -> Iterator[Observation]:
     """One that does not run: does anything keep it from its port?"""
     offering = last_offering(folder)
     if offering is None:
-        yield warning("suppliers", f"the supplier in {folder} does not run", "bitdust supplier run")
+        again = f"bitdust supplier run --dir {quote(str(folder))}"
+        yield warning("suppliers", f"the supplier in {folder} does not run", again)
         return
     again = join(["bitdust", *command_words(offering)])
     yield warning("suppliers", f"the supplier in {folder} does not run", again)
