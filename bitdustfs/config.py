@@ -35,5 +35,8 @@ def names_path() -> Path:
 
 
 def own_suppliers_path() -> Path:
-    """A folder with an empty file for each supplier that ran on this machine, by its node key."""
+    """A folder with a file for each supplier that ran on this machine, by its node key.
+
+    In it stands the supplier's folder.
+    """
     return home() / "own-suppliers"

@@ -21,6 +21,7 @@ from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite, read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
@@ -157,7 +158,7 @@ def run_invite(args: argparse.Namespace) -> int:
         raise UsageError("--days is a number of days, up to 3650")
     if not (args.dir / "node.key").exists():
         raise UsageError(f"no supplier ever ran in {args.dir}")
-    say(invite(daemon.node_key(args.dir), space, int(time.time() + args.days * 86400)))
+    say(invite(node_key(args.dir), space, int(time.time() + args.days * 86400)))
     return 0
 
 

@@ -53,6 +53,8 @@ VERBS = (
     ),
     Verb("unmount", "cmd_unmount", "publish, then unmount; returns when all is safe"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
+    Verb("invite", "cmd_invite", "one line by which a friend joins: you keep data for each other"),
+    Verb("join", "cmd_join", "come by a friend's invitation"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("completion", "cmd_manual", "what completes commands in a shell", "add_completion"),

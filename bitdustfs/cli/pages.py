@@ -63,6 +63,14 @@ PAGES = {
         f"what was written is kept here, and {MOUNT_GOES_ON}, whether it is unmounted yet or not",
     ),
     "verify": Page(("bitdust verify", "bitdust verify --sample 5%"), ONLY_LOOKED),
+    "invite": Page(
+        ("bitdust invite", "bitdust invite --space 200G --for 48h --name Anna"),
+        "an invitation that was not printed is of no harm; say it again",
+    ),
+    "join": Page(
+        ("bitdust join bitdust-join-1-k8QBxA...", "bitdust join @anna.line --space 20G"),
+        "the deal may be made already; join by the same line again to go on",
+    ),
     "name": Page(
         ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
     ),

@@ -6,7 +6,6 @@ seconds later.
 """
 
 import logging
-import os
 import random
 import resource
 import shutil
@@ -17,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from nacl.signing import SigningKey
 
-from bitdustfs.cache.folder import OwnedFolder, write_durably
+from bitdustfs.cache.deals import DealFolder
+from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.net.addresses import split
+from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
@@ -34,6 +33,7 @@ from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
+from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.server import SupplierServer
@@ -69,7 +69,7 @@ def run(settings: Offering) -> None:
     key = node_key(settings.folder)
     lock_node_key(key)
     try:
-        note_own_supplier(key.verify_key.encode())
+        note_own_supplier(key.verify_key.encode(), settings.folder)
     except LocalError as error:  # it serves all the same
         log.warning("a vault of this machine may take this supplier for another's: %s", error)
     identity = {"id": key.verify_key.encode().hex()}
@@ -78,10 +78,12 @@ def run(settings: Offering) -> None:
         shelf = DiskShelf(folder)
         try:
             space = check_space(settings.space, folder.path, shelf)
-            admission = read_admission(settings.customers, key.verify_key.encode())
+            deals = DealFolder(settings.folder)
+            admission = read_admission(settings.customers, key.verify_key.encode(), deals.agreed)
             service = SupplierService(
-                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission
-            )
+                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission,
+                deals=deals,
+            )  # fmt: skip
             trio.run(Daemon(service, settings).run)
         finally:
             shelf.close()
@@ -106,18 +108,6 @@ def check_space(space: int, path: Path, shelf: DiskShelf) -> int:
     return there
 
 
-def node_key(folder: Path) -> SigningKey:
-    """The node's own key, made at first use. Raises LocalError when it is damaged."""
-    path = folder / "node.key"
-    if not path.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(path, os.urandom(32).hex().encode())
-    try:
-        return SigningKey(bytes.fromhex(path.read_text()))
-    except ValueError:
-        raise LocalError(f"{path} is damaged; a supplier without its key is another one") from None
-
-
 class Daemon:
     """The tasks of one supplier's process."""
 
@@ -139,7 +129,7 @@ class Daemon:
         await dht.bind(host, port)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
-            Contacts(settings.folder / "contacts"),
+            Contacts(settings.folder / "contacts"), friends=lambda: self._friends(private),
         )  # fmt: skip
         offer = format_size(service.housekeeping.offer())
         customers = " ".join(self._settings.customers)
@@ -170,6 +160,11 @@ class Daemon:
                     log.info("stopped by signal %d", number)
                     nursery.cancel_scope.cancel()
                     break
+
+    def _friends(self, private: bool) -> list[str]:
+        """Where friends are, as far as they said so: the network is joined by them as well."""
+        deals = self._service.friendship.deals.all().values()
+        return sorted(dialable((a for deal in deals for a in deal.addresses), private))
 
     async def _tidy(self) -> None:
         housekeeping = self._service.housekeeping

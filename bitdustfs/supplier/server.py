@@ -151,6 +151,11 @@ class SupplierServer:
             if self._service.was_kin(request.vault, client_key):
                 return Session(request.vault, "former", client_key)
             raise Forged("this node is not of the vault's family, as it is known here")
+        if request.role == "friend":
+            verify(client_key, "session", body, request.signature)
+            if request.vault != client_key:
+                raise Forged("a friend shows its own node key")
+            return Session(client_key, "friend", client_key)
         proof = self._service.read_proof(request.vault)
         if request.role != "reader" or proof is None:
             raise Forged("this role cannot be proven here")

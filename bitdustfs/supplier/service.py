@@ -7,6 +7,7 @@ No socket here: a session and a message in, a reply out. The server calls it fro
     voter          the root register: prepare, accept, renew, release
     keeper         fragments: put, read, list, delete
     standing       kin: warrants, visits, whom this supplier stands in for
+    friendship     deals with friends' suppliers
     kinship        what this supplier thinks of the others; decisions without I/O
 """
 
@@ -16,11 +17,13 @@ from collections.abc import Callable
 
 from nacl.signing import SigningKey
 
+from bitdustfs.cache.deals import Deals
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Contract, open_family_untrusted, seal_record
 from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.admission import ANYONE, Admission
+from bitdustfs.supplier.friendship import Friendship
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
@@ -62,11 +65,13 @@ class SupplierService:
         wall: Callable[[], float] = time.time,
         trash_seconds: float = TRASH_SECONDS,
         admission: Admission = ANYONE,
+        deals: Deals | None = None,
     ) -> None:
         self.node, self.shelf, self._clock = node, shelf, clock
         rows = VaultRows(shelf)
         self.traffic = Traffic()
         self.kinship = Kinship(node, clock, wall)
+        self.friendship = Friendship(node, deals or Deals(), wall)
         self.housekeeping = Housekeeping(
             rows, shelf, space, self.kinship, wall, trash_seconds, admission
         )
@@ -98,6 +103,8 @@ class SupplierService:
         self, session: Session, request: wire.Request, payload: Buffer
     ) -> tuple[wire.Reply, bytes]:
         vault = session.vault
+        if session.role == "friend":
+            return self.friendship.answer(session, request), b""
         match request:
             case wire.Ping():
                 return wire.Done(), b""
