@@ -17,6 +17,7 @@ PRINTED = {
     "PolicySaid": "`bitdust vault set --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "CustomerLine": "each line of `bitdust supplier customers --json`",
+    "FriendLine": "each line of `bitdust friends --json`",
     "GoneLine": "each line of `bitdust supplier forgive --json`",
 }
 HEAD = """# What `--json` prints

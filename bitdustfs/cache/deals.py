@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 DEALS_MAX = 1000  #: of one supplier
 DEAL_MAX = 8192  #: bytes of one file
-_NAME = re.compile("[0-9a-f]{32}")
+_NAME, _NODE = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
 
 _Token = Annotated[bytes, msgspec.Meta(max_length=1024)]
 
@@ -55,6 +55,7 @@ class Deal(Record, frozen=True):
 
 
 _deals = Decoder(Deal, "deal", DEAL_MAX)
+_seen = Decoder(dict[str, tuple[int, str]], "list of friends", 256 * DEALS_MAX)
 
 
 class Deals:
@@ -121,6 +122,24 @@ class DealFolder(Deals):
 
     def drop(self, nonce: bytes) -> None:
         self._path(nonce).unlink(missing_ok=True)
+
+    # -- when friends were seen: hints, which nothing depends on
+
+    def seen(self) -> dict[str, tuple[int, str]]:
+        """When friends were reached last (Unix seconds), and at which address, by node in hex."""
+        try:
+            known = _seen.decode_untrusted((self._folder / "seen").read_bytes())
+            return {node: when for node, when in known.items() if _NODE.fullmatch(node)}
+        except (OSError, Malformed):
+            return {}
+
+    def note_seen(self, found: Mapping[str, tuple[int, str]]) -> None:
+        """They were reached then."""
+        if found:
+            with self.changing():
+                known = {**self.seen(), **found}
+                newest = sorted(known.items(), key=lambda item: item[1][0])[-DEALS_MAX:]
+                write_durably(self._folder / "seen", encode(dict(newest)))
 
     def _path(self, nonce: bytes) -> Path:
         return self._folder / nonce.hex()

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", default="50G", help="what the friend gets here (50G)")
     parser.add_argument("--for", dest="period", default="7d", metavar="TIME",
                         help="how long somebody may join by it: 48h, 7d (7d)")  # fmt: skip
-    parser.add_argument("--name", default="", help="who it is for; stays on this machine")
+    parser.add_argument(
+        "--name", dest="called", default="", help="who it is for; stays on this machine"
+    )
     parser.add_argument("--no-qr", action="store_true", help="no QR code on the terminal")
     parser.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
     parser.set_defaults(run=run_invite)
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_invite(args: argparse.Namespace) -> int:
     """The line alone goes to standard output, so that it can be sent on by a program."""
     space, seconds = parse_size(args.space), parse_period(args.period)
-    line = invite(own_supplier(args.dir), space, seconds, args.name)
+    line = invite(own_supplier(args.dir), space, seconds, args.called)
     if sys.stdout.isatty() and not args.no_qr:
         for row in qr_lines(line):
             say(row)

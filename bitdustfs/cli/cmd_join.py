@@ -6,6 +6,7 @@ from pathlib import Path
 import trio
 
 from bitdustfs.cache.nicknames import Nicknames
+from bitdustfs.cli.friend_words import name_friends
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.texts import NODE_DIGITS, SUPPLIER_DIR_HELP
 from bitdustfs.cli.token_words import read_token
@@ -18,7 +19,9 @@ from bitdustfs.units import format_size, parse_size
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("line", help="what bitdust invite printed there, or @FILE with that")
     parser.add_argument("--space", help="what the friend gets here (as much as he gives)")
-    parser.add_argument("--name", default="", help="what you call the friend; stays here")
+    parser.add_argument(
+        "--name", dest="called", default="", help="what you call the friend; stays here"
+    )
     parser.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
     parser.set_defaults(run=run_join)
 
@@ -28,9 +31,11 @@ def run_join(args: argparse.Namespace) -> int:
     line = read_line(read_token(args.line))
     space = parse_size(args.space) if args.space else line.invitation.space
     own = own_supplier(args.dir)
-    if args.name:
-        Nicknames(names_path()).give(line.invitation.supplier.hex(), args.name)
-    say_agreed(trio.run(join, own, line, space))
+    agreed = trio.run(join, own, line, space)
+    if args.called:
+        Nicknames(names_path()).give(line.invitation.supplier.hex(), args.called)
+    name_friends(own.friendship.deals.all().values())
+    say_agreed(agreed)
     return 0
 
 

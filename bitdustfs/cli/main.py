@@ -55,6 +55,7 @@ VERBS = (
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
     Verb("invite", "cmd_invite", "one line by which a friend joins: you keep data for each other"),
     Verb("join", "cmd_join", "come by a friend's invitation"),
+    Verb("friends", "cmd_friends", "your friends: what each keeps for you, and you for each"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("completion", "cmd_manual", "what completes commands in a shell", "add_completion"),

@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cache.deals import Deal, DealFolder
 from bitdustfs.cache.machine import own_supplier_folders, own_suppliers
-from bitdustfs.errors import Malformed, PeerError, Refused, UsageError
+from bitdustfs.errors import BitdustError, Malformed, PeerError, Refused, UsageError
 from bitdustfs.net.addresses import is_address, is_wildcard, split
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.control import ask
@@ -25,7 +25,7 @@ from bitdustfs.net.joinline import JoinLine, read_join_line_untrusted, write_joi
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import AddressBook
-from bitdustfs.supplier.friendship import Friendship, nonce_of
+from bitdustfs.supplier.friendship import Friendship
 from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.orders import AskCustomers, AskSelf, CustomerLine, Customers, SupplierSelf
 from bitdustfs.units import format_size
@@ -51,8 +51,12 @@ class OwnSupplier:
     key: SigningKey
 
     @property
+    def deals(self) -> DealFolder:
+        return DealFolder(self.folder)
+
+    @property
     def friendship(self) -> Friendship:
-        return Friendship(self.key, DealFolder(self.folder))
+        return Friendship(self.key, self.deals)
 
     def told(self) -> SupplierSelf:
         """How it is. Raises UsageError where it does not run."""
@@ -123,7 +127,7 @@ def read_line(text: str) -> JoinLine:
 async def join(own: OwnSupplier, line: JoinLine, space: int) -> Agreed:
     """The deal that a line leads to; `space`: bytes that the friend gets here, where it begins one.
 
-    The friend's node is told. Raises UsageError, and Refused with its word where it says no.
+    The friend's node is told. Raises UsageError, and BitdustError with its word if it says no.
     """
     friendship, told = own.friendship, own.told()
     fresh = not any(d.theirs == line.token for d in friendship.deals.all().values())
@@ -147,7 +151,7 @@ async def join(own: OwnSupplier, line: JoinLine, space: int) -> Agreed:
                 "the friend's supplier is of a version that does not know how to join: it has to "
                 "be upgraded first"
             ) from None
-        raise
+        raise BitdustError(f"the friend's supplier says no: {refusal.detail}") from None
     except PeerError as error:
         return Agreed(deal, "" if line.answers else answer, str(error))
     return Agreed(friendship.settled(deal), "", "")
@@ -198,11 +202,6 @@ async def reached(
             await peer.aclose()
         nursery.cancel_scope.cancel()
     return found
-
-
-def nonce(deal: Deal) -> str:
-    """By which a supplier names the vault that came by a deal, hexadecimal."""
-    return nonce_of(deal.ours).hex()
 
 
 def _unheard(progress: object) -> None:
