@@ -38,7 +38,7 @@ def run_friends(args: argparse.Namespace) -> int:
     if not lines:
         say("no friend joined yet: bitdust invite prints a line for one")
         return 0
-    say("friend            state    keeps for me         I keep          seen          address")
+    say(f"friend            state    {'keeps for me':22}  {'I keep':22}  {'seen':12}  address")
     for line in lines:
         say(_row(line))
     for line in lines:
@@ -58,7 +58,7 @@ def _row(line: FriendLine) -> str:
     seen = "never" if line.seen is None else ago(line.seen)
     way = f"{line.address} ({line.way})" if line.way else line.address
     keeps, kept = _part(line.keeps, line.gives), _part(line.kept, line.given)
-    return f"{_called(line):16}  {line.state:7}  {keeps:19}  {kept:19}  {seen:12}  {way}".rstrip()
+    return f"{_called(line):16}  {line.state:7}  {keeps:22}  {kept:22}  {seen:12}  {way}".rstrip()
 
 
 def _part(used: int | None, space: int) -> str:

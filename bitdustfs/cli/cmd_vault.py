@@ -13,6 +13,7 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
@@ -48,8 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ecc", metavar="K/N", help="any K of N suppliers rebuild all (4/7)")
-    parser.add_argument("--space", default="10G", help="size of the vault (10G)")
+    parser.add_argument(
+        "--space", help="size of the vault (10G; with friends, as much as they give)"
+    )
     parser.add_argument("--key", type=Path, help="where to write the key file")
+    parser.add_argument(
+        "--friends", action="store_true", help="friends who joined come first (bitdust friends); "
+        "without --supplier and --bootstrap they do anyway",
+    )  # fmt: skip
     parser.add_argument(
         "--supplier", action="append", default=[], metavar="HOST:PORT",
         help="a supplier's address; give as many as the code needs",
@@ -148,7 +155,8 @@ def run_refound(args: argparse.Namespace) -> int:
 
 def run_create(args: argparse.Namespace) -> int:
     """Makes the key file first, so that no vault is made whose key cannot be kept."""
-    order = parse_order(args)
+    chosen = choose_friends(args)
+    order = parse_order(args, chosen)
     path = args.key or config.default_key_path()
     if path.exists():
         raise UsageError(f"{path} exists already; name another file with --key")
@@ -161,27 +169,29 @@ def run_create(args: argparse.Namespace) -> int:
         path.unlink()
         raise
     remember_addresses(created.family)
+    chosen.note(key.vault_id, created.family)
     say_created(key, order, path, created.founders)
     return 0
 
 
-def parse_order(args: argparse.Namespace) -> Order:
+def parse_order(args: argparse.Namespace, chosen: Friends = NO_FRIENDS) -> Order:
     """The vault that a command line asks for. Raises UsageError."""
     suppliers = tuple(check_address(a) for a in args.supplier)
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
     if args.ecc:
         k, n = parse_ecc(args.ecc)
     else:
-        n = len(suppliers) or SUPPLIERS
+        n = len(suppliers) + chosen.count or SUPPLIERS
         k = default_k(n)
-    if len(suppliers) < n and not bootstrap:
+    there = len(suppliers) + chosen.count
+    if there < n and not bootstrap:
         raise UsageError(
-            f"{k}/{n} needs {n} suppliers and {len(suppliers)} were named; name more with "
-            "--supplier, or a node of the network with --bootstrap to find them"
+            f"{k}/{n} needs {n} suppliers and there are {there}; name more with --supplier, or a "
+            "node of the network with --bootstrap to find them, or let friends join: bitdust invite"
         )
-    size, words = parse_size(args.space), parse_policy(args.policy)
-    tokens = tuple(map(read_token, args.invitation))
-    return Order(k, n, size, words, suppliers, bootstrap, args.own, tokens)
+    size, words = chosen.size(args.space, k, n), parse_policy(args.policy)
+    tokens = (*map(read_token, args.invitation), *chosen.tokens)
+    return Order(k, n, size, words, suppliers, bootstrap, chosen.known(n), args.own, tokens)
 
 
 def _key_words(path: Path) -> str:
