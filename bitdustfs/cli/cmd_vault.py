@@ -11,6 +11,7 @@ import trio
 from bitdustfs import config
 from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
+from bitdustfs.cli import cmd_delete as delete
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_set(verbs.add_parser("set", help="change the size or the policy of a mounted vault"))
     text = "a new family, of those that are left, when a majority of the suppliers is gone for good"
     _add_refound(verbs.add_parser("refound", help=text, description=refound.__doc__))
+    text = "end a vault and its contracts, for good"
+    delete.add_arguments(verbs.add_parser("delete", help=text, description=delete.__doc__))
     text = "a tree again, from blocks alone, when all roots are lost"
     recover.add_arguments(verbs.add_parser("recover", help=text))
 

@@ -92,6 +92,16 @@ class Friends:
 NO_FRIENDS = Friends()
 
 
+def free_friends(vault: bytes) -> None:
+    """A vault of ours ended: what friends gave it is free for another one."""
+    for folder in own_supplier_folders():
+        deals = DealFolder(folder)
+        with deals.changing():
+            for nonce, deal in deals.all().items():
+                if deal.vault == vault:
+                    deals.keep(nonce, msgspec.structs.replace(deal, vault=b""))
+
+
 def choose_friends(args: argparse.Namespace) -> Friends:
     """Where they are asked for, or nobody else is named. Raises UsageError where none joined."""
     if not args.friends and (args.supplier or args.bootstrap):

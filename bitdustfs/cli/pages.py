@@ -38,6 +38,10 @@ PAGES = {
         ("bitdust vault recover --supplier 203.0.113.5:4100 --supplier 198.51.100.7:4100",),
         "no block was changed or deleted; run it again to go on",
     ),
+    "vault delete": Page(
+        ("bitdust vault delete", "bitdust vault delete --key k3.key --yes"),
+        "suppliers that were told have deleted it already; run it again for the others",
+    ),
     "key show": Page(("bitdust key show",), NOTHING_BEGUN),
     "key words": Page(("bitdust key words", "bitdust key words --key k3.key"), NOTHING_BEGUN),
     "key restore": Page(

@@ -106,6 +106,14 @@ class Supplier(ABC):
         """
         await self._ask(wire.Done, wire.Promise(0, 0))
 
+    async def end_vault(self, record: bytes) -> None:
+        """Has all that is kept of the vault deleted, by an owner-signed vault-end record, and the
+        contract ended. Refused (lease-held) while it is mounted somewhere.
+
+        An older supplier refuses (unauthorised) where it keeps something.
+        """
+        await self._ask(wire.Done, wire.Promise(0, 0, record))
+
     async def join(self, token: bytes, line: str) -> None:
         """Comes by its invitation as a friend, with a line that answers it. It has both then.
 

@@ -127,7 +127,8 @@ class Kill(Message, frozen=True, tag=14):
 class Promise(Message, frozen=True, tag=20):
     """Make or renew a contract. Answered by ContractIs.
 
-    Over no bytes: give it back, where nothing is kept by it. Answered by Done.
+    Over no bytes: give it back, where nothing is kept by it. Answered by Done. With an owner-signed
+    vault-end record as `token` all that is kept of the vault goes, too.
 
     `token`: by which the supplier invited whoever shows it, where it makes contracts with nobody
     else.

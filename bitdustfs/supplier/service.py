@@ -19,7 +19,12 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cache.deals import Deals
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Contract, open_family_untrusted, seal_record
+from bitdustfs.core.records import (
+    Contract,
+    open_family_untrusted,
+    seal_record,
+    vault_end_records,
+)
 from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.admission import ANYONE, Admission
@@ -110,7 +115,10 @@ class SupplierService:
                 return wire.Done(), b""
             case wire.Promise(space=0):
                 check_owner(session)
-                self.housekeeping.take_back(vault)
+                if request.token:
+                    self._end(vault, request.token)
+                else:
+                    self.housekeeping.take_back(vault)
                 return wire.Done(), b""
             case wire.Promise():
                 check_owner(session)
@@ -175,6 +183,17 @@ class SupplierService:
         )
         contract = Contract(self.kinship.own, session.vault, row.space, row.until)
         return seal_record(self.node, "contract", contract)
+
+    def _end(self, vault: bytes, record: bytes) -> None:
+        """Forgets a vault by its owner's record. Raises Refused, Malformed, Forged."""
+        body = vault_end_records.open_untrusted(record, vault)
+        if body.vault != vault or body.supplier != self.kinship.own:
+            raise Refused("malformed", "the record is of another supplier or vault")
+        if self.shelf.vault(vault) is None:
+            return
+        if self.voter.owner_here(vault):
+            raise Refused("lease-held", "the vault is mounted: unmount it first")
+        self.housekeeping.end(vault)
 
     def refuse_head(self, session: Session, request: wire.Put, length: int) -> wire.Fault | None:
         """Why a Put with `length` bytes of payload is refused, from its head alone.

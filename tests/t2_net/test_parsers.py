@@ -175,6 +175,10 @@ SIGNED = {
     "an invitation": (
         lambda data: invitation_records.open_untrusted(data, PUBLIC),
         TOKEN, NODE, "invitation"),
+    "an end": (
+        lambda data: records.vault_end_records.open_untrusted(data, KEY.vault_id),
+        seal_record(KEY.signing, "vault-end", records.VaultEnd(KEY.vault_id, PUBLIC, NOW)),
+        KEY.signing, "vault-end"),
     "a death": (
         lambda data: records.block_dead_records.open_untrusted(data, KEY.vault_id),
         seal_record(KEY.signing, "block-dead", records.BlockDead(
