@@ -37,6 +37,7 @@ class Verb(NamedTuple):
 
 VERBS = (
     Verb("vault", "cmd_vault", "make a vault, change its policy, recover or refound it"),
+    Verb("list", "cmd_list", "vaults, keys, mounts and contracts of this machine"),
     Verb("key", "cmd_key", "show, write down, restore or protect the key"),
     Verb("mount", "cmd_mount", "mount a vault at a folder (as mount.bitdust)"),
     Verb("status", "cmd_status", "how safe a mount's content is, and who keeps it", "add_status"),

@@ -42,6 +42,7 @@ PAGES = {
         ("bitdust vault delete", "bitdust vault delete --key k3.key --yes"),
         "suppliers that were told have deleted it already; run it again for the others",
     ),
+    "list": Page(("bitdust list", "bitdust list --json"), ONLY_LOOKED),
     "key show": Page(("bitdust key show",), NOTHING_BEGUN),
     "key words": Page(("bitdust key words", "bitdust key words --key k3.key"), NOTHING_BEGUN),
     "key restore": Page(
