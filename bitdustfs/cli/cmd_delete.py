@@ -14,7 +14,7 @@ from bitdustfs.cli.friend_choice import free_friends
 from bitdustfs.cli.named import complain_named, say_named
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
-from bitdustfs.family.deleting import Ended, delete_at, forget_here, who_keeps
+from bitdustfs.family.deleting import Told, delete_at, forget_here, who_keeps
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
@@ -68,7 +68,7 @@ def _meant(vault: bytes, count: int, begun: bool) -> bool:
     return input(question).strip().lower() == "delete"
 
 
-def _say_ended(ended: Sequence[Ended]) -> int:
+def _say_ended(ended: Sequence[Told]) -> int:
     """What each said; how many still keep something."""
     left = [told for told in ended if told.error]
     for told in ended:

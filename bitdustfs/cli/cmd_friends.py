@@ -15,7 +15,7 @@ from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.mountpoint import attached
 from bitdustfs.plain import say
 from bitdustfs.supplier.befriend import own_supplier
-from bitdustfs.supplier.friendlist import Kept, friend_lines
+from bitdustfs.supplier.friendlist import KeptThere, friend_lines
 from bitdustfs.supplier.orders import FriendLine
 from bitdustfs.units import format_size
 from bitdustfs.vault.account import ago
@@ -65,14 +65,14 @@ def _part(used: int | None, space: int) -> str:
     return f"{'?' if used is None else format_size(used)} of {format_size(space)}"
 
 
-def kept_there() -> dict[bytes, Kept]:
+def kept_there() -> dict[bytes, KeptThere]:
     """What suppliers keep of the vaults that are mounted here, by node."""
-    found: dict[bytes, Kept] = {}
+    found: dict[bytes, KeptThere] = {}
     for mountpoint in attached():
         with suppress(BitdustError):  # a dead mount, or one that ends just now
             for line in MountClient(mountpoint).suppliers().suppliers:
                 node = bytes.fromhex(line.node)
-                before = found.get(node, Kept(0, None))
+                before = found.get(node, KeptThere(0, None))
                 heard = [h for h in (before.heard, line.heard) if h is not None]
-                found[node] = Kept(before.stored + line.stored, min(heard, default=None))
+                found[node] = KeptThere(before.stored + line.stored, min(heard, default=None))
     return found

@@ -15,7 +15,7 @@ from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.core.placement import largest_size, promise_each
 from bitdustfs.core.records import Family
 from bitdustfs.errors import UsageError
-from bitdustfs.family.create import SMALLEST, Known
+from bitdustfs.family.create import SMALLEST, FriendsSupplier
 from bitdustfs.net.addresses import is_address
 from bitdustfs.net.tokens import write_token
 from bitdustfs.supplier.friendship import nonce_of
@@ -49,10 +49,10 @@ class Friends:
         """By which they give it."""
         return tuple(write_token(one.deal.theirs) for one in self._free)
 
-    def known(self, n: int) -> tuple[Known, ...]:
+    def known(self, n: int) -> tuple[FriendsSupplier, ...]:
         """The first n, as suppliers."""
         return tuple(
-            Known(one.deal.node, tuple(filter(is_address, one.deal.addresses)))
+            FriendsSupplier(one.deal.node, tuple(filter(is_address, one.deal.addresses)))
             for one in self._free[:n]
         )
 

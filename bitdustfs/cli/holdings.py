@@ -45,7 +45,7 @@ class VaultLine(msgspec.Struct, frozen=True, kw_only=True):
     local: int  #: bytes that its blocks and state take on this machine's disk
 
 
-class _Key(msgspec.Struct, frozen=True):
+class _KeyFile(msgspec.Struct, frozen=True):
     path: str
     key: VaultKey | None  #: None: it is locked
 
@@ -62,14 +62,14 @@ def vault_lines() -> list[VaultLine]:
     return lines + [_line("", one) for one in keys if one.key is None]
 
 
-def _keys() -> list[_Key]:
+def _keys() -> list[_KeyFile]:
     found = []
     for path in sorted(config.default_key_path().parent.glob("*")):
         try:
-            found.append(_Key(str(path), keyfile.load(path)))
+            found.append(_KeyFile(str(path), keyfile.load(path)))
         except KeyFileError as error:
             if "passphrase" in str(error):
-                found.append(_Key(str(path), None))
+                found.append(_KeyFile(str(path), None))
     return found
 
 
@@ -78,7 +78,7 @@ def _state_folders() -> list[str]:
     return [path.name for path in folder.glob("*") if len(path.name) == 64]
 
 
-def _mounted(path: Path, keys: dict[str, _Key]) -> list[VaultLine]:
+def _mounted(path: Path, keys: dict[str, _KeyFile]) -> list[VaultLine]:
     """The line of a mount; none where it ends just now."""
     try:
         mount = MountClient(path)
@@ -95,7 +95,7 @@ def _mounted(path: Path, keys: dict[str, _Key]) -> list[VaultLine]:
     return []
 
 
-def _idle(vault: str, key: _Key | None) -> VaultLine:
+def _idle(vault: str, key: _KeyFile | None) -> VaultLine:
     """The line of a vault that is not mounted, by what is kept of it here."""
     members: tuple[Member, ...] = ()
     code = ""
@@ -124,7 +124,7 @@ def _idle(vault: str, key: _Key | None) -> VaultLine:
 
 def _line(
     vault: str,
-    key: _Key | None,
+    key: _KeyFile | None,
     mountpoint: str = "",
     state: str = "not mounted",
     code: str = "",

@@ -51,7 +51,7 @@ JOINED_BY = 16  #: addresses by which the DHT is joined
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
 
 
-class Known(NamedTuple):
+class FriendsSupplier(NamedTuple):
     """A friend's supplier: whoever else answers at its addresses is not taken for it."""
 
     node: bytes
@@ -68,7 +68,7 @@ class Order:
     words: dict[str, int] = field(default_factory=dict)  #: of the policy (core/policy.py)
     suppliers: tuple[str, ...] = ()  #: addresses that are wanted; more are found by `bootstrap`
     bootstrap: tuple[str, ...] = ()  #: addresses of any nodes of the network
-    friends: tuple[Known, ...] = ()  #: suppliers whose keys are known: they come first
+    friends: tuple[FriendsSupplier, ...] = ()  #: suppliers whose keys are known: they come first
     own: bool = False  #: one of them may be on this machine (own.py)
     tokens: tuple[str, ...] = ()  #: by which suppliers invited the owner
 
@@ -124,7 +124,7 @@ async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Created:
     near = [a for friend in friends for a in friend.addresses]
     async with joined([*(order.bootstrap or (*named[:1], *near))][:JOINED_BY]) as dht:
         offers = await _find_the_rest(dht, order, (*near, *named), len(friends) + len(named))
-        others = (Known(b"", (address,)) for address in (*named, *offers))
+        others = (FriendsSupplier(b"", (address,)) for address in (*named, *offers))
         founded = await _found(dht, key, order, [*friends, *others], suite)
     members = founded.family.members
     founders = (Founder(m, next(filter(None, map(offers.get, m.addresses)), None)) for m in members)
@@ -179,7 +179,7 @@ def _too_few(order: Order, there: int, near: int) -> str:
 
 
 async def _found(
-    dht: Dht, key: VaultKey, order: Order, chosen: list[Known], suite: Suite
+    dht: Dht, key: VaultKey, order: Order, chosen: list[FriendsSupplier], suite: Suite
 ) -> _Founded:
     """All of it, or nothing: whatever fails, the contracts are given back."""
     credentials = owner_credentials(key, order.tokens)

@@ -38,7 +38,7 @@ class Keeping(NamedTuple):
     begun: bool
 
 
-class Ended(NamedTuple):
+class Told(NamedTuple):
     """What one supplier said. `error`: why it still keeps what it has, or ""."""
 
     member: Member
@@ -75,7 +75,7 @@ async def who_keeps(
 
 async def delete_at(
     key: VaultKey, members: Sequence[Member], addresses: Sequence[str]
-) -> list[Ended]:
+) -> list[Told]:
     """Has the vault deleted at these suppliers; what each said. Who did not is remembered."""
     path = config.deleting_path(key.vault_id)
     write_durably(path, encode(tuple(members)))
@@ -88,7 +88,7 @@ async def delete_at(
 
         answers = await ask_all(members, end, deadline=DEADLINE)
         nursery.cancel_scope.cancel()
-    ended = [Ended(m, _why(answers.failed.get(m), m in answers.given)) for m in members]
+    ended = [Told(m, _why(answers.failed.get(m), m in answers.given)) for m in members]
     write_durably(path, encode(tuple(told.member for told in ended if told.error)))
     return ended
 

@@ -31,18 +31,18 @@ CHECK_SIZE = 4
 ADDRESSES_MAX = 8
 
 #: without blanks, so that several stand in one line of text
-Address = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,200}\Z")]
+Way = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,200}\Z")]
 
 
-class _Body(Record, frozen=True):
+class _Offer(Record, frozen=True):
     """What the line says; fields to come stand behind these."""
 
     token: Annotated[bytes, msgspec.Meta(max_length=1024)]
-    addresses: Annotated[tuple[Address, ...], msgspec.Meta(max_length=ADDRESSES_MAX)]
+    addresses: Annotated[tuple[Way, ...], msgspec.Meta(max_length=ADDRESSES_MAX)]
     answers: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
 
-_bodies = Decoder(_Body, "join line", LINE_MAX)
+_bodies = Decoder(_Offer, "join line", LINE_MAX)
 
 
 class JoinLine(NamedTuple):
@@ -56,7 +56,7 @@ class JoinLine(NamedTuple):
 
 def write_join_line(token: bytes, addresses: tuple[str, ...], answers: bytes = b"") -> str:
     """A line as it is passed on."""
-    body = encode(_Body(token, addresses[:ADDRESSES_MAX], answers))
+    body = encode(_Offer(token, addresses[:ADDRESSES_MAX], answers))
     raw = body + tagged("join line", body)[:CHECK_SIZE]
     return FAMILY + VERSION + urlsafe_b64encode(raw).decode().rstrip("=")
 

@@ -170,13 +170,18 @@ def _accept(friendship: Friendship, line: JoinLine) -> Deal:
 
 async def tell(own: OwnSupplier, line: JoinLine, answer: str) -> None:
     """Brings the answer to the friend's node. Raises PeerError."""
+    failure: PeerError | None = None
     async with trio.open_nursery() as nursery:
         peer = _friend(own, line.invitation.supplier, line.addresses, nursery)
         try:
             await peer.join(line.token, answer)
+        except PeerError as error:
+            failure = error  # a nursery would put it into a group
         finally:
             await peer.aclose()
             nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _friend(

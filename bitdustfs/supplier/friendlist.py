@@ -14,7 +14,7 @@ from bitdustfs.supplier.friendship import nonce_of
 from bitdustfs.supplier.orders import CustomerLine, FriendLine
 
 
-class Kept(NamedTuple):
+class KeptThere(NamedTuple):
     """What a friend's supplier keeps of mounted vaults, as their mounts say."""
 
     stored: int  #: bytes
@@ -22,7 +22,7 @@ class Kept(NamedTuple):
 
 
 def friend_lines(
-    own: OwnSupplier, kept_there: Mapping[bytes, Kept], names: Mapping[str, str]
+    own: OwnSupplier, kept_there: Mapping[bytes, KeptThere], names: Mapping[str, str]
 ) -> list[FriendLine]:
     """A line for each friend, and for each invitation that somebody may come by; all friends are
     asked, at once, whether they are there.
@@ -60,7 +60,7 @@ def friend_lines(
     return lines + [_waiting(deal) for deal in deals.values() if not deal.made and deal.until > now]
 
 
-def _kept_by(node: bytes, told: list[Deal], kept_there: Mapping[bytes, Kept]) -> int | None:
+def _kept_by(node: bytes, told: list[Deal], kept_there: Mapping[bytes, KeptThere]) -> int | None:
     """Bytes that a friend keeps of mounted vaults; nothing where no vault of mine came by it."""
     if node in kept_there:
         return kept_there[node].stored

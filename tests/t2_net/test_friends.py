@@ -1,6 +1,7 @@
 """Two suppliers make a deal by one line: who may come by it, how often, and what each keeps."""
 
 import os
+from base64 import urlsafe_b64decode
 
 import pytest
 from family import KEY
@@ -123,6 +124,14 @@ async def test_a_friend_asks_for_nothing_else(sides):
     await peer.ping()
     for call in (peer.usage(), peer.current(), peer.promise(GIB, NOW), peer.list(), peer.kin()):
         await refused("unauthorised", call)
+
+
+def test_names_of_friends_are_in_no_line(sides):
+    anna = sides[0]
+    deal = anna.friendship.invite(GIB, NOW + 60, "Bert-of-the-hill")
+    line = write_join_line(deal.ours, AT)
+    raw = urlsafe_b64decode(line.removeprefix("bitdust-join-1-") + "==")
+    assert anna.deals()[0].name == "Bert-of-the-hill" and b"hill" not in raw and b"4000" in raw
 
 
 def test_the_same_line_again_is_the_same_deal_and_old_invitations_make_room(sides):
