@@ -46,6 +46,7 @@ class Deal(Record, frozen=True):
     told: bool = False  #: the friend's supplier is known to have this deal, too
     vault: Annotated[bytes, msgspec.Meta(max_length=32)] = b""  #: ours that came by `theirs`
     name: Annotated[str, msgspec.Meta(max_length=64)] = ""  #: who it was made for, if we said so
+    ended: bool = False  #: taken back: `ours` is not good any more, also before its date
     more: dict[str, bytes] = {}  #: fields to come
 
     @property
@@ -65,16 +66,30 @@ class Deals:
         self._deals: dict[bytes, Deal] = {}
 
     def all(self) -> dict[bytes, Deal]:
-        """By nonce, the oldest first."""
-        return dict(sorted(self._deals.items(), key=lambda item: item[1].since))
+        """By nonce, the oldest first; none that was taken back."""
+        every = sorted(self.with_ended().items(), key=lambda item: item[1].since)
+        return {nonce: deal for nonce, deal in every if not deal.ended}
+
+    def with_ended(self) -> dict[bytes, Deal]:
+        """The same with those that were taken back."""
+        return dict(self._deals)
 
     def of(self, nonce: bytes) -> Deal | None:
-        return self._deals.get(nonce)
+        """None where it was taken back, too."""
+        deal = self._found(nonce)
+        return None if deal is None or deal.ended else deal
 
-    def agreed(self, nonce: bytes) -> bool:
-        """Whether a friend came by the invitation: it is good for him from then on."""
-        deal = self.of(nonce)
-        return deal is not None and deal.made
+    def standing(self, nonce: bytes) -> bool | None:
+        """Whether an invitation is good: it is, as long as the deal is kept, once a friend came by
+        it; it is not when it was taken back. None: its date decides.
+        """
+        deal = self._found(nonce)
+        if deal is None:
+            return None
+        return False if deal.ended else True if deal.made else None
+
+    def _found(self, nonce: bytes) -> Deal | None:
+        return self._deals.get(nonce)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -85,7 +100,8 @@ class Deals:
         """Durably, once it returns."""
         self._deals[nonce] = deal
 
-    def drop(self, nonce: bytes) -> None:
+    def forget(self, nonce: bytes) -> None:
+        """Where nothing needs to be remembered of it."""
         self._deals.pop(nonce, None)
 
 
@@ -96,15 +112,15 @@ class DealFolder(Deals):
         super().__init__()
         self._folder = supplier / "deals"
 
-    def all(self) -> dict[bytes, Deal]:
+    def with_ended(self) -> dict[bytes, Deal]:
         found = {}
         for path in self._folder.glob("?" * 32):
             deal = self._read(path) if _NAME.fullmatch(path.name) else None
             if deal is not None:
                 found[bytes.fromhex(path.name)] = deal
-        return dict(sorted(found.items(), key=lambda item: item[1].since))
+        return found
 
-    def of(self, nonce: bytes) -> Deal | None:
+    def _found(self, nonce: bytes) -> Deal | None:
         return self._read(self._path(nonce))
 
     @contextmanager
@@ -120,7 +136,7 @@ class DealFolder(Deals):
     def keep(self, nonce: bytes, deal: Deal) -> None:
         write_durably(self._path(nonce), encode(deal))
 
-    def drop(self, nonce: bytes) -> None:
+    def forget(self, nonce: bytes) -> None:
         self._path(nonce).unlink(missing_ok=True)
 
     # -- when friends were seen: hints, which nothing depends on

@@ -10,7 +10,7 @@ from bitdustfs import config
 from bitdustfs.cache.machine import known_addresses, machine_id
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.exit_codes import Exit
-from bitdustfs.cli.friend_choice import free_friends
+from bitdustfs.cli.friend_choice import set_free
 from bitdustfs.cli.named import complain_named, say_named
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
@@ -48,7 +48,7 @@ def run_delete(args: argparse.Namespace) -> int:
     if _say_ended(ended):
         return Exit.FAILED
     forget_here(vault)
-    free_friends(vault)
+    set_free(vault)
     path = args.key or config.default_key_path()
     path.unlink(missing_ok=True)
     say_named(

@@ -15,7 +15,7 @@ from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.mountpoint import attached
 from bitdustfs.plain import say
 from bitdustfs.supplier.befriend import own_supplier
-from bitdustfs.supplier.friendlist import KeptThere, friend_lines
+from bitdustfs.supplier.friendlist import KeptThere, end_deals, friend_lines
 from bitdustfs.supplier.orders import FriendLine
 from bitdustfs.units import format_size
 from bitdustfs.vault.account import ago
@@ -23,6 +23,10 @@ from bitdustfs.vault.account import ago
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
+    parser.add_argument(
+        "--forget", metavar="WHO", help="no deal with this friend any more, or no such invitation; "
+        "vaults that came by it stay where they are",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=run_friends)
 
@@ -31,6 +35,12 @@ def run_friends(args: argparse.Namespace) -> int:
     """Asks all of them whether they are there."""
     own = own_supplier(args.dir)
     name_friends(own.deals.all().values())
+    if args.forget:
+        named = Nicknames(names_path()).key_of(args.forget)
+        ended = end_deals(own, args.forget, named)
+        space = format_size(sum(deal.space for deal in ended))
+        say(f"nobody gets the {space} any more that were promised so; what is kept already stays")
+        return 0
     lines = friend_lines(own, kept_there(), Nicknames(names_path()).all())
     if args.json:
         say_json(lines)
@@ -48,7 +58,7 @@ def run_friends(args: argparse.Namespace) -> int:
 
 
 def _called(line: FriendLine) -> str:
-    return line.name or line.node[:NODE_DIGITS] or "(nobody yet)"
+    return line.name or (line.node or line.invitations[0])[:NODE_DIGITS]
 
 
 def _row(line: FriendLine) -> str:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_invite(args: argparse.Namespace) -> int:
     """The line alone goes to standard output, so that it can be sent on by a program."""
     space, seconds = parse_size(args.space), parse_period(args.period)
-    line = invite(own_supplier(args.dir), space, seconds, args.called)
+    line, near = invite(own_supplier(args.dir), space, seconds, args.called)
     if sys.stdout.isatty() and not args.no_qr:
         for row in qr_lines(line):
             say(row)
@@ -36,4 +36,9 @@ def run_invite(args: argparse.Namespace) -> int:
         f"send this line to one friend, who says: bitdust join LINE. It gives {format_size(space)} "
         f"here to whoever comes by it first, within {args.period}; so show it to nobody else"
     )
+    if near:
+        complain(
+            "your supplier knows private addresses of itself alone: the friend has to be in the "
+            "same network, or to be reachable from here; else start it with --announce"
+        )
     return 0

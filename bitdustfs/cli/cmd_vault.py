@@ -14,13 +14,13 @@ from bitdustfs.cache.machine import known_addresses, machine_id, remember_addres
 from bitdustfs.cli import cmd_delete as delete
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
-from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends
+from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends, free_friends
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.placement import default_k, parse_ecc
+from bitdustfs.core.placement import default_k, parse_ecc, promise_each
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
 from bitdustfs.family.create import Founder, Order, create_vault
@@ -113,7 +113,10 @@ def run_set(args: argparse.Namespace) -> int:
     policy = parse_policy([word for word in words if not word.startswith(SPACE)])
     mount = MountClient(named)
     if sizes:
-        resized = mount.set_space(sizes[-1], [*map(read_token, args.invitation)])
+        larger = _larger_deals(mount, sizes[-1])
+        tokens = [*map(read_token, args.invitation), *larger.tokens]
+        resized = mount.set_space(sizes[-1], tokens)
+        larger.note(bytes.fromhex(mount.status().vault), larger.nodes)
         if not args.json:
             say(f"the vault takes {format_size(resized.capacity)} of files from now on")
     if policy:
@@ -127,6 +130,14 @@ def run_set(args: argparse.Namespace) -> int:
     for sentence in policy_lines(told):
         say(sentence)
     return 0
+
+
+def _larger_deals(mount: MountClient, size: int) -> Friends:
+    """The new deals of friends who keep the vault, where it grows: by these they may give more."""
+    promise = promise_each(size, mount.policy().k)
+    lines = mount.suppliers().suppliers
+    smaller = {bytes.fromhex(line.node) for line in lines if line.space < promise}
+    return free_friends(promise, smaller) if smaller else NO_FRIENDS
 
 
 RISK = """\
@@ -172,7 +183,7 @@ def run_create(args: argparse.Namespace) -> int:
         path.unlink()
         raise
     remember_addresses(created.family)
-    chosen.note(key.vault_id, created.family)
+    chosen.note(key.vault_id, {member.node for member in created.family.members})
     say_created(key, order, path, created.founders)
     return 0
 

@@ -1,7 +1,7 @@
 """Which friends keep a new vault: those who joined, and give space that no vault of ours has."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +9,12 @@ import msgspec
 
 from bitdustfs.cache.deals import Deal, DealFolder
 from bitdustfs.cache.machine import own_supplier_folders
+from bitdustfs.cache.nicknames import DIGITS_MIN, Nicknames
 from bitdustfs.cli.friend_words import name_friends
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.texts import NODE_DIGITS
+from bitdustfs.config import names_path
 from bitdustfs.core.placement import largest_size, promise_each
-from bitdustfs.core.records import Family
 from bitdustfs.errors import UsageError
 from bitdustfs.family.create import SMALLEST, FriendsSupplier
 from bitdustfs.net.addresses import is_address
@@ -78,10 +79,20 @@ class Friends:
             node = one.deal.node.hex()[:NODE_DIGITS]
             say_named(f"friend {node} gives {format_size(one.deal.gives)}")
 
-    def note(self, vault: bytes, family: Family) -> None:
-        """From now on a vault of ours has what those of its family give."""
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the first of them says that it is."""
+        return self.known(1)[0].addresses if self._free else ()
+
+    @property
+    def nodes(self) -> frozenset[bytes]:
+        """Their keys."""
+        return frozenset(one.deal.node for one in self._free)
+
+    def note(self, vault: bytes, nodes: Collection[bytes]) -> None:
+        """From now on a vault of ours has what those of its suppliers give."""
         for folder, deal in self._free:
-            if family.member(deal.node) is not None:
+            if deal.node in nodes:
                 deals = DealFolder(folder)
                 with deals.changing():
                     known = deals.of(nonce_of(deal.ours)) or deal
@@ -92,7 +103,7 @@ class Friends:
 NO_FRIENDS = Friends()
 
 
-def free_friends(vault: bytes) -> None:
+def set_free(vault: bytes) -> None:
     """A vault of ours ended: what friends gave it is free for another one."""
     for folder in own_supplier_folders():
         deals = DealFolder(folder)
@@ -106,14 +117,9 @@ def choose_friends(args: argparse.Namespace) -> Friends:
     """Where they are asked for, or nobody else is named. Raises UsageError where none joined."""
     if not args.friends and (args.supplier or args.bootstrap):
         return NO_FRIENDS
-    every = [
-        _Free(folder, deal)
-        for folder in own_supplier_folders()
-        for deal in DealFolder(folder).all().values()
-        if deal.made
-    ]
+    every = _deals()
     name_friends(one.deal for one in every)
-    friends = Friends([one for one in every if one.deal.gives and not one.deal.vault])
+    friends = free_friends()
     if args.friends and not friends.count:
         raise UsageError(
             "no friend has space left that no vault of yours has: bitdust invite one, or delete a "
@@ -123,3 +129,44 @@ def choose_friends(args: argparse.Namespace) -> Friends:
         )
     friends.tell()
     return friends
+
+
+def free_friends(least: int = 1, nodes: Collection[bytes] = ()) -> Friends:
+    """Those who give so many bytes at least that no vault of ours has; of these nodes, if named."""
+    return Friends(
+        [
+            one
+            for one in _free()
+            if one.deal.gives >= least and (not nodes or one.deal.node in nodes)
+        ]
+    )
+
+
+def _free() -> list[_Free]:
+    """What friends give and no vault of ours has."""
+    return [one for one in _deals() if one.deal.gives and not one.deal.vault]
+
+
+def friend_named(word: str) -> Friends:
+    """The one with this name, or with a key that begins so. Raises UsageError."""
+    named = Nicknames(names_path()).key_of(word)
+    friends = [
+        one
+        for one in _free()
+        if one.deal.node.hex() == named
+        or (len(word) >= DIGITS_MIN and one.deal.node.hex().startswith(word))
+    ]
+    if len({one.deal.node for one in friends}) != 1:
+        raise UsageError(
+            f"{word} is no friend with space that no vault of yours has: bitdust friends shows them"
+        )
+    return Friends(friends)
+
+
+def _deals() -> list[_Free]:
+    return [
+        _Free(folder, deal)
+        for folder in own_supplier_folders()
+        for deal in DealFolder(folder).all().values()
+        if deal.made
+    ]

@@ -76,7 +76,9 @@ PAGES = {
         ("bitdust join bitdust-join-1-k8QBxA...", "bitdust join @anna.line --space 20G"),
         "the deal may be made already; join by the same line again to go on",
     ),
-    "friends": Page(("bitdust friends", "bitdust friends --json"), ONLY_LOOKED),
+    "friends": Page(
+        ("bitdust friends", "bitdust friends --forget Carl"), "nothing was changed, or all of it"
+    ),
     "name": Page(
         ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
     ),

@@ -16,7 +16,7 @@ from nacl.signing import SigningKey
 from bitdustfs.cache.deals import Deal, DealFolder
 from bitdustfs.cache.machine import own_supplier_folders, own_suppliers
 from bitdustfs.errors import BitdustError, Malformed, PeerError, Refused, UsageError
-from bitdustfs.net.addresses import is_address, is_wildcard, split
+from bitdustfs.net.addresses import is_address, is_private_host, is_wildcard, split
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.control import ask
 from bitdustfs.net.dht.seeker import Seeker
@@ -98,17 +98,33 @@ def own_supplier(named: Path | None) -> OwnSupplier:
     return OwnSupplier(there[0], node_key(there[0]))
 
 
-def invite(own: OwnSupplier, space: int, seconds: float, name: str) -> str:
+class Invited(NamedTuple):
+    """An invitation. `near`: its addresses are good within a private network alone."""
+
+    line: str
+    near: bool
+
+
+def invite(own: OwnSupplier, space: int, seconds: float, name: str) -> Invited:
     """A line by which one friend may join. Raises UsageError, Refused."""
     told = own.told()
     own.check_room(space, told)
+    addresses = _found_at(told)
     deal = own.friendship.invite(space, int(time.time() + seconds), name)
-    return write_join_line(deal.ours, _found_at(told))
+    near = all(is_private_host(split(address)[0]) for address in addresses)
+    return Invited(write_join_line(deal.ours, addresses), near)
 
 
 def _found_at(told: SupplierSelf) -> tuple[str, ...]:
+    """Where the supplier says that it is. Raises UsageError where it does not know."""
     every = told.address.split(", ")
-    return tuple(a for a in every if is_address(a) and not is_wildcard(split(a)[0]))
+    found = tuple(a for a in every if is_address(a) and not is_wildcard(split(a)[0]))
+    if not found:
+        raise UsageError(
+            "your supplier knows no address at which it is found: start it with --announce "
+            "HOST:PORT"
+        )
+    return found
 
 
 def read_line(text: str) -> JoinLine:
@@ -145,7 +161,7 @@ async def join(own: OwnSupplier, line: JoinLine, space: int) -> Agreed:
         await tell(own, line, answer)
     except Refused as refusal:
         if fresh and not line.answers:
-            friendship.drop(deal)
+            friendship.end(deal)
         if refusal.code == "forged":
             raise UsageError(
                 "the friend's supplier is of a version that does not know how to join: it has to "

@@ -79,7 +79,7 @@ def run(settings: Offering) -> None:
         try:
             space = check_space(settings.space, folder.path, shelf)
             deals = DealFolder(settings.folder)
-            admission = read_admission(settings.customers, key.verify_key.encode(), deals.agreed)
+            admission = read_admission(settings.customers, key.verify_key.encode(), deals.standing)
             service = SupplierService(
                 key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission,
                 deals=deals,

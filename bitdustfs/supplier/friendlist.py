@@ -8,6 +8,7 @@ from typing import NamedTuple
 import trio
 
 from bitdustfs.cache.deals import Deal
+from bitdustfs.cache.nicknames import DIGITS_MIN
 from bitdustfs.errors import UsageError
 from bitdustfs.supplier.befriend import OwnSupplier, reached
 from bitdustfs.supplier.friendship import nonce_of
@@ -54,10 +55,35 @@ def friend_lines(
             kept=None if customers is None else _kept_for(told, customers),
             vaults=[deal.vault.hex() for deal in told if deal.vault],
             since=told[0].since, until=0, settled=all(deal.told for deal in told),
+            invitations=[nonce_of(deal.ours).hex() for deal in told],
         )
         for node, told in friends.items()
     ]  # fmt: skip
     return lines + [_waiting(deal) for deal in deals.values() if not deal.made and deal.until > now]
+
+
+def end_deals(own: OwnSupplier, word: str, named: str) -> list[Deal]:
+    """Takes deals with one friend back, or an invitation that nobody came by; which those were.
+
+    `word`: how the friend's key or the invitation's nonce begins, or for whom it was made; `named`:
+    the friend's key, if `word` is the name that it was given. Contracts that were made stay. Raises
+    UsageError where nothing, or more than one friend, is meant.
+    """
+    meant = [
+        deal for nonce, deal in own.deals.all().items()
+        if (named and deal.node.hex() == named)
+        or (not deal.made and word == deal.name)
+        or (len(word) >= DIGITS_MIN and word in (deal.node.hex()[: len(word)],
+                                                 nonce.hex()[: len(word)]))
+    ]  # fmt: skip
+    if not meant or len({deal.node for deal in meant}) > 1:
+        raise UsageError(
+            f"{word} means no friend or invitation, or several: write a name, or the first digits "
+            "that bitdust friends shows"
+        )
+    for deal in meant:
+        own.friendship.end(deal)
+    return meant
 
 
 def _kept_by(node: bytes, told: list[Deal], kept_there: Mapping[bytes, KeptThere]) -> int | None:
@@ -77,5 +103,5 @@ def _waiting(deal: Deal) -> FriendLine:
     return FriendLine(
         node="", name=deal.name, state="invited", way="", address="", seen=None, gives=0,
         keeps=None, given=deal.space, kept=0, vaults=[], since=deal.since, until=deal.until,
-        settled=False,
+        settled=False, invitations=[nonce_of(deal.ours).hex()],
     )  # fmt: skip

@@ -98,10 +98,10 @@ class Friendship:
 
     def _new(self, deal: Deal) -> Deal:
         """Signs its invitation and keeps it. What nobody came by in time makes room."""
-        every = self.deals.all()
+        every = self.deals.with_ended()
         for nonce, old in every.items():
-            if not old.made and old.until < self._wall():
-                self.deals.drop(nonce)
+            if (old.ended or not old.made) and old.until < self._wall():
+                self.deals.forget(nonce)
         if len(every) >= DEALS_MAX:
             raise Refused("no-space", f"there are {DEALS_MAX} deals with friends already")
         invitation = Invitation(self.own, urandom(NONCE_SIZE), deal.space, deal.until)
@@ -116,10 +116,10 @@ class Friendship:
             self.deals.keep(nonce_of(deal.ours), deal)
         return deal
 
-    def drop(self, deal: Deal) -> None:
-        """Nothing came of it."""
+    def end(self, deal: Deal) -> None:
+        """It is taken back: nobody comes by it any more. Contracts that were made stay."""
         with self.deals.changing():
-            self.deals.drop(nonce_of(deal.ours))
+            self.deals.keep(nonce_of(deal.ours), msgspec.structs.replace(deal, ended=True))
 
 
 def nonce_of(token: bytes) -> bytes:

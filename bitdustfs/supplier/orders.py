@@ -93,6 +93,7 @@ class FriendLine(msgspec.Struct, frozen=True, kw_only=True):
     since: int  #: when the deal, or the invitation, was made
     until: int  #: when the invitation ends; 0 once somebody came by it
     settled: bool  #: the friend's supplier is known to have the deal, too
+    invitations: list[str]  #: nonces of those that I signed: of each deal, or of the invitation
 
 
 class Customers(Statement, frozen=True, kw_only=True, tag="customers"):

@@ -175,6 +175,8 @@ class SupplierService:
                 self.voter.renew(vault, claim)
             case wire.Release(claim):
                 self.voter.release(vault, claim)
+            case wire.Join():
+                raise Refused("unauthorised", "only a friend's node may join")
         return wire.Done()
 
     def _promise(self, session: Session, asked: wire.Promise) -> bytes:

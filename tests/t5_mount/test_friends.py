@@ -18,7 +18,7 @@ from bitdustfs.net.joinline import write_join_line
 from bitdustfs.supplier.befriend import own_supplier
 
 MINE = "127.0.0.1"
-SPACE = "400M"
+SPACE, NAMES = "400M", ("anna", "bert", "carl", "dora")
 
 
 class Friend:
@@ -33,7 +33,7 @@ class Friend:
 
     def start(self):
         command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run", "--dir",
-                   str(self.shelf), "--space", "2G", "--listen", self.address,
+                   str(self.shelf), "--space", "6G", "--listen", self.address,
                    "--log", str(self.shelf) + ".log"]  # fmt: skip
         environment = {**os.environ, "BITDUST_HOME": str(self.home)}
         self.process = subprocess.Popen(command, env=environment)
@@ -59,12 +59,12 @@ class Friend:
 
 @pytest.fixture
 def circle(tmp_path):
-    """A world with Anna, Bert and Carl in it, whose suppliers run."""
+    """A world with Anna, Bert and Carl in it, whose suppliers run, and Dora, whose does not yet."""
     world = World(tmp_path)
     with ExitStack() as held:
-        ports = [held.enter_context(held_port()) for _ in range(3)]
-        people = [Friend(world, n, p) for n, p in zip(("anna", "bert", "carl"), ports, strict=True)]
-        for person in people:
+        ports = [held.enter_context(held_port()) for _ in NAMES]
+        people = [Friend(world, name, port) for name, port in zip(NAMES, ports, strict=True)]
+        for person in people[:3]:
             person.start()
     world.home = people[0].home
     yield world, *people
@@ -76,7 +76,7 @@ def circle(tmp_path):
 def test_two_friends_and_you_from_a_line_to_a_folder_and_back_from_words(circle):
     if not os.path.exists("/dev/fuse"):
         pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
-    world, anna, bert, carl = circle
+    world, anna, bert, carl, _ = circle
     for friend, name in ((bert, "Bert"), (carl, "Carl")):
         said = friend.run("join", anna.invites("--name", name), "--name", "Anna").stdout
         assert "keeps up to 400.0 MiB for you" in said and "(Anna" not in anna.run("name").stdout
@@ -107,8 +107,55 @@ def test_two_friends_and_you_from_a_line_to_a_folder_and_back_from_words(circle)
     world.run("unmount", world.mountpoint)
 
 
+def test_a_larger_deal_makes_a_larger_vault_and_a_friend_takes_a_lost_ones_place(circle):
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")
+    world, anna, bert, carl, dora = circle
+    for friend in (bert, carl):
+        friend.run("join", anna.invites())
+    anna.run("vault", "create", "--space", "100M")
+    world.mount()
+    (world.mountpoint / "photo").write_bytes(bytes(100_000))
+    few = anna.run("vault", "set", "space=300M", check=False)
+    assert few.returncode == 1, few.stdout
+    for friend in (bert, carl):
+        friend.run("join", anna.run("invite", "--space", "700M").stdout.strip())
+    assert "takes 300.0 MiB" in anna.run("vault", "set", "space=300M").stdout
+    assert "takes 100.0 MiB" in anna.run("vault", "set", "space=100M").stdout
+    dora.start()
+    unknown = anna.run("supplier", "replace", "1", "--friend", "Dora", check=False)
+    assert unknown.returncode == 2 and "is no friend with space" in unknown.stderr
+    dora.run("join", anna.run("invite", "--space", "600M", "--name", "Dora").stdout.strip())
+    anna.friends()  # which gives the name
+    carl.stop()
+    position = next(
+        line["position"] for line in json.loads(anna.run("suppliers", "--json").stdout)
+        if line["address"] == carl.address
+    )  # fmt: skip
+    anna.run("supplier", "replace", position, "--friend", "Dora")
+    [hers] = dora.run("supplier", "customers", "--dir", dora.shelf, "--json").stdout.splitlines()
+    assert json.loads(hers)[0]["used"] > 0
+    assert [line["vaults"] for line in anna.friends() if line["name"] == "Dora"] != [[]]
+    anna.run("unmount", world.mountpoint)
+
+
+def test_what_was_promised_to_a_friend_or_by_an_invitation_is_taken_back(circle):
+    _, anna, bert, carl, _ = circle
+    unused = anna.invites("--name", "Carl")
+    bert.run("join", anna.invites("--name", "Bert"))
+    assert "nobody gets the 400.0 MiB" in anna.run("friends", "--forget", "Carl").stdout
+    refused = carl.run("join", unused, check=False)
+    assert refused.returncode == 1 and "taken back" in refused.stderr and carl.friends() == []
+    carl.run("join", anna.invites())
+    friend = next(line for line in anna.friends() if line["name"] == "Bert")
+    anna.run("friends", "--forget", friend["node"][:16])
+    assert len(anna.friends()) == 1
+    refused = bert.run("vault", "create", check=False)
+    assert refused.returncode == 1 and "the token was taken back" in refused.stderr
+
+
 def test_a_vault_is_deleted_at_all_who_keep_it_also_at_who_was_away(circle):
-    _, anna, bert, carl = circle
+    _, anna, bert, carl, _ = circle
     for friend in (bert, carl):
         friend.run("join", anna.invites())
     anna.run("vault", "create")
@@ -130,7 +177,7 @@ def test_a_vault_is_deleted_at_all_who_keep_it_also_at_who_was_away(circle):
 
 
 def test_a_line_is_passed_back_by_hand_where_the_friend_is_not_reached(circle):
-    _, anna, bert, carl = circle
+    _, anna, bert, carl, _ = circle
     line = anna.invites()
     anna.stop()
     said = bert.run("join", line).stdout
@@ -145,8 +192,25 @@ def test_a_line_is_passed_back_by_hand_where_the_friend_is_not_reached(circle):
     assert [line["settled"] for line in (*anna.friends(), *bert.friends())] == [True, True]
 
 
+def test_joining_that_is_interrupted_goes_on_by_the_same_line(circle):
+    _, anna, bert, *_ = circle
+    deal = own_supplier(anna.shelf).friendship.invite(1 << 28, int(time.time()) + 3600)
+    with socket.create_server((MINE, 0)) as silent:  # whoever is there says nothing
+        line = write_join_line(deal.ours, (f"{MINE}:{silent.getsockname()[1]}",))
+        command = [sys.executable, "-m", "bitdustfs.cli.main", "join", line]
+        environment = {**os.environ, "BITDUST_HOME": str(bert.home)}
+        joining = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:
+            joining.send_signal(signal.SIGINT)
+            _, said = joining.communicate(timeout=LIMIT)
+    assert joining.returncode == 130 and "by the same line again to go on" in said
+    assert [(line["node"] != "", line["settled"]) for line in bert.friends()] == [(True, False)]
+    bert.run("join", write_join_line(deal.ours, (anna.address,)))
+    assert [line["settled"] for line in bert.friends()] == [True]
+
+
 def test_a_line_that_is_wrong_old_used_or_ones_own_is_answered_by_a_sentence(circle):
-    world, anna, bert, carl = circle
+    world, anna, bert, carl, _ = circle
     line = anna.invites()
     bert.run("join", line)
     bert.run("join", line)  # again is the same deal
@@ -160,7 +224,7 @@ def test_a_line_that_is_wrong_old_used_or_ones_own_is_answered_by_a_sentence(cir
         (carl, [line[:-4]], 2, "cut or mistyped"),
         (carl, [token], 2, "vault create --invitation"),
         (carl, ["hello"], 2, "it is no invitation"),
-        (carl, [anna.invites(), "--space", "5G"], 2, "your supplier has 2.0 GiB to give"),
+        (carl, [anna.invites(), "--space", "9G"], 2, "your supplier has 6.0 GiB to give"),
         (anna, [f"@{world.root / 'line'}"], 2, "this invitation is your own"),
     ):
         done = friend.run("join", *words, check=False)
@@ -176,7 +240,7 @@ def test_a_line_that_is_wrong_old_used_or_ones_own_is_answered_by_a_sentence(cir
 
 
 def test_friends_that_give_too_little_or_are_away_are_named(circle):
-    _, anna, bert, carl = circle
+    _, anna, bert, carl, _ = circle
     for friend in (bert, carl):
         friend.run("join", anna.invites())
     large = anna.run("vault", "create", "--space", "10G", check=False)

@@ -1,6 +1,7 @@
 """Two suppliers make a deal by one line: who may come by it, how often, and what each keeps."""
 
 import os
+import sys
 from base64 import urlsafe_b64decode
 
 import pytest
@@ -8,6 +9,7 @@ from family import KEY
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.deals import DealFolder
+from bitdustfs.cli.qr import qr_lines
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
 from bitdustfs.supplier.admission import invite as token_for_a_vault
@@ -28,7 +30,7 @@ class Side:
     def __init__(self, folder):
         self.now = float(NOW)
         key, deals = SigningKey(os.urandom(32)), DealFolder(folder)
-        admission = read_admission(["invited"], key.verify_key.encode(), deals.agreed)
+        admission = read_admission(["invited"], key.verify_key.encode(), deals.standing)
         self.service = SupplierService(
             key, MemoryShelf(), GIB, wall=lambda: self.now, admission=admission, deals=deals
         )
@@ -113,7 +115,7 @@ async def test_a_line_is_refused_that_is_too_old_taken_back_or_of_somebody_else(
     other, _ = bert.takes(anna.invites())
     await refused("does not answer", anna.asked_by(bert).join(other.token, answer))
     for deal in anna.deals():
-        anna.friendship.drop(deal)
+        anna.friendship.end(deal)
     await refused("taken back", anna.asked_by(bert).join(line.token, answer))
     assert not anna.deals()
 
@@ -124,6 +126,28 @@ async def test_a_friend_asks_for_nothing_else(sides):
     await peer.ping()
     for call in (peer.usage(), peer.current(), peer.promise(GIB, NOW), peer.list(), peer.kin()):
         await refused("unauthorised", call)
+
+
+async def test_what_was_taken_back_is_good_for_nothing_and_forgotten_after_its_date(sides):
+    anna, bert, _ = sides
+    line, answer = bert.takes(anna.invites(seconds=60))
+    await anna.asked_by(bert).join(line.token, answer)
+    anna.friendship.end(anna.deals()[0])
+    assert anna.deals() == []
+    await refused("taken back", anna.hires(10 * MIB, token=line.token))
+    await refused("taken back", anna.asked_by(bert).join(line.token, answer))
+    anna.now += 61
+    anna.invites()
+    assert len(anna.friendship.deals.with_ended()) == 1
+    await refused("too old", anna.hires(10 * MIB, token=line.token))
+
+
+async def test_only_a_node_joins_and_no_owner_of_a_vault(sides):
+    anna, bert, _ = sides
+    line, answer = bert.takes(anna.invites())
+    await anna.hires(100 * MIB, token=line.token)
+    owner = MemorySupplier(anna.service, KEY.vault_id)
+    await refused("unauthorised", owner.join(line.token, answer))
 
 
 def test_names_of_friends_are_in_no_line(sides):
@@ -175,3 +199,12 @@ def test_a_line_that_is_no_good_says_why(sides):
         with pytest.raises(Malformed):
             read_join_line_untrusted(write_join_line(deal.ours, (address,)))
     assert nonce_of(deal.ours) == read.invitation.nonce
+
+
+def test_a_line_is_a_square_of_modules_where_the_library_is_there(sides, monkeypatch):
+    rows = qr_lines(sides[0].invites())
+    width = len(rows[0])
+    assert {len(row) for row in rows} == {width} and 2 * len(rows) in (width, width + 1)
+    assert rows[0] == "█" * width and rows[1].startswith("██ ▄▄▄▄▄ █")  # border, then a finder
+    monkeypatch.setitem(sys.modules, "segno", None)
+    assert qr_lines("x") == []
