@@ -133,9 +133,10 @@ def run(
     try:
         return int(function(args))
     except KeyboardInterrupt:
-        complain_named(interrupted(getattr(args, "name", "")))
-        return Exit.INTERRUPTED
+        return _interrupted(args)
     except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:  # trio raises it in a task
+            return _interrupted(args)
         known, rest = group.split(BitdustError)
         if rest is not None or known is None:
             raise
@@ -154,6 +155,12 @@ def run(
         error = LocalError(f"{where}{caught.strerror or caught}")
     complain_named(f"bitdust: {error}")
     return usage if isinstance(error, UsageError) else failed
+
+
+def _interrupted(args: argparse.Namespace) -> int:
+    """Says what goes on."""
+    complain_named(interrupted(getattr(args, "name", "")))
+    return Exit.INTERRUPTED
 
 
 if __name__ == "__main__":
