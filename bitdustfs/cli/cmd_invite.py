@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bitdustfs.cache.nicknames import check_name
 from bitdustfs.cli.periods import parse_period
 from bitdustfs.cli.qr import qr_lines
 from bitdustfs.cli.texts import SUPPLIER_DIR_HELP
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_invite(args: argparse.Namespace) -> int:
     """The line alone goes to standard output, so that it can be sent on by a program."""
     space, seconds = parse_size(args.space), parse_period(args.period)
+    if args.called:
+        check_name(args.called)
     line, near = invite(own_supplier(args.dir), space, seconds, args.called)
     if sys.stdout.isatty() and not args.no_qr:
         for row in qr_lines(line):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from bitdustfs.cache.nicknames import Nicknames
+from bitdustfs.cache.nicknames import Nicknames, check_name
 from bitdustfs.cli.friend_words import name_friends
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.texts import NODE_DIGITS, SUPPLIER_DIR_HELP
@@ -30,6 +30,8 @@ def run_join(args: argparse.Namespace) -> int:
     """Says what has been agreed, and what is still to be done, if anything."""
     line = read_line(read_token(args.line))
     space = parse_size(args.space) if args.space else line.invitation.space
+    if args.called:
+        check_name(args.called)
     own = own_supplier(args.dir)
     agreed = trio.run(join, own, line, space)
     if args.called:

@@ -198,6 +198,11 @@ def parse_order(args: argparse.Namespace, chosen: Friends = NO_FRIENDS) -> Order
         n = len(suppliers) + chosen.count or SUPPLIERS
         k = default_k(n)
     there = len(suppliers) + chosen.count
+    if there == chosen.count == 1 and not args.ecc:
+        raise UsageError(
+            "one friend alone has space for a vault, and nothing would survive his loss: let "
+            "another one join (bitdust invite), or say --ecc 1/1"
+        )
     if there < n and not bootstrap:
         raise UsageError(
             f"{k}/{n} needs {n} suppliers and there are {there}; name more with --supplier, or a "

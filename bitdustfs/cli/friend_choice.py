@@ -1,6 +1,7 @@
 """Which friends keep a new vault: those who joined, and give space that no vault of ours has."""
 
 import argparse
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from bitdustfs.errors import UsageError
 from bitdustfs.family.create import SMALLEST, FriendsSupplier
 from bitdustfs.net.addresses import is_address
 from bitdustfs.net.tokens import write_token
+from bitdustfs.plain import complain
 from bitdustfs.supplier.friendship import nonce_of
 from bitdustfs.units import GIB, format_size, parse_size
 
@@ -117,6 +119,12 @@ def choose_friends(args: argparse.Namespace) -> Friends:
     """Where they are asked for, or nobody else is named. Raises UsageError where none joined."""
     if not args.friends and (args.supplier or args.bootstrap):
         return NO_FRIENDS
+    for folder in own_supplier_folders():
+        for nonce, deal in DealFolder(folder).all().items():
+            if not deal.made and deal.until > time.time():
+                complain(
+                    f"{deal.name or nonce.hex()[:NODE_DIGITS]} was invited and did not join yet"
+                )
     every = _deals()
     name_friends(one.deal for one in every)
     friends = free_friends()

@@ -5,6 +5,7 @@ while that is mounted. `bitdust list --json` prints these lines: a field may be 
 renamed.
 """
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached
 
+VAULT_NAME = re.compile("[0-9a-f]{64}")  #: of the folder of a vault's state
 BLOCK = 512  #: bytes in which the kernel counts what a file takes
 
 
@@ -65,17 +67,17 @@ def vault_lines() -> list[VaultLine]:
 def _keys() -> list[_KeyFile]:
     found = []
     for path in sorted(config.default_key_path().parent.glob("*")):
-        try:
+        if keyfile.is_locked(path):
+            found.append(_KeyFile(str(path), None))
+            continue
+        with suppress(KeyFileError):  # no key
             found.append(_KeyFile(str(path), keyfile.load(path)))
-        except KeyFileError as error:
-            if "passphrase" in str(error):
-                found.append(_KeyFile(str(path), None))
     return found
 
 
 def _state_folders() -> list[str]:
     folder = config.home() / "vaults"
-    return [path.name for path in folder.glob("*") if len(path.name) == 64]
+    return [path.name for path in folder.glob("*") if VAULT_NAME.fullmatch(path.name)]
 
 
 def _mounted(path: Path, keys: dict[str, _KeyFile]) -> list[VaultLine]:

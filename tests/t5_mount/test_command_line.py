@@ -67,6 +67,7 @@ BAD = [
     (["vault", "delete", "--yes"], "no key file"),
     (["invite"], "no supplier ran here yet"),
     (["invite", "--for", "5x"], "no length of time"),
+    (["invite", "--name", "\x1b[2J"], "a name has"),
     (["invite", "--dir", "s"], "no supplier ever ran in s"),
     (["join", "x"], "it is no invitation"),
     (["join", "@x"], "cannot be read"),

@@ -150,7 +150,7 @@ def test_what_was_promised_to_a_friend_or_by_an_invitation_is_taken_back(circle)
     friend = next(line for line in anna.friends() if line["name"] == "Bert")
     anna.run("friends", "--forget", friend["node"][:16])
     assert len(anna.friends()) == 1
-    refused = bert.run("vault", "create", check=False)
+    refused = bert.run("vault", "create", "--ecc", "1/1", check=False)
     assert refused.returncode == 1 and "the token was taken back" in refused.stderr
 
 
@@ -241,8 +241,12 @@ def test_a_line_that_is_wrong_old_used_or_ones_own_is_answered_by_a_sentence(cir
 
 def test_friends_that_give_too_little_or_are_away_are_named(circle):
     _, anna, bert, carl, _ = circle
-    for friend in (bert, carl):
-        friend.run("join", anna.invites())
+    bert.run("join", anna.invites())
+    line = anna.invites("--name", "Carl")
+    alone = anna.run("vault", "create", check=False)
+    assert alone.returncode == 2 and "one friend alone" in alone.stderr
+    assert "Carl was invited and did not join yet" in alone.stderr
+    carl.run("join", line)
     large = anna.run("vault", "create", "--space", "10G", check=False)
     assert large.returncode == 2 and "gives 400.0 MiB: --space 144M fits" in large.stderr
     carl.stop()
