@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 import trio
@@ -28,7 +29,7 @@ from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.supplier.friendship import Friendship
 from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.orders import AskCustomers, AskSelf, CustomerLine, Customers, SupplierSelf
-from bitdustfs.units import format_size
+from bitdustfs.units import GIB, format_size
 
 REACH_DEADLINE = 12.0  #: seconds in which a friend answers, or is away
 ANSWER_SECONDS = 30 * 86400  #: how long an answer is good for that has to be passed on by hand
@@ -77,7 +78,8 @@ class OwnSupplier:
         if space > free:
             raise UsageError(
                 f"your supplier has {format_size(free)} to give, of {format_size(told.space)}: say "
-                "less --space, or donate more with bitdust supplier set --space"
+                f"less --space, or donate more: bitdust supplier set --dir {quote(str(self.folder))} "
+                f"--space {-(-(told.space - free + space) // GIB)}G"
             )
 
 
