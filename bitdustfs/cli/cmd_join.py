@@ -51,7 +51,7 @@ def say_agreed(agreed: Agreed) -> None:
     )
     if agreed.answer:
         say(f"the friend's supplier does not know it yet: {agreed.why}")
-        say("so pass this line back; your friend then says bitdust join LINE:")
+        say("so pass this line back; your friend joins by it as you did:")
         say(agreed.answer)
         return
     if agreed.why:

@@ -78,8 +78,8 @@ class OwnSupplier:
         if space > free:
             raise UsageError(
                 f"your supplier has {format_size(free)} to give, of {format_size(told.space)}: say "
-                f"less --space, or donate more: bitdust supplier set --dir {quote(str(self.folder))} "
-                f"--space {-(-(told.space - free + space) // GIB)}G"
+                "less --space, or donate more: bitdust supplier set --dir "
+                f"{quote(str(self.folder))} --space {-(-(told.space - free + space) // GIB)}G"
             )
 
 
