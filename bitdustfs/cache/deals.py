@@ -149,6 +149,11 @@ class DealFolder(Deals):
         except (OSError, Malformed):
             return {}
 
+    def where(self, deal: Deal) -> tuple[str, ...]:
+        """Addresses of a friend: where it was reached last, then where it says that it is."""
+        _, last = self.seen().get(deal.node.hex(), (0, ""))
+        return tuple(dict.fromkeys(filter(None, (last, *deal.addresses))))
+
     def note_seen(self, found: Mapping[str, tuple[int, str]]) -> None:
         """They were reached then."""
         if found:

@@ -55,7 +55,9 @@ class Friends:
     def known(self, n: int) -> tuple[FriendsSupplier, ...]:
         """The first n, as suppliers."""
         return tuple(
-            FriendsSupplier(one.deal.node, tuple(filter(is_address, one.deal.addresses)))
+            FriendsSupplier(
+                one.deal.node, tuple(filter(is_address, DealFolder(one.folder).where(one.deal)))
+            )
             for one in self._free[:n]
         )
 

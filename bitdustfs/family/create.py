@@ -7,6 +7,7 @@ back, and an invitation can be used again. Who cannot be told then forgets the p
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -37,10 +38,12 @@ from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import announce_vault, find_offers, joined
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht.seeker import located
 from bitdustfs.net.hostnames import resolve_all
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.tokens import read_tokens
+from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.units import MIB, format_size
 
 SMALLEST = 16 * MIB  #: bytes of the smallest vault
@@ -184,7 +187,8 @@ async def _found(
     """All of it, or nothing: whatever fails, the contracts are given back."""
     credentials = owner_credentials(key, order.tokens)
     async with trio.open_nursery() as nursery:
-        suppliers = [PeerSupplier(*known, credentials, nursery) for known in chosen]
+        book = AddressBook(partial(located, dht), nursery)
+        suppliers = [PeerSupplier(*k, credentials, nursery, whereabouts=book) for k in chosen]
         try:
             members = await _contracts(suppliers, order)
             family = _sign_family(key, order, members)
@@ -211,7 +215,7 @@ async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Membe
     for number, supplier in enumerate(suppliers):
         if len(members) == order.n:
             break
-        address, known = supplier.addresses[0], number < len(order.friends)
+        address, known = next(iter(supplier.addresses), "no address"), number < len(order.friends)
         try:
             await supplier.ping()
             beside = on_this_machine(Member(supplier.node, supplier.literals(), 0))

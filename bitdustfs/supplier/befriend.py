@@ -6,6 +6,7 @@ Commands and the supplier share the deals in its folder.
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -70,6 +71,14 @@ class OwnSupplier:
 
     def _nobody(self) -> str:
         return f"the supplier in {self.folder} does not run: start it, as with {RUN_ONE}"
+
+    def network(self) -> list[str]:
+        """Addresses by which the network is joined that its friends are in, its own first."""
+        own: tuple[str, ...] = ()
+        with suppress(UsageError):  # it does not run, or knows none
+            own = _found_at(self.told())
+        theirs = (a for deal in self.deals.all().values() for a in self.deals.where(deal))
+        return list(dict.fromkeys((*own, *filter(is_address, theirs))))
 
     def check_room(self, space: int, told: SupplierSelf) -> None:
         """Raises UsageError where it cannot give so much more."""
@@ -190,7 +199,9 @@ async def tell(own: OwnSupplier, line: JoinLine, answer: str) -> None:
     """Brings the answer to the friend's node. Raises PeerError."""
     failure: PeerError | None = None
     async with trio.open_nursery() as nursery:
-        peer = _friend(own, line.invitation.supplier, line.addresses, nursery)
+        known = [*own.network(), *filter(is_address, line.addresses)]
+        book = AddressBook(Seeker(lambda: known, nursery).find, nursery)
+        peer = _friend(own, line.invitation.supplier, line.addresses, nursery, book)
         try:
             await peer.join(line.token, answer)
         except PeerError as error:
@@ -203,13 +214,16 @@ async def tell(own: OwnSupplier, line: JoinLine, answer: str) -> None:
 
 
 def _friend(
-    own: OwnSupplier, node: bytes, addresses: Sequence[str], nursery: trio.Nursery
+    own: OwnSupplier,
+    node: bytes,
+    addresses: Sequence[str],
+    nursery: trio.Nursery,
+    book: AddressBook,
 ) -> PeerSupplier:
     """A session with a friend's supplier, wherever it is now."""
     public, known = own.key.verify_key.encode(), tuple(filter(is_address, addresses))
     context = make_context(own.key.encode(), server_side=False)
     credentials = Credentials(public, "friend", own.key, public, context)
-    book = AddressBook(Seeker(lambda: known, nursery).find, nursery)
     return PeerSupplier(node, known, credentials, nursery, whereabouts=book)
 
 
@@ -218,7 +232,9 @@ async def reached(
 ) -> dict[bytes, str]:
     """Which friends answer now, by node, and at which address; asked all at once."""
     async with trio.open_nursery() as nursery:
-        peers = [_friend(own, node, addresses, nursery) for node, addresses in friends]
+        known = own.network()
+        book = AddressBook(Seeker(lambda: known, nursery).find, nursery)
+        peers = [_friend(own, node, addresses, nursery, book) for node, addresses in friends]
         answers = await ask_all(peers, lambda peer: peer.ping(), deadline=REACH_DEADLINE)
         found = {peer.node: peer.reached_at() for peer in answers.given}
         for peer in peers:

@@ -35,7 +35,9 @@ def friend_lines(
     for deal in deals.values():
         if deal.made:
             friends.setdefault(deal.node, []).append(deal)
-    there = trio.run(reached, own, [(node, told[-1].addresses) for node, told in friends.items()])
+    there = trio.run(
+        reached, own, [(node, own.deals.where(told[-1])) for node, told in friends.items()]
+    )
     now = time.time()
     own.deals.note_seen({node.hex(): (int(now), address) for node, address in there.items()})
     customers: list[CustomerLine] | None = None

@@ -176,6 +176,20 @@ def test_a_vault_is_deleted_at_all_who_keep_it_also_at_who_was_away(circle):
     anna.run("vault", "create")  # what they give is free for another one
 
 
+def test_a_friend_who_moved_is_found_by_the_others(circle, port):
+    _, anna, bert, carl, _ = circle
+    for friend in (bert, carl):
+        friend.run("join", anna.invites())
+    carl.run("join", bert.invites())  # Carl's supplier knows where Bert's announces itself
+    bert.stop()
+    bert.address = f"{MINE}:{port}"
+    bert.start()
+    deadline = time.monotonic() + LIMIT
+    while {line["address"] for line in anna.friends()} != {bert.address, carl.address}:
+        assert time.monotonic() < deadline, anna.friends()
+    assert "on 2 suppliers" in anna.run("vault", "create").stdout
+
+
 def test_a_line_is_passed_back_by_hand_where_the_friend_is_not_reached(circle):
     _, anna, bert, carl, _ = circle
     line = anna.invites()
