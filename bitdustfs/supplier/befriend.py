@@ -34,7 +34,7 @@ from bitdustfs.units import GIB, format_size
 
 REACH_DEADLINE = 12.0  #: seconds in which a friend answers, or is away
 ANSWER_SECONDS = 30 * 86400  #: how long an answer is good for that has to be passed on by hand
-RUN_ONE = "bitdust supplier run --dir ~/shelf --space 100G --listen [::]:4000"
+RUN_ONE = "bitdust supplier run --dir ~/shelf --space 100G --listen '[::]:4000'"
 
 
 class Agreed(NamedTuple):
@@ -139,9 +139,7 @@ def _found_at(told: SupplierSelf) -> tuple[str, ...]:
 
 
 def read_line(text: str) -> JoinLine:
-    """What a friend's line says. Raises UsageError for what no friend of another machine wrote, and
-    for one that is too old.
-    """
+    """What a friend's line says. Raises UsageError for what no friend's machine wrote."""
     try:
         line = read_join_line_untrusted(text)
     except Malformed as error:
@@ -171,7 +169,7 @@ async def join(own: OwnSupplier, line: JoinLine, space: int) -> Agreed:
     try:
         await tell(own, line, answer)
     except Refused as refusal:
-        if fresh and not line.answers:
+        if fresh:
             friendship.end(deal)
         if refusal.code == "forged":
             raise UsageError(
