@@ -49,6 +49,11 @@ def unfounded_path(vault: bytes) -> Path:
     return home() / f"unfounded-{vault.hex()[:16]}"
 
 
+def deleting_path(vault: bytes) -> Path:
+    """Which suppliers a vault that is being deleted still has to be deleted at."""
+    return home() / f"deleting-{vault.hex()[:16]}"
+
+
 def names_path() -> Path:
     """Names of suppliers, vaults and machines, as this machine's owner gave them."""
     return home() / "names"

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from bitdustfs.cli.friend_choice import NO_FRIENDS, friend_named
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import complain_named, names, say_named
@@ -20,6 +21,7 @@ from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite
+from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.orders import (
     AskCustomers,
@@ -84,6 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     replace.add_argument(
         "--invitation", action="append", default=[], metavar="TOKEN", help=INVITATION_HELP
     )
+    replace.add_argument(
+        "--friend", default="", metavar="WHO", help="a friend who joined is the new supplier: the "
+        "name, or the first digits that bitdust friends shows",
+    )  # fmt: skip
     replace.add_argument("--own", action="store_true", help=OWN_HELP)
     replace.set_defaults(run=run_replace)
     forgive = verbs.add_parser(
@@ -163,7 +169,7 @@ def run_invite(args: argparse.Namespace) -> int:
         raise UsageError("--days is a number of days, up to 3650")
     if not (args.dir / "node.key").exists():
         raise UsageError(f"no supplier ever ran in {args.dir}")
-    say(invite(daemon.node_key(args.dir), space, int(time.time() + args.days * 86400)))
+    say(invite(node_key(args.dir), space, int(time.time() + args.days * 86400)))
     return 0
 
 
@@ -171,10 +177,12 @@ def run_replace(args: argparse.Namespace) -> int:
     """Returns once the new supplier has everything and the old one is out."""
     if args.address:
         check_address(args.address)
+    mount, tokens = MountClient(args.mountpoint), [*map(read_token, args.invitation)]
+    friend = friend_named(args.friend) if args.friend else NO_FRIENDS
+    address = args.address or next(iter(friend.addresses), "")
     with progress_bar("filling", "block") as show:
-        done = MountClient(args.mountpoint).replace(
-            args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
-        )
+        done = mount.replace(args.position, address, args.own, show, [*tokens, *friend.tokens])
+    friend.note(bytes.fromhex(mount.status().vault), friend.nodes)
     if done.same:
         say(f"position {args.position} keeps its supplier, which is at {args.address} now")
         return 0

@@ -46,6 +46,11 @@ PAGES = {
         ("bitdust vault recover --supplier 203.0.113.5:4100 --supplier 198.51.100.7:4100",),
         "no block was changed or deleted; run it again to go on",
     ),
+    "vault delete": Page(
+        ("bitdust vault delete", "bitdust vault delete --key k3.key --yes"),
+        "suppliers that were told have deleted it already; run it again for the others",
+    ),
+    "list": Page(("bitdust list", "bitdust list --json"), ONLY_LOOKED),
     "key show": Page(("bitdust key show",), NOTHING_BEGUN),
     "key words": Page(("bitdust key words", "bitdust key words --key k3.key"), NOTHING_BEGUN),
     "key restore": Page(
@@ -73,6 +78,17 @@ PAGES = {
         f"what was written is kept here, and {MOUNT_GOES_ON}, whether it is unmounted yet or not",
     ),
     "verify": Page(("bitdust verify", "bitdust verify --sample 5%"), ONLY_LOOKED),
+    "invite": Page(
+        ("bitdust invite", "bitdust invite --space 200G --for 48h --name Anna"),
+        "an invitation that was not printed is of no harm; say it again",
+    ),
+    "join": Page(
+        ("bitdust join bitdust-join-1-k8QBxA...", "bitdust join @anna.line --space 20G"),
+        "the deal may be made already; join by the same line again to go on",
+    ),
+    "friends": Page(
+        ("bitdust friends", "bitdust friends --forget Carl"), "nothing was changed, or all of it"
+    ),
     "name": Page(
         ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
     ),

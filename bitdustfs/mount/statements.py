@@ -33,6 +33,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     heard: float | None = None  #: seconds since it last answered; null: not since the mount began
     owed: int = 0  #: bytes of fragments that are still to be sent to it
     rate: float = 0.0  #: bytes a second that it is sent just now
+    space: int = 0  #: bytes that it promised
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):

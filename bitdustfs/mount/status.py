@@ -131,6 +131,7 @@ class Describer:
             heard=health.silence(),
             owed=owed.get(position, 0),
             rate=rates.get(member.node, 0.0),
+            space=member.space,
         )
 
     def _address(self, member: Member) -> str:

@@ -6,7 +6,6 @@ seconds later.
 """
 
 import logging
-import os
 import random
 import resource
 import shutil
@@ -16,14 +15,14 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from nacl.signing import SigningKey
 
-from bitdustfs.cache.folder import OwnedFolder, write_durably
+from bitdustfs.cache.deals import DealFolder
+from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net import notify
-from bitdustfs.net.addresses import split
+from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
@@ -35,6 +34,7 @@ from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
+from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
@@ -72,10 +72,12 @@ def run(settings: Offering) -> None:
             remember(settings)
             wanted = with_donated(settings).space
             space = check_space(wanted, folder.path, shelf)
-            admission = read_admission(settings.customers, key.verify_key.encode())
+            deals = DealFolder(settings.folder)
+            admission = read_admission(settings.customers, key.verify_key.encode(), deals.standing)
             service = SupplierService(
-                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission
-            )
+                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission,
+                deals=deals,
+            )  # fmt: skip
             trio.run(Daemon(service, settings).run)
         finally:
             shelf.close()
@@ -100,18 +102,6 @@ def check_space(space: int, path: Path, shelf: Shelf) -> int:
     return there
 
 
-def node_key(folder: Path) -> SigningKey:
-    """The node's own key, made at first use. Raises LocalError when it is damaged."""
-    path = folder / "node.key"
-    if not path.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(path, os.urandom(32).hex().encode())
-    try:
-        return SigningKey(bytes.fromhex(path.read_text()))
-    except ValueError:
-        raise LocalError(f"{path} is damaged; a supplier without its key is another one") from None
-
-
 class Daemon:
     """The tasks of one supplier's process."""
 
@@ -133,7 +123,7 @@ class Daemon:
         await dht.bind(host, port)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
-            Contacts(settings.folder / "contacts"),
+            Contacts(settings.folder / "contacts"), friends=lambda: self._friends(private),
         )  # fmt: skip
         offer = format_size(service.housekeeping.offer())
         customers = " ".join(self._settings.customers)
@@ -171,10 +161,16 @@ class Daemon:
                     break
 
     def _admit(self, customers: tuple[str, ...]) -> Admission:
-        return read_admission(customers, self._service.node.verify_key.encode())
+        own, deals = self._service.node.verify_key.encode(), self._service.friendship.deals
+        return read_admission(customers, own, deals.standing)
 
     def _room(self, space: int) -> int:
         return check_space(space, self._settings.folder, self._service.shelf)
+
+    def _friends(self, private: bool) -> list[str]:
+        """Where friends are, as far as they said so: the network is joined by them as well."""
+        deals = self._service.friendship.deals.all().values()
+        return sorted(dialable((a for deal in deals for a in deal.addresses), private))
 
     async def _tidy(self) -> None:
         housekeeping = self._service.housekeeping

@@ -9,6 +9,7 @@ import trio
 import bitdustfs
 from bitdustfs.errors import UsageError
 from bitdustfs.net.control import Completed, Progress, Say, Statement
+from bitdustfs.supplier.admission import TOKEN_NONCE
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.offering import Offering, donate
 from bitdustfs.supplier.orders import (
@@ -137,6 +138,7 @@ class Desk:
                     used=row.used, fragments=row.fragments, until=row.until,
                     invited=bool(row.invited), owner_here=voter.owner_here(vault),
                     depends=vault in depending,
+                    token=row.invited.hex() if len(row.invited) == TOKEN_NONCE else "",
                 )
                 for vault, row in self._service.shelf.all_rows()
             ]

@@ -13,7 +13,7 @@ from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, note_own_supplier
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import UsageError
-from bitdustfs.supplier import daemon
+from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering, last_offering, remember
 from bitdustfs.supplier.supplier_config import configured_offering
 from bitdustfs.units import GIB, format_size
@@ -88,7 +88,7 @@ def prepare_supplier(
     free = shutil.disk_usage(there).free
     if last_offering(folder) is None and space > free:
         raise UsageError(f"{there} has room for {format_size(free)} only")
-    key = daemon.node_key(folder)
+    key = node_key(folder)
     remember(offering)
     note_own_supplier(key.verify_key.encode(), folder)
     return offering

@@ -62,9 +62,11 @@ def test_the_readme_has_the_table_of_exit_codes():
     assert f"| {Exit.FAULTS.value} | verify, doctor, status --check" in table()
 
 
-def test_what_goes_on_is_said_where_a_command_is_interrupted(capsys):
+@pytest.mark.parametrize("in_a_task", [False, True])
+def test_what_goes_on_is_said_where_a_command_is_interrupted(in_a_task, capsys):
     def stopped(args):
-        raise KeyboardInterrupt
+        stop = KeyboardInterrupt()
+        raise BaseExceptionGroup("tasks", [stop]) if in_a_task else stop
 
     assert run(stopped, argparse.Namespace(name="sync")) == 130
     assert "kept here, and the mount goes on by itself" in capsys.readouterr().err
