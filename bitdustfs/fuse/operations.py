@@ -146,7 +146,7 @@ class Operations(pyfuse3.Operations):
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK
         data.f_blocks = space.capacity // BLOCK
-        data.f_bfree = max(0, space.capacity - totals.live - dirty) // BLOCK
+        data.f_bfree = max(0, space.capacity - totals.live - space.held - dirty) // BLOCK
         data.f_bavail = space.left(totals.live, dirty) // BLOCK
         data.f_files = 1 << 40
         data.f_ffree = data.f_favail = (1 << 40) - totals.inodes

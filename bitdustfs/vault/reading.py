@@ -14,10 +14,12 @@ from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import LocalError, Unavailable
 from bitdustfs.fs.content import Content
+from bitdustfs.fs.past import Past
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.watch import Watch
+from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.safety import ReadSafety, Safety, too_few
@@ -34,6 +36,8 @@ class Parts:
     volume: Volume
     content: Content
     xattrs: Xattrs
+    catalogue: Catalogue
+    past: Past
     reader: ExtentReader
     fetcher: Fetcher
     state: State
@@ -53,6 +57,7 @@ class ReadVault:
 
     def __init__(self, parts: Parts, message: str) -> None:
         self.volume, self.content, self.xattrs = parts.volume, parts.content, parts.xattrs
+        self.catalogue, self.past = parts.catalogue, parts.past
         self.reader, self.fetcher, self.circle = parts.reader, parts.fetcher, parts.fetcher.circle
         self.state, self.space, self.watch = parts.state, parts.space, parts.watch
         self.register, self._followed = parts.register, parts.followed

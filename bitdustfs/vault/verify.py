@@ -16,14 +16,17 @@ from bitdustfs.core.items import (
     INODE,
     ORPHAN,
     ROOT_INODE,
+    SNAPSHOT,
     USE,
     XATTR,
     Counters,
     Inode,
+    Snapshot,
     decode_counters,
     decode_entry,
     decode_extent,
     decode_inode,
+    decode_snapshot,
     decode_use,
     decode_xattr,
     key_object,
@@ -53,6 +56,7 @@ class _Walk:
         self.live: Counter[bytes] = Counter()
         self.places: list[Place] = []  # of extents, since they were taken last
         self.counters: Counters | None = None
+        self.snapshots: list[Snapshot] = []
         self._inode = 0
         self._attributes: Inode | None = None
         self._reached = 0
@@ -78,6 +82,8 @@ class _Walk:
             self.orphans.add(tail_u64(key))
         elif kind == USE:
             self.uses[key[-16:]] = decode_use(value).live
+        elif kind == SNAPSHOT:
+            self.snapshots.append(decode_snapshot(value))
         else:
             self.counters = decode_counters(value)
 

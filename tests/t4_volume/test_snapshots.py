@@ -1,0 +1,193 @@
+"""A snapshot stays right whatever is done after it, and its space comes back once it is deleted."""
+
+import random
+import stat
+
+import pytest
+from scenario import QUIET, read_file, unlink, write_file
+from test_space import settle, stored
+
+from bitdustfs.errors import FsError, Unavailable, UsageError
+from bitdustfs.fs.past import PAST, is_past
+from bitdustfs.units import KIB, MIB
+
+
+async def then(vault, name):
+    """Path -> content of all that a snapshot shows."""
+    found = {}
+
+    async def walk(folder, path):
+        after = 0
+        while page := await vault.past.readdir(folder, after, 50):
+            for after, entry, seen in page:  # noqa: B007
+                assert is_past(seen.inode)
+                if entry in (b".", b".."):
+                    continue
+                if stat.S_ISDIR(seen.attributes.mode):
+                    await walk(seen.inode, path + entry + b"/")
+                else:
+                    size = seen.attributes.size
+                    parts = [
+                        await vault.past.read(seen.inode, at, MIB) for at in range(0, size, MIB)
+                    ]
+                    found[path + entry] = b"".join(parts)
+
+    root = await vault.past.lookup(PAST, name)
+    assert root is not None, name
+    await walk(root.inode, b"")
+    return found
+
+
+class Model:
+    """A folder of files that changes at random, and what is in it."""
+
+    def __init__(self, seed):
+        self.rng, self.files = random.Random(seed), {}
+
+    async def change(self, vault, count=40):
+        """Some files come, grow, are written over in part, and go."""
+        for _ in range(count):
+            name = b"file %d" % self.rng.randrange(60)
+            content = self.files.get(name)
+            choice = self.rng.random()
+            if content is None or choice < 0.3:
+                size = self.rng.choice((0, 100, 500, 3_000, 200 * KIB, 900 * KIB))
+                if content is not None:
+                    await unlink(vault, name)
+                content = self.rng.randbytes(size)
+                await write_file(vault, name, content)
+            elif choice < 0.5:
+                await unlink(vault, name)
+                content = None
+            else:
+                at = self.rng.randrange(len(content) + 1)
+                data = self.rng.randbytes(self.rng.choice((1, 5_000, 150 * KIB)))
+                await write_file(vault, name, data, offset=at)
+                content = content[:at] + data + content[at + len(data) :]
+            if content is None:
+                del self.files[name]
+            else:
+                self.files[name] = content
+
+
+async def test_every_version_of_a_changing_folder_is_right_and_space_comes_back(net, tmp_path):
+    model, versions = Model(1), {}
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        for number in range(10):
+            await model.change(vault)
+            name = b"version %d" % number
+            versions[name] = dict(model.files)
+            await vault.publish(snapshot=name)
+            await model.change(vault, 10)  # after it, and before what follows is reclaimed
+            await settle(vault, 2)
+        for name in list(model.files):
+            await unlink(vault, name)
+        model.files.clear()
+        await settle(vault, 6)
+        for name, files in versions.items():
+            assert await then(vault, name) == files
+        full = stored(net)
+        assert vault.space.held > 0.5 * full
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        await settle(vault, 3)
+        for name, files in versions.items():
+            assert await then(vault, name) == files, name
+        for name in list(versions)[::2]:
+            await vault.catalogue.drop(name)
+            await settle(vault, 2)
+        left = list(versions)[1::2]
+        for name in left:
+            assert await then(vault, name) == versions[name], name
+        for name in left:
+            await vault.catalogue.drop(name)
+        await settle(vault, 6)
+        assert vault.space.held == 0
+        assert stored(net) < 0.1 * full
+
+
+async def test_a_snapshot_shows_what_was_there_before_its_call_and_nothing_later(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", b"before" * 1000)
+        await vault.publish(snapshot=b"one")
+        await vault.content.truncate(inode, 3)
+        await write_file(vault, b"other", b"x")
+        assert await then(vault, b"one") == {b"file": b"before" * 1000}
+        assert await read_file(vault, b"file") == b"bef"
+
+
+async def test_thin_blocks_that_a_snapshot_needs_stay_and_others_are_emptied(net, tmp_path):
+    rng = random.Random(3)
+    content = rng.randbytes(20 * MIB)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"file", content)
+        await settle(vault, 1)
+        await vault.publish(snapshot=b"whole")
+        changed = bytearray(content)
+        for at in range(0, len(content), 256 * KIB):
+            data = rng.randbytes(128 * KIB)
+            changed[at : at + len(data)] = data
+            await vault.content.write(inode, at, data)
+        await settle(vault, 6)
+        assert await then(vault, b"whole") == {b"file": content}
+        assert await read_file(vault, b"file") == changed
+        assert stored(net) < 1.7 * len(content)  # not copied beside what is kept
+        await vault.catalogue.drop(b"whole")
+        await settle(vault, 12)
+        assert stored(net) < 1.5 * len(content)
+        assert await read_file(vault, b"file") == changed
+
+
+async def test_what_dies_while_a_snapshot_is_made_is_kept_for_it(net, tmp_path):
+    """Between the checkpoint of a snapshot and its item, programs and reclaiming go on."""
+    content = random.Random(4).randbytes(3 * MIB)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", content)
+        await settle(vault, 1)
+        publisher = vault.publisher
+        mark = publisher._mark
+
+        async def meanwhile(*words):
+            await unlink(vault, b"file")
+            await vault.reclaimer.step()
+            return await mark(*words)
+
+        publisher._mark = meanwhile
+        await vault.publish(snapshot=b"one")
+        await settle(vault, 4)
+        assert await then(vault, b"one") == {b"file": content}
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        assert await then(vault, b"one") == {b"file": content}
+
+
+async def test_a_name_is_taken_once_and_a_deleted_snapshot_is_stale(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 1000)
+        await vault.publish(snapshot=b"one")
+        with pytest.raises(UsageError, match="one already"):
+            await vault.publish(snapshot=b"one")
+        root = await vault.past.lookup(PAST, b"one")
+        await vault.catalogue.drop(b"one")
+        assert await vault.past.lookup(PAST, b"one") is None
+        with pytest.raises(FsError, match="Stale"):
+            await vault.past.readdir(root.inode, 0, 10)
+        await vault.publish(snapshot=b"one")
+        assert (await vault.past.lookup(PAST, b"one")).inode != root.inode
+
+
+async def test_a_snapshot_that_suppliers_did_not_get_is_kept_here_and_published_later(
+    net, tmp_path
+):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 1000)
+        await vault.publish()
+        for supplier in net.suppliers[:5]:
+            supplier.break_()
+        with pytest.raises(Unavailable):
+            await vault.publish(snapshot=b"one")
+    for supplier in net.suppliers:
+        supplier.heal()
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        assert await then(vault, b"one") == {b"file": b"x" * 1000}
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        assert await then(vault, b"one") == {b"file": b"x" * 1000}
