@@ -2,12 +2,14 @@
 
 import random
 import stat
+from functools import partial
 
 import pytest
+import trio
 from scenario import QUIET, read_file, unlink, write_file
 from test_space import settle, stored
 
-from bitdustfs.errors import FsError, Unavailable, UsageError
+from bitdustfs.errors import FsError, UsageError
 from bitdustfs.fs.past import PAST, is_past
 from bitdustfs.units import KIB, MIB
 
@@ -123,17 +125,17 @@ async def test_thin_blocks_that_a_snapshot_needs_stay_and_others_are_emptied(net
         await settle(vault, 1)
         await vault.publish(snapshot=b"whole")
         changed = bytearray(content)
-        for at in range(0, len(content), 256 * KIB):
+        for at in range(0, len(content) - 128 * KIB, 160 * KIB):
             data = rng.randbytes(128 * KIB)
             changed[at : at + len(data)] = data
             await vault.content.write(inode, at, data)
         await settle(vault, 6)
         assert await then(vault, b"whole") == {b"file": content}
         assert await read_file(vault, b"file") == changed
-        assert stored(net) < 1.7 * len(content)  # not copied beside what is kept
+        assert stored(net) < 1.95 * len(content)  # not copied beside what is kept
         await vault.catalogue.drop(b"whole")
         await settle(vault, 12)
-        assert stored(net) < 1.5 * len(content)
+        assert stored(net) < 1.6 * len(content)
         assert await read_file(vault, b"file") == changed
 
 
@@ -182,8 +184,11 @@ async def test_a_snapshot_that_suppliers_did_not_get_is_kept_here_and_published_
         await vault.publish()
         for supplier in net.suppliers[:5]:
             supplier.break_()
-        with pytest.raises(Unavailable):
-            await vault.publish(snapshot=b"one")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(vault.publish, snapshot=b"one"))
+            while not await vault.catalogue.any():
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
     for supplier in net.suppliers:
         supplier.heal()
     async with net.mount(tmp_path / "one", **QUIET) as vault:
