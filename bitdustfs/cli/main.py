@@ -52,6 +52,7 @@ VERBS = (
         "publish everything written so far; returns when that is done",
     ),
     Verb("unmount", "cmd_unmount", "publish, then unmount; returns when all is safe"),
+    Verb("snapshot", "cmd_snapshot", "keep the vault as it is now, list and delete what is kept"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),

@@ -63,6 +63,16 @@ PAGES = {
         f"what was written is kept here, and {MOUNT_GOES_ON}, whether it is unmounted yet or not",
     ),
     "verify": Page(("bitdust verify", "bitdust verify --sample 5%"), ONLY_LOOKED),
+    "snapshot create": Page(
+        ("bitdust snapshot create", "bitdust snapshot create ~/vault before-the-move"),
+        "bitdust snapshot list shows whether it was made",
+    ),
+    "snapshot list": Page(("bitdust snapshot list", "bitdust snapshot list --json"), ONLY_LOOKED),
+    "snapshot show": Page(("bitdust snapshot show before-the-move",), ONLY_LOOKED),
+    "snapshot delete": Page(
+        ("bitdust snapshot delete before-the-move",),
+        "bitdust snapshot list shows whether it is deleted",
+    ),
     "name": Page(
         ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
     ),

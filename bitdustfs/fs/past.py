@@ -27,7 +27,7 @@ from bitdustfs.fs.purge import Purger
 from bitdustfs.fs.volume import NamedEntry, Seen, Volume
 from bitdustfs.fs.window import Windows
 from bitdustfs.fs.xattrs import Xattrs
-from bitdustfs.tree.catalogue import Catalogue, Kept
+from bitdustfs.tree.catalogue import Catalogue, KeptSnapshot
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 
@@ -56,7 +56,7 @@ class NoLookups(Lookups):
         """As well forgotten."""
 
 
-class View(NamedTuple):
+class PastView(NamedTuple):
     """One snapshot, open."""
 
     volume: Volume
@@ -79,13 +79,13 @@ class Past:
         self._tree, self._catalogue = tree, catalogue
         self._reader, self._ahead, self._names, self._space = reader, ahead, names, space
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
-        self._views: OrderedDict[int, View] = OrderedDict()
-        self._numbers: dict[int, Kept] = {}
+        self._views: OrderedDict[int, PastView] = OrderedDict()
+        self._numbers: dict[int, KeptSnapshot] = {}
         self._version = -1
 
     # -- which snapshot
 
-    async def _kept(self, number: int) -> Kept:
+    async def _kept(self, number: int) -> KeptSnapshot:
         """Raises ESTALE for one that is not kept any more."""
         version = self._catalogue.version
         if version != self._version:
@@ -95,7 +95,7 @@ class Past:
             raise FsError(errno.ESTALE)
         return self._numbers[number]
 
-    async def _open(self, inode: int) -> tuple[int, View, int]:
+    async def _open(self, inode: int) -> tuple[int, PastView, int]:
         """Number of the snapshot that an inode is of, what it shows, and its number there."""
         number, then = (inode & ~PAST) >> INODE_BITS, inode & INODE_MAX
         kept = await self._kept(number)
@@ -106,14 +106,14 @@ class Past:
         self._views.move_to_end(number)
         return number, self._views[number], then
 
-    def view(self, kept: Kept) -> View:
+    def view(self, kept: KeptSnapshot) -> PastView:
         """What the vault showed when the snapshot was made, by the numbers of then."""
         tree, windows = Tree(self._reader, kept.item.index, nodes=self._nodes), Windows()
         lookups = NoLookups(tree, windows)
         content = Content(tree, self._reader, self._ahead, windows)
         purger = Purger(tree, content, lookups)
         volume = Volume(tree, content, self._names, self._space, lookups, purger)
-        return View(volume, content, Xattrs(tree, self._reader, {}))
+        return PastView(volume, content, Xattrs(tree, self._reader, {}))
 
     async def is_hidden(self) -> bool:
         """Whether something of the name `.snapshots` that the owner made is in its place."""
@@ -148,7 +148,7 @@ class Past:
                 names.append(NamedEntry(cookie, kept.name, await self._root_of(kept)))
         return names
 
-    async def _root_of(self, kept: Kept) -> Seen:
+    async def _root_of(self, kept: KeptSnapshot) -> Seen:
         number, view, then = await self._open(_shown(kept.item.number, ROOT_INODE))
         return _seen(number, await view.volume.getattr(then))
 

@@ -18,10 +18,12 @@ import pyfuse3
 from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fs.content import WritableContent
 from bitdustfs.fs.names import now, split_time
+from bitdustfs.fs.past import is_fleeting, is_past
 from bitdustfs.fs.volume import Caller, Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
 from bitdustfs.fuse.entries import CACHE_SECONDS, entry_of
 from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
@@ -62,11 +64,11 @@ def _foreseen(error: Exception) -> bool:
 
 
 def writes(handler: Handler) -> Handler:
-    """Refuses with EROFS while the vault is read-only."""
+    """Refuses with EROFS while the vault is read-only, and for what is in a snapshot."""
 
     @functools.wraps(handler)
     async def run(self: "Operations", *args: Any) -> Any:
-        if self._vault.read_only:
+        if self._vault.read_only or await self._sides.changes_past(args):
             raise pyfuse3.FUSEError(errno.EROFS)
         return await handler(self, *args)
 
@@ -87,7 +89,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, vault: ReadVault) -> None:
         super().__init__()
         self._vault, self._volume, self._content = vault, vault.volume, vault.content
-        self._xattrs = vault.xattrs
+        self._sides = Sides(vault)
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
 
@@ -99,11 +101,11 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        found = await self._volume.lookup(parent, name)
+        found = await self._sides.lookup(parent, name)
         if found is None:
             absent = pyfuse3.EntryAttributes()  # st_ino 0: the kernel remembers the absence
             absent.st_ino = 0
-            absent.entry_timeout = CACHE_SECONDS
+            absent.entry_timeout = 0 if is_fleeting(parent) else CACHE_SECONDS
             return absent
         return self._entry(found)
 
@@ -111,17 +113,17 @@ class Operations(pyfuse3.Operations):
     async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
         for inode, count in forgotten:
             try:
-                await self._volume.forget(inode, count)
+                await self._sides.volume(inode).forget(inode, count)
             except BitdustError as error:  # nobody waits for an answer; the orphan stays listed
                 log.warning("inode %d is purged at the next mount: %s", inode, error)
 
     @guarded
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
-        return self._entry(await self._volume.getattr(inode))
+        return self._entry(await self._sides.volume(inode).getattr(inode))
 
     @guarded
     async def readlink(self, inode: int, ctx: Any) -> bytes:
-        return await self._volume.readlink(inode)
+        return await self._sides.volume(inode).readlink(inode)
 
     @guarded
     async def opendir(self, inode: int, ctx: Any) -> int:
@@ -129,14 +131,14 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: Any) -> None:
-        cookie = start_id
-        while page := await self._volume.readdir(fh, cookie, PAGE):
+        cookie, volume = start_id, self._sides.volume(fh)
+        while page := await volume.readdir(fh, cookie, PAGE):
             for entry in page:
                 entry_attributes = self._entry(entry.found)
                 if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
                     return
                 if entry.name not in (b".", b".."):
-                    self._volume.hold(entry.found, fh, entry.name)
+                    volume.hold(entry.found, fh, entry.name)
                 cookie = entry.cookie
 
     @guarded
@@ -157,11 +159,11 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
-        return await self._xattrs.get(inode, name)
+        return await self._sides.xattrs(inode).get(inode, name)
 
     @guarded
     async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
-        return await self._xattrs.list(inode, ctx.uid == 0)
+        return await self._sides.xattrs(inode).list(inode, ctx.uid == 0)
 
     # -- open files
 
@@ -172,13 +174,14 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & WRITING and self._vault.read_only:
+        if flags & WRITING and (self._vault.read_only or is_past(inode)):
             raise FsError(errno.EROFS)
         return self._open(inode, flags)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        return await self._content.read(self._handles[fh], off, size)
+        inode = self._handles[fh]
+        return await self._sides.content(inode).read(inode, off, size)
 
     @guarded
     async def flush(self, fh: int) -> None:
@@ -206,7 +209,7 @@ class WritableOperations(Operations):
         """Shows the same files from a vault that may be written. `durable`: fsync waits for it."""
         vault.volume.adopt(self._volume)
         self._vault, self._volume, self._content = vault, vault.volume, vault.content
-        self._xattrs = vault.xattrs
+        self._sides = Sides(vault)
         self._writable, self._writable_xattrs = vault.content, vault.xattrs
         self._durable = durable
 
@@ -298,7 +301,7 @@ class WritableOperations(Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & (WRITING | os.O_TRUNC) and self._vault.read_only:
+        if flags & (WRITING | os.O_TRUNC) and (self._vault.read_only or is_past(inode)):
             raise FsError(errno.EROFS)
         if flags & os.O_TRUNC:  # no setattr follows
             await self._writable.truncate(inode, 0)

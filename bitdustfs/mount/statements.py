@@ -178,6 +178,38 @@ class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
     verdict: str = ""  #: what follows from all that, a sentence
 
 
+class SnapshotLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot."""
+
+    name: str
+    made: float
+    inodes: int  #: files and folders in it
+    live: int  #: bytes of content in it
+    #: bytes of blocks that it alone keeps: an estimate of what deleting it gives back, from below.
+    #: null: this mount does not write, and so does not reckon
+    gives_back: int | None
+
+
+class SnapshotList(Statement, frozen=True, kw_only=True, tag="snapshot-list"):
+    """All snapshots, the oldest first. `held`: bytes that they keep together; null as above."""
+
+    snapshots: list[SnapshotLine]
+    held: int | None
+
+
+class SnapshotMade(Statement, frozen=True, kw_only=True, tag="snapshot-made"):
+    """It is kept, on this machine at least. `left`: why it is not published yet; "" where it is."""
+
+    name: str
+    left: str
+
+
+class SnapshotDropped(Statement, frozen=True, kw_only=True, tag="snapshot-dropped"):
+    """It is not kept any more. `left`: why that is not published yet; "" where it is."""
+
+    left: str
+
+
 class Ended(Statement, frozen=True, kw_only=True, tag="ended"):
     """The mount has ended. `message`: what could not be published and why, or ""."""
 

@@ -31,7 +31,7 @@ KEPT_MAX = 10_000  #: snapshots that a vault keeps at once
 NUMBER_MAX = (1 << 20) - 1  #: snapshots that are ever made of one vault (fs/past.py)
 
 
-class Kept(NamedTuple):
+class KeptSnapshot(NamedTuple):
     """One snapshot and its name."""
 
     name: bytes
@@ -43,17 +43,17 @@ class Catalogue:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._kept: tuple[Kept, ...] | None = None
+        self._kept: tuple[KeptSnapshot, ...] | None = None
         self.version = 0  #: another one after each change
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[KeptSnapshot]:
         """All of them, the oldest first. Raises Unavailable."""
         while self._kept is None:
             version, found = self.version, []
             low, high = kind_range(0, SNAPSHOT)
             while items := await self._tree.run(page, low, high, PAGE):
                 found += [
-                    Kept(key[len(SNAPSHOT_PREFIX) :], decode_snapshot(value))
+                    KeptSnapshot(key[len(SNAPSHOT_PREFIX) :], decode_snapshot(value))
                     for key, value in items
                 ]
                 low = items[-1][0] + b"\0"
@@ -61,10 +61,10 @@ class Catalogue:
                 self._kept = tuple(sorted(found, key=_number))
         return self._kept
 
-    async def find(self, name: bytes) -> Kept | None:
+    async def find(self, name: bytes) -> KeptSnapshot | None:
         """The one of this name."""
         value = await self._tree.run(lambda tx: tx.get(snapshot_key(name)))
-        return None if value is None else Kept(name, decode_snapshot(value))
+        return None if value is None else KeptSnapshot(name, decode_snapshot(value))
 
     async def any(self) -> bool:
         """Whether there is one."""
@@ -85,16 +85,16 @@ class Catalogue:
 
     async def make(
         self, name: bytes, time: Time, seq: int, generation: int, index: Place | None
-    ) -> Kept:
+    ) -> KeptSnapshot:
         """A snapshot of the tree that `index` is the index of, to be committed.
 
         Raises UsageError where there is one of this name.
         """
         item = await self._tree.tidy(_make, name, time, seq, generation, index)
         self._changed()  # no await since it was applied
-        return Kept(name, item)
+        return KeptSnapshot(name, item)
 
-    async def drop(self, name: bytes) -> Kept:
+    async def drop(self, name: bytes) -> KeptSnapshot:
         """It is not kept any more, once that is committed. Raises UsageError for an unknown one."""
         dropped = await self._tree.tidy(_drop, name)
         self._changed()  # no await since it was applied
@@ -105,7 +105,7 @@ class Catalogue:
         self._kept = None
 
 
-def _number(kept: Kept) -> int:
+def _number(kept: KeptSnapshot) -> int:
     return kept.item.number
 
 
@@ -131,9 +131,9 @@ def _make(
     return item
 
 
-def _drop(tx: Transaction, name: bytes) -> Kept:
+def _drop(tx: Transaction, name: bytes) -> KeptSnapshot:
     value = tx.get(snapshot_key(name))
     if value is None:
         raise UsageError(f"there is no snapshot {name.decode(errors='replace')}")
     tx.delete(snapshot_key(name))
-    return Kept(name, decode_snapshot(value))
+    return KeptSnapshot(name, decode_snapshot(value))

@@ -308,9 +308,9 @@ def _writable_vault(
     vault = WritableVault(
         ground.parts(volume, content, xattrs, catalogue, safety), content, xattrs,
         settings=settings, pen=pen, lease=lease, writer=writer, committer=committer,
-        ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle, room=ground.room, eviction=eviction,
-        auditor=auditor, rebuilder=rebuilder, reclaimer=reclaimer, publisher=publisher,
-        held=held,
+        ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle,
+        room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
+        reclaimer=reclaimer, publisher=publisher, held=held,
     )  # fmt: skip
     return vault, purger
 

@@ -29,7 +29,7 @@ from bitdustfs.core.items import (
 from bitdustfs.core.leaves import Index, Leaf
 from bitdustfs.core.sealing import Kind
 from bitdustfs.fs.extents import references
-from bitdustfs.tree.catalogue import Catalogue, Kept
+from bitdustfs.tree.catalogue import Catalogue, KeptSnapshot
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.uses import Uses
@@ -52,7 +52,7 @@ class Held:
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()  # of all snapshots
         self._blocks: OrderedDict[int, frozenset[bytes]] = OrderedDict()  # number -> of its nodes
         self._version = -1
-        self._kept: Sequence[Kept] = ()
+        self._kept: Sequence[KeptSnapshot] = ()
         self._numbers: list[int] = []
 
     async def refresh(self) -> bool:
@@ -88,7 +88,7 @@ class Held:
         numbers = _recorded(self._uses.get(block))
         return numbers is not None and bool(self._within(numbers))
 
-    def _within(self, numbers: Numbers) -> Sequence[Kept]:
+    def _within(self, numbers: Numbers) -> Sequence[KeptSnapshot]:
         """The kept ones of these numbers, two at most: nobody asks for more."""
         at = bisect_left(self._numbers, numbers[0])
         return [k for k in self._kept[at : at + 2] if k.item.number <= numbers[1]]
@@ -121,7 +121,9 @@ class Held:
         """Writes down what a look found, for this mount and those to come."""
         await self._tree.tidy(_record, block, numbers)
 
-    async def _refers(self, kept: Kept, block: bytes, entries: tuple[ExtentEntry, ...]) -> bool:
+    async def _refers(
+        self, kept: KeptSnapshot, block: bytes, entries: tuple[ExtentEntry, ...]
+    ) -> bool:
         tree = Tree(self._reader, kept.item.index, nodes=self._nodes)
         kinds = {entry.kind for entry in entries}
         if kinds & {Kind.LEAF, Kind.INDEX} and block in await self._blocks_of(kept, tree):
@@ -133,7 +135,7 @@ class Held:
                 return True
         return False
 
-    async def _blocks_of(self, kept: Kept, tree: Tree) -> frozenset[bytes]:
+    async def _blocks_of(self, kept: KeptSnapshot, tree: Tree) -> frozenset[bytes]:
         """The blocks that index and leaves of a snapshot are in."""
         number = kept.item.number
         if number not in self._blocks:

@@ -187,7 +187,7 @@ async def test_a_snapshot_that_suppliers_did_not_get_is_kept_here_and_published_
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(vault.publish, snapshot=b"one"))
             while not await vault.catalogue.any():
-                await trio.sleep(0.01)
+                await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     for supplier in net.suppliers:
         supplier.heal()

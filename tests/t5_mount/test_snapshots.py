@@ -1,0 +1,115 @@
+"""Snapshots on real mounts: made, looked at with ordinary tools, deleted, seen elsewhere."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import subprocess
+
+import pytest
+import real_input
+
+LIMIT = 120  #: seconds that cp, find or diff may take
+
+
+def run(*words):
+    return subprocess.run(
+        [*map(str, words)], check=True, timeout=LIMIT, capture_output=True, text=True
+    ).stdout
+
+
+def same(one, other):
+    run("diff", "-r", "--no-dereference", "--exclude=fifo", one, other)
+    assert real_input.manifest(one) == real_input.manifest(other)
+
+
+def refused(code, function, *words):
+    with pytest.raises(OSError) as caught:
+        function(*words)
+    assert caught.value.errno == code
+
+
+def test_a_snapshot_shows_all_as_it_was_also_after_kill_and_elsewhere(world, tmp_path):
+    mnt, source = world.mountpoint, tmp_path / "source"
+    real_input.make_all(source, 3_000_000, whole=False)
+    world.mount()
+    run("cp", "-a", source, mnt / "tree")
+    with open(mnt / "tree" / "pending", "wb") as file:  # in the kernel's pages alone
+        file.write(b"p" * 100_000)
+    shutil.copy2(mnt / "tree" / "pending", source / "pending")
+    run("touch", "-r", mnt / "tree" / "pending", source / "pending")
+    run("touch", "-r", mnt / "tree", source)
+    assert "published" in world.run("snapshot", "create", mnt, "one").stdout
+    past = mnt / ".snapshots" / "one"
+    same(source, past / "tree")
+    assert ".snapshots" not in os.listdir(mnt)
+    assert os.listdir(mnt / ".snapshots") == ["one"]
+    shutil.rmtree(mnt / "tree")
+    (mnt / "later").write_bytes(random.Random(1).randbytes(2_000_000))
+    world.run("sync", mnt)
+    world.kill_mount()
+    world.mount()
+    same(source, past / "tree")
+    run("cp", "-a", past / "tree", tmp_path / "copied")
+    same(source, tmp_path / "copied")
+    assert not (past / "later").exists()
+    assert "nothing is wrong" in world.run("verify", mnt).stdout
+    world.run("unmount", mnt)
+    bootstrap = world.move_to("two")
+    world.mount(bootstrap)
+    same(source, past / "tree")
+    assert run("find", mnt / ".snapshots", "-name", "pending").count("pending") == 1
+    world.run("snapshot", "delete", mnt, "one")
+    assert not past.exists()
+    assert json.loads(world.run("snapshot", "list", mnt, "--json").stdout)["snapshots"] == []
+    world.run("unmount", mnt)
+
+
+def test_nothing_of_a_snapshot_can_be_changed(world):
+    mnt = world.mountpoint
+    world.mount()
+    (mnt / "folder").mkdir()
+    (mnt / "folder" / "file").write_bytes(b"then")
+    os.setxattr(mnt / "folder" / "file", "user.word", b"then")
+    world.run("snapshot", "create", "one")
+    (mnt / "folder" / "file").write_bytes(b"now, and longer")
+    os.setxattr(mnt / "folder" / "file", "user.word", b"now")
+    past = mnt / ".snapshots" / "one" / "folder"
+    assert (past / "file").read_bytes() == b"then"
+    assert os.getxattr(past / "file", "user.word") == b"then"
+    assert (past / "file").stat().st_ino != (mnt / "folder" / "file").stat().st_ino
+    for function, *words in (
+        (open, past / "file", "r+b"),
+        (open, past / "file", "wb"),
+        (open, past / "new", "wb"),
+        (os.mkdir, past / "new"),
+        (os.unlink, past / "file"),
+        (os.rmdir, past),
+        (os.rename, past / "file", mnt / "file"),
+        (os.rename, mnt / "folder" / "file", past / "new"),
+        (os.rename, mnt / "folder", mnt / ".snapshots"),
+        (os.link, past / "file", mnt / "linked"),
+        (os.symlink, "x", past / "new"),
+        (os.chmod, past / "file", 0o600),
+        (os.truncate, past / "file", 0),
+        (os.utime, past / "file"),
+        (os.setxattr, past / "file", "user.word", b"other"),
+        (os.mkdir, mnt / ".snapshots" / "new"),
+        (os.rmdir, mnt / ".snapshots"),
+    ):
+        refused(errno.EROFS, function, *words)
+    refused(errno.EEXIST, os.mkdir, mnt / ".snapshots")
+    assert (past / "file").read_bytes() == b"then"
+    assert (mnt / "folder" / "file").read_bytes() == b"now, and longer"
+    with open(past / "file", "rb") as held:
+        said = world.run("snapshot", "create", "one", check=False)
+        assert said.returncode == 2 and "one already" in said.stderr
+        shown = json.loads(world.run("snapshot", "show", "one", "--json").stdout)
+        assert shown["name"] == "one" and shown["inodes"] == 3
+        world.run("snapshot", "delete", "one")
+        refused(errno.ESTALE, os.pread, held.fileno(), 10, 0)
+    refused(errno.ENOENT, os.stat, past)
+    world.run("snapshot", "create", "one")
+    assert (past / "file").read_bytes() == b"now, and longer"
+    world.run("unmount", mnt)
