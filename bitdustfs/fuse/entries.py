@@ -36,5 +36,13 @@ def entry_of(found: Seen, written: bool) -> pyfuse3.EntryAttributes:
     return entry
 
 
+def absent_from(folder: int) -> pyfuse3.EntryAttributes:
+    """What the kernel is told of a name that is not in a folder."""
+    absent = pyfuse3.EntryAttributes()  # st_ino 0: the kernel remembers the absence
+    absent.st_ino = 0
+    absent.entry_timeout = 0 if is_fleeting(folder) else CACHE_SECONDS
+    return absent
+
+
 def _nanoseconds(time_: Time) -> int:
     return time_[0] * 1_000_000_000 + time_[1]

@@ -18,10 +18,10 @@ import pyfuse3
 from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fs.content import WritableContent
 from bitdustfs.fs.names import now, split_time
-from bitdustfs.fs.past import is_fleeting, is_past
+from bitdustfs.fs.past import is_past
 from bitdustfs.fs.volume import Caller, Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
-from bitdustfs.fuse.entries import CACHE_SECONDS, entry_of
+from bitdustfs.fuse.entries import absent_from, entry_of
 from bitdustfs.fuse.errno_table import errno_of
 from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
@@ -103,10 +103,7 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         found = await self._sides.lookup(parent, name)
         if found is None:
-            absent = pyfuse3.EntryAttributes()  # st_ino 0: the kernel remembers the absence
-            absent.st_ino = 0
-            absent.entry_timeout = 0 if is_fleeting(parent) else CACHE_SECONDS
-            return absent
+            return absent_from(parent)
         return self._entry(found)
 
     @guarded
@@ -180,8 +177,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        inode = self._handles[fh]
-        return await self._sides.content(inode).read(inode, off, size)
+        return await self._sides.read(self._handles[fh], off, size)
 
     @guarded
     async def flush(self, fh: int) -> None:
