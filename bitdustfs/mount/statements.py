@@ -172,6 +172,7 @@ class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
     unsent: int  #: blocks that are only on this machine as yet
     faults: list[str]  #: sentences, not more than some dozens
     more_faults: int
+    snapshots: int = 0  #: whose trees were read to their ends
     unseen: list[str] = []  #: what could not be looked at, and why: sentences
     owed: list[str] = []  #: what is still to be sent, and to whom: sentences
     proved: list[str] = []  #: what audits showed, where only a sample was fetched: sentences

@@ -4,14 +4,25 @@ import random
 import stat
 from functools import partial
 
+import msgspec
 import pytest
 import trio
 from scenario import QUIET, read_file, unlink, write_file
 from test_space import settle, stored
 
-from bitdustfs.errors import FsError, UsageError
+from bitdustfs.core import records
+from bitdustfs.core.codec import U63, Hash, encode
+from bitdustfs.core.records import JournalRef, Place, open_root_untrusted
+from bitdustfs.core.roots import open_root_content_untrusted
+from bitdustfs.errors import FsError, Malformed, UsageError
 from bitdustfs.fs.past import PAST, is_past
+from bitdustfs.mount.snapshotting import list_snapshots
 from bitdustfs.units import KIB, MIB
+from bitdustfs.vault.verify import verify
+
+
+async def nobody(what, done, total):
+    """Whom nobody has to tell how far verify is."""
 
 
 async def then(vault, name):
@@ -196,3 +207,74 @@ async def test_a_snapshot_that_suppliers_did_not_get_is_kept_here_and_published_
         await vault.publish()
     async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
         assert await then(vault, b"one") == {b"file": b"x" * 1000}
+
+
+async def test_verify_finds_what_a_snapshot_alone_needs_and_is_damaged(net, tmp_path):
+    content = random.Random(6).randbytes(MIB)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", content)
+        await vault.publish(snapshot=b"one")
+        await unlink(vault, b"file")
+        await settle(vault, 3)
+        report = await verify(vault, False, 1.0, nobody)
+        assert not report.faults and not report.unseen and report.snapshots == 1
+        [file] = [f for f in (tmp_path / "one").rglob("blocks/*") if f.stat().st_size > MIB]
+        file.write_bytes(bytes(file.stat().st_size))
+        report = await verify(vault, True, 1.0, nobody)
+        assert "is damaged" in report.faults[0]
+
+
+async def test_a_vault_with_snapshots_cannot_be_opened_by_a_program_that_does_not_know_them(
+    net, tmp_path, monkeypatch
+):
+    async def sealed(vault):
+        await vault.publish()
+        raw = open_root_untrusted(vault.state_root(), net.key.vault_id)
+        return open_root_content_untrusted(net.key, raw)
+
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 1000)
+        assert (await sealed(vault)).stored == 0
+        await vault.publish(snapshot=b"one")
+        await write_file(vault, b"file", b"y" * 1000)
+        content = await sealed(vault)
+        assert content.stored == -1
+        with pytest.raises(msgspec.ValidationError):  # as an older program decodes it
+            msgspec.msgpack.decode(encode(content), type=OlderContent)
+        monkeypatch.setattr(records, "KNOWN_SEALED", 0)
+        with pytest.raises(Malformed, match="newer format"):
+            await sealed(vault)
+        monkeypatch.undo()
+        await vault.catalogue.drop(b"one")
+        assert msgspec.msgpack.decode(encode(await sealed(vault)), type=OlderContent).stored == 0
+
+
+class OlderContent(records.Record, frozen=True):
+    """RootContent as programs knew it before there were snapshots."""
+
+    index: Place | None
+    journal: tuple[JournalRef, ...]
+    name_key: Hash
+    generation: U63
+    stored: U63
+
+
+async def test_making_one_of_thousands_takes_no_more_than_making_the_first(net, tmp_path):
+    """Counted, not timed: bytes that are written, and leaves that are looked at."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 100)
+        await vault.publish(snapshot=b"first")
+        [first] = await vault.catalogue.kept()
+        for number in range(5000):
+            name = b"snapshot %d" % number
+            await vault.catalogue.make(name, (number, 0), 2, 1, first.item.index)
+        await vault.publish(snapshot=b"before")
+        before = stored(net)
+        await vault.publish(snapshot=b"last")
+        assert stored(net) - before < 200 * KIB
+        assert len(await vault.catalogue.kept()) == 5003
+        listed = await list_snapshots(vault)
+        assert len(listed.snapshots) == 5003
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        assert (await vault.past.lookup(PAST, b"snapshot 4999")) is not None
+        assert await then(vault, b"last") == {b"file": b"x" * 100}

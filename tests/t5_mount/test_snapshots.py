@@ -54,7 +54,8 @@ def test_a_snapshot_shows_all_as_it_was_also_after_kill_and_elsewhere(world, tmp
     run("cp", "-a", past / "tree", tmp_path / "copied")
     same(source, tmp_path / "copied")
     assert not (past / "later").exists()
-    assert "nothing is wrong" in world.run("verify", mnt).stdout
+    said = world.run("verify", mnt).stdout
+    assert "nothing is wrong" in said and "1 snapshots were walked" in said
     world.run("unmount", mnt)
     bootstrap = world.move_to("two")
     world.mount(bootstrap)
@@ -63,6 +64,39 @@ def test_a_snapshot_shows_all_as_it_was_also_after_kill_and_elsewhere(world, tmp
     world.run("snapshot", "delete", mnt, "one")
     assert not past.exists()
     assert json.loads(world.run("snapshot", "list", mnt, "--json").stdout)["snapshots"] == []
+    world.run("unmount", mnt)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "point",
+    ["leaf-write", "checkpoint-committed", "snapshot-mark", "snapshot-marked", "root-accept"],
+)
+def test_a_mount_killed_while_it_makes_a_snapshot_has_it_whole_or_not_at_all(world, point):
+    mnt, content = world.mountpoint, random.Random(5).randbytes(700_000)
+    world.mount()
+    (mnt / "file").write_bytes(content)
+    world.run("sync", mnt)
+    world.run("unmount", mnt)
+    world.mount(environment={"BITDUST_FAILPOINTS": f"{point}=kill@1"})
+    (mnt / "file").write_bytes(content[::-1])
+    assert world.run("snapshot", "create", "one", check=False).returncode
+    world.detach()
+    world.mount()
+    assert (mnt / "file").read_bytes() == content[::-1]
+    kept = json.loads(world.run("snapshot", "list", "--json").stdout)["snapshots"]
+    assert bool(kept) is (point in ("snapshot-marked", "root-accept")), kept
+    if kept:
+        assert (mnt / ".snapshots" / "one" / "file").read_bytes() == content[::-1]
+    (mnt / "file").unlink()
+    world.run("snapshot", "create", "two")
+    world.run("unmount", mnt)
+    world.mount(world.move_to("two"))
+    assert os.listdir(mnt / ".snapshots") == ["one", "two"][not kept :]
+    assert os.listdir(mnt / ".snapshots" / "two") == []
+    if kept:
+        assert (mnt / ".snapshots" / "one" / "file").read_bytes() == content[::-1]
+    assert "nothing is wrong" in world.run("verify", mnt).stdout
     world.run("unmount", mnt)
 
 
