@@ -10,6 +10,7 @@ changes. One that is deleted while programs look into it is gone at once: ESTALE
 
 import errno
 import stat
+from bisect import bisect_right
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -140,12 +141,12 @@ class Past:
             NamedEntry(1, b".", found),
             NamedEntry(2, b"..", found._replace(inode=ROOT_INODE)),
         ][min(after, 2) :]
-        for kept in await self._catalogue.kept():
-            cookie = kept.item.number + FIRST_COOKIE - 1
-            if len(names) >= limit:
-                break
-            if cookie > after:
-                names.append(NamedEntry(cookie, kept.name, await self._root_of(kept)))
+        all_kept = await self._catalogue.kept()
+        begin = bisect_right(all_kept, after, key=_cookie)
+        for kept in all_kept[begin : begin + limit - len(names)]:
+            # not its own attributes: a list of all must not open the tree of each
+            listed = found._replace(inode=_shown(kept.item.number, ROOT_INODE))
+            names.append(NamedEntry(_cookie(kept), kept.name, listed))
         return names
 
     async def _root_of(self, kept: KeptSnapshot) -> Seen:
@@ -211,6 +212,10 @@ class Past:
             return []
         _, view, then = await self._open(inode)
         return await view.xattrs.list(then, privileged)
+
+
+def _cookie(kept: KeptSnapshot) -> int:
+    return kept.item.number + FIRST_COOKIE - 1
 
 
 def _shown(number: int, inode: int) -> int:

@@ -3,7 +3,7 @@
 import pyfuse3
 
 from bitdustfs.core.items import Inode, Time
-from bitdustfs.fs.past import PAST, is_fleeting
+from bitdustfs.fs.past import is_fleeting
 from bitdustfs.fs.volume import Seen
 
 CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
@@ -22,9 +22,10 @@ def entry_of(found: Seen, written: bool) -> pyfuse3.EntryAttributes:
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = found.inode
     entry.generation = 0
-    entry.entry_timeout = 0 if is_fleeting(found.inode) else CACHE_SECONDS
-    sure = sure and found.inode != PAST
+    entry.entry_timeout = CACHE_SECONDS
     entry.attr_timeout = CACHE_SECONDS if sure else UNSETTLED_SECONDS
+    if is_fleeting(found.inode):  # in a list of snapshots not even the attributes are true
+        entry.entry_timeout = entry.attr_timeout = 0
     entry.st_mode, entry.st_nlink = attributes.mode, attributes.nlink
     entry.st_uid, entry.st_gid, entry.st_rdev = attributes.uid, attributes.gid, attributes.rdev
     entry.st_size = attributes.size

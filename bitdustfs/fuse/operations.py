@@ -328,8 +328,9 @@ class WritableOperations(Operations):
         return self._open(made.inode, flags), self._entry(made)
 
     @guarded
-    @writes
     async def write(self, fh: int, off: int, buf: bytes) -> int:
+        if self._vault.read_only:  # nothing of a snapshot is open for writing
+            raise FsError(errno.EROFS)
         await self._writable.write(self._handles[fh], off, buf)
         if fh in self._synchronous:
             await self._durable()

@@ -183,32 +183,30 @@ class SnapshotLine(msgspec.Struct, frozen=True, kw_only=True):
     """One snapshot."""
 
     name: str
-    made: float
+    made: float  #: when
     inodes: int  #: files and folders in it
     live: int  #: bytes of content in it
-    #: bytes of blocks that it alone keeps: an estimate of what deleting it gives back, from below.
-    #: null: this mount does not write, and so does not reckon
-    gives_back: int | None
+    gives_back: int | None  #: bytes of blocks that it alone keeps, an estimate; null: not reckoned
 
 
 class SnapshotList(Statement, frozen=True, kw_only=True, tag="snapshot-list"):
-    """All snapshots, the oldest first. `held`: bytes that they keep together; null as above."""
+    """All snapshots."""
 
-    snapshots: list[SnapshotLine]
-    held: int | None
+    snapshots: list[SnapshotLine]  #: the oldest first
+    held: int | None  #: bytes that they keep together, an estimate; null: not reckoned
 
 
 class SnapshotMade(Statement, frozen=True, kw_only=True, tag="snapshot-made"):
-    """It is kept, on this machine at least. `left`: why it is not published yet; "" where it is."""
+    """It is kept, on this machine at least."""
 
     name: str
-    left: str
+    left: str  #: why it is not published yet; "" where it is
 
 
 class SnapshotDropped(Statement, frozen=True, kw_only=True, tag="snapshot-dropped"):
-    """It is not kept any more. `left`: why that is not published yet; "" where it is."""
+    """It is not kept any more."""
 
-    left: str
+    left: str  #: why that is not published yet; "" where it is
 
 
 class Ended(Statement, frozen=True, kw_only=True, tag="ended"):

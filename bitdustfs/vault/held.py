@@ -51,24 +51,22 @@ class Held:
         self._uses, self._table = uses, table
         self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()  # of all snapshots
         self._blocks: OrderedDict[int, frozenset[bytes]] = OrderedDict()  # number -> of its nodes
-        self._version = -1
+        self.version = -1  #: of the catalogue at the last `refresh`
         self._kept: Sequence[KeptSnapshot] = ()
         self._numbers: list[int] = []
 
-    async def refresh(self) -> bool:
-        """Learns which snapshots are kept; whether that changed. Raises Unavailable."""
-        version = self._catalogue.version
-        if version == self._version:
-            return False
-        kept = await self._catalogue.kept()
-        self._kept, self._numbers = kept, [k.item.number for k in kept]
-        self._version = version
-        return True
+    async def refresh(self) -> None:
+        """Learns which snapshots are kept. Raises Unavailable."""
+        while not self.fresh:
+            version = self._catalogue.version
+            kept = await self._catalogue.kept()
+            self._kept, self._numbers = kept, [k.item.number for k in kept]
+            self.version = version
 
     @property
     def fresh(self) -> bool:
         """Whether no snapshot was made or deleted since the last `refresh`."""
-        return self._version == self._catalogue.version
+        return self.version == self._catalogue.version
 
     def may_hold(self, block: bytes) -> bool:
         """Whether a snapshot was made since the block was begun."""

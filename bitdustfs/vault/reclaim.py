@@ -126,6 +126,7 @@ class Reclaimer:
         self._proven: dict[
             bytes, int
         ] = {}  # dead block -> generation in which nothing refers to it
+        self._proven_for = -1  # version of the snapshots that the proofs are good for
         self._condemned: set[bytes] = set()
         self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
         self._situation: tuple[int, int] | None = None  # in which nothing was left to do
@@ -153,7 +154,9 @@ class Reclaimer:
         if situation == self._situation and told:
             return
         await self._idle.look(self._auditor.census)
-        if await self._held.refresh():  # what was proven before a snapshot is proven once more
+        await self._held.refresh()
+        if self._held.version != self._proven_for:  # what was proven before is proven once more
+            self._proven_for = self._held.version
             self._proven.clear()
             self._alive.clear()
         await self._walk()
@@ -163,8 +166,8 @@ class Reclaimer:
             if self._roots.published.generation < generation:
                 continue
             needed = self._roots.blocks()  # by the root as it is now: it may have moved since
-            if needed is None or not self._held.fresh:
-                break  # a root that is published by now may have a snapshot that is not looked into
+            if needed is None or not self._held.fresh or self._held.version != self._proven_for:
+                break  # a root that is published by now may have a snapshot that was not looked at
             if block in needed:
                 del self._proven[block]
             else:

@@ -218,7 +218,8 @@ async def find_index(key: VaultKey, found: Remains) -> RootContent | None:
         return None
     after = [w for w in journals if newest is None or w > newest]
     first = 2 if newest is None else newest.seq + 1  # each root from there on has its journals
-    if {w.seq for w in after} != set(range(first, first + len({w.seq for w in after}))):
+    seqs = {w.seq for w in after if w.seq >= first}  # that of a snapshot has one beside its index
+    if seqs != set(range(first, first + len(seqs))):
         return None
     if newest is None and not after:
         return None

@@ -108,6 +108,11 @@ def test_nothing_of_a_snapshot_can_be_changed(world):
     os.setxattr(mnt / "folder" / "file", "user.word", b"then")
     world.run("snapshot", "create", "one")
     (mnt / "folder" / "file").write_bytes(b"now, and longer")
+    with open(mnt / "offset", "wb", buffering=0) as file:
+        file.write(b"x")
+        assert os.pwrite(file.fileno(), b".snapshots", 1) == 10
+        os.fsync(file.fileno())
+    (mnt / "offset").unlink()
     os.setxattr(mnt / "folder" / "file", "user.word", b"now")
     past = mnt / ".snapshots" / "one" / "folder"
     assert (past / "file").read_bytes() == b"then"
