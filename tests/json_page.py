@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "json.md"
-SOURCES = [ROOT / "bitdustfs" / name for name in ("mount/statements.py", "supplier/orders.py")]
+SOURCES = [
+    ROOT / "bitdustfs" / name
+    for name in ("mount/statements.py", "supplier/orders.py", "cli/cmd_versions.py")
+]
 PRINTED = {
     "Status": "`bitdust status --json`",
     "SupplierLine": "each line of `bitdust suppliers --json`, and of `suppliers` in a status",
@@ -13,6 +16,7 @@ PRINTED = {
     "VisitLine": "each line of `visits` in a status",
     "Synced": "`bitdust sync --json`",
     "VerifyOutcome": "`bitdust verify --json`",
+    "Version": "each line of `bitdust versions --json`, the oldest first",
     "SnapshotList": "`bitdust snapshot list --json`",
     "SnapshotLine": "`bitdust snapshot show --json`, and each of `snapshots` in a list",
     "SnapshotMade": "`bitdust snapshot create --json`",
@@ -25,8 +29,8 @@ PRINTED = {
 }
 HEAD = """# What `--json` prints
 
-One line of JSON, made of the structs in `bitdustfs/mount/statements.py` and
-`bitdustfs/supplier/orders.py`. Fields may be added. One
+One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
+`bitdustfs/supplier/orders.py` and `bitdustfs/cli/cmd_versions.py`. Fields may be added. One
 that is renamed, dropped or means something else raises `version`. Sizes are bytes, times Unix
 seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind` names the statement. This
 page is made by `tests/json_page.py`.

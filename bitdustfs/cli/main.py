@@ -53,6 +53,8 @@ VERBS = (
     ),
     Verb("unmount", "cmd_unmount", "publish, then unmount; returns when all is safe"),
     Verb("snapshot", "cmd_snapshot", "keep the vault as it is now, list and delete what is kept"),
+    Verb("versions", "cmd_versions", "what a path was in each snapshot", "add_versions"),
+    Verb("undelete", "cmd_versions", "bring back a path that a snapshot has", "add_undelete"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),

@@ -73,6 +73,14 @@ PAGES = {
         ("bitdust snapshot delete before-the-move",),
         "bitdust snapshot list shows whether it is deleted",
     ),
+    "versions": Page(("bitdust versions ~/vault/letter.txt",), ONLY_LOOKED),
+    "undelete": Page(
+        (
+            "bitdust undelete ~/vault/photos",
+            "bitdust undelete ~/vault/photos --from before-the-move",
+        ),
+        "nothing is there in its place; a folder .undelete-... beside it may be deleted",
+    ),
     "name": Page(
         ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
     ),

@@ -6,6 +6,7 @@ one that changes them.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from bitdustfs.core.items import (
@@ -65,6 +66,22 @@ class Catalogue:
         """The one of this name."""
         value = await self._tree.run(lambda tx: tx.get(snapshot_key(name)))
         return None if value is None else KeptSnapshot(name, decode_snapshot(value))
+
+    async def as_of(self, wanted: str) -> KeptSnapshot:
+        """The one of a name, or the last one made until a time in ISO 8601 (of this machine's time
+        zone where it names none). Raises UsageError.
+        """
+        named = await self.find(wanted.encode(errors="surrogateescape"))
+        if named is not None:
+            return named
+        try:
+            moment = datetime.fromisoformat(wanted).timestamp()
+        except ValueError:
+            raise UsageError(f"there is no snapshot {wanted}, and it is no time") from None
+        until = [kept for kept in await self.kept() if kept.item.time[0] <= moment]
+        if not until:
+            raise UsageError(f"no snapshot was made until {wanted}")
+        return until[-1]
 
     async def any(self) -> bool:
         """Whether there is one."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -63,6 +63,14 @@ class ReadVault:
         self.register, self._followed = parts.register, parts.followed
         self._found, self._safety, self._message = parts.found, parts.safety, message
         self._troubles: list[str] = []
+        self._parts = parts
+
+    async def as_of(self, wanted: str) -> "ReadVault":
+        """The same vault as a snapshot shows it; see Catalogue.as_of. Raises UsageError."""
+        view = self.past.view(await self.catalogue.as_of(wanted))
+        volume, content, xattrs = view.volume, view.content, view.xattrs
+        parts = replace(self._parts, volume=volume, content=content, xattrs=xattrs)
+        return ReadVault(parts, self._message)
 
     @property
     def known(self) -> Known:

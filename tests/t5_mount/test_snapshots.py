@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 import real_input
@@ -154,4 +155,58 @@ def test_nothing_of_a_snapshot_can_be_changed(world):
     refused(errno.ENOENT, os.stat, past)
     world.run("snapshot", "create", "one")
     assert (past / "file").read_bytes() == b"now, and longer"
+    world.run("unmount", mnt)
+
+
+def test_a_deleted_file_and_folder_come_back_and_versions_are_told(world):
+    mnt = world.mountpoint
+    world.mount()
+    folder = mnt / "folder"
+    folder.mkdir()
+    (folder / "letter").write_bytes(b"first")
+    world.run("snapshot", "create", "one")
+    world.run("snapshot", "create", "two")
+    (folder / "letter").write_bytes(b"second version")
+    os.utime(folder / "letter", (1_000_000_000, 1_000_000_000))
+    os.chmod(folder / "letter", 0o640)
+    world.run("snapshot", "create", "three")
+    shutil.rmtree(folder)
+    world.run("snapshot", "create", "four")
+    told = json.loads(world.run("versions", folder / "letter", "--json").stdout)
+    assert [(v["snapshot"], v["size"]) for v in told] == [("two", 5), ("three", 14)]
+    said = world.run("undelete", folder / "letter", check=False)
+    assert said.returncode == 2 and "undelete that folder" in said.stderr
+    assert "snapshot three" in world.run("undelete", folder).stdout
+    assert (folder / "letter").read_bytes() == b"second version"
+    status = (folder / "letter").stat()
+    assert (status.st_mtime, status.st_mode & 0o777) == (1_000_000_000, 0o640)
+    assert world.run("undelete", folder, check=False).returncode == 2
+    (folder / "letter").unlink()
+    world.run("undelete", folder / "letter", "--from", "one")
+    assert (folder / "letter").read_bytes() == b"first"
+    assert os.listdir(folder) == ["letter"]
+    world.run("unmount", mnt)
+
+
+def test_a_vault_is_mounted_as_it_was_at_a_name_and_at_a_time(world):
+    mnt = world.mountpoint
+    world.mount()
+    (mnt / "file").write_bytes(b"then")
+    world.run("snapshot", "create", "one")
+    made = json.loads(world.run("snapshot", "show", "one", "--json").stdout)["made"]
+    (mnt / "file").write_bytes(b"now")
+    (mnt / "later").write_bytes(b"now")
+    world.run("unmount", mnt)
+    moment = datetime.fromtimestamp(int(made) + 1, UTC).isoformat()
+    for at in ("one", moment):
+        world.mount(f"at={at}")
+        assert os.listdir(mnt) == ["file"] and (mnt / "file").read_bytes() == b"then"
+        refused(errno.EROFS, (mnt / "file").write_bytes, b"x")
+        assert "nothing is wrong" in world.run("verify", mnt).stdout
+        world.run("unmount", mnt)
+    for at in ("two", "2001-01-01"):
+        done = world.mount(f"at={at}", check=False)
+        assert done.returncode and "snapshot" in done.stderr
+    world.mount()
+    assert (mnt / "later").read_bytes() == b"now"
     world.run("unmount", mnt)
