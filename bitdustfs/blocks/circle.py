@@ -6,6 +6,7 @@ When the family changes, `move` is told; what is known of earlier suppliers stay
 
 from collections.abc import Callable, Collection
 
+from bitdustfs.blocks.damage import Damage
 from bitdustfs.blocks.health import Health, Sighted
 from bitdustfs.core.records import Family, Member
 from bitdustfs.net.supplier import Connect, Supplier
@@ -66,6 +67,7 @@ class Circle:
         self._stand_ins: dict[int, bytes] = {}
         self._own: dict[bytes, tuple[str, bool]] = {}  # node -> reached where, whether beside
         self.copies = Copies()
+        self.damage = Damage()  #: fragments that were found wrong, until they are made again
         self.move(family)
 
     @property

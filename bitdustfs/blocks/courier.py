@@ -301,6 +301,7 @@ class Courier:
         async with trio.open_nursery() as nursery:
             for position in positions:
                 nursery.start_soon(self._put, delivery, fragments[position])
+        self._circle.damage.mended(delivery.block, delivery.acked)
         if delivery.acked and self._table.is_owed(delivery.block):
             # else it died meanwhile, or another machine wrote it
             reach("fragment-acked")

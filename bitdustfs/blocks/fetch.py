@@ -188,9 +188,19 @@ class Fetcher:
         except (PeerError, Malformed) as error:
             log.info("supplier %s: %s", supplier.node.hex()[:12], error)
             health.fault(error)
+            self._note_damage(header, position, supplier.node, error)
             raise
         health.ok()
         return data
+
+    def _note_damage(
+        self, header: BlockHeader, position: int, node: bytes, error: PeerError | Malformed
+    ) -> None:
+        """Notes what has to be made again: of whom the position is, not of who keeps a copy."""
+        is_wrong = isinstance(error, Malformed)
+        is_gone = isinstance(error, Refused) and error.code == "damaged"
+        if (is_wrong or is_gone) and node in self.circle.holders(position):
+            self.circle.damage.found(header.block, position, node, (header.k, header.n))
 
     async def try_prove(
         self, header: BlockHeader, position: int, start: int, stop: int, node: bytes = b""

@@ -25,7 +25,7 @@ class Left:
     waiting: int  #: of blocks that no root may name yet
     here: int  #: bytes of these blocks themselves
     owed: Mapping[int, int]  #: position -> what it lacks of all blocks; also of those not there
-    complete: int  #: positions that lack nothing
+    complete: int  #: positions that lack nothing, and were not found to have damage
 
 
 class Flow:
@@ -89,4 +89,6 @@ class Flow:
             if is_waiting(block):
                 here += row.length
                 waiting += length * len(there.intersection(row.owed))
-        return Left(waiting, here, owed, len(members) - len(owed))
+        at = self._circle.damage.blocks().values()
+        lacking = owed.keys() | frozenset[int]().union(*at)
+        return Left(waiting, here, owed, len(members) - len(lacking))

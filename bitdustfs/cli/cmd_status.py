@@ -68,6 +68,8 @@ def _print_status(status: Status) -> None:
 
 def _sending(line: SupplierLine) -> str:
     """What it still lacks, how fast it gets it, and when it has it."""
+    if not line.owed and line.lacks:
+        return f"lacks {line.lacks} {'fragment' if line.lacks == 1 else 'fragments'}"
     if not line.owed:
         return "has everything"
     if line.rate <= 0:

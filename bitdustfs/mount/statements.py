@@ -26,7 +26,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     full: bool  #: it has much less room left than the others
     audits: int
     audits_failed: int
-    lacks: int  #: fragments that it was found without and that were not made again since
+    lacks: int  #: fragments that were found wrong or lost there and not made again since
     damaged: int  #: answers with damaged data since the mount began
     last_error: str  #: of the last request that failed, or ""
     own: bool = False  #: it is on this very machine: no loss of it can be borne with it

@@ -83,10 +83,6 @@ class Describer:
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine()
 
-    def _lacks(self, position: int) -> int:
-        """Fragments that a position was found without."""
-        return 0
-
     def _visits(self) -> list[VisitLine]:
         return []
 
@@ -124,7 +120,7 @@ class Describer:
             full=full,
             audits=seen.audits,
             audits_failed=seen.audits_failed,
-            lacks=self._lacks(position),
+            lacks=self._vault.circle.damage.at(position),
             damaged=health.damaged,
             last_error=health.last_error,
             own=self._vault.circle.is_beside(member.node),
@@ -166,9 +162,6 @@ class WritableDescriber(Describer):
 
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine(self._writable.rebuilder.done, self._writable.rebuilder.total)
-
-    def _lacks(self, position: int) -> int:
-        return self._writable.auditor.damaged_at(position)
 
     def _visits(self) -> list[VisitLine]:
         return [

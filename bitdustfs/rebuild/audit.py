@@ -93,17 +93,11 @@ class Auditor:
         self._overtaken: set[int] = set()  # positions after whose last audit another one answered
         self._samples: dict[int, Sample] = {}
         self._dead: set[bytes] = set()  # blocks that a census may list although they are deleted
-        self._damaged: dict[bytes, set[int]] = {}
 
     @property
     def census(self) -> Census:
         """The latest census; an empty one before the first."""
         return self._census
-
-    @property
-    def damaged(self) -> dict[bytes, frozenset[int]]:
-        """Block -> positions that were found without it, and were not mended since."""
-        return {block: frozenset(at) for block, at in self._damaged.items()}
 
     async def recent(self, age: float) -> Census:
         """A census not older than `age` seconds."""
@@ -127,7 +121,9 @@ class Auditor:
     async def run(self) -> None:
         """Until cancelled."""
         try:
-            await self._go_on()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear)
+                await self._go_on()
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._allowance.keep)
@@ -144,6 +140,21 @@ class Auditor:
                 await self._keep()
             await self._rest(pause)
             pause = min(pause * GROWTH, self._allowance.pause)
+
+    async def _hear(self) -> None:
+        """What readers and `verify` find wrong is owed again, as what audits find is.
+
+        Who lacks what was made again for it since the mount failed an audit: else each read could
+        cost the owner a fragment, for ever.
+        """
+        while True:
+            for found in await self._circle.damage.reported():
+                if found.block in self._dead:
+                    self._circle.damage.died(found.block)
+                    continue
+                if found.again:
+                    self._judge(found.node, self._watch.reputation.audited(found.node, False))
+                await self._on_lost({found.block: {found.position}})
 
     async def _rest(self, seconds: float) -> None:
         """No audit meanwhile; a census all the same."""
@@ -194,10 +205,13 @@ class Auditor:
             self._acquit(node, seen)
             return True
         await self._failed(node, block, position, header, start)
+        self._judge(node, seen)
+        return False
+
+    def _judge(self, node: bytes, seen: History) -> None:
         if is_liar(seen):
             why = f"failed {seen.audits_failed} of {seen.audits} audits"
             self._watch.reputation.condemn(node, why, lasting=False)
-        return False
 
     def _answers_for(self, node: bytes, position: int) -> bool:
         """Whether the position is this supplier's, and it, or who had it before, said what is
@@ -234,13 +248,14 @@ class Auditor:
                 len(verdicts) - verdicts.count(Verdict.RIGHT), len(verdicts),
             )  # fmt: skip
         if block not in self._dead and node in self._circle.holders(position):
-            self._damaged.setdefault(block, set()).add(position)
+            code = None if header is None else (header.k, header.n)
+            self._circle.damage.found(block, position, node, code)
             await self._on_lost({block: {position}})
 
     def died(self, block: bytes) -> None:
         """A block was deleted: nobody has to have it from now on."""
         self._dead.add(block)
-        self._damaged.pop(block, None)
+        self._circle.damage.died(block)
 
     def _withheld(self, node: bytes, position: int) -> None:
         """An audit that somebody who is there left unanswered; in a row: it does not serve."""
@@ -269,22 +284,9 @@ class Auditor:
 
     def forget(self, moved: Collection[int]) -> None:
         """These positions are other suppliers' now: what was seen of them is no longer so."""
-        for block in list(self._damaged):
-            self.mended(block, moved)
+        self._circle.damage.moved(set(moved))
         if moved:
             self._counted = -math.inf
-
-    def damaged_at(self, position: int) -> int:
-        """How many fragments a position was found without, that were not made again since."""
-        return sum(position in at for at in self._damaged.values())
-
-    def mended(self, block: bytes, positions: Collection[int]) -> None:
-        """These positions have their fragment again."""
-        left = self._damaged.get(block, set()) - set(positions)
-        if left:
-            self._damaged[block] = left
-        else:
-            self._damaged.pop(block, None)
 
 
 def _unlisted(census: Census, rows: Mapping[bytes, BlockRow]) -> dict[bytes, set[int]]:

@@ -54,7 +54,7 @@ class Evidence:
     row: Callable[[bytes], BlockRow | None]
     owed: Collection[bytes]  #: closed blocks that some position lacks
     unlisted: Mapping[bytes, frozenset[int]]  #: block of another machine -> positions lacking it
-    damaged: Mapping[bytes, frozenset[int]]  #: block -> positions where audits failed
+    damaged: Mapping[bytes, frozenset[int]]  #: block -> positions where it was found wrong
     shapes: Mapping[bytes, Shape]
     refused: Collection[bytes]  #: dead at a supplier
     needs: Needs
@@ -160,7 +160,7 @@ class Rebuilder:
         census = await self._auditor.recent(age)
         if census is not self._counted:
             self._unlisted, self._counted = dict(census.unlisted), census
-        needs, suspects = self._needs(), [*self._unlisted, *self._auditor.damaged]
+        needs, suspects = self._needs(), [*self._unlisted, *self._circle.damage.blocks()]
         listed = census.blocks()  # by many: those are no fiction
 
         def to_learn() -> list[bytes]:
@@ -183,8 +183,11 @@ class Rebuilder:
         return self._latest
 
     def _evidence(self, owed: Collection[bytes]) -> Evidence:
+        damage, usual = self._circle.damage, self._circle.family.group.k
+        for block, (k, n) in damage.codes().items():
+            self._shapes.setdefault(block, Shape(k, n, k != usual))
         return Evidence(
-            self._table.get, owed, dict(self._unlisted), self._auditor.damaged, self._shapes,
+            self._table.get, owed, dict(self._unlisted), damage.blocks(), self._shapes,
             self._refused, self._needs(),
         )  # fmt: skip
 
@@ -291,7 +294,6 @@ class Rebuilder:
         if dead:
             self._refused.add(repair.block)
         self.moved += size
-        self._auditor.mended(repair.block, placed)
         left = self._unlisted.get(repair.block, frozenset()) - set(placed)
         if repair.block in self._unlisted:
             self._unlisted[repair.block] = left

@@ -210,4 +210,4 @@ async def test_an_audit_that_ends_after_its_position_moved_blames_nobody_new(
             await entered.wait()
             await replace_member(vault, net.key, 6, await net.spare(), silent)
             moved.set()
-        assert not vault.auditor.damaged and not vault.state.blocks.owed()
+        assert not vault.circle.damage.blocks() and not vault.state.blocks.owed()

@@ -5,6 +5,7 @@ import random
 import re
 import stat
 
+import pytest
 import trio
 from machine import CALLER
 from scenario import write_file
@@ -84,15 +85,63 @@ async def test_damage_here_and_there_is_named(net, tmp_path):
         path.write_bytes(data)
         [fault] = await faults(vault, local_only=True)
         assert "this machine's copy of block" in fault
-        kept = net.services[2].shelf.kept
-        for name, (header, chunks, payload, digest) in list(kept.items()):
-            rotten = bytearray(payload)
-            rotten[len(payload) // 2] ^= 1
-            kept[name] = (header, chunks, rotten, digest)
+        rot(net, 2)
         damaged = [f for f in await faults(vault) if "position 2" in f]
         assert len(damaged) == 2
         net.services[4].shelf.kept.clear()
         assert (await verify(vault, False, 0.0, silent)).margin == 2
+
+
+def rot(net, position):
+    """A byte in the middle of every fragment that a supplier keeps goes bad."""
+    kept = net.services[position].shelf.kept
+    for name, (header, chunks, payload, digest) in list(kept.items()):
+        rotten = bytearray(payload)
+        rotten[len(payload) // 2] ^= 1
+        kept[name] = (header, chunks, rotten, digest)
+    return len(kept)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_promise_9_what_verify_finds_wrong_counts_as_lost_and_is_made_again(
+    net, tmp_path, elsewhere
+):
+    """By this machine's own copies, and elsewhere from other suppliers."""
+    async with net.mount(tmp_path / "one", make_root=True, audits=DAILY_MIN) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+    where = ("two", b"n" * 16) if elsewhere else ("one", b"m" * 16)
+    async with net.mount(tmp_path / where[0], machine=where[1], audits=DAILY_MIN) as vault:
+        rotten = rot(net, 2)
+        await vault.auditor.recent(0)
+        found = await faults(vault)
+        assert len(found) == rotten and all("position 2" in fault for fault in found)
+        if elsewhere:  # nothing is made again before the rebuilder looks
+            account = await vault.account()
+            assert (account.complete, account.margin) == (6, 2)
+            assert account.verdict() == "safe: everything is on 6 of 7 suppliers, 2 may be lost"
+            assert vault.circle.damage.at(2) == rotten
+            await vault.rebuilder.step()
+        await until(lambda: not vault.circle.damage.blocks())
+        assert await faults(vault) == []
+        account = await vault.account()
+        assert (account.complete, account.margin) == (7, 3)
+        assert not vault.watch.history(net.suppliers[2].node).gone
+
+
+async def test_what_is_wrong_again_after_it_was_made_again_counts_as_failed_audits(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, audits=DAILY_MIN) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        node = net.suppliers[2].node
+        for _ in range(3):
+            await until(lambda: not vault.circle.damage.blocks())
+            rot(net, 2)
+            assert await faults(vault)
+        await until(lambda: vault.watch.history(node).gone)
+        assert "audits" in vault.watch.history(node).gone
 
 
 async def test_a_tree_that_contradicts_itself_is_found(net, tmp_path):
