@@ -112,10 +112,14 @@ def thin_blocks(uses: Uses, table: BlockTable, held: Callable[[bytes], bool]) ->
         use = uses.get(block)
         if use is not None and use.live:
             total, live = total - use.total, live - use.live
+    kept = {block for block in uses.thin() if block not in others and held(block)}
+    for block in kept:  # their waste is a snapshot's, and must not have others emptied for it
+        use = uses.get(block)
+        total -= use.total - use.live if use is not None else 0
     for block in uses.thin():
         use = uses.get(block)
         if total <= STORED_MAX * live + SLACK or use is None:
             return
-        if block not in others and not held(block):
+        if block not in others and block not in kept:
             total -= use.total - use.live
             yield block

@@ -18,6 +18,7 @@ from bitdustfs.errors import FsError, Malformed, UsageError
 from bitdustfs.fs.past import PAST, is_past
 from bitdustfs.mount.snapshotting import list_snapshots
 from bitdustfs.units import KIB, MIB
+from bitdustfs.vault.compact import thin_blocks
 from bitdustfs.vault.verify import verify
 
 
@@ -148,6 +149,25 @@ async def test_thin_blocks_that_a_snapshot_needs_stay_and_others_are_emptied(net
         await settle(vault, 12)
         assert stored(net) < 1.6 * len(content)
         assert await read_file(vault, b"file") == changed
+
+
+async def test_what_a_snapshot_keeps_does_not_have_other_blocks_emptied(net, tmp_path):
+    rng = random.Random(8)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        inode = await write_file(vault, b"old", rng.randbytes(20 * MIB))
+        await vault.publish(snapshot=b"one")
+        for at in range(0, 19 * MIB, 160 * KIB):
+            await vault.content.write(inode, at, rng.randbytes(128 * KIB))
+        new = await write_file(vault, b"new", rng.randbytes(10 * MIB))
+        await settle(vault, 2)
+        await vault.content.write(new, MIB, rng.randbytes(KIB))  # a little waste beside it
+        await vault.publish()
+        await vault.reclaimer.step(compact=False)
+        emptied = vault.reclaimer._compactor
+        assert not list(thin_blocks(emptied._uses, emptied._table, vault.held.may_hold))
+        await vault.catalogue.drop(b"one")
+        await vault.reclaimer.step(compact=False)
+        assert list(thin_blocks(emptied._uses, emptied._table, vault.held.may_hold))
 
 
 async def test_what_dies_while_a_snapshot_is_made_is_kept_for_it(net, tmp_path):
