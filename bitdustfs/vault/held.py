@@ -98,7 +98,7 @@ class Held:
         """
         await self.refresh()
         born = born_for(block)
-        since = [kept for kept in self._kept if kept.item.seq >= born]
+        since = self._kept[bisect_left(self._kept, born, key=_seq) :]
         open_then = [kept for kept in since if kept.item.seq <= born + OPEN_ROOTS]
         after = since[len(open_then) :]
         found = [k.item.number for k in open_then if await self._refers(k, block, entries)]
@@ -173,6 +173,10 @@ class Held:
                 number = within[0].item.number
                 found[number] = found.get(number, 0) + size
         return found
+
+
+def _seq(kept: KeptSnapshot) -> int:
+    return kept.item.seq
 
 
 def _recorded(use: BlockUse | None) -> Numbers | None:

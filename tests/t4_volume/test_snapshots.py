@@ -18,6 +18,7 @@ from bitdustfs.errors import FsError, Malformed, UsageError
 from bitdustfs.fs.past import PAST, is_past
 from bitdustfs.mount.snapshotting import list_snapshots
 from bitdustfs.units import KIB, MIB
+from bitdustfs.vault import compact, publish
 from bitdustfs.vault.compact import thin_blocks
 from bitdustfs.vault.verify import verify
 
@@ -117,6 +118,47 @@ async def test_every_version_of_a_changing_folder_is_right_and_space_comes_back(
         await settle(vault, 6)
         assert vault.space.held == 0
         assert stored(net) < 0.1 * full
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_made_dropped_and_reclaimed_in_between_all_kept_are_right(
+    net, tmp_path, seed, monkeypatch
+):
+    """A history at random, with small cuts: checkpoints often, two machines in turns."""
+    monkeypatch.setattr(publish, "JOURNAL_REFS_MAX", 4)
+    monkeypatch.setattr(compact, "SLACK", 0)
+    model, kept, number = Model(seed), {}, 0
+    rng = random.Random(seed)
+    for mounted in range(6):
+        home, machine = (("one", b"m"), ("two", b"n"))[mounted % 2]
+        async with net.mount(
+            tmp_path / home, machine=machine * 16, make_root=not mounted, **QUIET
+        ) as vault:
+            for name, files in kept.items():
+                assert await then(vault, name) == files, name
+            for _ in range(12):
+                match rng.randrange(6):
+                    case 0 | 1:
+                        await model.change(vault, 8)
+                    case 2:
+                        number += 1
+                        name = b"%d" % number
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(vault.reclaimer.step)
+                            nursery.start_soon(partial(vault.publish, snapshot=name))
+                        kept[name] = dict(model.files)
+                    case 3 if kept:
+                        name = rng.choice(list(kept))
+                        del kept[name]
+                        await vault.catalogue.drop(name)
+                    case 4:
+                        await vault.publish()
+                    case _:
+                        await settle(vault, 1)
+            await settle(vault, 2)
+            report = await verify(vault, False, 0.2, nobody)
+            assert not report.faults and not report.unseen and report.snapshots == len(kept)
 
 
 async def test_a_snapshot_shows_what_was_there_before_its_call_and_nothing_later(net, tmp_path):
