@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 import pytest
 import trio
-from scenario import QUIET, read_file, unlink, write_file
+from scenario import QUIET, checkpoint, read_file, unlink, write_file
 from test_space import settle, stored
 
 from bitdustfs.core import records
@@ -157,8 +157,24 @@ async def test_whatever_is_made_dropped_and_reclaimed_in_between_all_kept_are_ri
                     case _:
                         await settle(vault, 1)
             await settle(vault, 2)
+            await vault.publish()
             report = await verify(vault, False, 0.2, nobody)
             assert not report.faults and not report.unseen and report.snapshots == len(kept)
+
+
+async def test_a_snapshot_right_after_a_checkpoint_takes_its_index(net, tmp_path):
+    """Two checkpoints of one generation would not be told apart."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 1000)
+        await checkpoint(vault)
+        await vault.reclaimer.step()
+        index = vault.state.checkpoint().index
+        await vault.publish(snapshot=b"one")
+        [kept] = await vault.catalogue.kept()
+        assert kept.item.index == index == vault.volume.tree.base
+        await settle(vault, 3)
+        assert not (await verify(vault, False, 1.0, nobody)).faults
+        assert await then(vault, b"one") == {b"file": b"x" * 1000}
 
 
 async def test_a_snapshot_shows_what_was_there_before_its_call_and_nothing_later(net, tmp_path):
