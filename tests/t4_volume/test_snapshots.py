@@ -228,12 +228,18 @@ async def test_what_a_snapshot_keeps_does_not_have_other_blocks_emptied(net, tmp
         assert list(thin_blocks(emptied._uses, emptied._table, vault.held.may_hold))
 
 
-async def test_what_dies_while_a_snapshot_is_made_is_kept_for_it(net, tmp_path):
+@pytest.mark.parametrize("checkpointed", [False, True])
+async def test_what_dies_while_a_snapshot_is_made_is_kept_for_it(net, tmp_path, checkpointed):
     """Between the checkpoint of a snapshot and its item, programs and reclaiming go on."""
     content = random.Random(4).randbytes(3 * MIB)
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
         await write_file(vault, b"file", content)
         await settle(vault, 1)
+        if checkpointed:  # then the snapshot writes none, and reclaiming knows what roots need
+            await write_file(vault, b"other", b"x")
+            await checkpoint(vault)
+            await vault.reclaimer.step()
+        [block] = [f for f in (tmp_path / "one").rglob("blocks/*") if f.stat().st_size > MIB]
         publisher = vault.publisher
         mark = publisher._mark
 
@@ -245,9 +251,10 @@ async def test_what_dies_while_a_snapshot_is_made_is_kept_for_it(net, tmp_path):
         publisher._mark = meanwhile
         await vault.publish(snapshot=b"one")
         await settle(vault, 4)
-        assert await then(vault, b"one") == {b"file": content}
+        assert block.exists(), "it was condemned"
+        assert (await then(vault, b"one"))[b"file"] == content
     async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
-        assert await then(vault, b"one") == {b"file": content}
+        assert (await then(vault, b"one"))[b"file"] == content
 
 
 async def test_a_name_is_taken_once_and_a_deleted_snapshot_is_stale(net, tmp_path):
