@@ -9,12 +9,21 @@ logged by `PlainFormatter`. What suppliers answer is cut to TEXT_MAX besides, by
 import logging
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
 TEXT_MAX = 200  #: characters of what a peer says that are kept
 TONES = {"good": 32, "fair": 33, "bad": 31}  #: green, yellow, red (ECMA-48)
+#: least level of logging, and how syslog calls that
+LEVELS = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (0, 7),
+)
+LOG_LEVELS = ("error", "warning", "info", "debug")
 LOG_MAX = 4 << 20  #: bytes of one log file; two are kept
 
 
@@ -79,7 +88,30 @@ class PlainLog(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(_formatter(to_journal()))
+
+
+def to_journal() -> bool:
+    """Whether standard error is the journal itself (systemd.exec(5), JOURNAL_STREAM)."""
+    with suppress(OSError):
+        there = os.fstat(2)
+        return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+    return False
+
+
+def _formatter(journal: bool) -> PlainFormatter:
+    """The journal has the time itself, and reads the level of each line (sd-daemon(3))."""
+    if journal:
+        return JournalFormatter("%(name)s: %(message)s")
+    return PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+class JournalFormatter(PlainFormatter):
+    """A record as lines with the syslog level before each."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = next(code for least, code in LEVELS if record.levelno >= least)
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).split("\n"))
 
 
 class BoundedLog(PlainLog):
@@ -104,6 +136,11 @@ class BoundedLog(PlainLog):
         os.dup2(log, 2)
         os.close(log)
 
+    def reopen(self) -> None:
+        """Goes on in a file of that name, whatever became of the one before."""
+        with self.lock or nullcontext(), suppress(OSError):
+            self._begin()
+
     def flush(self) -> None:
         """Behind each line."""
         super().flush()
@@ -111,6 +148,18 @@ class BoundedLog(PlainLog):
             if os.fstat(2).st_size >= self._most:
                 os.replace(self._path, f"{self._path}.1")
                 self._begin()
+
+
+def reopen_logs() -> None:
+    """Files that logs go to are opened anew: logrotate(8) may have moved them away."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, BoundedLog):
+            handler.reopen()
+
+
+def set_log_level(level: str) -> None:
+    """One of LOG_LEVELS: less than that is not logged from here on."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def log_plainly(level: int, rarely: logging.Filter, file: Path | None = None) -> None:

@@ -33,7 +33,7 @@ with atheris.instrument_imports(include=["bitdustfs"]):
     from family import BALLOT, KEY, claim_of, family_of, make_block, root_of
     from nacl.signing import SigningKey
     from sybils import Network, live
-    from test_parsers import PLAIN, SIGNED, body_of, signed_again
+    from test_parsers import JOIN_LINE, PLAIN, SIGNED, TOKEN, body_of, signed_again
 
     from bitdustfs.core.records import (
         BlockDead,
@@ -63,6 +63,7 @@ HERE, THERE = ("8.8.8.8", 4000), ("9.9.9.9", 4000)
 NODE, OTHER = SigningKey(b"n" * 32), SigningKey(b"o" * 32)
 OWN = NODE.verify_key.encode()
 OWNER = Session(KEY.vault_id, "owner")
+FRIEND = Session(OTHER.verify_key.encode(), "friend", OTHER.verify_key.encode())
 CLAIM = claim_of()
 FAMILY = family_of(OWN)
 ROOT = root_of(FAMILY)
@@ -118,7 +119,8 @@ def overheard():
     challenge = wire.Challenge(wire.VERSION, bytes(32))
     fault = wire.Fault("fenced", "another machine", CLAIM)
     attest = wire.encode_frame(1, wire.Attest(0))
-    return [wire.encode_frame(0, opening), attest, *supplier.requests], [
+    join = wire.encode_frame(1, wire.Join(TOKEN, JOIN_LINE))
+    return [wire.encode_frame(0, opening), attest, join, *supplier.requests], [
         *(wire.encode_frame(0, message) for message in (challenge, fault)), *supplier.replies
     ]  # fmt: skip
 
@@ -189,8 +191,9 @@ def at_a_supplier(data):
             refusal = service.refuse_head(OWNER, decoder.asked.message, decoder.asked.length)
             decoder.refuse(refusal) if refusal else decoder.admit()
         elif isinstance(frame.message, wire.Request):
-            reply, payload = service.handle(OWNER, frame.message, frame.payload)
-            wire.encode_frame(1, reply, len(payload))
+            for session in (OWNER, FRIEND):
+                reply, payload = service.handle(session, frame.message, frame.payload)
+                wire.encode_frame(1, reply, len(payload))
     look_around(service)
 
 

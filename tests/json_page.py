@@ -5,11 +5,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "json.md"
-SOURCES = [
-    ROOT / "bitdustfs" / name
-    for name in ("mount/statements.py", "supplier/orders.py", "cli/cmd_versions.py")
-]
+NAMES = (
+    "mount/statements.py",
+    "supplier/orders.py",
+    "system/diagnosis.py",
+    "cli/holdings.py",
+    "cli/cmd_versions.py",
+)
+SOURCES = [ROOT / "bitdustfs" / name for name in NAMES]
 PRINTED = {
+    "Diagnosis": "`bitdust doctor --json`",
+    "Observation": "each line of `findings` in a diagnosis",
     "Status": "`bitdust status --json`",
     "SupplierLine": "each line of `bitdust suppliers --json`, and of `suppliers` in a status",
     "ReserveLine": "each line of `bench` in a status",
@@ -25,15 +31,19 @@ PRINTED = {
     "PolicySaid": "`bitdust vault set --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "CustomerLine": "each line of `bitdust supplier customers --json`",
+    "FriendLine": "each line of `bitdust friends --json`",
+    "VaultLine": "each line of `bitdust list --json`",
+    "ContractLine": "each line of `contracts` there",
     "GoneLine": "each line of `bitdust supplier forgive --json`",
 }
 HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
-`bitdustfs/supplier/orders.py` and `bitdustfs/cli/cmd_versions.py`. Fields may be added. One
-that is renamed, dropped or means something else raises `version`. Sizes are bytes, times Unix
-seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind` names the statement. This
-page is made by `tests/json_page.py`.
+`bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py` and
+`bitdustfs/cli/cmd_versions.py`.
+Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
+are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
+names the statement. This page is made by `tests/json_page.py`.
 """
 
 

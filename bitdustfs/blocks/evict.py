@@ -29,6 +29,10 @@ class CacheRoom:
     def __init__(self, files: BlockFiles, limit: int, disk: DiskRoom) -> None:
         self._files, self._limit, self.disk = files, limit, disk
 
+    def resize(self, limit: int) -> None:
+        """So many bytes from here on; the next round of eviction drops what is too much."""
+        self._limit = limit
+
     def fetched_limit(self) -> int:
         """Bytes that fetched extents may take: what own blocks leave, never less than a share.
 

@@ -15,7 +15,7 @@ QUIET = 0.5  #: seconds without a read or write after which nobody uses the moun
 SHARE = 0.2  #: of the time, that uploading takes of who uses the mount where no processor is idle
 REST_MIN, REST_MAX = 0.3, 5.0  #: seconds from one block to the next meanwhile
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) from which nobody holds uploading back
-IDLE_ENOUGH = 0.5  #: processors that do nothing, from which nobody has to make way
+IDLE_ENOUGH = 1.0  #: processors that do nothing, from which nobody has to make way
 LOOK_EVERY = 0.25  #: seconds over which that is measured
 
 

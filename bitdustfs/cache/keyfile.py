@@ -82,6 +82,15 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
     return VaultKey(body)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a key file needs a passphrase, as far as it can be read."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(4 * KIB).strip() == PROTECTED.encode()
+    except OSError:
+        return False
+
+
 def _restore(path: Path) -> str:
     """The command that makes the key file from its words."""
     return f"bitdust key restore --key {quote(str(path))}"

@@ -5,12 +5,15 @@ Which machine it is, where suppliers were last reached, which suppliers run here
 
 import os
 import re
+from contextlib import suppress
+from pathlib import Path
 
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.config import home, own_suppliers_path, peers_path
 from bitdustfs.core.records import Family
 from bitdustfs.errors import LocalError
 
+NOWHERE = Path()  #: the folder of a supplier that is not known
 NODE_NAME = re.compile("[0-9a-f]{64}")  #: of an own supplier's file
 
 
@@ -32,12 +35,22 @@ def own_suppliers() -> frozenset[bytes]:
     return frozenset(bytes.fromhex(name) for name in names if NODE_NAME.fullmatch(name))
 
 
-def note_own_supplier(node: bytes) -> None:
-    """Keeps the node key of a supplier that runs here. Raises LocalError."""
+def own_supplier_folders() -> list[Path]:
+    """Folders of suppliers that ran on this machine and are still there, as they were noted."""
+    folder, found = own_suppliers_path(), set()
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            if NODE_NAME.fullmatch(path.name) and (named := path.read_bytes()):
+                found.add(Path(os.fsdecode(named)))
+    return sorted(path for path in found if (path / "node.key").is_file())
+
+
+def note_own_supplier(node: bytes, folder: Path = NOWHERE) -> None:
+    """Keeps the node key of a supplier that runs here, and where. Raises LocalError."""
     path = own_suppliers_path() / node.hex()
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_durably(path, b"")
+        write_durably(path, b"" if folder == NOWHERE else os.fsencode(folder.absolute()))
     except OSError as error:
         raise LocalError(f"{path} cannot be kept: {error.strerror}") from error
 

@@ -54,10 +54,8 @@ class Nicknames:
         LocalError where the names cannot be read: they would be lost.
         """
         self._check_read()
-        if name and not _is_name(name):
-            raise UsageError(
-                f"a name has 1 to {NAME_MAX} characters that can be seen, and a letter"
-            )
+        if name:
+            check_name(name)
         if name and self.key_of(name) not in ("", key):
             raise UsageError(f"{name} is the name of {self.key_of(name)[:16]} already")
         if name and key not in self._names and len(self._names) >= NAMES_MAX:
@@ -81,6 +79,12 @@ class Nicknames:
     def _dressed(self, key: str) -> str:
         name = self.of(key)
         return f"{name} ({key})" if name else key
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what nothing can be called."""
+    if not _is_name(name):
+        raise UsageError(f"a name has 1 to {NAME_MAX} characters that can be seen, and a letter")
 
 
 def _same(known: str, key: str) -> bool:

@@ -13,18 +13,20 @@ from pathlib import Path
 import trio
 
 from bitdustfs import config
+from bitdustfs.cli.accounts import become, id_of, user_of
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.remount_words import RemountWords, parse_remount
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.background import mount_in_background
+from bitdustfs.mount.mount_config import with_configured
 from bitdustfs.mount.mountable import check_mountable
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.process import run_mount
 from bitdustfs.mount.remains import clear_dead
 from bitdustfs.mount.remount import remount
 from bitdustfs.net.addresses import check_address
-from bitdustfs.plain import complain
+from bitdustfs.plain import complain, set_log_level
 from bitdustfs.rebuild.audit import DAILY_MIN
 from bitdustfs.units import format_size, parse_size
 
@@ -40,6 +42,8 @@ OPTIONS = """mount options (-o, comma-separated):
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
+  uid=USER  gid=GROUP    show all files as theirs, by name or number
+  setuid=USER            mount as this user, by the user's own home and key; only root can say it
   foreground             stay in the terminal
   remount                turn a mount that is there into one with ro or with rw; as root"""
 
@@ -49,8 +53,6 @@ IGNORED = {
     "defaults",
     "auto",
     "noauto",
-    "user",
-    "users",
     "nouser",
     "owner",
     "group",
@@ -109,7 +111,9 @@ def parse_options(args: argparse.Namespace) -> MountOptions:
         key_path = Path(os.path.realpath(source))
         source = str(key_path)  # as mount(8) has it, that compares it with what is mounted
     options = MountOptions(mountpoint, key_path, source, foreground=args.foreground)
-    for word in ",".join(args.options).split(","):
+    words = ",".join(args.options).split(",")
+    options = replace(options, said=frozenset(word.partition("=")[0] for word in words if word))
+    for word in words:
         options = with_word(options, word)
     return options
 
@@ -131,6 +135,10 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             if audits < DAILY_MIN:
                 raise UsageError(f"audits={value}: {format_size(DAILY_MIN)} a day is the least")
             return replace(options, audits=audits)
+        case "uid" | "gid":
+            return replace(options, owner=options.owner._replace(**{name: id_of(name, value)}))
+        case "setuid" | "user" | "users":  # become did it; mount(8) says who mounts
+            return options
         case "durability" if value in ("local", "published"):
             return replace(options, published=value == "published")
     match word:
@@ -146,18 +154,31 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
         return replace(options, kernel=options.kernel | {word})
     if word in REFUSED:
         raise UsageError(f"leave out the mount option {word}: {REFUSED[word]}")
-    if not word or word in IGNORED or word.startswith(("x-", "comment=")):
+    if not word or word in IGNORED or word.startswith(("x-", "X-", "comment=")):
         return options
     raise UsageError(f"mount option {word!r} is not known; see mount.bitdust --help")
 
 
 def run(args: argparse.Namespace) -> int:
     """Mounts; returns once the mount works (or, in the foreground, once it has ended)."""
+    become(user_of(args.options))
     if (words := parse_remount(args.options)) is not None:
         return run_remount(args, words)
-    options = parse_options(args)
+    options = with_configured(parse_options(args))
+    set_log_level(options.log)
     check_mountable(options, os.geteuid())
+    default = config.default_key_path()
+    if options.key_path == default and not default.exists():
+        raise UsageError(
+            f"nothing is set up here: there is no key at {default}; run bitdust setup, or name a "
+            "key file: mount.bitdust KEYFILE FOLDER"
+        )
     key = load_key(options.key_path)
+    if config.unfounded_path(key.vault_id).exists():
+        raise UsageError(
+            f"there is no vault of the key at {options.key_path} as yet: bitdust vault create "
+            "makes it, once it is known who keeps it (bitdust setup says what comes next)"
+        )
     if args.fake:
         return 0
     if said := clear_dead(options.mountpoint, key.vault_id):

@@ -4,19 +4,29 @@ import argparse
 import time
 from collections.abc import Sequence
 
+from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
 from bitdustfs.cli.texts import NODE_DIGITS
+from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.mountpoint import attached_unasked, mountpoint_of
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
+from bitdustfs.system.judging import judged, worst
+from bitdustfs.system.running import status_of
 from bitdustfs.units import format_size
 from bitdustfs.vault.account import ago, within
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
     _add_arguments(parser)
+    parser.add_argument(
+        "--check", action="store_true",
+        help="for cron and monit: one line a mount (of all, where none is named), in time, and an "
+        "exit code: 0 nothing is to be done, 4 look at it, 3 data is not safe",
+    )  # fmt: skip
     parser.set_defaults(run=run_status)
 
 
@@ -30,7 +40,25 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def run_check(args: argparse.Namespace) -> int:
+    """What is wrong with any mount, and the worst code. Raises UsageError where nothing is mounted,
+    BitdustError where a mount does not answer in time.
+    """
+    there = [mountpoint_of(args.mountpoint)] if args.mountpoint else attached_unasked()
+    if not there:
+        raise UsageError("no vault is mounted here (as seen from this BITDUST_HOME)")
+    found = [(mountpoint, status_of(mountpoint)) for mountpoint in there]
+    for mountpoint, status in found:
+        if not args.json:
+            say_named(f"{mountpoint}: {'; '.join((status.verdict, *status.warnings))}")
+    if args.json:
+        say_json([status for _, status in found])
+    return CODES[worst([judged(status) for _, status in found])]
+
+
 def run_status(args: argparse.Namespace) -> int:
+    if args.check:
+        return run_check(args)
     status = MountClient(args.mountpoint).status()
     if args.json:
         say_json(status)

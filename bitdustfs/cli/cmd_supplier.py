@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from bitdustfs.cli.friend_choice import NO_FRIENDS, friend_named
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import complain_named, names, say_named
@@ -19,8 +20,9 @@ from bitdustfs.net.control import Command, Completed, Progress, S, ask
 from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
-from bitdustfs.supplier.admission import invite, read_admission
-from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.admission import invite
+from bitdustfs.supplier.nodekey import node_key
+from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
@@ -31,7 +33,8 @@ from bitdustfs.supplier.orders import (
     Resume,
     SupplierSelf,
 )
-from bitdustfs.supplier.presence import check_announced, check_listened
+from bitdustfs.supplier.presence import check_announced
+from bitdustfs.supplier.supplier_config import TRASH_DAYS_MAX, configured_offering, whom_word
 from bitdustfs.units import format_size, parse_size
 from bitdustfs.vault.account import ago
 
@@ -40,26 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="keep fragments for others until stopped (SIGTERM)")
     run.add_argument("--dir", type=Path, required=True, help="folder for shelf, index and key")
-    run.add_argument("--space", required=True, help="bytes to donate, for example 10G")
+    run.add_argument("--space", help="bytes to donate, for example 10G")
     run.add_argument(
-        "--listen", required=True, metavar="HOST:PORT",
+        "--listen", metavar="HOST:PORT",
         help="address to serve at; 0.0.0.0 or [::] for all of this machine's, also those to come",
     )  # fmt: skip
     run.add_argument(
-        "--announce", action="append", default=[], metavar="HOST:PORT",
+        "--announce", action="append", metavar="HOST:PORT",
         help="address to be found at, where that is another one (behind a router); also a name, "
         "whose address may change (repeatable)",
     )  # fmt: skip
     run.add_argument(
-        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
+        "--bootstrap", action="append", metavar="HOST:PORT",
         help="any node of the network, to be found by others (repeatable)",
     )  # fmt: skip
     run.add_argument(
-        "--trash-days", type=float, default=TRASH_SECONDS / 86400, metavar="DAYS",
+        "--trash-days", type=float, metavar="DAYS",
         help="how long deleted blocks stay readable, where there is room (3)",
     )  # fmt: skip
     run.add_argument(
-        "--for", dest="customers", nargs="+", default=["invited"], metavar="WHOM",
+        "--for", dest="customers", nargs="+", metavar="WHOM",
         help="with whom it makes contracts: anyone; invited, those who show a token; or vaults, by "
         "their first digits (invited). Contracts that were made stay",
     )  # fmt: skip
@@ -83,6 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     replace.add_argument(
         "--invitation", action="append", default=[], metavar="TOKEN", help=INVITATION_HELP
     )
+    replace.add_argument(
+        "--friend", default="", metavar="WHO", help="a friend who joined is the new supplier: the "
+        "name, or the first digits that bitdust friends shows",
+    )  # fmt: skip
     replace.add_argument("--own", action="store_true", help=OWN_HELP)
     replace.set_defaults(run=run_replace)
     forgive = verbs.add_parser(
@@ -117,7 +124,7 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         add_json(verb)
         verb.set_defaults(run=run_self, command=command)
     verb = verbs.add_parser(
-        "set", help="how much a running supplier donates, until it is restarted"
+        "set", help="how much a running supplier donates, after a restart as well"
     )
     verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
     verb.add_argument("--space", required=True, help="bytes to donate, for example 10G")
@@ -131,23 +138,28 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run_supplier(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
-    space = parse_size(args.space)
-    address = check_address(args.listen)
-    announced = tuple(check_announced(check_address(a)) for a in args.announce)
-    if not announced:
-        check_listened(address)
-    if not 0 <= args.trash_days <= 3650:
-        raise UsageError("--trash-days is a number of days, up to 3650")
-    bootstrap = tuple(check_address(a) for a in args.bootstrap)
-    customers = tuple(args.customers)
-    read_admission(customers, b"")
+    offering = offering_of(args)
     if args.log:
         log_plainly(logging.INFO, FewLines(), args.log)
-    trash_seconds = args.trash_days * 86400
-    daemon.run(
-        daemon.Offering(args.dir, space, address, announced, bootstrap, trash_seconds, customers)
-    )
+    daemon.run(offering)
     return 0
+
+
+def offering_of(args: argparse.Namespace) -> Offering:
+    """What a command line and config.toml say of a supplier. Raises UsageError."""
+    if args.trash_days is not None and not 0 <= args.trash_days <= TRASH_DAYS_MAX:
+        raise UsageError(f"--trash-days is a number of days, up to {TRASH_DAYS_MAX}")
+    values = {
+        "space": args.space and parse_size(args.space),
+        "listen": args.listen and check_address(args.listen),
+        "announce": args.announce
+        and tuple(check_announced(check_address(a)) for a in args.announce),
+        "bootstrap": args.bootstrap and tuple(check_address(a) for a in args.bootstrap),
+        "trash_days": args.trash_days,
+        "for": args.customers and whom_word(args.customers),
+    }
+    said = {word: value for word, value in values.items() if value is not None}
+    return configured_offering(args.dir, said)
 
 
 def run_invite(args: argparse.Namespace) -> int:
@@ -157,7 +169,7 @@ def run_invite(args: argparse.Namespace) -> int:
         raise UsageError("--days is a number of days, up to 3650")
     if not (args.dir / "node.key").exists():
         raise UsageError(f"no supplier ever ran in {args.dir}")
-    say(invite(daemon.node_key(args.dir), space, int(time.time() + args.days * 86400)))
+    say(invite(node_key(args.dir), space, int(time.time() + args.days * 86400)))
     return 0
 
 
@@ -165,10 +177,12 @@ def run_replace(args: argparse.Namespace) -> int:
     """Returns once the new supplier has everything and the old one is out."""
     if args.address:
         check_address(args.address)
+    mount, tokens = MountClient(args.mountpoint), [*map(read_token, args.invitation)]
+    friend = friend_named(args.friend) if args.friend else NO_FRIENDS
+    address = args.address or next(iter(friend.addresses), "")
     with progress_bar("filling", "block") as show:
-        done = MountClient(args.mountpoint).replace(
-            args.position, args.address, args.own, show, [*map(read_token, args.invitation)]
-        )
+        done = mount.replace(args.position, address, args.own, show, [*tokens, *friend.tokens])
+    friend.note(bytes.fromhex(mount.status().vault), friend.nodes)
     if done.same:
         say(f"position {args.position} keeps its supplier, which is at {args.address} now")
         return 0
@@ -219,6 +233,7 @@ def run_self(args: argparse.Namespace) -> int:
         f"{format_size(told.trash)} of trash; the disk has {format_size(told.free)} free",
         f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
         f"started; it knows {told.network} nodes of the network",
+        told.reached,
         *(f"warning: {sentence}" for sentence in told.warnings),
     ):
         say_named(sentence)

@@ -11,14 +11,16 @@ import trio
 from bitdustfs import config
 from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
+from bitdustfs.cli import cmd_delete as delete
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends, free_friends
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.placement import default_k, parse_ecc
+from bitdustfs.core.placement import default_k, parse_ecc, promise_each
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
 from bitdustfs.family.create import Founder, Order, create_vault
@@ -42,14 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_set(verbs.add_parser("set", help="change the size or the policy of a mounted vault"))
     text = "a new family, of those that are left, when a majority of the suppliers is gone for good"
     _add_refound(verbs.add_parser("refound", help=text, description=refound.__doc__))
+    text = "end a vault and its contracts, for good"
+    delete.add_arguments(verbs.add_parser("delete", help=text, description=delete.__doc__))
     text = "a tree again, from blocks alone, when all roots are lost"
     recover.add_arguments(verbs.add_parser("recover", help=text))
 
 
 def _add_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ecc", metavar="K/N", help="any K of N suppliers rebuild all (4/7)")
-    parser.add_argument("--space", default="10G", help="size of the vault (10G)")
+    parser.add_argument(
+        "--space", help="size of the vault (10G; with friends, as much as they give)"
+    )
     parser.add_argument("--key", type=Path, help="where to write the key file")
+    parser.add_argument(
+        "--friends", action="store_true", help="friends who joined come first (bitdust friends); "
+        "without --supplier and --bootstrap they do anyway",
+    )  # fmt: skip
     parser.add_argument(
         "--supplier", action="append", default=[], metavar="HOST:PORT",
         help="a supplier's address; give as many as the code needs",
@@ -103,7 +113,10 @@ def run_set(args: argparse.Namespace) -> int:
     policy = parse_policy([word for word in words if not word.startswith(SPACE)])
     mount = MountClient(named)
     if sizes:
-        resized = mount.set_space(sizes[-1], [*map(read_token, args.invitation)])
+        larger = _larger_deals(mount, sizes[-1])
+        tokens = [*map(read_token, args.invitation), *larger.tokens]
+        resized = mount.set_space(sizes[-1], tokens)
+        larger.note(bytes.fromhex(mount.status().vault), larger.nodes)
         if not args.json:
             say(f"the vault takes {format_size(resized.capacity)} of files from now on")
     if policy:
@@ -117,6 +130,14 @@ def run_set(args: argparse.Namespace) -> int:
     for sentence in policy_lines(told):
         say(sentence)
     return 0
+
+
+def _larger_deals(mount: MountClient, size: int) -> Friends:
+    """The new deals of friends who keep the vault, where it grows: by these they may give more."""
+    promise = promise_each(size, mount.policy().k)
+    lines = mount.suppliers().suppliers
+    smaller = {bytes.fromhex(line.node) for line in lines if line.space < promise}
+    return free_friends(promise, smaller) if smaller else NO_FRIENDS
 
 
 RISK = """\
@@ -148,40 +169,63 @@ def run_refound(args: argparse.Namespace) -> int:
 
 def run_create(args: argparse.Namespace) -> int:
     """Makes the key file first, so that no vault is made whose key cannot be kept."""
-    order = parse_order(args)
+    chosen = choose_friends(args)
+    order = parse_order(args, chosen)
     path = args.key or config.default_key_path()
-    if path.exists():
-        raise UsageError(f"{path} exists already; name another file with --key")
+    found = unfounded_key(path)
     order.check()
-    key = VaultKey(os.urandom(32))
-    keyfile.save(path, key)
+    key = found or VaultKey(os.urandom(32))
+    if not found:
+        keyfile.save(path, key)
     try:
         created = trio.run(create_vault, key, order, suite())
     except BaseException:
-        path.unlink()
+        if not found:
+            path.unlink()
         raise
+    config.unfounded_path(key.vault_id).unlink(missing_ok=True)
     remember_addresses(created.family)
+    chosen.note(key.vault_id, {member.node for member in created.family.members})
     say_created(key, order, path, created.founders)
     return 0
 
 
-def parse_order(args: argparse.Namespace) -> Order:
+def unfounded_key(path: Path) -> VaultKey | None:
+    """The key in a file that was made here for a vault to come (bitdust setup); None: no file.
+
+    Raises UsageError where a vault may be of it already: two would never come together.
+    """
+    if not path.exists():
+        return None
+    key = load_key(path)
+    if not config.unfounded_path(key.vault_id).exists():
+        raise UsageError(f"{path} exists already; name another file with --key")
+    return key
+
+
+def parse_order(args: argparse.Namespace, chosen: Friends = NO_FRIENDS) -> Order:
     """The vault that a command line asks for. Raises UsageError."""
     suppliers = tuple(check_address(a) for a in args.supplier)
     bootstrap = tuple(check_address(a) for a in args.bootstrap)
     if args.ecc:
         k, n = parse_ecc(args.ecc)
     else:
-        n = len(suppliers) or SUPPLIERS
+        n = len(suppliers) + chosen.count or SUPPLIERS
         k = default_k(n)
-    if len(suppliers) < n and not bootstrap:
+    there = len(suppliers) + chosen.count
+    if there == chosen.count == 1 and not args.ecc:
         raise UsageError(
-            f"{k}/{n} needs {n} suppliers and {len(suppliers)} were named; name more with "
-            "--supplier, or a node of the network with --bootstrap to find them"
+            "one friend alone has space for a vault, and nothing would survive his loss: let "
+            "another one join (bitdust invite), or say --ecc 1/1"
         )
-    size, words = parse_size(args.space), parse_policy(args.policy)
-    tokens = tuple(map(read_token, args.invitation))
-    return Order(k, n, size, words, suppliers, bootstrap, args.own, tokens)
+    if there < n and not bootstrap:
+        raise UsageError(
+            f"{k}/{n} needs {n} suppliers and there are {there}; name more with --supplier, or a "
+            "node of the network with --bootstrap to find them, or let friends join: bitdust invite"
+        )
+    size, words = chosen.size(args.space, k, n), parse_policy(args.policy)
+    tokens = (*map(read_token, args.invitation), *chosen.tokens)
+    return Order(k, n, size, words, suppliers, bootstrap, chosen.known(n), args.own, tokens)
 
 
 def _key_words(path: Path) -> str:

@@ -36,7 +36,9 @@ class Verb(NamedTuple):
 
 
 VERBS = (
+    Verb("setup", "cmd_setup", "a guided start: a key, space for others, a vault, a folder"),
     Verb("vault", "cmd_vault", "make a vault, change its policy, recover or refound it"),
+    Verb("list", "cmd_list", "vaults, keys, mounts and contracts of this machine"),
     Verb("key", "cmd_key", "show, write down, restore or protect the key"),
     Verb("mount", "cmd_mount", "mount a vault at a folder (as mount.bitdust)"),
     Verb("status", "cmd_status", "how safe a mount's content is, and who keeps it", "add_status"),
@@ -56,8 +58,15 @@ VERBS = (
     Verb("versions", "cmd_versions", "what a path was in each snapshot", "add_versions"),
     Verb("undelete", "cmd_versions", "bring back a path that a snapshot has", "add_undelete"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
+    Verb("invite", "cmd_invite", "one line by which a friend joins: you keep data for each other"),
+    Verb("join", "cmd_join", "come by a friend's invitation"),
+    Verb("friends", "cmd_friends", "your friends: what each keeps for you, and you for each"),
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
+    Verb("doctor", "cmd_doctor", "everything here that can be wrong, and what to do about it"),
+    Verb("metrics", "cmd_metrics", "figures for Prometheus"),
+    Verb("install", "cmd_install", "have systemd start mounts and suppliers", "add_install"),
+    Verb("uninstall", "cmd_install", "take away what install wrote", "add_uninstall"),
     Verb("completion", "cmd_manual", "what completes commands in a shell", "add_completion"),
     Verb("manual", "cmd_manual", "write man pages", "add_manual"),
     Verb("swarm", "cmd_swarm", "a network of local suppliers, to try things out"),
@@ -132,9 +141,10 @@ def run(
     try:
         return int(function(args))
     except KeyboardInterrupt:
-        complain_named(interrupted(getattr(args, "name", "")))
-        return Exit.INTERRUPTED
+        return _interrupted(args)
     except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:  # trio raises it in a task
+            return _interrupted(args)
         known, rest = group.split(BitdustError)
         if rest is not None or known is None:
             raise
@@ -153,6 +163,12 @@ def run(
         error = LocalError(f"{where}{caught.strerror or caught}")
     complain_named(f"bitdust: {error}")
     return usage if isinstance(error, UsageError) else failed
+
+
+def _interrupted(args: argparse.Namespace) -> int:
+    """Says what goes on."""
+    complain_named(interrupted(getattr(args, "name", "")))
+    return Exit.INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -18,6 +18,14 @@ class Page(NamedTuple):
 
 
 PAGES = {
+    "setup": Page(
+        (
+            "bitdust setup",
+            "bitdust setup --yes --new --words-later --donate 100G --announce 203.0.113.5:4100"
+            " --bootstrap 198.51.100.7:4100 --space 50G --ecc 4/7 --mount ~/vault",
+        ),
+        "what it did stays; run it again to go on",
+    ),
     "vault create": Page(
         (
             "bitdust vault create --ecc 4/7 --space 50G --bootstrap 203.0.113.5:4100",
@@ -38,6 +46,11 @@ PAGES = {
         ("bitdust vault recover --supplier 203.0.113.5:4100 --supplier 198.51.100.7:4100",),
         "no block was changed or deleted; run it again to go on",
     ),
+    "vault delete": Page(
+        ("bitdust vault delete", "bitdust vault delete --key k3.key --yes"),
+        "suppliers that were told have deleted it already; run it again for the others",
+    ),
+    "list": Page(("bitdust list", "bitdust list --json"), ONLY_LOOKED),
     "key show": Page(("bitdust key show",), NOTHING_BEGUN),
     "key words": Page(("bitdust key words", "bitdust key words --key k3.key"), NOTHING_BEGUN),
     "key restore": Page(
@@ -54,7 +67,9 @@ PAGES = {
         ),
         "it may go on in the background: bitdust status tells, bitdust unmount ends it",
     ),
-    "status": Page(("bitdust status", "bitdust status ~/vault --json"), ONLY_LOOKED),
+    "status": Page(
+        ("bitdust status", "bitdust status ~/vault --json", "bitdust status --check"), ONLY_LOOKED
+    ),
     "suppliers": Page(("bitdust suppliers",), ONLY_LOOKED),
     "rebuild": Page(("bitdust rebuild",), MOUNT_GOES_ON),
     "sync": Page(("bitdust sync",), f"what was written is kept here, and {MOUNT_GOES_ON}"),
@@ -80,6 +95,17 @@ PAGES = {
             "bitdust undelete ~/vault/photos --from before-the-move",
         ),
         "nothing is there in its place; a folder .undelete-... beside it may be deleted",
+    ),
+    "invite": Page(
+        ("bitdust invite", "bitdust invite --space 200G --for 48h --name Anna"),
+        "an invitation that was not printed is of no harm; say it again",
+    ),
+    "join": Page(
+        ("bitdust join bitdust-join-1-k8QBxA...", "bitdust join @anna.line --space 20G"),
+        "the deal may be made already; join by the same line again to go on",
+    ),
+    "friends": Page(
+        ("bitdust friends", "bitdust friends --forget Carl"), "nothing was changed, or all of it"
     ),
     "name": Page(
         ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
@@ -117,6 +143,30 @@ PAGES = {
     "supplier leave": Page(
         ("bitdust supplier leave --dir ~/shelf",),
         "it goes on leaving, and ends when nobody depends on it any more",
+    ),
+    "doctor": Page(
+        ("bitdust doctor", "bitdust doctor --quiet", "bitdust doctor --dir ~/shelf --json"),
+        ONLY_LOOKED,
+    ),
+    "metrics": Page(
+        (
+            "bitdust metrics",
+            "bitdust metrics --serve 127.0.0.1:9478",
+            "bitdust metrics --file /var/lib/prometheus/node-exporter/bitdust.prom",
+        ),
+        ONLY_LOOKED,
+    ),
+    "install": Page(
+        (
+            "bitdust install --mount ~/vault --dry-run",
+            "bitdust install --mount ~/vault -o cache=2G --supplier ~/shelf",
+            "bitdust install --mount /srv/vault --run-as anna --passphrase /root/passphrase",
+        ),
+        "some files may be written; run it again, or bitdust uninstall",
+    ),
+    "uninstall": Page(
+        ("bitdust uninstall --dry-run", "bitdust uninstall"),
+        "some files may be gone already; run it again",
     ),
     "completion": Page(
         (

@@ -1,12 +1,12 @@
 """The words of a family's policy: `bitdust vault create --policy` and `bitdust vault set`."""
 
+from bitdustfs.cli.periods import UNITS
 from bitdustfs.core.spread import Spread
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.statements import PolicySaid
 from bitdustfs.units import format_size, parse_size
 
 MOST = {"patience": 10 * 365 * 86400, "margin": 63, "bandwidth": 1 << 50}
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HELP = (
     "patience=72h: how long a supplier may be away before it is replaced; margin=1: fragments "
     "beyond the K that are needed, below which nobody is waited for; bandwidth=10M: bytes a second "

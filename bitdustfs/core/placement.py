@@ -70,6 +70,21 @@ def capacity(family: Family, bound: int | None = None) -> int:
     return max(0, sum(room))
 
 
+def largest_size(promise: int, k: int) -> int:
+    """Bytes of the largest vault for which suppliers promise so many each; 0 where there is none.
+
+    In whole MiB, that people can say again.
+    """
+    low, high = 0, k * promise // MIB
+    while low < high:
+        middle = (low + high + 1) // 2
+        if promise_each(middle * MIB, k) <= promise:
+            low = middle
+        else:
+            high = middle - 1
+    return low * MIB
+
+
 def promise_each(size: int, k: int) -> int:
     """Bytes that each supplier must promise for a vault of `size` bytes."""
     per_supplier = -(-size // k)

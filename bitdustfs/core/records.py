@@ -294,6 +294,14 @@ class BlockHeader(Record, frozen=True):
     fragments: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=GROUP_MAX)]
 
 
+class VaultEnd(Record, frozen=True):
+    """Signed by the vault key: a supplier forgets the vault, with all that it keeps of it."""
+
+    vault: Public
+    supplier: Public
+    time: int  #: Unix seconds
+
+
 class Contract(Record, frozen=True):
     """Signed by a supplier: so many bytes for a vault until a date (Unix seconds)."""
 
@@ -377,6 +385,7 @@ header_records = Opener(BlockHeader, "block", HEADER_MAX)
 ballot_records = Opener(BallotClaim, "ballot", 1024)
 contract_records = Opener(Contract, "contract", 1024)
 block_dead_records = Opener(BlockDead, "block-dead", 1024)
+vault_end_records = Opener(VaultEnd, "vault-end", 512)
 attestation_records = Opener(Attestation, "attestation", 512)
 leaving_records = Opener(Leaving, "leaving", 512)
 stand_down_records = Opener(StandDown, "stand-down", 1024)

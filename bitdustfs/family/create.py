@@ -7,6 +7,7 @@ back, and an invitation can be used again. Who cannot be told then forgets the p
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -37,17 +38,27 @@ from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import announce_vault, find_offers, joined
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht.seeker import located
 from bitdustfs.net.hostnames import resolve_all
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.tokens import read_tokens
+from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.units import MIB, format_size
 
 SMALLEST = 16 * MIB  #: bytes of the smallest vault
 SEARCHES = 8  #: searches for suppliers while too few are found
 SEARCH_AGAIN = 1.0  #: seconds until the next one: who has just joined is not known to all yet
 GIVE_BACK_DEADLINE = 5.0  #: seconds that suppliers have to hear that nothing came of it
+JOINED_BY = 16  #: addresses by which the DHT is joined
 CHOICE = 3  #: times as many suppliers as are needed are looked for: some may be neighbours
+
+
+class FriendsSupplier(NamedTuple):
+    """A friend's supplier: whoever else answers at its addresses is not taken for it."""
+
+    node: bytes
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,7 @@ class Order:
     words: dict[str, int] = field(default_factory=dict)  #: of the policy (core/policy.py)
     suppliers: tuple[str, ...] = ()  #: addresses that are wanted; more are found by `bootstrap`
     bootstrap: tuple[str, ...] = ()  #: addresses of any nodes of the network
+    friends: tuple[FriendsSupplier, ...] = ()  #: suppliers whose keys are known: they come first
     own: bool = False  #: one of them may be on this machine (own.py)
     tokens: tuple[str, ...] = ()  #: by which suppliers invited the owner
 
@@ -110,22 +122,26 @@ async def create_vault(key: VaultKey, order: Order, suite: Suite) -> Created:
     Raises UsageError, and Unavailable when too few suppliers are found or one makes no contract.
     """
     order.check()
-    named = order.suppliers[: order.n]
-    async with joined([*(order.bootstrap or order.suppliers[:1])]) as dht:
-        offers = await _find_the_rest(dht, order, named)
-        addresses = [*named, *offers]
-        founded = await _found(dht, key, order, addresses, suite)
+    friends = order.friends[: order.n]
+    named = order.suppliers[: order.n - len(friends)]
+    near = [a for friend in friends for a in friend.addresses]
+    async with joined([*(order.bootstrap or (*named[:1], *near))][:JOINED_BY]) as dht:
+        offers = await _find_the_rest(dht, order, (*near, *named), len(friends) + len(named))
+        others = (FriendsSupplier(b"", (address,)) for address in (*named, *offers))
+        founded = await _found(dht, key, order, [*friends, *others], suite)
     members = founded.family.members
     founders = (Founder(m, next(filter(None, map(offers.get, m.addresses)), None)) for m in members)
     return Created(founded.family, tuple(founders))
 
 
-async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> dict[str, int]:
+async def _find_the_rest(
+    dht: Dht, order: Order, named: tuple[str, ...], count: int
+) -> dict[str, int]:
     """Addresses of suppliers that were not named, at least as many as are missing, with offers.
 
-    They are apart from each other by the policy.
+    They are apart from each other by the policy. `named`: addresses of the `count` that were.
     """
-    missing = order.n - len(named)
+    missing = order.n - count
     if not missing:
         return {}
     if not dht.contacts():
@@ -135,7 +151,7 @@ async def _find_the_rest(dht: Dht, order: Order, named: tuple[str, ...]) -> dict
     taken = [*named, *await resolve_all(named)]
     fit = apart(offers, taken, read_policy(order.words).spread)
     if len(fit) < missing:
-        raise Unavailable(_too_few(order, len(named) + len(fit), len(offers) - len(fit)))
+        raise Unavailable(_too_few(order, count + len(fit), len(offers) - len(fit)))
     return {address: found[address] for address in fit}
 
 
@@ -166,12 +182,13 @@ def _too_few(order: Order, there: int, near: int) -> str:
 
 
 async def _found(
-    dht: Dht, key: VaultKey, order: Order, addresses: list[str], suite: Suite
+    dht: Dht, key: VaultKey, order: Order, chosen: list[FriendsSupplier], suite: Suite
 ) -> _Founded:
     """All of it, or nothing: whatever fails, the contracts are given back."""
     credentials = owner_credentials(key, order.tokens)
     async with trio.open_nursery() as nursery:
-        suppliers = [PeerSupplier(b"", (a,), credentials, nursery) for a in addresses]
+        book = AddressBook(partial(located, dht), nursery)
+        suppliers = [PeerSupplier(*k, credentials, nursery, whereabouts=book) for k in chosen]
         try:
             members = await _contracts(suppliers, order)
             family = _sign_family(key, order, members)
@@ -194,11 +211,11 @@ async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Membe
     One on this machine is passed over, or, where it was named, refused, unless it was asked for.
     """
     members: list[Member] = []
-    named, own = len(order.suppliers), 0
+    named, own = len(order.friends) + len(order.suppliers), 0
     for number, supplier in enumerate(suppliers):
         if len(members) == order.n:
             break
-        address = supplier.addresses[0]
+        address, known = next(iter(supplier.addresses), "no address"), number < len(order.friends)
         try:
             await supplier.ping()
             beside = on_this_machine(Member(supplier.node, supplier.literals(), 0))
@@ -211,7 +228,9 @@ async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Membe
             members.append(await contract(supplier, order.promise))
             own += beside
         except (PeerError, Malformed) as error:
-            raise Unavailable(f"the supplier at {address} made no contract: {error}") from error
+            friend = f"{supplier.node.hex()[:16]}, your friend's supplier," if known else ""
+            who = friend or f"the supplier at {address}"
+            raise Unavailable(f"{who} made no contract: {error}") from error
     if len(members) < order.n:
         raise Unavailable(_too_few(order, len(members), 0))
     if len({member.node for member in members}) != len(members):

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
 LIST_DEADLINE = 10.0  #: seconds in which a candidate may say what it keeps of a position already
+ADDRESSES_MAX = 4  #: of a member
 CANDIDATES = 16  #: suppliers looked at for one position
 
 
@@ -42,7 +43,8 @@ class Wanted(NamedTuple):
 async def contract(supplier: PeerSupplier, space: int) -> Member:
     """The supplier's contract, as a member of a family. Raises what `agree` does."""
     await agree(supplier, supplier.vault, space)
-    return Member(supplier.node, supplier.addresses[:1], space)
+    known = dict.fromkeys(filter(None, (supplier.reached_at(), *supplier.addresses)))
+    return Member(supplier.node, tuple(known)[:ADDRESSES_MAX], space)
 
 
 async def agree(supplier: Supplier, vault: bytes, space: int) -> None:

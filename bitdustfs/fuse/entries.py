@@ -1,16 +1,55 @@
 """What the kernel is told of an inode, and for how long it may believe it."""
 
+import errno
+from typing import Any, NamedTuple
+
 import pyfuse3
 
 from bitdustfs.core.items import Inode, Time
+from bitdustfs.errors import FsError
 from bitdustfs.fs.past import is_fleeting
-from bitdustfs.fs.volume import Seen
+from bitdustfs.fs.volume import Caller, Seen
 
 CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
 UNSETTLED_SECONDS = 1.0  #: the same, while it is not sure how much of a file is no hole
 
 
-def entry_of(found: Seen, written: bool) -> pyfuse3.EntryAttributes:
+class ShownOwner(NamedTuple):
+    """Whose all files are shown to be, as by uid= and gid= of other mounts; None: as is kept.
+
+    The kernel checks permissions by it. What is kept of owners changes by nothing then: owners of
+    new files are kept as ever.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def new_uid(self, uid: int) -> int | None:
+        """What chown keeps: None where it is shown so already. Raises FsError(EPERM)."""
+        return _new_owner(self.uid, uid)
+
+    def new_gid(self, gid: int) -> int | None:
+        """The same of a group."""
+        return _new_owner(self.gid, gid)
+
+
+def _new_owner(shown: int | None, wanted: int) -> int | None:
+    if shown is None:
+        return wanted
+    if shown != wanted:
+        raise FsError(errno.EPERM)
+    return None
+
+
+AS_KEPT = ShownOwner()
+
+
+def caller_of(ctx: Any) -> Caller:
+    """Who asks; the kernel applied the umask already."""
+    return Caller(ctx.uid, ctx.gid)
+
+
+def entry_of(found: Seen, written: bool, shown: ShownOwner) -> pyfuse3.EntryAttributes:
     """What the kernel is told of an inode. `written`: somebody has it open for writing.
 
     Then the kernel may hold pages that were not handed over, and a file with data must not be shown
@@ -27,7 +66,9 @@ def entry_of(found: Seen, written: bool) -> pyfuse3.EntryAttributes:
     if is_fleeting(found.inode):  # in a list of snapshots not even the attributes are true
         entry.entry_timeout = entry.attr_timeout = 0
     entry.st_mode, entry.st_nlink = attributes.mode, attributes.nlink
-    entry.st_uid, entry.st_gid, entry.st_rdev = attributes.uid, attributes.gid, attributes.rdev
+    entry.st_uid = attributes.uid if shown.uid is None else shown.uid
+    entry.st_gid = attributes.gid if shown.gid is None else shown.gid
+    entry.st_rdev = attributes.rdev
     entry.st_size = attributes.size
     entry.st_blksize = 128 * 1024
     entry.st_blocks = max(1, blocks) if written else blocks

@@ -19,9 +19,9 @@ from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fs.content import WritableContent
 from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.past import is_past
-from bitdustfs.fs.volume import Caller, Changes, Seen
+from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
-from bitdustfs.fuse.entries import absent_from, entry_of
+from bitdustfs.fuse.entries import AS_KEPT, ShownOwner, absent_from, caller_of, entry_of
 from bitdustfs.fuse.errno_table import errno_of
 from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
@@ -86,8 +86,9 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = True
     enable_acl = False
 
-    def __init__(self, vault: ReadVault) -> None:
+    def __init__(self, vault: ReadVault, owner: ShownOwner = AS_KEPT) -> None:
         super().__init__()
+        self._owner = owner
         self._vault, self._volume, self._content = vault, vault.volume, vault.content
         self._sides = Sides(vault)
         self._handles: dict[int, int] = {}  # handle -> inode
@@ -95,7 +96,7 @@ class Operations(pyfuse3.Operations):
 
     def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
         """What the kernel is told of an inode."""
-        return entry_of(found, written=False)
+        return entry_of(found, False, self._owner)
 
     # -- looking
 
@@ -194,8 +195,8 @@ class WritableOperations(Operations):
     _writable: WritableContent
     _writable_xattrs: WritableXattrs
 
-    def __init__(self, vault: ReadVault) -> None:
-        super().__init__(vault)
+    def __init__(self, vault: ReadVault, owner: ShownOwner = AS_KEPT) -> None:
+        super().__init__(vault, owner)
         self._durable: Callable[[], Awaitable[None]] = nothing_to_wait_for
         self._synchronous: set[int] = set()  # handles opened with O_SYNC or O_DSYNC
         self._writers: set[int] = set()  # handles opened for writing
@@ -210,7 +211,7 @@ class WritableOperations(Operations):
         self._durable = durable
 
     def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
-        return entry_of(found, written=found.inode in self._written)
+        return entry_of(found, found.inode in self._written, self._owner)
 
     # -- making and removing
 
@@ -266,8 +267,8 @@ class WritableOperations(Operations):
             modified = now()
         changes = Changes(
             mode=attr.st_mode if fields.update_mode else None,
-            uid=attr.st_uid if fields.update_uid else None,
-            gid=attr.st_gid if fields.update_gid else None,
+            uid=self._owner.new_uid(attr.st_uid) if fields.update_uid else None,
+            gid=self._owner.new_gid(attr.st_gid) if fields.update_gid else None,
             atime=split_time(attr.st_atime_ns) if fields.update_atime else None,
             mtime=modified,
             ctime=split_time(attr.st_ctime_ns) if fields.update_ctime else None,
@@ -343,8 +344,3 @@ class WritableOperations(Operations):
     @guarded
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         await self._durable()
-
-
-def caller_of(ctx: Any) -> Caller:
-    """Who asks; the kernel applied the umask already."""
-    return Caller(ctx.uid, ctx.gid)

@@ -58,6 +58,11 @@ def attached() -> list[Path]:
     return sorted(path for path in paths if os.path.ismount(path) or is_dead(path))
 
 
+def attached_unasked() -> list[Path]:
+    """The same by the kernel's table: no mount is asked, so none that hangs holds it up."""
+    return sorted(path for path in set(_marked("*.attached").values()) if mounted_at(path))
+
+
 def _marked(pattern: str) -> dict[Path, Path]:
     """Markers, and the mountpoints that they name. A mount may take its marker away meanwhile."""
     found = {}

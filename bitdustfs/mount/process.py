@@ -6,6 +6,7 @@ the mountpoint is taken away -> settled -> whoever waits is told -> the vault cl
 
 import logging
 import os
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,12 +33,14 @@ from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.durability import durability
 from bitdustfs.mount.ending import Farewell, ReadSettling, Settling
 from bitdustfs.mount.garbage import leave_out_what_stays
+from bitdustfs.mount.mount_config import MountReload
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.statefolder import take_state_folder
 from bitdustfs.mount.statements import Ended
 from bitdustfs.mount.status import Describer, WritableDescriber
-from bitdustfs.net import control
+from bitdustfs.mount.telling import keep_told
+from bitdustfs.net import control, notify
 from bitdustfs.net.control import Say, Statement
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
@@ -116,6 +119,7 @@ async def _ensure_root(vault: ReadVault) -> None:
 class Serving:
     """What a mount does with one open vault. `aside`: what else runs meanwhile."""
 
+    vault: ReadVault
     answers: MountAnswers
     settling: ReadSettling
     aside: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = ()
@@ -129,11 +133,12 @@ class Mount:
     ) -> None:
         self._options, self._key, self._vault = options, key, vault
         self._announcing = announcing
-        self._operations = _operations_of(vault, options.published)
+        self._operations = _operations_of(vault, options)
         # one that waits is not read-only for the kernel, which could not be told otherwise
         looks = vault.read_only and not isinstance(vault, WaitingVault)
         self._attachment = Attachment(options, key.vault_id, self._operations, looks)
         self._farewell, self._socket = Farewell(), socket_path(options.mountpoint)
+        self._reload = MountReload(options)
         self._serving = self._serving_of(vault)
         self._served = trio.Event()
         self._later = LaterEnd()
@@ -143,14 +148,15 @@ class Mount:
             return self._writing(vault)
         describer = Describer(self._key, vault)
         answers = MountAnswers(vault, describer, self._attachment, self._farewell)
-        return Serving(answers, ReadSettling(vault))
+        return Serving(vault, answers, ReadSettling(vault))
 
     def _writing(self, vault: WritableVault) -> Serving:
+        vault.set_limits(self._reload.options.cache, self._reload.options.audits)
         staffing = Staffing(self._key, vault)
         describer = WritableDescriber(self._key, vault, staffing)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
         aside = (("replacing suppliers", staffing.run),)
-        return Serving(answers, Settling(vault, staffing), aside)
+        return Serving(vault, answers, Settling(vault, staffing), aside)
 
     async def run(self, ready: Ready) -> None:
         """Until the mountpoint is taken away and everything is settled."""
@@ -159,22 +165,45 @@ class Mount:
             async with trio.open_nursery() as nursery:
                 await nursery.start(control.serve, self._socket, MOUNT_COMMANDS, self._answer)
                 await nursery.start(self._attachment.end_on_signals)
+                await nursery.start(self._reload_on_signals)
                 self._start_aside(nursery, self._vault, self._serving)
                 if isinstance(self._vault, WaitingVault):
                     nursery.start_soon(self._write_later, self._vault)
                 nursery.start_soon(self._say_ready, ready)
                 await self._attachment.serve()
                 self._served.set()
+                notify.stopping("publishing what is not published yet")
                 with trio.CancelScope(shield=True):
                     await self._farewell.tell(await self._end())
                 nursery.cancel_scope.cancel()
         finally:
             self._attachment.close()
 
+    async def _reload_on_signals(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """SIGHUP: reads config.toml again, and opens its log again. Runs until cancelled."""
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                notify.reloading()
+                self._reload.reread(self._apply)
+                notify.ready(await self._verdict())
+
+    def _apply(self, options: MountOptions) -> None:
+        if isinstance(self._serving.vault, WritableVault):
+            self._serving.vault.set_limits(options.cache, options.audits)
+
     async def _say_ready(self, ready: Ready) -> None:
         """Commands are listened to; once files can be had as well, the mount works."""
         await self._attachment.wait_served()
-        ready((await self._vault.account()).on_mount())
+        account = await self._serving.vault.account()
+        ready(account.on_mount())
+        notify.ready(account.verdict())
+        await self._vault.aside("telling the service manager", partial(keep_told, self._verdict))
+
+    async def _verdict(self) -> str:
+        return (await self._serving.vault.account()).verdict()
 
     async def _answer(self, command: MountCommand, say: Say) -> Statement:
         return await self._serving.answers.answer(command, say)
@@ -216,12 +245,13 @@ class Mount:
         return ended
 
 
-def _operations_of(vault: ReadVault, published: bool) -> Operations:
+def _operations_of(vault: ReadVault, options: MountOptions) -> Operations:
     if isinstance(vault, WritableVault):
-        operations = WritableOperations(vault)
-        operations.show(vault, durability(vault, published).wait)
+        operations = WritableOperations(vault, options.owner)
+        operations.show(vault, durability(vault, options.published).wait)
         return operations
-    return WritableOperations(vault) if isinstance(vault, WaitingVault) else Operations(vault)
+    kind = WritableOperations if isinstance(vault, WaitingVault) else Operations
+    return kind(vault, options.owner)
 
 
 class LaterEnd:

@@ -33,6 +33,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     heard: float | None = None  #: seconds since it last answered; null: not since the mount began
     owed: int = 0  #: bytes of fragments that are still to be sent to it
     rate: float = 0.0  #: bytes a second that it is sent just now
+    space: int = 0  #: bytes that it promised
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +89,9 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     rate: float = 0.0  #: bytes a second that suppliers are sent just now
     seconds_left: float | None = None  #: until these are published, at this rate; null: unknown
     complete: int = 0  #: positions whose suppliers acknowledged everything
+    judged: str = ""  #: the verdict in one word: safe, thin, pending, unsafe or unreadable
+    read_only: bool = False  #: nothing can be written there, asked for or not
+    program: str = ""  #: version of bitdustfs that runs
     safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
 
 

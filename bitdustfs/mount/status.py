@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import bitdustfs
 from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
@@ -55,6 +56,9 @@ class Describer:
             ],
             unpublished=account.unpublished,
             verdict=account.verdict(),
+            judged=account.judged,
+            read_only=self._vault.read_only,
+            program=bitdustfs.__version__,
             only_here=account.here,
             to_send=account.to_send,
             rate=account.rate,
@@ -127,6 +131,7 @@ class Describer:
             heard=health.silence(),
             owed=owed.get(position, 0),
             rate=rates.get(member.node, 0.0),
+            space=member.space,
         )
 
     def _address(self, member: Member) -> str:

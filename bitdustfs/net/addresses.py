@@ -57,6 +57,16 @@ def check_address(text: str) -> str:
     return text
 
 
+def is_address(text: str) -> bool:
+    """Whether what somebody says of himself is HOST:PORT, as a user may write it."""
+    try:
+        check_address(text)
+    except UsageError:
+        return False
+    host, port = split(text)
+    return port >= 1024 and not host.startswith("-") and not {*host} & {*"/@%"}
+
+
 def is_private_host(host: str) -> bool:
     """Whether a host that the user names is this machine, or of a private network."""
     try:

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar, Union
 import msgspec
 import trio
 
-from bitdustfs.errors import BitdustError, Malformed, UsageError
+from bitdustfs.errors import BitdustError, Malformed, Unavailable, UsageError
 from bitdustfs.units import KIB, MIB
 
 log = logging.getLogger(__name__)
@@ -179,15 +179,21 @@ def _encodable(text: str) -> str:
 
 
 def ask(
-    path: Path, nobody: str, command: Command, expected: type[S], watch: Callable[[Progress], None]
+    path: Path,
+    nobody: str,
+    command: Command,
+    expected: type[S],
+    watch: Callable[[Progress], None],
+    patience: float | None = None,
 ) -> S:
     """Gives a command to the process that listens at `path`; its last statement.
 
-    `watch` hears of the progress. Raises UsageError(`nobody`) when nobody listens, BitdustError
+    `watch` hears of the progress. `patience`: seconds without a word after which it is given up,
+    with Unavailable. Raises UsageError(`nobody`) when nobody listens, BitdustError
     with the process's own sentence when the command failed, and with another one when it answered
     nothing.
     """
-    for statement in converse(path, nobody, command, expected):
+    for statement in converse(path, nobody, command, expected, patience):
         if not isinstance(statement, Progress):
             return statement
         watch(statement)
@@ -195,7 +201,7 @@ def ask(
 
 
 def converse(
-    path: Path, nobody: str, command: Command, expected: type[S]
+    path: Path, nobody: str, command: Command, expected: type[S], patience: float | None = None
 ) -> Iterator[Progress | S]:
     """The statements as they come: as `ask`, for who does something else meanwhile.
 
@@ -204,10 +210,13 @@ def converse(
     decoder = msgspec.json.Decoder[Progress | Failure | S](
         Union[Progress, Failure, expected]  # noqa: UP007
     )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _given_up(patience):
+        connection.settimeout(patience)
         try:
             with _address(path) as address:
                 connection.connect(address)
+        except (TimeoutError, BlockingIOError):  # nobody accepts: others wait there already
+            raise TimeoutError from None
         except OSError:
             raise UsageError(nobody) from None
         connection.sendall(msgspec.json.encode(command) + b"\n")
@@ -232,6 +241,15 @@ def _heard(line: bytes, decoder: msgspec.json.Decoder[Progress | Failure | S]) -
     if isinstance(statement, Failure):
         raise BitdustError(statement.error)
     return statement
+
+
+@contextmanager
+def _given_up(patience: float | None) -> Iterator[None]:
+    """Silence becomes Unavailable."""
+    try:
+        yield
+    except TimeoutError:
+        raise Unavailable(f"the process that was asked says nothing for {patience:g} s") from None
 
 
 @contextmanager

@@ -106,6 +106,22 @@ class Supplier(ABC):
         """
         await self._ask(wire.Done, wire.Promise(0, 0))
 
+    async def end_vault(self, record: bytes) -> None:
+        """Has all that is kept of the vault deleted, by an owner-signed vault-end record, and the
+        contract ended. Refused (lease-held) while it is mounted somewhere.
+
+        An older supplier refuses (unauthorised) where it keeps something.
+        """
+        await self._ask(wire.Done, wire.Promise(0, 0, record))
+
+    async def join(self, token: bytes, line: str) -> None:
+        """Comes by its invitation as a friend, with a line that answers it. It has both then.
+
+        Refused when it was taken back, is too old, or another node came by it. Only in a session
+        of the role friend; an older supplier refuses that (forged).
+        """
+        await self._ask(wire.Done, wire.Join(token, line))
+
     async def usage(self) -> wire.UsageIs:
         """What is promised and used."""
         return await self._ask(wire.UsageIs, wire.Usage())

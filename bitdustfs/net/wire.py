@@ -46,6 +46,7 @@ PREFIX = struct.Struct(">IIQ")
 CHUNK_HASHES_MAX = chunk_count(FRAGMENT_MAX) * HASH_SIZE
 LIST_MAX = 1000
 VISITS_MAX = 64
+JOIN_LINE_MAX = 2048  #: characters of the line of a friend (net/joinline.py)
 
 Position = Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
 RootBytes = Annotated[bytes, msgspec.Meta(max_length=ROOT_MAX)]
@@ -126,7 +127,8 @@ class Kill(Message, frozen=True, tag=14):
 class Promise(Message, frozen=True, tag=20):
     """Make or renew a contract. Answered by ContractIs.
 
-    Over no bytes: give it back, where nothing is kept by it. Answered by Done.
+    Over no bytes: give it back, where nothing is kept by it. Answered by Done. With an owner-signed
+    vault-end record as `token` all that is kept of the vault goes, too.
 
     `token`: by which the supplier invited whoever shows it, where it makes contracts with nobody
     else.
@@ -213,6 +215,16 @@ class Hurry(Message, frozen=True, tag=32):
 
 class Visits(Message, frozen=True, tag=33):
     """The owner asks what stand-ins have read here. Answered by VisitsAre."""
+
+
+class Join(Message, frozen=True, tag=34):
+    """A friend comes by an invitation (`token`), and answers with one of its own. Done.
+
+    Only in a session of the role friend, which suppliers that do not know this refuse.
+    """
+
+    token: RecordBytes
+    line: Annotated[str, msgspec.Meta(max_length=JOIN_LINE_MAX)]
 
 
 class Done(Message, frozen=True, tag=40):
@@ -304,7 +316,7 @@ class VisitsAre(Message, frozen=True, tag=51):
 
 Request = (
     Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
-    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits
+    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits | Join
 )  # fmt: skip
 Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs

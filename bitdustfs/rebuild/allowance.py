@@ -39,15 +39,24 @@ class Allowance:
         save: Callable[[bytes], None],
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.pause = last_pause(daily)  #: seconds in which one chunk more may be fetched
-        self._most, self._least = BURST * daily, -DEBT_MAX * daily
-        self._rate = CHUNK_SIZE / self.pause  # bytes a second
         self._save, self._wall, self._changed = save, wall, False
-        self._left, self._at, self._looked = self._most, trio.current_time(), wall()
+        self._left, self._at, self._looked = BURST * daily, trio.current_time(), wall()
+        self._set(daily)
         if (raw := load()) is not None:
             left, then = _kept.decode_untrusted(raw)
             self._left = left
             self._earn(max(0.0, wall() - then))
+
+    def _set(self, daily: int) -> None:
+        self.pause = last_pause(daily)  #: seconds in which one chunk more may be fetched
+        self._most, self._least = BURST * daily, -DEBT_MAX * daily
+        self._rate = CHUNK_SIZE / self.pause  # bytes a second
+        self._left = min(self._most, max(self._least, self._left))
+
+    def change(self, daily: int) -> None:
+        """So many bytes a day from here on; what was earned before stays, as far as it fits."""
+        self._look()
+        self._set(daily)
 
     def wait(self) -> float:
         """Seconds until a chunk may be fetched; 0 where it may be now."""

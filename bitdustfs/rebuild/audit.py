@@ -94,6 +94,10 @@ class Auditor:
         self._samples: dict[int, Sample] = {}
         self._dead: set[bytes] = set()  # blocks that a census may list although they are deleted
 
+    def allow(self, daily: int) -> None:
+        """Audits may fetch so many bytes a day from here on."""
+        self._allowance.change(daily)
+
     @property
     def census(self) -> Census:
         """The latest census; an empty one before the first."""

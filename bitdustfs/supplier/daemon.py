@@ -6,38 +6,42 @@ seconds later.
 """
 
 import logging
-import os
 import random
 import resource
 import shutil
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import trio
-from nacl.signing import SigningKey
 
-from bitdustfs.cache.folder import OwnedFolder, write_durably
+from bitdustfs.cache.deals import DealFolder
+from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.net.addresses import split
+from bitdustfs.net import notify
+from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.tls import make_context
-from bitdustfs.supplier.admission import read_admission
+from bitdustfs.plain import set_log_level
+from bitdustfs.supplier.admission import Admission, read_admission
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
+from bitdustfs.supplier.nodekey import node_key
+from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
+from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
@@ -47,29 +51,17 @@ TIDY_EVERY = 600.0  #: seconds between looks into the trash
 DESCRIPTORS = 4096  #: open files and connections, where this machine allows so many
 
 
-@dataclass(frozen=True)
-class Offering:
-    """What whoever runs a supplier decides. Addresses are HOST:PORT, and checked."""
-
-    folder: Path  #: of shelf, index, key and control socket
-    space: int  #: bytes to donate
-    listen: str
-    announced: tuple[str, ...]  #: where others reach it, by name or not; nothing: at `listen`
-    bootstrap: tuple[str, ...]
-    trash_seconds: float
-    customers: tuple[str, ...]  #: with whom contracts are made (admission.py)
-
-
 def run(settings: Offering) -> None:
     """Serves until SIGTERM, SIGINT, or until it has left. Raises UsageError, LocalError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < DESCRIPTORS:
         wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    set_log_level(settings.log)
     key = node_key(settings.folder)
     lock_node_key(key)
     try:
-        note_own_supplier(key.verify_key.encode())
+        note_own_supplier(key.verify_key.encode(), settings.folder)
     except LocalError as error:  # it serves all the same
         log.warning("a vault of this machine may take this supplier for another's: %s", error)
     identity = {"id": key.verify_key.encode().hex()}
@@ -77,11 +69,15 @@ def run(settings: Offering) -> None:
     try:
         shelf = DiskShelf(folder)
         try:
-            space = check_space(settings.space, folder.path, shelf)
-            admission = read_admission(settings.customers, key.verify_key.encode())
+            remember(settings)
+            wanted = with_donated(settings).space
+            space = check_space(wanted, folder.path, shelf)
+            deals = DealFolder(settings.folder)
+            admission = read_admission(settings.customers, key.verify_key.encode(), deals.standing)
             service = SupplierService(
-                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission
-            )
+                key, shelf, space, trash_seconds=settings.trash_seconds, admission=admission,
+                deals=deals,
+            )  # fmt: skip
             trio.run(Daemon(service, settings).run)
         finally:
             shelf.close()
@@ -89,7 +85,7 @@ def run(settings: Offering) -> None:
         folder.close()
 
 
-def check_space(space: int, path: Path, shelf: DiskShelf) -> int:
+def check_space(space: int, path: Path, shelf: Shelf) -> int:
     """The bytes that can be donated of those that were meant.
 
     Raises UsageError where the disk has less and nothing is kept yet.
@@ -104,18 +100,6 @@ def check_space(space: int, path: Path, shelf: DiskShelf) -> int:
     # what it keeps is served all the same
     log.warning("there is room for %s only, less than was meant", format_size(there))
     return there
-
-
-def node_key(folder: Path) -> SigningKey:
-    """The node's own key, made at first use. Raises LocalError when it is damaged."""
-    path = folder / "node.key"
-    if not path.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(path, os.urandom(32).hex().encode())
-    try:
-        return SigningKey(bytes.fromhex(path.read_text()))
-    except ValueError:
-        raise LocalError(f"{path} is damaged; a supplier without its key is another one") from None
 
 
 class Daemon:
@@ -139,7 +123,7 @@ class Daemon:
         await dht.bind(host, port)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
-            Contacts(settings.folder / "contacts"),
+            Contacts(settings.folder / "contacts"), friends=lambda: self._friends(private),
         )  # fmt: skip
         offer = format_size(service.housekeeping.offer())
         customers = " ".join(self._settings.customers)
@@ -155,21 +139,38 @@ class Daemon:
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
-                service, guard, presence.said, self._settings.bootstrap,
-                self._settings.folder, lambda: len(dht.contacts()), nursery.cancel_scope,
+                service, guard, presence.addresses, self._settings,
+                lambda: len(dht.contacts()), nursery.cancel_scope,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
+            reload = SupplierReload(service, settings, self._room, self._admit)
             wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             with trio.open_signal_receiver(*wanted) as signals:
+                notify.ready(f"offers {offer} at {address}, for {customers}")
                 async for number in signals:
-                    if number == signal.SIGHUP:  # the terminal that started it is gone
-                        log.info("it goes on without its terminal")
+                    if number == signal.SIGHUP:  # also where the terminal that started it is gone
+                        notify.reloading()
+                        await trio.to_thread.run_sync(reload.reread)
+                        notify.ready(f"serving at {address}")
                         continue
                     log.info("stopped by signal %d", number)
+                    notify.stopping("stopped")
                     nursery.cancel_scope.cancel()
                     break
+
+    def _admit(self, customers: tuple[str, ...]) -> Admission:
+        own, deals = self._service.node.verify_key.encode(), self._service.friendship.deals
+        return read_admission(customers, own, deals.standing)
+
+    def _room(self, space: int) -> int:
+        return check_space(space, self._settings.folder, self._service.shelf)
+
+    def _friends(self, private: bool) -> list[str]:
+        """Where friends are, as far as they said so: the network is joined by them as well."""
+        deals = self._service.friendship.deals.all().values()
+        return sorted(dialable((a for deal in deals for a in deal.addresses), private))
 
     async def _tidy(self) -> None:
         housekeeping = self._service.housekeeping

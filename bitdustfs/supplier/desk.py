@@ -3,13 +3,15 @@
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
+import bitdustfs
 from bitdustfs.errors import UsageError
 from bitdustfs.net.control import Completed, Progress, Say, Statement
+from bitdustfs.supplier.admission import TOKEN_NONCE
 from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.offering import Offering, donate
 from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
@@ -22,6 +24,7 @@ from bitdustfs.supplier.orders import (
     SupplierCommand,
     SupplierSelf,
 )
+from bitdustfs.supplier.reach import seen_from_outside
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import MIB, format_size
 
@@ -34,22 +37,22 @@ ALONE_AFTER = 30.0  #: seconds after which it is warned that no node of the netw
 class Desk:
     """Answers at the control socket. `paused`: a file that is there while no contracts are made.
 
-    `network`: how many nodes are known; `bootstrap`: by whom it should have joined.
+    `network`: how many nodes are known; `offering`: with what words it was started.
     """
 
     def __init__(
         self,
         service: SupplierService,
         guard: Guard,
-        found_at: Callable[[], str],
-        bootstrap: tuple[str, ...],
-        folder: Path,
+        found_at: Callable[[], tuple[str, ...]],
+        offering: Offering,
         network: Callable[[], int],
         running: trio.CancelScope,
     ) -> None:
         self._service, self._guard, self._running = service, guard, running
-        self._found_at, self._bootstrap, self._network = found_at, bootstrap, network
-        self._folder, self._paused = folder, folder / "paused"
+        self._found_at, self._offering, self._network = found_at, offering, network
+        self._folder = offering.folder
+        self._paused = self._folder / "paused"
         self._started = time.monotonic()
         self._begun = trio.Event()
         if self._paused.exists():
@@ -81,9 +84,11 @@ class Desk:
         rows = service.shelf.all_rows()
         asked = service.traffic.asked
         leaving = service.kinship.leaving
+        found_at = self._found_at()
+        reach = seen_from_outside(found_at, self._offering.listen, service.traffic.came)
         return SupplierSelf(
             node=service.node.verify_key.encode().hex(),
-            address=self._found_at(),
+            address=", ".join(found_at) or self._offering.listen,
             state="leaving" if leaving else "paused" if house.paused else "serving",
             uptime=time.monotonic() - self._started,
             space=house.space,
@@ -98,6 +103,9 @@ class Desk:
             asked=None if asked is None else time.monotonic() - asked,
             network=network,
             warnings=[*filter(None, (self._disk_warning(), self._network_warning(network)))],
+            reachable=reach.seen,
+            reached=reach.said,
+            program=bitdustfs.__version__,
         )
 
     def _free(self) -> int:
@@ -115,9 +123,10 @@ class Desk:
     def _network_warning(self, network: int) -> str:
         if network or time.monotonic() - self._started < ALONE_AFTER:
             return ""
-        if not self._bootstrap:
+        bootstrap = self._offering.bootstrap
+        if not bootstrap:
             return "no node of the network is known: nobody finds it who has not its address"
-        return f"nobody of the network answers at {', '.join(self._bootstrap)}: nobody finds it"
+        return f"nobody of the network answers at {', '.join(bootstrap)}: nobody finds it"
 
     async def _customers(self) -> Customers:
         depending = set(await self._depending())
@@ -129,6 +138,7 @@ class Desk:
                     used=row.used, fragments=row.fragments, until=row.until,
                     invited=bool(row.invited), owner_here=voter.owner_here(vault),
                     depends=vault in depending,
+                    token=row.invited.hex() if len(row.invited) == TOKEN_NONCE else "",
                 )
                 for vault, row in self._service.shelf.all_rows()
             ]
@@ -138,6 +148,7 @@ class Desk:
         there = self._free() + self._service.shelf.used_total()
         if space > there:
             raise UsageError(f"there is room for {format_size(there)} only")
+        donate(self._offering, space)
         self._service.housekeeping.donate(space)
 
     # -- leaving

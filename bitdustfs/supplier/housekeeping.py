@@ -77,6 +77,10 @@ class Housekeeping:
         """So many bytes are donated from now on. What was promised stays promised."""
         self._space = space
 
+    def change(self, space: int, admission: Admission, trash_seconds: float) -> None:
+        """From now on all of these hold. What was promised stays promised."""
+        self._space, self._admission, self._trash_seconds = space, admission, trash_seconds
+
     def promised(self) -> int:
         """Bytes of contracts that bind."""
         rows = self._shelf.all_rows()
@@ -195,6 +199,12 @@ class Housekeeping:
                 return
             if row.used:
                 raise Refused("unauthorised", "the contract is in use")
+            self._shelf.forget(vault)
+
+    def end(self, vault: bytes) -> None:
+        """Forgets a vault whose owner said so: its fragments, its register, its contract."""
+        with self._rows.alone():
+            log.info("vault %s was deleted by its owner", vault.hex()[:12])
             self._shelf.forget(vault)
 
     def _check_once(self, vault: bytes, invited: bytes) -> None:

@@ -30,7 +30,7 @@ class Resume(Command, frozen=True, kw_only=True, tag="resume"):
 
 
 class Donate(Command, frozen=True, kw_only=True, tag="set"):
-    """From now on `space` bytes are donated, this time. Answered by SupplierSelf."""
+    """From now on `space` bytes are donated, after a restart as well. Answered by SupplierSelf."""
 
     space: int
 
@@ -60,6 +60,9 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     )  #: seconds since anybody asked it anything; null: nobody has since the start
     network: int  #: nodes of the network that it knows
     warnings: list[str]  #: sentences
+    reachable: bool | None = None  #: from other networks: seen, cannot be, or null: not seen yet
+    reached: str = ""  #: why that is said, the rest of a sentence
+    program: str = ""  #: version of bitdustfs that runs
 
 
 class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,27 @@ class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):
     invited: bool  #: it came by a token, or was named
     owner_here: bool  #: its owner has it mounted just now
     depends: bool  #: it would miss this supplier: nobody else has all that is here
+    token: str = ""  #: nonce of the invitation by which it came; empty where it came by none
+
+
+class FriendLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A friend's supplier and this one, as `bitdust friends` says it."""
+
+    node: str  #: empty for an invitation that nobody came by yet
+    name: str  #: that was given here; no other machine knows it
+    state: str  #: online, away, or invited
+    way: str  #: how it was reached just now: direct, or "" where it was not
+    address: str  #: where it was reached, or where it says that it is
+    seen: float | None  #: seconds since it was reached last; null: never yet
+    gives: int  #: bytes that it promised me
+    keeps: int | None  #: bytes that it keeps of my vaults; null: my vaults there are not mounted
+    given: int  #: bytes that I promised it
+    kept: int | None  #: bytes that my supplier keeps for it; null: that does not run
+    vaults: list[str]  #: mine that it is a supplier of
+    since: int  #: when the deal, or the invitation, was made
+    until: int  #: when the invitation ends; 0 once somebody came by it
+    settled: bool  #: the friend's supplier is known to have the deal, too
+    invitations: list[str]  #: nonces of those that I signed: of each deal, or of the invitation
 
 
 class Customers(Statement, frozen=True, kw_only=True, tag="customers"):

@@ -117,7 +117,7 @@ class Said:
 
 class OwnRecord:
     """The record of one supplier. `announced`: what it was told to say; nothing: where it
-    listens.
+    listens. `friends`: addresses of friends' suppliers, by which the network is joined, too.
     """
 
     def __init__(
@@ -129,7 +129,9 @@ class OwnRecord:
         bootstrap: tuple[str, ...],
         contacts: Contacts,
         interfaces: Callable[[], list[str]] = interface_addresses,
+        friends: Callable[[], list[str]] = list,
     ) -> None:
+        self._friends = friends
         self._service, self._dht, self._contacts = service, dht, contacts
         self._listen, self._announced, self._bootstrap = listen, announced, bootstrap
         self._interfaces = interfaces
@@ -137,6 +139,7 @@ class OwnRecord:
         self._seen: tuple[str, ...] = ()  # where others agree that this node is
         self._seen_besides: tuple[str, ...] = ()  # the own addresses then
         self._ask_at = 0.0
+        self._joined_by: list[str] = []
         self._said, self._said_at = Said(), 0.0
         self._seq = 0  # of the last record that was signed
 
@@ -146,9 +149,11 @@ class OwnRecord:
         while True:
             now = trio.current_time()
             late = self._said.offer < 0 or now - self._said_at > ANNOUNCE_EVERY
-            if late or not dht.contacts():  # also so that two halves of a network meet again
+            asks = now >= self._ask_at
+            met = asks and self._friends() != self._joined_by
+            if late or met or not dht.contacts():  # also so that two halves of a network meet again
                 await self._join()
-            if now >= self._ask_at:
+            if asks:
                 await self._ask()
                 self._ask_at = now + ASK_EVERY
             said = Said(self.addresses(), self._service.housekeeping.announced())
@@ -163,10 +168,6 @@ class OwnRecord:
         seen = self._seen if own == self._seen_besides else ()
         first = own if self._announced else [a for a in own if not is_private([a])]
         return tuple(dict.fromkeys((*first, *seen, *own)))[:ADDRESSES_MAX]
-
-    def said(self) -> str:
-        """The same, for whoever runs the supplier."""
-        return ", ".join(self.addresses()) or self._listen
 
     def _own(self) -> tuple[str, ...]:
         return self._resolved if self._announced else self._listened()
@@ -184,8 +185,10 @@ class OwnRecord:
         return dialable(heard, allow_private=True)
 
     async def _join(self) -> None:
-        known = {*self._bootstrap, *self._contacts.load()} - {*self.addresses()}
+        friends = self._friends()
+        known = {*self._bootstrap, *self._contacts.load(), *friends} - {*self.addresses()}
         await self._dht.bootstrap(await endpoints(sorted(known)))
+        self._joined_by = friends
 
     async def _ask(self) -> None:
         """Resolvers where the own names lead, and others where they see this node."""

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import trio
 
-from bitdustfs.core.keys import verify
 from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
 from bitdustfs.net import wire
@@ -26,6 +25,7 @@ from bitdustfs.net.addresses import is_private_host, network_of
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
 from bitdustfs.supplier.connections import Places, Slot
+from bitdustfs.supplier.proving import prove
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelfrows import FILE_PREFIX
@@ -130,32 +130,13 @@ class SupplierServer:
         if frame is None or not isinstance(frame.message, wire.Open):
             raise ProtocolViolation("the client did not open a session")
         try:
-            session = self._check_open(frame.message, client_key, nonce)
+            session = prove(self._service, frame.message, client_key, nonce)
         except Forged as error:
             fault = wire.Fault("forged", str(error))
             await stream.send_all(wire.encode_frame(frame.id, fault))
             raise
         await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
         return session._replace(network="" if is_private_host(host) else network_of(host))
-
-    def _check_open(self, request: wire.Open, client_key: bytes, nonce: bytes) -> Session:
-        own = self._service.node.verify_key.encode()
-        body = wire.session_body(request.role, request.vault, own, client_key, nonce)
-        if request.role == "owner":
-            verify(request.vault, "session", body, request.signature)
-            return Session(request.vault, "owner")
-        if request.role == "member":
-            verify(client_key, "session", body, request.signature)
-            if self._service.is_kin(request.vault, client_key):
-                return Session(request.vault, "member", client_key)
-            if self._service.was_kin(request.vault, client_key):
-                return Session(request.vault, "former", client_key)
-            raise Forged("this node is not of the vault's family, as it is known here")
-        proof = self._service.read_proof(request.vault)
-        if request.role != "reader" or proof is None:
-            raise Forged("this role cannot be proven here")
-        verify(proof, "session", body, request.signature)
-        return Session(request.vault, "reader")
 
 
 class _Answer(NamedTuple):

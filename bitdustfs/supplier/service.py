@@ -7,20 +7,28 @@ No socket here: a session and a message in, a reply out. The server calls it fro
     voter          the root register: prepare, accept, renew, release
     keeper         fragments: put, read, list, delete
     standing       kin: warrants, visits, whom this supplier stands in for
+    friendship     deals with friends' suppliers
     kinship        what this supplier thinks of the others; decisions without I/O
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from nacl.signing import SigningKey
 
+from bitdustfs.cache.deals import Deals
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Contract, open_family_untrusted, seal_record
+from bitdustfs.core.records import (
+    Contract,
+    open_family_untrusted,
+    seal_record,
+    vault_end_records,
+)
 from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.admission import ANYONE, Admission
+from bitdustfs.supplier.friendship import Friendship
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
@@ -33,6 +41,8 @@ from bitdustfs.supplier.voter import LEASE, Voter
 
 __all__ = ["LEASE", "SupplierService"]
 
+NETWORKS_MAX = 8  #: public networks of which it is remembered when they came last
+
 
 class Traffic:
     """What came and went since the start: bytes of fragments. Thread-safe."""
@@ -41,13 +51,26 @@ class Traffic:
         self._lock = threading.Lock()
         self.received = self.served = 0
         self.asked: float | None = None  #: on the monotonic clock
+        self._came: dict[str, float] = {}  # when somebody of a network asked last, the newest last
 
-    def note(self, received: int, served: int) -> None:
-        """A request was answered."""
+    def note(self, received: int, served: int, network: str = "") -> None:
+        """A request was answered. `network`: of whom, unless that is a private one."""
         with self._lock:
             self.received += received
             self.served += served
             self.asked = time.monotonic()
+            if network:
+                self._came.pop(network, None)
+                self._came[network] = self.asked
+                if len(self._came) > NETWORKS_MAX:
+                    del self._came[next(iter(self._came))]
+
+    def came(self, but: Collection[str]) -> float | None:
+        """When somebody came from another public network, on the monotonic clock; None: nobody."""
+        with self._lock:
+            return max(
+                (at for network, at in self._came.items() if network not in but), default=None
+            )
 
 
 class SupplierService:
@@ -62,11 +85,13 @@ class SupplierService:
         wall: Callable[[], float] = time.time,
         trash_seconds: float = TRASH_SECONDS,
         admission: Admission = ANYONE,
+        deals: Deals | None = None,
     ) -> None:
         self.node, self.shelf, self._clock = node, shelf, clock
         rows = VaultRows(shelf)
         self.traffic = Traffic()
         self.kinship = Kinship(node, clock, wall)
+        self.friendship = Friendship(node, deals or Deals(), wall)
         self.housekeeping = Housekeeping(
             rows, shelf, space, self.kinship, wall, trash_seconds, admission
         )
@@ -85,7 +110,7 @@ class SupplierService:
         """(reply, payload of the reply). Never raises for what a customer may cause."""
         try:
             reply, data = self._handle(session, request, payload)
-            self.traffic.note(len(payload), len(data))
+            self.traffic.note(len(payload), len(data), session.network)
             return reply, data
         except Refused as refusal:
             return _fault(refusal), b""
@@ -98,12 +123,17 @@ class SupplierService:
         self, session: Session, request: wire.Request, payload: Buffer
     ) -> tuple[wire.Reply, bytes]:
         vault = session.vault
+        if session.role == "friend":
+            return self.friendship.answer(session, request), b""
         match request:
             case wire.Ping():
                 return wire.Done(), b""
             case wire.Promise(space=0):
                 check_owner(session)
-                self.housekeeping.take_back(vault)
+                if request.token:
+                    self._end(vault, request.token)
+                else:
+                    self.housekeeping.take_back(vault)
                 return wire.Done(), b""
             case wire.Promise():
                 check_owner(session)
@@ -160,6 +190,8 @@ class SupplierService:
                 self.voter.renew(vault, claim)
             case wire.Release(claim):
                 self.voter.release(vault, claim)
+            case wire.Join():
+                raise Refused("unauthorised", "only a friend's node may join")
         return wire.Done()
 
     def _promise(self, session: Session, asked: wire.Promise) -> bytes:
@@ -168,6 +200,17 @@ class SupplierService:
         )
         contract = Contract(self.kinship.own, session.vault, row.space, row.until)
         return seal_record(self.node, "contract", contract)
+
+    def _end(self, vault: bytes, record: bytes) -> None:
+        """Forgets a vault by its owner's record. Raises Refused, Malformed, Forged."""
+        body = vault_end_records.open_untrusted(record, vault)
+        if body.vault != vault or body.supplier != self.kinship.own:
+            raise Refused("malformed", "the record is of another supplier or vault")
+        if self.shelf.vault(vault) is None:
+            return
+        if self.voter.owner_here(vault):
+            raise Refused("lease-held", "the vault is mounted: unmount it first")
+        self.housekeeping.end(vault)
 
     def refuse_head(self, session: Session, request: wire.Put, length: int) -> wire.Fault | None:
         """Why a Put with `length` bytes of payload is refused, from its head alone.

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 from bitdustfs.errors import Refused
 
 #: former: a supplier of a family before, which may only hear that it is out
-Role = Literal["owner", "reader", "member", "former"]
+#: friend: a supplier that has a deal with this one, or wants one; its own key is the vault
+Role = Literal["owner", "reader", "member", "former", "friend"]
 
 
 class Session(NamedTuple):
@@ -13,7 +14,7 @@ class Session(NamedTuple):
 
     vault: bytes
     role: Role
-    node: bytes = b""  #: key of the member that asks
+    node: bytes = b""  #: key of the member or friend that asks
     network: str = ""  #: where it asks from (net/addresses.py), unless that is a private network
 
 

@@ -79,6 +79,23 @@ class Account:
 
     # -- sentences
 
+    @property
+    def judged(self) -> str:
+        """The same as `verdict` in one word, for programs: safe, thin, pending, unsafe, unreadable.
+
+        thin: published, and no supplier may be lost; pending: it is being published by itself.
+        """
+        if not self.published:
+            return "unsafe" if self._is_final(ended=False) else "pending"
+        if not self.readable:
+            return "unreadable"
+        return "safe" if self._is_borne() else "thin"
+
+    def _is_borne(self) -> bool:
+        """Of what is published and can be read: whether a loss is borne by all of it."""
+        sure = self.margin and not self.thin and self.audited
+        return bool(sure and self.complete >= self.k)
+
     def verdict(self, ended: bool = False) -> str:
         """Is my data safe now? The first line of `status`, and of `unmount` (`ended`)."""
         if not self.published:
@@ -86,7 +103,7 @@ class Account:
             return f"{head}: {self._only_here()}{self._when(ended)}"
         if not self.readable:
             return f"published, but NOT readable right now: {self.may_lose()}"
-        if not self.margin or self.thin or not self.audited or self.complete < self.k:
+        if not self._is_borne():
             return f"published: {self.may_lose()}"
         where, more = f"everything is on {self.complete} of {self.n} suppliers", ""
         if self.online < self.n:

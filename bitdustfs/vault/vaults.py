@@ -123,6 +123,11 @@ class WritableVault(ReadVault):
         """Why it is read-only, if it is."""
         return self.pen.why
 
+    def set_limits(self, cache: int, audits: int) -> None:
+        """From here on so many bytes of this disk, and so many that audits may fetch in a day."""
+        self._room.resize(cache)
+        self.auditor.allow(audits)
+
     # -- what other machines and the network say
 
     def _is_behind(self, why: str) -> None:

@@ -27,7 +27,8 @@ DOCSTRING_LINES_MIN = 3  #: lines in which a room says what lives there
 
 #: a room, or a module at the top, and those right below it: it may import these and what they may
 BELOW = {
-    "cli": "mount supplier",
+    "cli": "system",
+    "system": "mount supplier",
     "mount": "fuse family",
     "fuse": "vault",
     "family": "vault",
@@ -40,7 +41,7 @@ BELOW = {
     "net": "core config failpoints plain",
     "cache": "core config failpoints",
     "core": "errors units",
-    "config": "errors",
+    "config": "units",
     "errors": "",
     "plain": "",
     "units": "errors",

@@ -3,12 +3,21 @@
 import io
 import logging
 import os
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitdustfs.plain import TEXT_MAX, PlainFormatter, plain, say, told
+from bitdustfs.plain import (
+    TEXT_MAX,
+    JournalFormatter,
+    PlainFormatter,
+    plain,
+    say,
+    to_journal,
+    told,
+)
 
 NASTY = "\x1b[2J\x1b]0;owned\x07all is well\r\n2026-01-01 ERROR forged\x85\u2028\u202e\ud800\x9b31m"
 
@@ -63,3 +72,18 @@ def test_a_record_of_a_log_is_one_line_and_no_traceback_forges_one(how):
     assert first.startswith("RECORD ") and first.isprintable()
     assert all(line.startswith("    ") and line.isprintable() for line in others)
     assert bool(others) is (how == "exception")
+
+
+def test_the_journal_reads_the_level_of_each_line(tmp_path, monkeypatch):
+    with (tmp_path / "stream").open("w") as stream:
+        there = os.fstat(stream.fileno())
+        monkeypatch.setattr(os, "fstat", lambda fd: there)
+        assert not to_journal()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{there.st_dev}:{there.st_ino}")
+        assert to_journal()
+    try:
+        raise ValueError("x\ny")
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "f", 1, "bro\nken", None, sys.exc_info())
+    first, *rest = JournalFormatter("%(name)s: %(message)s").format(record).split("\n")
+    assert first == "<3>a: bro\\nken" and rest and all(line.startswith("<3>") for line in rest)

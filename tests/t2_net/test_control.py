@@ -235,3 +235,16 @@ class Heard:
 
     async def wait(self):
         await self._event.wait()
+
+
+def test_silence_is_given_up_where_it_is_wanted(tmp_path):
+    """Of whoever accepts a connection and says nothing, as of whoever accepts none."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(str(path))
+        silent.listen(1)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="says nothing for"):
+                ask(path, "nobody", Greet(), Completed, print, 0.05)
+    with pytest.raises(UsageError, match="nobody"):
+        ask(path, "nobody", Greet(), Completed, print, 0.05)

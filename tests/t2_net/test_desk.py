@@ -1,6 +1,7 @@
 """Whoever runs a supplier sees how it is and for whom it keeps what, and decides over contracts."""
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,14 +9,27 @@ import trio
 from family import KEY, claim_of, contracted, make_block
 from nacl.signing import SigningKey
 
+from bitdustfs.cli.cmd_supplier import offering_of
+from bitdustfs.cli.main import make_parser
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.errors import Refused, UsageError
+from bitdustfs.errors import LocalError, Refused, UsageError
+from bitdustfs.net import wire
+from bitdustfs.net.addresses import network_of
 from bitdustfs.net.control import Completed
 from bitdustfs.supplier import desk
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.offering import (
+    Offering,
+    command_words,
+    donate,
+    last_offering,
+    remember,
+    with_donated,
+)
 from bitdustfs.supplier.orders import AskCustomers, AskSelf, Donate, Leave, Pause, Resume
 from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB, MIB
 
@@ -28,6 +42,10 @@ class Place:
     def __init__(self, folder):
         self.service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
         self.depending, self.nodes = [], 3
+        self.addresses = ("192.0.2.1:4000",)
+        self.offering = Offering(
+            folder, GIB, "0.0.0.0:4000", (), ("192.0.2.9:4000",), 0.0, ("invited",)
+        )
         self.folder, self.scope = folder, trio.CancelScope()
         self.desk = self.another()
 
@@ -35,8 +53,8 @@ class Place:
         """The desk of the next start."""
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
-            self.service, guard, lambda: "192.0.2.1:4000", ("192.0.2.9:4000",), self.folder,
-            lambda: self.nodes, self.scope,
+            self.service, guard, lambda: self.addresses, self.offering, lambda: self.nodes,
+            self.scope,
         )  # fmt: skip
 
     def customer(self, key=KEY):
@@ -120,3 +138,43 @@ async def test_leaving_says_what_it_waits_for(place, monkeypatch):
         "fills somebody else"
     }
     assert (await place.ask(AskSelf())).state == "leaving"
+
+
+def test_what_was_set_outlives_a_restart_until_the_words_change(tmp_path):
+    said = Offering(tmp_path, GIB, "0.0.0.0:4000", ("192.0.2.1:4000",), (), 60.0, ("anyone",))
+    assert with_donated(said) == said
+    donate(said, 7 * GIB)
+    assert with_donated(said).space == 7 * GIB
+    assert with_donated(replace(said, space=2 * GIB)).space == 2 * GIB
+    (tmp_path / "donated").write_text("[1")
+    with pytest.raises(LocalError, match="donated cannot be read"):
+        with_donated(said)
+
+
+def test_what_a_supplier_was_started_with_starts_it_again(tmp_path):
+    assert last_offering(tmp_path) is None
+    said = Offering(
+        tmp_path / "my shelf", GIB, "0.0.0.0:4000", ("9.9.9.9:4000",), ("192.0.2.9:4000",),
+        86400.0, ("00112233445566778899", "invited"),
+    )  # fmt: skip
+    said.folder.mkdir()
+    remember(said)
+    assert last_offering(said.folder) == said
+    args = make_parser({"supplier"}).parse_args(command_words(said))
+    assert offering_of(args) == said
+
+
+async def test_whether_it_is_reached_from_outside_is_what_was_seen(place):
+    place.addresses = ("9.9.9.9:4000",)
+    told = await place.ask(AskSelf())
+    assert told.reachable is None and "port 4000 are let in" in told.reached
+    place.addresses = ("192.168.1.5:4000",)
+    told = await place.ask(AskSelf())
+    assert told.reachable is False and "--announce" in told.reached
+    place.addresses = ("9.9.9.9:4000",)
+    customer = Session(KEY.vault_id, "owner", network=network_of("9.9.9.1"))
+    place.service.handle(customer, wire.Ping(), b"")
+    assert (await place.ask(AskSelf())).reachable is None  # through the own router
+    place.service.handle(customer._replace(network=network_of("8.8.8.8")), wire.Ping(), b"")
+    told = await place.ask(AskSelf())
+    assert told.reachable is True and "0 min ago" in told.reached

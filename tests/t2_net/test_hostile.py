@@ -131,6 +131,7 @@ async def test_garbage_instead_of_tls_leaves_the_server_alive(garbage):
         wire.encode_frame(0, wire.Open(1, "owner", KEY.vault_id, bytes(64))),
         wire.encode_frame(0, wire.Open(1, "reader", KEY.vault_id, bytes(64))),
         wire.encode_frame(0, wire.Open(1, "root", KEY.vault_id, bytes(64))),
+        wire.encode_frame(0, wire.Open(1, "friend", KEY.vault_id, bytes(64))),
     ],
 )
 async def test_a_session_needs_the_vaults_signature(frame):

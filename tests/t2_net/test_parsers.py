@@ -6,6 +6,7 @@ changed, and bodies that were changed so and then signed, or sealed, by whom it 
 """
 
 import ast
+from base64 import urlsafe_b64encode
 from contextlib import suppress
 
 import msgspec
@@ -19,7 +20,7 @@ from test_hostile import msgpack_like
 
 from bitdustfs.core import block, fragment, journal, leaves, quorum, records, roots, warrants
 from bitdustfs.core.codec import Decoder, encode
-from bitdustfs.core.hashing import digest
+from bitdustfs.core.hashing import digest, tagged
 from bitdustfs.core.keys import node_id, sign
 from bitdustfs.core.records import Place, Signed, seal_record
 from bitdustfs.core.sealing import Kind, Sealer, Suite, compress, decompress_untrusted
@@ -27,6 +28,7 @@ from bitdustfs.errors import Malformed
 from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.net import wire
 from bitdustfs.net.dht import datagram
+from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
 from bitdustfs.net.tokens import Invitation, invitation_records
 
 NODE = SigningKey(b"n" * 32)
@@ -52,6 +54,8 @@ NODE_RECORD = datagram.sign_node_record(NODE, 1, ("8.8.8.8:4000",), 1 << 30)
 CONTACTS = tuple(datagram.Contact(bytes([i]) * 20, f"8.8.8.{i}", 4000) for i in range(16))
 DATAGRAM = datagram.Body(1, PUBLIC, True, bytes(16), bytes(8), datagram.ContactsAre(CONTACTS))
 ENTRY = block.ExtentEntry(0, int(Kind.DATA), 0, 10, bytes(32), 7, 0, 9, 1, 1)
+TOKEN = seal_record(NODE, "invitation", Invitation(PUBLIC, bytes(16), 1 << 30, NOW))
+JOIN_LINE = write_join_line(TOKEN, ("8.8.8.8:4000",), bytes(16))
 CONTENT = records.RootContent(PLACE, (records.JournalRef(PLACE, 1),) * 3, bytes(32), 1, 2)
 
 
@@ -77,6 +81,12 @@ def sealed_hint(plain):
     body = datagram.VaultRecord(KEY.record.verify_key.encode(), 1, sealed)
     raw = seal_record(KEY.record, "vault-record", body)
     return datagram.open_vault_record_untrusted(raw, CAPABILITY)
+
+
+def whole_line(body):
+    """A body as a line, with the check that belongs to it."""
+    raw = body + tagged("join line", body)[:4]
+    return read_join_line_untrusted(f"bitdust-join-1-{urlsafe_b64encode(raw).decode()}")
 
 
 #: parser by the name of its function -> (what takes bytes, genuine bytes)
@@ -121,6 +131,9 @@ PLAIN = {
     "next_untrusted": (frame, wire.encode_frame(
         1, wire.Listed(tuple((bytes([i]) * 17, i) for i in range(9)), True))),
     "decode_untrusted": (MOUNT_COMMANDS.decode_untrusted, b'{"verb": "verify", "sample": 0.5}'),
+    "read_join_line_untrusted": (
+        lambda data: read_join_line_untrusted(data.decode("latin-1")), JOIN_LINE.encode()),
+    "a join line that is whole": (whole_line, encode((TOKEN, ("8.8.8.8:4000",), bytes(16)))),
     "a hint that is sealed": (sealed_hint, encode(HINT)),
 }  # fmt: skip
 #: the same of what is signed -> (what takes bytes, genuine bytes, who signs it, as what)
@@ -161,8 +174,11 @@ SIGNED = {
         NODE, "contract"),
     "an invitation": (
         lambda data: invitation_records.open_untrusted(data, PUBLIC),
-        seal_record(NODE, "invitation", Invitation(PUBLIC, bytes(16), 1 << 30, NOW)),
-        NODE, "invitation"),
+        TOKEN, NODE, "invitation"),
+    "an end": (
+        lambda data: records.vault_end_records.open_untrusted(data, KEY.vault_id),
+        seal_record(KEY.signing, "vault-end", records.VaultEnd(KEY.vault_id, PUBLIC, NOW)),
+        KEY.signing, "vault-end"),
     "a death": (
         lambda data: records.block_dead_records.open_untrusted(data, KEY.vault_id),
         seal_record(KEY.signing, "block-dead", records.BlockDead(

@@ -42,19 +42,20 @@ class Home:
         self.dht = self._node(self.service.node, "8.8.8.8")
         self.others = [self._node(SigningKey(os.urandom(32)), f"9.9.{n}.1") for n in range(7)]
         self._contacts = Contacts(folder / "contacts")
+        self.friends = []
 
     def _node(self, key, host):
         return Dht(key, True, False, make_socket=self.network.socket(host))
 
-    async def begin(self, listen="0.0.0.0:4000", announced=()):
+    async def begin(self, listen="0.0.0.0:4000", announced=(), bootstrap=("9.9.0.1:4000",)):
         self._nursery.start_soon(self.network.run)
         for node in (self.dht, *self.others):
             await self._nursery.start(node.run)
         for node in self.others[1:]:
             await node.bootstrap([self.others[0].endpoint])
         self.record = OwnRecord(
-            self.service, self.dht, listen, announced, ("9.9.0.1:4000",), self._contacts,
-            lambda: list(self.interfaces),
+            self.service, self.dht, listen, announced, bootstrap, self._contacts,
+            lambda: list(self.interfaces), lambda: list(self.friends),
         )  # fmt: skip
         self._nursery.start_soon(self.record.run)
 
@@ -88,6 +89,16 @@ async def test_an_address_of_an_interface_that_changes_is_announced_within_a_min
     home.appear_at("8.8.4.4")
     await trio.sleep(MINUTE)
     assert await home.said() == ("8.8.4.4:4000",)
+
+
+@pytest.mark.deadline(1000)
+async def test_who_knows_nobody_is_found_by_the_network_of_a_friend_who_joins(home, autojump_clock):
+    await home.begin(bootstrap=())
+    await trio.sleep(MINUTE)
+    assert await home.said() == ()
+    home.friends = ["9.9.3.1:4000"]
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000",)
 
 
 @pytest.mark.deadline(1000)

@@ -19,6 +19,7 @@ from bitdustfs.core.records import (
     Root,
     Signed,
     StandDown,
+    VaultEnd,
     claim_ballot,
     contract_records,
     family_hash,
@@ -321,3 +322,30 @@ async def test_a_cancelled_call_costs_only_its_own_answer(supplier):
         await put(supplier, header, fragments[0])
     await put(supplier, header, fragments[0])
     assert (await supplier.usage()).fragments == 1
+
+
+def end_record(supplier, key=KEY, of=None, kind="vault-end"):
+    return seal_record(key.signing, kind, VaultEnd(of or key.vault_id, supplier.node, 1))
+
+
+async def test_a_vault_ends_by_its_owners_word_for_this_supplier_alone(supplier):
+    await contracted(supplier)
+    header, fragments = make_block(random.Random(1).randbytes(MIB))
+    await put(supplier, header, fragments[0])
+    await supplier.renew(CLAIM)
+    await refused("lease-held", supplier.end_vault, end_record(supplier))
+    await supplier.release(CLAIM)
+    other = VaultKey(b"o" * 32)
+    await refused("forged", supplier.end_vault, end_record(supplier, other))
+    await refused("forged", supplier.end_vault, end_record(supplier, kind="leaving"))
+    await refused("malformed", supplier.end_vault, end_record(supplier, of=other.vault_id))
+    elsewhere = seal_record(KEY.signing, "vault-end", VaultEnd(KEY.vault_id, bytes(32), 1))
+    await refused("malformed", supplier.end_vault, elsewhere)
+    await refused("unauthorised", supplier.give_back)  # without it nothing that is kept goes
+    assert (await supplier.usage()).fragments == 1
+    await supplier.end_vault(end_record(supplier))
+    await supplier.end_vault(end_record(supplier))  # again is no error
+    await refused("unknown-vault", supplier.usage)
+    shelf = supplier.service.shelf
+    assert shelf.vault(KEY.vault_id) is None and shelf.used_total() == 0
+    await contracted(supplier)  # and the room is there for the next one

@@ -59,12 +59,14 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
 
 def test_the_readme_has_the_table_of_exit_codes():
     assert table() in (ROOT / "README.md").read_text()
-    assert f"| {Exit.FAULTS.value} | verify: something is wrong" in table()
+    assert f"| {Exit.FAULTS.value} | verify, doctor, status --check" in table()
 
 
-def test_what_goes_on_is_said_where_a_command_is_interrupted(capsys):
+@pytest.mark.parametrize("in_a_task", [False, True])
+def test_what_goes_on_is_said_where_a_command_is_interrupted(in_a_task, capsys):
     def stopped(args):
-        raise KeyboardInterrupt
+        stop = KeyboardInterrupt()
+        raise BaseExceptionGroup("tasks", [stop]) if in_a_task else stop
 
     assert run(stopped, argparse.Namespace(name="sync")) == 130
     assert "kept here, and the mount goes on by itself" in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_the_keys_that_programs_rely_on_stay():
         "kind", "version", "vault", "state", "message", "inodes", "live", "dirty", "may_lose",
         "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks",
         "thin_blocks", "suppliers", "warnings", "unpublished", "safety", "verdict", "only_here",
-        "to_send", "rate", "seconds_left", "complete",
+        "to_send", "rate", "seconds_left", "complete", "judged", "read_only", "program",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
     assert set(said["bench"][0]) == {
@@ -102,7 +102,7 @@ def test_the_keys_that_programs_rely_on_stay():
     assert set(said["suppliers"][0]) == {
         "position", "node", "address", "state", "uptime", "gone", "latency", "away", "stored",
         "audits", "audits_failed", "full", "lacks", "damaged", "last_error", "own",
-        "heard", "owed", "rate",
+        "heard", "owed", "rate", "space",
     }  # fmt: skip
 
 

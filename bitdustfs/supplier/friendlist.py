@@ -1,0 +1,109 @@
+"""What this machine knows of its friends, and how it finds out: `bitdust friends`."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import trio
+
+from bitdustfs.cache.deals import Deal
+from bitdustfs.cache.nicknames import DIGITS_MIN
+from bitdustfs.errors import UsageError
+from bitdustfs.supplier.befriend import OwnSupplier, reached
+from bitdustfs.supplier.friendship import nonce_of
+from bitdustfs.supplier.orders import CustomerLine, FriendLine
+
+
+class KeptThere(NamedTuple):
+    """What a friend's supplier keeps of mounted vaults, as their mounts say."""
+
+    stored: int  #: bytes
+    heard: float | None  #: seconds since it answered a mount last
+
+
+def friend_lines(
+    own: OwnSupplier, kept_there: Mapping[bytes, KeptThere], names: Mapping[str, str]
+) -> list[FriendLine]:
+    """A line for each friend, and for each invitation that somebody may come by; all friends are
+    asked, at once, whether they are there.
+
+    `kept_there`: by node; `names`: by node, hexadecimal.
+    """
+    deals = own.friendship.deals.all()
+    friends: dict[bytes, list[Deal]] = {}
+    for deal in deals.values():
+        if deal.made:
+            friends.setdefault(deal.node, []).append(deal)
+    there = trio.run(
+        reached, own, [(node, own.deals.where(told[-1])) for node, told in friends.items()]
+    )
+    now = time.time()
+    own.deals.note_seen({node.hex(): (int(now), address) for node, address in there.items()})
+    customers: list[CustomerLine] | None = None
+    with suppress(UsageError):  # it does not run
+        customers = own.customers()
+    seen = {bytes.fromhex(node): now - when for node, (when, _) in own.deals.seen().items()}
+    for node, kept in kept_there.items():
+        if kept.heard is not None:
+            seen[node] = min(kept.heard, seen.get(node, kept.heard))
+    lines = [
+        FriendLine(
+            node=node.hex(), name=names.get(node.hex(), ""),
+            state="online" if node in there else "away", way="direct" if node in there else "",
+            address=there.get(node, "") or " ".join(told[-1].addresses), seen=seen.get(node),
+            gives=sum(deal.gives for deal in told), given=sum(deal.space for deal in told),
+            keeps=_kept_by(node, told, kept_there),
+            kept=None if customers is None else _kept_for(told, customers),
+            vaults=[deal.vault.hex() for deal in told if deal.vault],
+            since=told[0].since, until=0, settled=all(deal.told for deal in told),
+            invitations=[nonce_of(deal.ours).hex() for deal in told],
+        )
+        for node, told in friends.items()
+    ]  # fmt: skip
+    return lines + [_waiting(deal) for deal in deals.values() if not deal.made and deal.until > now]
+
+
+def end_deals(own: OwnSupplier, word: str, named: str) -> list[Deal]:
+    """Takes deals with one friend back, or an invitation that nobody came by; which those were.
+
+    `word`: how the friend's key or the invitation's nonce begins, or for whom it was made; `named`:
+    the friend's key, if `word` is the name that it was given. Contracts that were made stay. Raises
+    UsageError where nothing, or more than one friend, is meant.
+    """
+    meant = [
+        deal for nonce, deal in own.deals.all().items()
+        if (named and deal.node.hex() == named)
+        or (not deal.made and word == deal.name)
+        or (len(word) >= DIGITS_MIN and word in (deal.node.hex()[: len(word)],
+                                                 nonce.hex()[: len(word)]))
+    ]  # fmt: skip
+    if not meant or len({deal.node for deal in meant}) > 1:
+        raise UsageError(
+            f"{word} means no friend or invitation, or several: write a name, or the first digits "
+            "that bitdust friends shows"
+        )
+    for deal in meant:
+        own.friendship.end(deal)
+    return meant
+
+
+def _kept_by(node: bytes, told: list[Deal], kept_there: Mapping[bytes, KeptThere]) -> int | None:
+    """Bytes that a friend keeps of mounted vaults; nothing where no vault of mine came by it."""
+    if node in kept_there:
+        return kept_there[node].stored
+    return None if any(deal.vault for deal in told) else 0
+
+
+def _kept_for(told: list[Deal], customers: list[CustomerLine]) -> int:
+    """Bytes that the vaults use here that came by these deals."""
+    tokens = {nonce_of(deal.ours).hex() for deal in told}
+    return sum(line.used for line in customers if line.token in tokens)
+
+
+def _waiting(deal: Deal) -> FriendLine:
+    return FriendLine(
+        node="", name=deal.name, state="invited", way="", address="", seen=None, gives=0,
+        keeps=None, given=deal.space, kept=0, vaults=[], since=deal.since, until=deal.until,
+        settled=False, invitations=[nonce_of(deal.ours).hex()],
+    )  # fmt: skip

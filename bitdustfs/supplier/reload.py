@@ -1,0 +1,56 @@
+"""SIGHUP: a supplier reads config.toml again, and opens its log again."""
+
+import logging
+from collections.abc import Callable
+
+from bitdustfs.errors import BitdustError
+from bitdustfs.plain import reopen_logs, set_log_level
+from bitdustfs.supplier.admission import Admission
+from bitdustfs.supplier.offering import Offering, with_donated
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.supplier_config import LIVE, configured_offering, said_of
+
+log = logging.getLogger(__name__)
+
+FIELDS = {
+    "space": "space", "for": "customers", "trash_days": "trash_seconds", "log": "log",
+    "listen": "listen", "announce": "announced", "bootstrap": "bootstrap",
+}  # fmt: skip
+
+
+class SupplierReload:
+    """For a supplier that was started with this `offering`. `room`: what the disk has of what is
+    wanted (raises UsageError); `admit`: whom words of `for` mean.
+    """
+
+    def __init__(
+        self,
+        service: SupplierService,
+        offering: Offering,
+        room: Callable[[int], int],
+        admit: Callable[[tuple[str, ...]], Admission],
+    ) -> None:
+        self._service, self.offering, self._room, self._admit = service, offering, room, admit
+
+    def reread(self) -> None:
+        """What can be changed live is; what cannot is said. A broken file changes nothing."""
+        reopen_logs()
+        before = self.offering
+        try:
+            now = configured_offering(before.folder, said_of(before))
+            space = self._room(with_donated(now).space)
+        except (BitdustError, OSError) as error:
+            log.error("config.toml is not heeded, all stays as it was: %s", error)
+            return
+        changed = [
+            word for word, field in FIELDS.items() if getattr(now, field) != getattr(before, field)
+        ]
+        for word in changed:
+            if word not in LIVE:
+                log.warning("%s has changed in config.toml: that needs a restart", word)
+        admission = self._admit(now.customers)
+        self._service.housekeeping.change(space, admission, now.trash_seconds)
+        set_log_level(now.log)
+        self.offering = now
+        live = ", ".join(word for word in changed if word in LIVE)
+        log.info("config.toml was read again; new here: %s", live or "nothing")

@@ -1,0 +1,87 @@
+"""[supplier] of config.toml: what holds where the words of `bitdust supplier run` say nothing.
+
+    [supplier]
+    space = "100G"                 # live; what `bitdust supplier set` said later counts
+    for = ["invited"]              # live
+    trash_days = 3                 # live
+    log = "info"                   # live: error, warning, info or debug
+    listen = "0.0.0.0:4100"        # after a restart, as what follows
+    announce = ["HOST:PORT"]
+    bootstrap = ["HOST:PORT"]
+
+At SIGHUP a supplier reads it again. A broken file changes nothing, and its log says why.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bitdustfs.config import (
+    Reader,
+    choice_word,
+    number_word,
+    read_section,
+    size_word,
+    text_word,
+    texts_word,
+)
+from bitdustfs.errors import UsageError
+from bitdustfs.net.addresses import check_address
+from bitdustfs.plain import LOG_LEVELS
+from bitdustfs.supplier.admission import read_admission
+from bitdustfs.supplier.housekeeping import TRASH_SECONDS
+from bitdustfs.supplier.offering import Offering
+from bitdustfs.supplier.presence import check_announced, check_listened
+
+DAY = 86400.0
+TRASH_DAYS_MAX = 3650
+LIVE = ("space", "for", "trash_days", "log")  #: words that a running supplier heeds
+
+
+def whom_word(value: object) -> tuple[str, ...]:
+    """With whom contracts are made (admission.py). Raises UsageError."""
+    words: tuple[str, ...] = texts_word(str)(value)
+    read_admission(words, b"")
+    return words
+
+
+WORDS: dict[str, Reader] = {
+    "space": size_word,
+    "for": whom_word,
+    "trash_days": number_word(0, TRASH_DAYS_MAX),
+    "log": choice_word(*LOG_LEVELS),
+    "listen": text_word(check_address),
+    "announce": texts_word(lambda text: check_announced(check_address(text))),
+    "bootstrap": texts_word(check_address),
+}
+DEFAULTS: dict[str, Any] = {
+    "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
+    "bootstrap": (),
+}  # fmt: skip
+
+
+def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
+    """What a supplier offers: what its command line `said`, else config.toml, else the defaults.
+
+    Raises UsageError, with the line where the file is wrong, and LocalError.
+    """
+    words = DEFAULTS | read_section("supplier", WORDS) | dict(said)
+    for word, example in (("space", "100G"), ("listen", "0.0.0.0:4100")):
+        if word not in words:
+            raise UsageError(f"say --{word} {example}, or {word} in [supplier] of config.toml")
+    if not words["announce"]:
+        check_listened(words["listen"])
+    return Offering(
+        folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
+        words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
+    )  # fmt: skip
+
+
+def said_of(offering: Offering) -> dict[str, Any]:
+    """What the command line said of it."""
+    values = {
+        "space": offering.space, "listen": offering.listen, "announce": offering.announced,
+        "bootstrap": offering.bootstrap, "trash_days": offering.trash_seconds / DAY,
+        "for": offering.customers,
+    }  # fmt: skip
+    return {word: value for word, value in values.items() if word in offering.said}

@@ -1,0 +1,52 @@
+"""What this machine has, read off its home: nobody else is asked, and no passphrase."""
+
+import json
+
+import pytest
+
+from bitdustfs.cache import keyfile
+from bitdustfs.cache.folder import write_durably
+from bitdustfs.cli.main import main
+from bitdustfs.config import deleting_path, peers_path
+from bitdustfs.core.keys import VaultKey
+
+OPEN, LOCKED = VaultKey(b"o" * 32), VaultKey(b"l" * 32)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    monkeypatch.setattr(keyfile, "OPS", 1)
+    monkeypatch.setattr(keyfile, "MEMORY", 8192)
+    keyfile.save(tmp_path / "keys" / "vault.key", OPEN)
+    keyfile.save(tmp_path / "keys" / "locked.key", LOCKED, "a word")
+    (tmp_path / "keys" / "notes.txt").write_text("no key")
+    write_durably(peers_path(OPEN.vault_id), b"192.0.2.1:4000\n192.0.2.2:4000")
+    for name in ("ab" * 32, "no vault"):
+        (tmp_path / "vaults" / name).mkdir(parents=True)
+    return tmp_path
+
+
+def listed(capsys):
+    assert main(["list", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_keys_and_states_are_listed_and_a_locked_key_is_not_opened(home, capsys):
+    mine, stray, locked = listed(capsys)
+    assert (mine["vault"], mine["state"]) == (OPEN.vault_id.hex(), "not mounted")
+    assert [line["address"] for line in mine["contracts"]] == ["192.0.2.1:4000", "192.0.2.2:4000"]
+    assert (stray["vault"], stray["key"]) == ("ab" * 32, "")
+    assert (locked["vault"], locked["locked"]) == ("", True)
+    deleting_path(OPEN.vault_id).write_bytes(b"\x90")
+    assert listed(capsys)[0]["state"] == "deleting"
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert "a supplier at  192.0.2.1:4000" in said and "locked by a passphrase" in said
+
+
+def test_where_nothing_is_it_is_said_how_to_begin(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    assert listed(capsys) == []
+    assert main(["list"]) == 0
+    assert "bitdust vault create" in capsys.readouterr().out
