@@ -119,6 +119,7 @@ class Published(Record, frozen=True):
     journal: tuple[JournalRef, ...]
     journal_bytes: U63
     based_on: U63  #: generation of the checkpoint that the root's index is
+    guarded: bool = False  #: the root must not be followed by programs without its features
 
 
 class Proposed(Record, frozen=True):
@@ -130,6 +131,7 @@ class Proposed(Record, frozen=True):
     journal_bytes: U63
     based_on: U63
     family: bytes = b""  #: the family it names, when that is a new one
+    guarded: bool = False  #: as in Published
 
 
 class SeatRow(Record, frozen=True):

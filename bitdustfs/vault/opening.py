@@ -256,8 +256,9 @@ async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Ope
         batch = Batch(generation, tuple(sorted(changes.items())))
     size = sum(len(k) + len(v or b"") for k, v in changes.items())
     published = Published(
-        known.raw, known.raw_family, generation, content.journal, size, base.generation
-    )
+        known.raw, known.raw_family, generation, content.journal, size, base.generation,
+        bool(content.features.incompatible),
+    )  # fmt: skip
     state.adopt(published, base, batch, known.confirmed)
     reach("followed")
 
@@ -283,7 +284,7 @@ def _go_on(known: Known, state: State) -> None:
     state.set_published(
         Published(
             known.raw, known.raw_family, mine.generation, mine.journal, mine.journal_bytes,
-            mine.based_on,
+            mine.based_on, mine.guarded,
         )
     )  # fmt: skip
 

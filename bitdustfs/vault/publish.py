@@ -198,7 +198,7 @@ class Publisher:
                 raise Superseded("another machine published a root")
             row = proposed or Proposed(
                 published.root, published.generation, published.journal, published.journal_bytes,
-                published.based_on,
+                published.based_on, guarded=published.guarded,
             )  # fmt: skip
             root = open_root_untrusted(row.root, self._key.vault_id)
             row = msgspec.structs.replace(row, root=repropose(self._key, root, ballot))
@@ -249,7 +249,8 @@ class Publisher:
             successor or published.family, content, int(time.time()),
         )  # fmt: skip
         based_on = checkpoint.generation if checkpoint else 0
-        row = Proposed(root, generation, journal, journal_bytes, based_on, successor)
+        guarded = bool(content.features.incompatible)
+        row = Proposed(root, generation, journal, journal_bytes, based_on, successor, guarded)
         reach("root-propose")
         await trio.to_thread.run_sync(self._state.set_proposed, row)
         reach("root-proposed")
@@ -273,6 +274,7 @@ class Publisher:
             proposed.journal,
             proposed.journal_bytes,
             proposed.based_on,
+            proposed.guarded,
         )
         await trio.to_thread.run_sync(self._state.set_published, row)
         reach("root-published")

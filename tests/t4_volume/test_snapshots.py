@@ -10,8 +10,9 @@ import trio
 from scenario import QUIET, checkpoint, read_file, unlink, write_file
 from test_space import settle, stored
 
+from bitdustfs.cache.rows import Published
 from bitdustfs.core import records
-from bitdustfs.core.codec import U63, Hash, encode
+from bitdustfs.core.codec import U63, Decoder, Hash, encode
 from bitdustfs.core.records import JournalRef, Place, open_root_untrusted
 from bitdustfs.core.roots import open_root_content_untrusted
 from bitdustfs.errors import FsError, Malformed, UsageError
@@ -378,3 +379,24 @@ async def test_making_one_of_thousands_takes_no_more_than_making_the_first(
             after = page[-1].cookie
         assert len(set(names)) == 5005 and len(reads) < 50
         assert await then(vault, b"last") == {b"file": b"x" * 100}
+
+
+async def test_a_program_that_does_not_know_snapshots_cannot_read_its_own_root_either(
+    net, tmp_path
+):
+    decode = Decoder(Published, "published row", MIB).decode_untrusted
+
+    def row(vault):
+        with vault.state._database.read("meta") as txn:
+            return bytes(txn.get(b"published"))
+
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await vault.publish()
+        decode(row(vault))
+        await vault.publish(snapshot=b"then")
+        with pytest.raises(Malformed):
+            decode(row(vault))
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        with pytest.raises(Malformed):
+            decode(row(vault))
+        assert vault.publisher.published.guarded
