@@ -87,6 +87,9 @@ def is_address(text: str) -> bool:
         check_address(text)
     except UsageError:
         return False
+    through = relayed(text)
+    if through is not None:
+        return is_address(through.relay)
     host, port = split(text)
     return port >= 1024 and not host.startswith("-") and not {*host} & {*"/@%"}
 
@@ -106,7 +109,11 @@ def is_wildcard(host: str) -> bool:
 
 
 def is_here(address: str) -> bool:
-    """Whether an address is of this machine's own interfaces; loopback, which all have, is not."""
+    """Whether an address is of this machine's own interfaces; loopback, which all have, is not.
+    What leads through a relay here is not here, either.
+    """
+    if relayed(address) is not None:
+        return False
     try:
         host, _ = split(address)
         ip = ipaddress.ip_address(host)

@@ -55,7 +55,8 @@ class Met(NamedTuple):
 
 
 async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -> Met:
-    """Who answers at "host:port", or behind a relay ("relay:KEY@HOST:PORT"): the node with that key; with an empty one, anybody.
+    """Who answers at "host:port", or through a relay ("relay:KEY@HOST:PORT"): the node with that
+    key; with an empty one, anybody.
 
     Raises WrongPeer where another one answers, ProtocolViolation where it does not speak our TLS,
     else Unreachable. `bulk`: what is sent may take its time.

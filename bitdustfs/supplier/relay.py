@@ -112,6 +112,14 @@ class _Circuit:
         self.heard = trio.current_time()
 
 
+async def _end_when_idle(circuit: _Circuit) -> None:
+    while True:
+        idle = trio.current_time() - circuit.heard
+        if idle >= CIRCUIT_IDLE:
+            circuit.scope.cancel()
+        await trio.sleep(CIRCUIT_IDLE - idle)
+
+
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
@@ -179,10 +187,13 @@ class Relay:
                     who.decoder.feed(data)
             if waiting.cancelled_caught:
                 raise ProtocolViolation("nothing was heard of a node on standby")
-            if not isinstance(frame.message, wire.Ping):
-                raise ProtocolViolation(f"{type(frame.message).__name__} on standby")
+            if frame is None or not isinstance(frame.message, wire.Ping):
+                raise ProtocolViolation("something else than a ping on standby")
             who.place.hear()
-            await line.say.send(wire.Done())
+            try:
+                line.say.send_nowait(wire.Done())
+            except trio.WouldBlock:
+                raise ProtocolViolation("it pings, and does not take the answers") from None
 
     # -- a circuit
 
@@ -219,9 +230,7 @@ class Relay:
         async with trio.open_nursery() as pumps:
             pumps.start_soon(self._pass_on, circuit, who, circuit.other, pumps)
             pumps.start_soon(self._pass_on, circuit, circuit.other, who, pumps)
-            while (idle := trio.current_time() - circuit.heard) < CIRCUIT_IDLE:
-                await trio.sleep(CIRCUIT_IDLE - idle)
-            pumps.cancel_scope.cancel()
+            pumps.start_soon(_end_when_idle, circuit)
 
     async def _meet(self, name: bytes, who: Visitor) -> None:
         circuit = self._awaited.get(name)

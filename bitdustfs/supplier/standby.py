@@ -21,7 +21,6 @@ from bitdustfs.net.tls import make_context
 
 log = logging.getLogger(__name__)
 
-RELAYS_MAX = 3  #: relays of one node
 PING_EVERY = 15.0  #: seconds between words to a relay; routers forget a connection in minutes
 SILENCE = 40.0  #: seconds without a word of a relay after which it is lost
 AGAIN_FIRST, AGAIN_MAX = 1.0, 60.0  #: seconds until a relay is tried again; doubled each time

@@ -29,13 +29,13 @@ from bitdustfs.config import (
 )
 from bitdustfs.errors import UsageError
 from bitdustfs.net.addresses import check_address
+from bitdustfs.net.dht.datagram import RELAYS_MAX
 from bitdustfs.plain import LOG_LEVELS
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.presence import check_announced, check_listened
 from bitdustfs.supplier.relay import relay_words
-from bitdustfs.supplier.standby import RELAYS_MAX
 
 DAY = 86400.0
 TRASH_DAYS_MAX = 3650
