@@ -57,7 +57,7 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-class Through(NamedTuple):
+class Relayed(NamedTuple):
     """The node with the key `node`, reached through the relay at `relay` (HOST:PORT)."""
 
     node: bytes
@@ -67,10 +67,10 @@ class Through(NamedTuple):
         return f"relay:{self.node.hex()}@{self.relay}"
 
 
-def relayed(address: str) -> Through | None:
+def relayed(address: str) -> Relayed | None:
     """What an address that leads through a relay says; None for one that is dialled."""
     parts = RELAYED.fullmatch(address)
-    return Through(bytes.fromhex(parts["node"]), parts["relay"]) if parts else None
+    return Relayed(bytes.fromhex(parts["node"]), parts["relay"]) if parts else None
 
 
 def check_address(text: str) -> str:

@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 from bitdustfs.core.keys import sign
 from bitdustfs.errors import ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import Through, relayed, split
+from bitdustfs.net.addresses import Relayed, relayed, split
 from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.dialing import Race
 from bitdustfs.net.hostnames import joined_address, resolve
@@ -77,7 +77,7 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
                 host, port, *_ = transport.socket.getpeername()
                 literal = joined_address(host, port)
                 if through:
-                    literal = str(Through(through.node, literal))
+                    literal = str(Relayed(through.node, literal))
                 return Met(stream, key, literal)
             except BaseException:
                 with trio.CancelScope(shield=True):
@@ -93,7 +93,7 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
         raise Unreachable(str(error) or type(error).__name__) from error
 
 
-async def greet(stream: TlsStream, opening: wire.Opening) -> wire.FrameDecoder:
+async def greet(stream: TlsStream, opening: wire.FirstWord) -> wire.FrameDecoder:
     """Says to a relay what is wanted, behind its challenge; what decodes its answers."""
     decoder = wire.FrameDecoder(from_server=True)
     challenge = await next_message(stream, decoder)

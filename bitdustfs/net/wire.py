@@ -357,11 +357,11 @@ Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
     | WarrantsAre | VisitsAre
 )  # fmt: skip
-Opening = Open | Standby | Through | Meeting
-AnyMessage = Challenge | Called | Opening | Request | Reply
+FirstWord = Open | Standby | Through | Meeting
+AnyMessage = Challenge | Called | FirstWord | Request | Reply
 
 _from_server = Decoder(Challenge | Called | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]
-_from_client = Decoder(Opening | Request, "request", FRAME_HEAD_MAX)  # type: ignore[arg-type]
+_from_client = Decoder(FirstWord | Request, "request", FRAME_HEAD_MAX)  # type: ignore[arg-type]
 
 
 class Frame(NamedTuple):

@@ -120,7 +120,9 @@ class Daemon:
             listeners = await trio.open_tcp_listeners(port, host=None if every else host)
         except OSError as error:
             raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
-        private = private_wanted(address, settings.announced, settings.bootstrap)
+        private = private_wanted(
+            address, settings.through or settings.announced, settings.bootstrap
+        )
         server = SupplierServer(service, context, self._relay())
         standing_by = self._standing_by(server)
         # nobody could ask a node that is behind a router

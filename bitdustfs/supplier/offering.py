@@ -16,7 +16,7 @@ from bitdustfs.cache.folder import write_durably
 from bitdustfs.errors import LocalError
 
 OFFERING, DONATED = "offering", "donated"
-WORDS_SAID = ("space", "listen", "announce", "bootstrap", "trash_days", "for", "relay", "through")
+WORDS_SAID = ("space", "listen", "announce", "bootstrap", "trash_days", "for")
 
 
 @dataclass(frozen=True)

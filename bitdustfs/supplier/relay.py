@@ -82,7 +82,7 @@ class Visitor(NamedTuple):
             raise ProtocolViolation("it does not take what it is sent")
 
 
-class _Line:
+class _OnStandby:
     """A node on standby."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class _Line:
 
 
 @dataclass(eq=False)
-class _Circuit:
+class _Passage:
     """From somebody of `network` to a node."""
 
     node: bytes
@@ -112,7 +112,7 @@ class _Circuit:
         self.heard = trio.current_time()
 
 
-async def _end_when_idle(circuit: _Circuit) -> None:
+async def _end_when_idle(circuit: _Passage) -> None:
     while True:
         idle = trio.current_time() - circuit.heard
         if idle >= CIRCUIT_IDLE:
@@ -125,9 +125,9 @@ class Relay:
 
     def __init__(self, circle: Callable[[bytes], bool]) -> None:
         self._circle = circle
-        self._lines: dict[bytes, _Line] = {}
-        self._circuits: set[_Circuit] = set()
-        self._awaited: dict[bytes, _Circuit] = {}
+        self._lines: dict[bytes, _OnStandby] = {}
+        self._circuits: set[_Passage] = set()
+        self._awaited: dict[bytes, _Passage] = {}
         self._rates, self._all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
 
     async def answer(self, request: RelayRequest, who: Visitor) -> None:
@@ -157,7 +157,7 @@ class Relay:
         if len(self._lines) >= LINES_MAX:
             await who.say(wire.Fault("busy", "too many nodes are on standby here"))
             return
-        line = self._lines[who.key] = _Line()
+        line = self._lines[who.key] = _OnStandby()
         who.places.promote(who.place, who.key)
         try:
             with line.scope:
@@ -170,11 +170,11 @@ class Relay:
             if self._lines.get(who.key) is line:
                 del self._lines[who.key]
 
-    async def _speak(self, line: _Line, who: Visitor) -> None:
+    async def _speak(self, line: _OnStandby, who: Visitor) -> None:
         async for message in line.due:
             await who.say(message)
 
-    async def _listen(self, line: _Line, who: Visitor) -> None:
+    async def _listen(self, line: _OnStandby, who: Visitor) -> None:
         """Pings, until the node goes, falls silent, or is not of the circle any more."""
         while await self._admits(who.key):
             with trio.move_on_after(LINE_SILENCE) as waiting:
@@ -204,7 +204,7 @@ class Relay:
             return
         self._make_way(node)
         name = os.urandom(32)
-        circuit = _Circuit(node, who.place.network, trio.current_time())
+        circuit = _Passage(node, who.place.network, trio.current_time())
         self._circuits.add(circuit)
         self._awaited[name] = circuit
         try:
@@ -215,7 +215,7 @@ class Relay:
             self._circuits.discard(circuit)
             circuit.over.set()
 
-    async def _call(self, line: _Line, name: bytes, circuit: _Circuit, who: Visitor) -> None:
+    async def _call(self, line: _OnStandby, name: bytes, circuit: _Passage, who: Visitor) -> None:
         try:
             line.say.send_nowait(wire.Called(name))
         except trio.WouldBlock:
@@ -242,7 +242,7 @@ class Relay:
         await circuit.over.wait()
 
     async def _pass_on(
-        self, circuit: _Circuit, source: Visitor, sink: Visitor, pumps: trio.Nursery
+        self, circuit: _Passage, source: Visitor, sink: Visitor, pumps: trio.Nursery
     ) -> None:
         """One piece after the other: the next is taken once the other side took the last."""
         while data := await source.stream.receive_some(PIECE):
@@ -274,3 +274,11 @@ class Relay:
         leaver = min((c for c in crowd if counts[c.network] == most), key=lambda c: c.heard)
         self._circuits.discard(leaver)
         leaver.scope.cancel()
+
+
+async def answer_at(relay: Relay | None, request: RelayRequest, who: Visitor) -> None:
+    """As `Relay.answer`; also where there is none."""
+    if relay is None:
+        await who.say(wire.Fault("unreachable", "this node is no relay"))
+    else:
+        await relay.answer(request, who)

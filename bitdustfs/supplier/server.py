@@ -26,7 +26,7 @@ from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
 from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.proving import prove
-from bitdustfs.supplier.relay import RELAYED_HOST, Relay, RelayRequest, Visitor
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay, RelayRequest, Visitor, answer_at
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelfrows import FILE_PREFIX
@@ -114,12 +114,9 @@ class SupplierServer:
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
         if not isinstance(opened, Session):
-            if self._relay is not None and host != RELAYED_HOST:
-                visitor = Visitor(client_key, stream, decoder, place, self._places)
-                await self._relay.answer(opened, visitor)
-            else:
-                fault = wire.Fault("unreachable", "this node is no relay")
-                await stream.send_all(wire.encode_frame(0, fault))
+            relay = None if host == RELAYED_HOST else self._relay
+            visitor = Visitor(client_key, stream, decoder, place, self._places)
+            await answer_at(relay, opened, visitor)
             return
         session = opened
         decoder.allow_heads(FRAME_HEAD_MAX)

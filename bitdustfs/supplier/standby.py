@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from bitdustfs.errors import Malformed, PeerError, ProtocolViolation
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import Through
+from bitdustfs.net.addresses import Relayed
 from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.handshake import CONNECT_DEADLINE, greet, meet, refused
 from bitdustfs.net.incoming import next_message
@@ -41,10 +41,11 @@ class StandingBy:
         self._own, self._relays, self._serve = node.verify_key.encode(), relays, serve
         self._context = make_context(node.encode(), server_side=False)
         self._up: set[str] = set()
+        self._coming = {relay: trio.CapacityLimiter(COMING_MAX) for relay in relays}
 
     def addresses(self) -> tuple[str, ...]:
         """Where this node is reached now: "relay:KEY@HOST:PORT" of each relay that is there."""
-        return tuple(str(Through(self._own, relay)) for relay in self._relays if relay in self._up)
+        return tuple(str(Relayed(self._own, relay)) for relay in self._relays if relay in self._up)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -78,15 +79,14 @@ class StandingBy:
             if isinstance(reply, wire.Fault):
                 raise refused(reply)
             self._up.add(relay)
-            log.info("reached through the relay at %s", relay)
-            coming = trio.CapacityLimiter(COMING_MAX)
+            log.info("reached at %s", Relayed(self._own, relay))
             async with trio.open_nursery() as line:
                 line.start_soon(self._ping, met.stream.send_all)
                 while True:
                     with trio.fail_after(SILENCE):
                         message = await next_message(met.stream, decoder)
                     if isinstance(message, wire.Called):
-                        nursery.start_soon(self._come, relay, met.key, message.circuit, coming)
+                        nursery.start_soon(self._come, relay, met.key, message.circuit)
                     elif not isinstance(message, wire.Done):
                         raise ProtocolViolation("a relay says something else")
         finally:
@@ -97,10 +97,9 @@ class StandingBy:
             await trio.sleep(PING_EVERY)
             await send(wire.encode_frame(0, wire.Ping()))
 
-    async def _come(
-        self, relay: str, key: bytes, circuit: bytes, coming: trio.CapacityLimiter
-    ) -> None:
+    async def _come(self, relay: str, key: bytes, circuit: bytes) -> None:
         """Comes to where somebody waits, if there are not too many."""
+        coming = self._coming[relay]
         try:
             coming.acquire_on_behalf_of_nowait(circuit)
         except (trio.WouldBlock, RuntimeError):  # RuntimeError: the relay named it twice

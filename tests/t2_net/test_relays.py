@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 from bitdustfs.core.keys import node_id
 from bitdustfs.errors import PeerError, UsageError
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import Through, dialable, is_here, relayed, split
+from bitdustfs.net.addresses import Relayed, dialable, is_here, relayed, split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.handshake import greet, meet
 from bitdustfs.net.incoming import next_message
@@ -73,7 +73,7 @@ async def until(what):
 
 
 def through(address):
-    return str(Through(NODE, address))
+    return str(Relayed(NODE, address))
 
 
 @asynccontextmanager
@@ -181,7 +181,7 @@ async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
     monkeypatch.setattr(relays, "CIRCUITS_OF_NODE", 3)
     relay = Relay(lambda node: True)
     for number, network in enumerate(["many", "many", "one"]):
-        relay._circuits.add(relays._Circuit(NODE, network, float(number)))
+        relay._circuits.add(relays._Passage(NODE, network, float(number)))
     before = {circuit.heard: circuit for circuit in relay._circuits}
     relay._make_way(NODE)
     assert before[0.0].scope.cancel_called and len(relay._circuits) == 2
@@ -208,7 +208,7 @@ async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, aut
             pass
 
     end = relays.Visitor(NODE, Endless(), None, Place(), None)
-    circuit = relays._Circuit(NODE, "n", trio.current_time())
+    circuit = relays._Passage(NODE, "n", trio.current_time())
     with trio.move_on_after(40):
         async with trio.open_nursery() as pumps:
             await relay._pass_on(circuit, end, end, pumps)
@@ -217,7 +217,7 @@ async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, aut
 
 async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clock):
     monkeypatch.setattr(relays, "CIRCUIT_IDLE", 30.0)
-    circuit = relays._Circuit(NODE, "n", trio.current_time())
+    circuit = relays._Passage(NODE, "n", trio.current_time())
     with circuit.scope:
         await relays._end_when_idle(circuit)
     assert circuit.scope.cancelled_caught
@@ -226,7 +226,7 @@ async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clo
 
 def test_an_address_through_a_relay_has_one_form():
     text = f"relay:{NODE.hex()}@192.0.2.1:4000"
-    assert relayed(text) == Through(NODE, "192.0.2.1:4000") and str(relayed(text)) == text
+    assert relayed(text) == Relayed(NODE, "192.0.2.1:4000") and str(relayed(text)) == text
     assert split(text) == ("192.0.2.1", 4000) and not is_here(through("127.0.0.1:4000"))
     for wrong in ("relay:1", text.upper(), f"relay:{text}", text.replace("@", ""), "1.2.3.4:5"):
         assert relayed(wrong) is None

@@ -21,7 +21,7 @@ from bitdustfs.core.keys import NODE_ID_SIZE, ReadCapability, node_id
 from bitdustfs.core.records import Ballot, Opener, Record, seal_record
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed
-from bitdustfs.net.addresses import Through, relayed
+from bitdustfs.net.addresses import Relayed, relayed
 from bitdustfs.units import DATAGRAM_MAX, DHT_RECORD_MAX
 
 VERSION = 1
@@ -124,7 +124,7 @@ class NodeRecord(Record, frozen=True):
     @property
     def ways(self) -> tuple[str, ...]:
         """Where it may be dialled, then where it is reached through relays (net/addresses.py)."""
-        return (*self.addresses, *(str(Through(self.node, relay)) for relay in self.through))
+        return (*self.addresses, *(str(Relayed(self.node, relay)) for relay in self.through))
 
 
 class VaultRecord(Record, frozen=True):
