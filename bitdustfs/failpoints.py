@@ -17,7 +17,7 @@ MOUNT_STEPS = (
     "state-committed", "header-record", "header-recorded", "fragment-put", "fragment-acked",
     "leaf-write", "checkpoint-commit", "checkpoint-committed", "root-propose", "root-proposed",
     "root-accept", "root-accepted", "root-published", "family-settle", "evict", "evicted",
-    "condemn", "condemned", "death-told", "claimed", "followed",
+    "condemn", "condemned", "death-told", "claimed", "followed", "snapshot-mark", "snapshot-marked",
 )  # fmt: skip
 SEAT_STEPS = ("seat-step", "seat-stepped")  #: the same, where this machine has a seat
 #: where a supplier writes to its disk

@@ -10,6 +10,7 @@ NAMES = (
     "supplier/orders.py",
     "system/diagnosis.py",
     "cli/holdings.py",
+    "cli/cmd_versions.py",
 )
 SOURCES = [ROOT / "bitdustfs" / name for name in NAMES]
 PRINTED = {
@@ -21,6 +22,11 @@ PRINTED = {
     "VisitLine": "each line of `visits` in a status",
     "Synced": "`bitdust sync --json`",
     "VerifyOutcome": "`bitdust verify --json`",
+    "Version": "each line of `bitdust versions --json`, the oldest first",
+    "SnapshotList": "`bitdust snapshot list --json`",
+    "SnapshotLine": "`bitdust snapshot show --json`, and each of `snapshots` in a list",
+    "SnapshotMade": "`bitdust snapshot create --json`",
+    "SnapshotDropped": "`bitdust snapshot delete --json`",
     "RebuildOutcome": "`bitdust rebuild --json`",
     "PolicySaid": "`bitdust vault set --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
@@ -33,7 +39,8 @@ PRINTED = {
 HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
-`bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py` and `bitdustfs/cli/holdings.py`.
+`bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py` and
+`bitdustfs/cli/cmd_versions.py`.
 Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
 are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
 names the statement. This page is made by `tests/json_page.py`.

@@ -44,6 +44,16 @@ class Space:
         self._given = trio.Event()  # an attempt to give it back is over
         self._gave = self._waited_in_vain = -GIVE_BACK_EVERY
         self._bound: int | None = None
+        self._held = 0  # bytes that snapshots alone keep
+
+    def hold(self, size: int) -> None:
+        """Snapshots keep so many bytes that nothing else refers to."""
+        self._held = size
+
+    @property
+    def held(self) -> int:
+        """Bytes of content that only snapshots keep, as far as it was looked up."""
+        return self._held
 
     @property
     def capacity(self) -> int:
@@ -98,7 +108,7 @@ class Space:
     def left(self, live: int, dirty: int) -> int:
         """Bytes of file content that may still be written."""
         placeable = self.placeable() - self.reserve // 2  # the other half is for metadata
-        return max(0, min(self.capacity - live, placeable) - dirty)
+        return max(0, min(self.capacity - live - self._held, placeable) - dirty)
 
     # -- admitting
 
@@ -111,7 +121,7 @@ class Space:
         await self._admit_here(dirty + more)
         if more <= self.left(live, dirty):
             return
-        if more <= self.capacity - live - dirty:
+        if more <= self.capacity - live - self._held - dirty:
             await self._wait_given()
         if more > self.left(live, dirty):
             raise NoSpace

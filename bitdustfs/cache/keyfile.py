@@ -56,7 +56,7 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
         lines = path.read_bytes()[: 4 * KIB].decode("ascii").split("\n")
     except FileNotFoundError:
         raise KeyFileError(
-            f"there is no key file {path}; for a new vault: bitdust vault create --bootstrap "
+            "there is no key file there; for a new vault: bitdust vault create --bootstrap "
             f"HOST:PORT --key {quote(str(path))}; from its 24 words: {_restore(path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:

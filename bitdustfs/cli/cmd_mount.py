@@ -34,6 +34,8 @@ OPTIONS = """mount options (-o, comma-separated):
   key=FILE               the key file
   bootstrap=HOST:PORT    a supplier's address, if none is remembered here (repeatable)
   ro                     look only
+  at=NAME, at=TIME       look only, at the snapshot of a name, or at the last one made until a time
+                         (2026-11-24T18:00, of this machine's time zone; with a Z behind it, UTC)
   allow_other            let other users of this machine in, by the files' permissions
   cache=SIZE             disk space for what suppliers hold already (10G)
   audits=SIZE            what checks of suppliers may fetch in a day (80M)
@@ -122,6 +124,8 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
     match name:
         case "key":
             return replace(options, key_path=Path(value))
+        case "at" if value:
+            return replace(options, at=value, read_only=True)
         case "bootstrap":
             return replace(options, bootstrap=(*options.bootstrap, check_address(value)))
         case "cache":

@@ -60,6 +60,8 @@ def _print_outcome(outcome: VerifyOutcome) -> None:
         f"{outcome.extents_checked} pieces here and {outcome.chunks_checked} at suppliers "
         "were checked"
     )
+    if outcome.snapshots:
+        say_named(f"{outcome.snapshots} snapshots were walked")
     if outcome.margin is not None and outcome.margin >= 0:
         say_named(
             f"every block that is at suppliers would survive the loss of {outcome.margin} more of "

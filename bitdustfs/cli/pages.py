@@ -78,6 +78,24 @@ PAGES = {
         f"what was written is kept here, and {MOUNT_GOES_ON}, whether it is unmounted yet or not",
     ),
     "verify": Page(("bitdust verify", "bitdust verify --sample 5%"), ONLY_LOOKED),
+    "snapshot create": Page(
+        ("bitdust snapshot create", "bitdust snapshot create ~/vault before-the-move"),
+        "bitdust snapshot list shows whether it was made",
+    ),
+    "snapshot list": Page(("bitdust snapshot list", "bitdust snapshot list --json"), ONLY_LOOKED),
+    "snapshot show": Page(("bitdust snapshot show before-the-move",), ONLY_LOOKED),
+    "snapshot delete": Page(
+        ("bitdust snapshot delete before-the-move",),
+        "bitdust snapshot list shows whether it is deleted",
+    ),
+    "versions": Page(("bitdust versions ~/vault/letter.txt",), ONLY_LOOKED),
+    "undelete": Page(
+        (
+            "bitdust undelete ~/vault/photos",
+            "bitdust undelete ~/vault/photos --from before-the-move",
+        ),
+        "nothing is there in its place; a folder .undelete-... beside it may be deleted",
+    ),
     "invite": Page(
         ("bitdust invite", "bitdust invite --space 200G --for 48h --name Anna"),
         "an invitation that was not printed is of no harm; say it again",

@@ -11,6 +11,7 @@
     5     0       inode u64              Orphan: nlink 0, to be purged
     6     0       -                      Counters
     7     0       block id               BlockUse
+    8     0       name                   Snapshot
 
 What is created in a folder is numbered together, so that `ls -l` touches few leaves. Numbers below
 2^32 come first, in runs that a folder takes of the free ones (fs/numbers.py). When they are used
@@ -31,7 +32,9 @@ from bitdustfs.core.records import Place
 from bitdustfs.errors import Malformed
 from bitdustfs.units import EXTENT_MAX, ITEM_MAX, NAME_MAX
 
-INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS, USE = 1, 2, 3, 4, 5, 6, 7
+INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS, USE, SNAPSHOT = 1, 2, 3, 4, 5, 6, 7, 8
+PAST = "past"  #: in `BlockUse.more`: [first, last] number of the snapshots that refer to a block
+SNAPSHOTS_MADE = "snapshots"  #: in `Counters.more`: the number of the snapshot made last
 ROOT_INODE = 1
 INDEX_BITS = 24
 INDEX_MAX = (1 << INDEX_BITS) - 1
@@ -132,6 +135,25 @@ class BlockUse(Item):
     more: dict[str, Any] = {}
 
 
+class Snapshot(Item):
+    """The tree as it was at one instant, kept under a name: the key's tail.
+
+    `number`: never given twice, rises with each. `seq`: of the root that was worked towards: no
+    block that it refers to was begun for a later one. `index`: place of the index of that tree,
+    None where it had no item. `inodes`, `live`: as `Counters` said then.
+    """
+
+    version: U8
+    number: U63
+    seq: U63
+    time: Time
+    generation: U63
+    index: Place | None
+    inodes: U63
+    live: U63
+    more: dict[str, Any] = {}
+
+
 decode_inode = Decoder(Inode, "inode item", ITEM_MAX).decode_untrusted
 decode_entry = Decoder(Entry, "entry item", ITEM_MAX).decode_untrusted
 decode_extent = Decoder(Extent, "extent item", ITEM_MAX).decode_untrusted
@@ -139,6 +161,7 @@ decode_xattr = Decoder(Xattr, "xattr item", ITEM_MAX).decode_untrusted
 decode_counters = Decoder(Counters, "counters item", ITEM_MAX).decode_untrusted
 
 decode_use = Decoder(BlockUse, "block use item", ITEM_MAX).decode_untrusted
+decode_snapshot = Decoder(Snapshot, "snapshot item", ITEM_MAX).decode_untrusted
 
 
 def encode_item(item: Item) -> bytes:
@@ -173,7 +196,12 @@ def use_key(block: bytes) -> bytes:
     return USE_PREFIX + block
 
 
+def snapshot_key(name: bytes) -> bytes:
+    return SNAPSHOT_PREFIX + name
+
+
 USE_PREFIX = _HEAD.pack(0, USE)
+SNAPSHOT_PREFIX = _HEAD.pack(0, SNAPSHOT)
 COUNTERS_KEY = _HEAD.pack(0, COUNTERS)
 
 

@@ -37,6 +37,9 @@ ANCESTORS_MAX = 64  #: roots that a root remembers before it
 #: bits of `Features.incompatible` that are known here
 LINEAGES = 1  #: a ballot has a lineage, or a family names former voters
 KNOWN = LINEAGES
+#: the same of what is sealed in a root
+SNAPSHOTS = 1  #: the tree keeps snapshots: what they refer to must not be deleted
+KNOWN_SEALED = SNAPSHOTS
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -147,17 +150,22 @@ class JournalRef(Record, frozen=True):
 
 
 class RootContent(Record, frozen=True):
-    """What a root says to those who can read: sealed inside it."""
+    """What a root says to those who can read: sealed inside it.
+
+    `stored` is 0, or -1 where `features` has incompatible bits: programs that do not know these
+    take -1 for damage, and no supplier has to know anything.
+    """
 
     index: Place | None
     journal: tuple[JournalRef, ...]
     name_key: Hash
     generation: U63
-    stored: U63
+    stored: Annotated[int, msgspec.Meta(ge=-1, le=(1 << 63) - 1)]
     older_secrets: tuple[bytes, ...] = ()
     snapshots: tuple[bytes, ...] = ()
     #: uids of the roots before this one, the one right before it last
     ancestors: Annotated[tuple[Uid, ...], msgspec.Meta(max_length=ANCESTORS_MAX)] = ()
+    features: Features = Features()
 
 
 class Root(Record, frozen=True):
@@ -386,8 +394,11 @@ _root_content = Decoder(RootContent, "root content", ROOT_MAX)
 
 
 def decode_root_content_untrusted(plain: bytes) -> RootContent:
-    """The sealed part of a root, opened."""
-    return _root_content.decode_untrusted(plain)
+    """The sealed part of a root, opened. Raises Malformed, also for bits that are not known."""
+    content = _root_content.decode_untrusted(plain)
+    if content.features.incompatible & ~KNOWN_SEALED:
+        raise Malformed("this vault uses a newer format; upgrade bitdustfs to mount it")
+    return content
 
 
 def claim_ballot(key: SigningKey, ballot: Ballot) -> bytes:

@@ -11,7 +11,9 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
     ANCESTORS_MAX,
     FORMAT,
+    SNAPSHOTS,
     Ballot,
+    Features,
     Root,
     RootContent,
     decode_root_content_untrusted,
@@ -39,6 +41,12 @@ def open_root_content_untrusted(key: VaultKey, root: Root) -> RootContent:
 def empty_content(key: VaultKey) -> RootContent:
     """What the root of a vault without any item says."""
     return RootContent(None, (), key.name_key, 0, 0)
+
+
+def keeping_snapshots(content: RootContent) -> RootContent:
+    """The same, not to be opened by programs that do not know of snapshots."""
+    features = Features(incompatible=SNAPSHOTS)
+    return msgspec.structs.replace(content, stored=-1, features=features)
 
 
 def sign_root(

@@ -7,6 +7,7 @@ import pyfuse3
 
 from bitdustfs.core.items import Inode, Time
 from bitdustfs.errors import FsError
+from bitdustfs.fs.past import is_fleeting
 from bitdustfs.fs.volume import Caller, Seen
 
 CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
@@ -62,6 +63,8 @@ def entry_of(found: Seen, written: bool, shown: ShownOwner) -> pyfuse3.EntryAttr
     entry.generation = 0
     entry.entry_timeout = CACHE_SECONDS
     entry.attr_timeout = CACHE_SECONDS if sure else UNSETTLED_SECONDS
+    if is_fleeting(found.inode):  # in a list of snapshots not even the attributes are true
+        entry.entry_timeout = entry.attr_timeout = 0
     entry.st_mode, entry.st_nlink = attributes.mode, attributes.nlink
     entry.st_uid = attributes.uid if shown.uid is None else shown.uid
     entry.st_gid = attributes.gid if shown.gid is None else shown.gid
@@ -73,6 +76,14 @@ def entry_of(found: Seen, written: bool, shown: ShownOwner) -> pyfuse3.EntryAttr
     entry.st_mtime_ns = _nanoseconds(attributes.mtime)
     entry.st_ctime_ns = _nanoseconds(attributes.ctime)
     return entry
+
+
+def absent_from(folder: int) -> pyfuse3.EntryAttributes:
+    """What the kernel is told of a name that is not in a folder."""
+    absent = pyfuse3.EntryAttributes()  # st_ino 0: the kernel remembers the absence
+    absent.st_ino = 0
+    absent.entry_timeout = 0 if is_fleeting(folder) else CACHE_SECONDS
+    return absent
 
 
 def _nanoseconds(time_: Time) -> int:

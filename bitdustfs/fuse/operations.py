@@ -18,10 +18,12 @@ import pyfuse3
 from bitdustfs.errors import BitdustError, FsError
 from bitdustfs.fs.content import WritableContent
 from bitdustfs.fs.names import now, split_time
+from bitdustfs.fs.past import is_past
 from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
-from bitdustfs.fuse.entries import AS_KEPT, CACHE_SECONDS, ShownOwner, caller_of, entry_of
+from bitdustfs.fuse.entries import AS_KEPT, ShownOwner, absent_from, caller_of, entry_of
 from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
@@ -62,11 +64,11 @@ def _foreseen(error: Exception) -> bool:
 
 
 def writes(handler: Handler) -> Handler:
-    """Refuses with EROFS while the vault is read-only."""
+    """Refuses with EROFS while the vault is read-only, and for what is in a snapshot."""
 
     @functools.wraps(handler)
     async def run(self: "Operations", *args: Any) -> Any:
-        if self._vault.read_only:
+        if self._vault.read_only or await self._sides.changes_past(args):
             raise pyfuse3.FUSEError(errno.EROFS)
         return await handler(self, *args)
 
@@ -88,7 +90,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._owner = owner
         self._vault, self._volume, self._content = vault, vault.volume, vault.content
-        self._xattrs = vault.xattrs
+        self._sides = Sides(vault)
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
 
@@ -100,29 +102,26 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
-        found = await self._volume.lookup(parent, name)
+        found = await self._sides.lookup(parent, name)
         if found is None:
-            absent = pyfuse3.EntryAttributes()  # st_ino 0: the kernel remembers the absence
-            absent.st_ino = 0
-            absent.entry_timeout = CACHE_SECONDS
-            return absent
+            return absent_from(parent)
         return self._entry(found)
 
     @guarded
     async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
         for inode, count in forgotten:
             try:
-                await self._volume.forget(inode, count)
+                await self._sides.volume(inode).forget(inode, count)
             except BitdustError as error:  # nobody waits for an answer; the orphan stays listed
                 log.warning("inode %d is purged at the next mount: %s", inode, error)
 
     @guarded
     async def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
-        return self._entry(await self._volume.getattr(inode))
+        return self._entry(await self._sides.volume(inode).getattr(inode))
 
     @guarded
     async def readlink(self, inode: int, ctx: Any) -> bytes:
-        return await self._volume.readlink(inode)
+        return await self._sides.volume(inode).readlink(inode)
 
     @guarded
     async def opendir(self, inode: int, ctx: Any) -> int:
@@ -130,14 +129,14 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: Any) -> None:
-        cookie = start_id
-        while page := await self._volume.readdir(fh, cookie, PAGE):
+        cookie, volume = start_id, self._sides.volume(fh)
+        while page := await volume.readdir(fh, cookie, PAGE):
             for entry in page:
                 entry_attributes = self._entry(entry.found)
                 if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
                     return
                 if entry.name not in (b".", b".."):
-                    self._volume.hold(entry.found, fh, entry.name)
+                    volume.hold(entry.found, fh, entry.name)
                 cookie = entry.cookie
 
     @guarded
@@ -147,7 +146,7 @@ class Operations(pyfuse3.Operations):
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK
         data.f_blocks = space.capacity // BLOCK
-        data.f_bfree = max(0, space.capacity - totals.live - dirty) // BLOCK
+        data.f_bfree = max(0, space.capacity - totals.live - space.held - dirty) // BLOCK
         data.f_bavail = space.left(totals.live, dirty) // BLOCK
         data.f_files = 1 << 40
         data.f_ffree = data.f_favail = (1 << 40) - totals.inodes
@@ -158,11 +157,11 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
-        return await self._xattrs.get(inode, name)
+        return await self._sides.xattrs(inode).get(inode, name)
 
     @guarded
     async def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
-        return await self._xattrs.list(inode, ctx.uid == 0)
+        return await self._sides.xattrs(inode).list(inode, ctx.uid == 0)
 
     # -- open files
 
@@ -173,13 +172,13 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & WRITING and self._vault.read_only:
+        if flags & WRITING and (self._vault.read_only or is_past(inode)):
             raise FsError(errno.EROFS)
         return self._open(inode, flags)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        return await self._content.read(self._handles[fh], off, size)
+        return await self._sides.read(self._handles[fh], off, size)
 
     @guarded
     async def flush(self, fh: int) -> None:
@@ -207,7 +206,7 @@ class WritableOperations(Operations):
         """Shows the same files from a vault that may be written. `durable`: fsync waits for it."""
         vault.volume.adopt(self._volume)
         self._vault, self._volume, self._content = vault, vault.volume, vault.content
-        self._xattrs = vault.xattrs
+        self._sides = Sides(vault)
         self._writable, self._writable_xattrs = vault.content, vault.xattrs
         self._durable = durable
 
@@ -299,7 +298,7 @@ class WritableOperations(Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if flags & (WRITING | os.O_TRUNC) and self._vault.read_only:
+        if flags & (WRITING | os.O_TRUNC) and (self._vault.read_only or is_past(inode)):
             raise FsError(errno.EROFS)
         if flags & os.O_TRUNC:  # no setattr follows
             await self._writable.truncate(inode, 0)
@@ -330,8 +329,9 @@ class WritableOperations(Operations):
         return self._open(made.inode, flags), self._entry(made)
 
     @guarded
-    @writes
     async def write(self, fh: int, off: int, buf: bytes) -> int:
+        if self._vault.read_only:  # nothing of a snapshot is open for writing
+            raise FsError(errno.EROFS)
         await self._writable.write(self._handles[fh], off, buf)
         if fh in self._synchronous:
             await self._durable()

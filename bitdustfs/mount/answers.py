@@ -15,10 +15,13 @@ from bitdustfs.mount.attachment import Attachment
 from bitdustfs.mount.commands import (
     AskGone,
     AskPolicy,
+    AskSnapshots,
     AskStatus,
     AskSuppliers,
+    DropSnapshot,
     Forgive,
     Keep,
+    MakeSnapshot,
     MountCommand,
     Rebuild,
     Replace,
@@ -31,6 +34,7 @@ from bitdustfs.mount.commands import (
     WaitEnd,
 )
 from bitdustfs.mount.ending import Farewell
+from bitdustfs.mount.snapshotting import Snapshotting, list_snapshots
 from bitdustfs.mount.statements import (
     Forgiven,
     GoneLine,
@@ -43,18 +47,15 @@ from bitdustfs.mount.statements import (
 )
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.supplier_warnings import NAME_DIGITS
+from bitdustfs.mount.syncing import Syncing
 from bitdustfs.net.control import Completed, Progress, Say, Statement
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 from bitdustfs.vault.verify import verify
 
-SLOW = 90.0  #: seconds without any progress, with enough suppliers, after which sync gives up
-CONFIRM = 3.0  #: seconds that voters have to say whether another machine took the vault over
-SYNC_TICK = 0.3  #: seconds between looks at how far sync is
 VERIFY_TICK = 0.2  #: seconds between words about how far verify is
 POSITION_DIGITS = 2  #: of a position in decimal: fewer than anybody writes of a key
 BEGAN_READ_ONLY = "this mount began with -o ro: unmount it, then mount it again without"
-ERRORS_SHOWN = 3  #: suppliers' errors that one sentence quotes
 
 
 class MountAnswers:
@@ -96,12 +97,14 @@ class MountAnswers:
                 raise Unavailable(self._vault.message or BEGAN_READ_ONLY)
             case Verify(local=local, sample=sample):
                 return await self._verifying.run(local, sample, say)
+            case AskSnapshots():
+                return await list_snapshots(self._vault)
             case WaitEnd():
                 return await self._farewell.listen(say)
             case Unmounted():
                 self._attachment.let_go()
                 return Completed()
-            case Rebuild() | Replace() | SetPolicy() | SetSpace():
+            case Rebuild() | Replace() | SetPolicy() | SetSpace() | MakeSnapshot() | DropSnapshot():
                 raise Unavailable(self._vault.message or "this mount is read-only")
             case _:
                 assert_never(command)
@@ -121,6 +124,7 @@ class WritableMountAnswers(MountAnswers):
         super().__init__(vault, describer, attachment, farewell)
         self._writable, self._staffing = vault, staffing
         self._syncing = Syncing(vault)
+        self._snapshotting = Snapshotting(vault, self._syncing)
         self._rebuilding = Rebuilding(vault, staffing)
         self._replacing = Replacing(vault, staffing)
 
@@ -140,6 +144,10 @@ class WritableMountAnswers(MountAnswers):
                 return await self._rebuilding.run(say)
             case Replace():
                 return await self._replacing.run(command, say)
+            case MakeSnapshot():
+                return await self._snapshotting.make(command, say)
+            case DropSnapshot():
+                return await self._snapshotting.drop(command, say)
             case SetPolicy(words=words):
                 await self._staffing.set_policy(words)
                 return Completed()
@@ -157,82 +165,6 @@ class Counted:
 
     async def __call__(self, done: int, total: int) -> None:
         await self._say(Progress(done=done, total=total))
-
-
-class Syncing:
-    """Publishes, says how far it is, and gives up when nothing moves."""
-
-    def __init__(self, vault: WritableVault) -> None:
-        self._vault = vault
-
-    async def run(self, patience: float, say: Say) -> Synced:
-        """Returns when all that was written before the call is published.
-
-        Raises Unavailable, with what is not published and why, when nothing moved for `patience`
-        seconds while too few suppliers answered (for SLOW while enough did), and when publishing
-        failed.
-        """
-        before = self._vault.published_seq()
-        failure = await self._publish(patience, say)
-        if failure is None and before == self._vault.published_seq():
-            with trio.move_on_after(CONFIRM):  # nobody was asked whether this machine still writes
-                await self._vault.lease.renew()
-        account = await self._vault.account()
-        if failure is not None and not account.published:
-            raise Unavailable(account.left(str(failure))) from failure
-        return Synced(said=account.synced())
-
-    async def _publish(self, patience: float, say: Say) -> BitdustError | None:
-        """Why it failed, None where it did not."""
-        failure: BitdustError | None = None
-        attempt = trio.CancelScope()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, attempt, patience, say)
-            with attempt:
-                try:
-                    await self._vault.publish()
-                except BitdustError as error:
-                    failure = error
-            nursery.cancel_scope.cancel()
-        return Unavailable(self._why_nothing_moves()) if attempt.cancelled_caught else failure
-
-    async def _watch(self, attempt: trio.CancelScope, patience: float, say: Say) -> None:
-        """Says how far it is; cancels the attempt when nothing moves."""
-        left, since, upload = -1, trio.current_time(), Upload(self._vault)
-        while True:
-            await trio.sleep(SYNC_TICK)
-            positions = self._vault.ledger.owed_positions
-            await say(upload.progress())
-            if positions != left:
-                left, since = positions, trio.current_time()
-            enough = not self._vault.too_few()  # then they may be slow, or refuse
-            if trio.current_time() - since > (max(SLOW, patience) if enough else patience):
-                attempt.cancel()
-
-    def _why_nothing_moves(self) -> str:
-        said = self._vault.circle.last_errors()
-        return self._vault.too_few() or (
-            "suppliers answer and take nothing: " + "; ".join(said[:ERRORS_SHOWN])
-        )
-
-
-class Upload:
-    """How far what is to be published is, from now on, in bytes of fragments.
-
-    A big fragment on a slow line moves it before it is acknowledged; until then it is not done.
-    """
-
-    def __init__(self, vault: WritableVault) -> None:
-        self._vault, self._sent = vault, vault.flow.sent()
-        self._most = 0
-
-    def progress(self) -> Progress:
-        """As it is now."""
-        left = self._vault.flow.left(self._vault.ledger.is_waiting).waiting
-        self._most = max(self._most, left)
-        sent = max(0, self._vault.flow.sent() - self._sent)
-        done = max(self._most - left, min(sent, self._most - min(left, 1)))
-        return Progress(done=done, total=self._most, what="publishing", unit="B")
 
 
 class Replacing:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bitdustfs.errors import UsageError
 from bitdustfs.mount import commands
 from bitdustfs.mount.commands import STALL, MountCommand
-from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, socket_path
+from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, socket_path, sync_filesystem
 from bitdustfs.mount.statements import (
     Ended,
     Forgiven,
@@ -16,6 +16,9 @@ from bitdustfs.mount.statements import (
     RebuildOutcome,
     Replaced,
     Resized,
+    SnapshotDropped,
+    SnapshotList,
+    SnapshotMade,
     Status,
     Suppliers,
     Synced,
@@ -42,7 +45,7 @@ class MountClient:
                 f"bitdust unmount {shlex.quote(str(absolute))}, then mount again: what was fsynced "
                 "is kept"
             )
-        self._socket = socket_path(absolute)
+        self._mountpoint, self._socket = absolute, socket_path(absolute)
         self._nobody = f"no bitdust mount runs at {absolute} (as seen from this BITDUST_HOME)"
 
     def _ask(self, command: MountCommand, expected: type[S], watch: Onlooker) -> S:
@@ -102,6 +105,17 @@ class MountClient:
 
     def verify(self, local: bool, sample: float, watch: Onlooker) -> VerifyOutcome:
         return self._ask(commands.Verify(local=local, sample=sample), VerifyOutcome, watch)
+
+    def snapshots(self) -> SnapshotList:
+        return self._ask(commands.AskSnapshots(), SnapshotList, ignore)
+
+    def make_snapshot(self, name: str, watch: Onlooker) -> SnapshotMade:
+        """Of all that programs wrote before the call: the kernel hands it over first."""
+        sync_filesystem(self._mountpoint)
+        return self._ask(commands.MakeSnapshot(name=name), SnapshotMade, watch)
+
+    def drop_snapshot(self, name: str, watch: Onlooker) -> SnapshotDropped:
+        return self._ask(commands.DropSnapshot(name=name), SnapshotDropped, watch)
 
     def wait_for_end(self) -> Iterator[Progress | Ended]:
         """First a Progress: from then on the mount waits for us to hear of its end. Then Ended."""

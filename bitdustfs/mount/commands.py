@@ -13,6 +13,7 @@ STALL = 30.0  #: seconds without any progress, with too few suppliers, after whi
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
+SnapshotName = Annotated[str, msgspec.Meta(max_length=1024)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -105,6 +106,27 @@ class Verify(Command, frozen=True, kw_only=True, tag="verify"):
     sample: Share = 1.0
 
 
+class AskSnapshots(Command, frozen=True, kw_only=True, tag="snapshots"):
+    """Which snapshots are kept. Answered by SnapshotList."""
+
+
+class MakeSnapshot(Command, frozen=True, kw_only=True, tag="snapshot"):
+    """Keep the vault as it is now under a name. Answered by SnapshotMade.
+
+    What the kernel holds of it was handed over before. `patience`: as of Sync.
+    """
+
+    name: SnapshotName
+    patience: Seconds = STALL
+
+
+class DropSnapshot(Command, frozen=True, kw_only=True, tag="drop-snapshot"):
+    """Keep a snapshot no more. Answered by SnapshotDropped. `patience`: as of Sync."""
+
+    name: SnapshotName
+    patience: Seconds = STALL
+
+
 class WaitEnd(Command, frozen=True, kw_only=True, tag="wait-end"):
     """Say when the mount has ended. Answered by a Progress at once, and by Ended at the end."""
 
@@ -117,7 +139,8 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 MountCommand = (
     AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Turn | Replace
-    | Rebuild | SetPolicy | SetSpace | Verify | WaitEnd | Unmounted
+    | Rebuild | SetPolicy | SetSpace | Verify | AskSnapshots | MakeSnapshot | DropSnapshot
+    | WaitEnd | Unmounted
 )  # fmt: skip
 
 MOUNT_COMMANDS: Commands[MountCommand] = Commands(MountCommand)

@@ -153,7 +153,7 @@ async def flush_and_take_away(mountpoint: Path) -> None:
     FUSE requests must be answered meanwhile.
     """
     with trio.move_on_after(FLUSH_DEADLINE):
-        await trio.to_thread.run_sync(_sync_filesystem, mountpoint, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(sync_filesystem, mountpoint, abandon_on_cancel=True)
     for lazily in (False, True):
         try:
             await trio.to_thread.run_sync(take_away, mountpoint, lazily, abandon_on_cancel=True)
@@ -163,7 +163,7 @@ async def flush_and_take_away(mountpoint: Path) -> None:
     log.warning("the mount could not be taken away: %s", failure)
 
 
-def _sync_filesystem(path: Path) -> None:
+def sync_filesystem(path: Path) -> None:
     """syncfs(2): returns when the kernel handed over all that it held for this mount."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

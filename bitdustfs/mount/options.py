@@ -17,6 +17,7 @@ class MountOptions:
     source: str = "bitdust"  #: what mount(8) and fstab call the vault
     bootstrap: tuple[str, ...] = ()  #: addresses to ask besides those remembered here
     read_only: bool = False
+    at: str = ""  #: a snapshot's name, or a time: the vault as it was then, read-only
     take_over: bool = False
     allow_other: bool = False
     published: bool = False  #: fsync waits for suppliers

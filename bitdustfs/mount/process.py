@@ -89,7 +89,8 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                 def announcing(vault: ReadVault) -> Announcing:
                     return Announcing(key, vault, ways.seeker, suite())
 
-                await Mount(options, key, vault, announcing).run(ready)
+                shown = await vault.as_of(options.at) if options.at else vault
+                await Mount(options, key, shown, announcing).run(ready)
                 beside.cancel_scope.cancel()
             network.cancel_scope.cancel()
     finally:

@@ -177,10 +177,41 @@ class VerifyOutcome(Statement, frozen=True, kw_only=True, tag="verified"):
     unsent: int  #: blocks that are only on this machine as yet
     faults: list[str]  #: sentences, not more than some dozens
     more_faults: int
+    snapshots: int = 0  #: whose trees were read to their ends
     unseen: list[str] = []  #: what could not be looked at, and why: sentences
     owed: list[str] = []  #: what is still to be sent, and to whom: sentences
     proved: list[str] = []  #: what audits showed, where only a sample was fetched: sentences
     verdict: str = ""  #: what follows from all that, a sentence
+
+
+class SnapshotLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot."""
+
+    name: str
+    made: float  #: when
+    inodes: int  #: files and folders in it
+    live: int  #: bytes of content in it
+    gives_back: int | None  #: bytes of blocks that it alone keeps, an estimate; null: not reckoned
+
+
+class SnapshotList(Statement, frozen=True, kw_only=True, tag="snapshot-list"):
+    """All snapshots."""
+
+    snapshots: list[SnapshotLine]  #: the oldest first
+    held: int | None  #: bytes that they keep together, an estimate; null: not reckoned
+
+
+class SnapshotMade(Statement, frozen=True, kw_only=True, tag="snapshot-made"):
+    """It is kept, on this machine at least."""
+
+    name: str
+    left: str  #: why it is not published yet; "" where it is
+
+
+class SnapshotDropped(Statement, frozen=True, kw_only=True, tag="snapshot-dropped"):
+    """It is not kept any more."""
+
+    left: str  #: why that is not published yet; "" where it is
 
 
 class Ended(Statement, frozen=True, kw_only=True, tag="ended"):

@@ -36,13 +36,17 @@ NODES_KEPT = 256  #: decoded leaves and index parts in memory (about 150 KB each
 
 
 class Tree:
-    """`base`: place of the index, None for an empty vault. `on_change` is called at each change."""
+    """`base`: place of the index, None for an empty vault. `on_change` is called at each change.
+
+    `nodes`: decoded nodes that are shared with trees of other times; they are known by their hash.
+    """
 
     def __init__(
         self,
         reader: ExtentReader,
         base: Place | None,
         on_change: Callable[[], None] = lambda: None,
+        nodes: OrderedDict[bytes, Leaf | Index] | None = None,
     ) -> None:
         self._reader, self.base, self._on_change = reader, base, on_change
         self.overlay: SortedDict = SortedDict()  # changed since the last checkpoint
@@ -51,7 +55,7 @@ class Tree:
         self._taken: dict[bytes, bytes | None] = {}  # being committed
         self._written: set[int] = set()  # objects that programs changed since the last commit
         self._being_kept: set[int] = set()  # the same, of the commit that is under way
-        self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
+        self._nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict() if nodes is None else nodes
         self._counters: bytes | None = None  # every write looks at them
         self.touched_uses: set[bytes] = set()  # keys of block use items that changed
         self._versions: dict[int, int] = {}

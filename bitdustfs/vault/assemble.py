@@ -51,6 +51,7 @@ from bitdustfs.rebuild.allowance import Allowance
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.rebuild.watch import find_stand_ins
+from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import CommitDue, Committer
 from bitdustfs.units import GIB
@@ -59,6 +60,7 @@ from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
 from bitdustfs.vault.followed import FamilyMove
 from bitdustfs.vault.ground import Ground
+from bitdustfs.vault.held import Held
 from bitdustfs.vault.lease import Lease
 from bitdustfs.vault.opening import claim, claim_later, settle
 from bitdustfs.vault.publish import Publisher
@@ -165,7 +167,7 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
         tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
     )
     xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
-    parts = ground.parts(volume, content, xattrs, safety)
+    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety)
     if settings.read_only or ground.opening.keeps:
         return ReadVault(parts, message)
     return WaitingVault(parts, message, partial(_writing_later, ground, settings, watching))
@@ -282,17 +284,19 @@ def _writable_vault(
     directories = Directories(table, reader, ground.fetcher)
     condemn = ground.watch.reputation.condemn
     deletion = Deletion(key, pen, circle, table, files, ledger, condemn)
-    compactor = Compactor(tree, uses, table, directories, reader, writer, flusher)
+    catalogue = Catalogue(tree)
+    held = Held(tree, reader, catalogue, uses, table)
+    compactor = Compactor(tree, uses, table, directories, reader, writer, flusher, held.may_hold)
     reclaimer = Reclaimer(
         key.vault_id, circle, tree, table, roots, uses, directories, committer, checkpointer,
-        flusher, auditor, deletion, compactor, space, throttle,
+        flusher, auditor, deletion, compactor, held, space, throttle,
     )  # fmt: skip
     rebuilder = Rebuilder(
         pen, ground.fetcher, table, courier, auditor, ground.watch, reclaimer.needs
     )
     publisher = Publisher(
-        key, suite, pen, tree, checkpointer, writer, state, committer, courier, space, reclaimer,
-        ground.register, ground.claims, ground.seats, circle,
+        key, suite, pen, tree, checkpointer, catalogue, writer, state, committer, courier, space,
+        reclaimer, ground.register, ground.claims, ground.seats, circle,
         FamilyMove(ground.followed, ledger, auditor, rebuilder),
     )  # fmt: skip
     flow = Flow(circle, table)
@@ -302,10 +306,11 @@ def _writable_vault(
     )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(
-        ground.parts(volume, content, xattrs, safety), content, xattrs, settings=settings,
-        pen=pen, lease=lease, writer=writer, committer=committer, ledger=ledger, loans=loans,
-        courier=courier, flow=flow, throttle=throttle, room=ground.room, eviction=eviction,
-        auditor=auditor, rebuilder=rebuilder, reclaimer=reclaimer, publisher=publisher,
+        ground.parts(volume, content, xattrs, catalogue, safety), content, xattrs,
+        settings=settings, pen=pen, lease=lease, writer=writer, committer=committer,
+        ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle,
+        room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
+        reclaimer=reclaimer, publisher=publisher, held=held,
     )  # fmt: skip
     return vault, purger
 

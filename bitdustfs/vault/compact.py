@@ -1,12 +1,13 @@
 """Compaction: what is live of thin blocks is copied into new ones, so that the old ones die.
 
 Blocks are emptied, thinnest first, while more than STORED_MAX times the live bytes are stored; and
-small leftovers are merged once there are many of them.
+small leftovers are merged once there are many of them. A block that a snapshot may refer to stays
+as it is: it would be kept beside the copies.
 """
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.writer import ExtentWriter, Plain
@@ -42,14 +43,17 @@ class Compactor:
         reader: ExtentReader,
         writer: ExtentWriter,
         flusher: Flusher,
+        held: Callable[[bytes], bool],
     ) -> None:
-        self._tree, self._uses, self._table = tree, uses, table
+        self._tree, self._uses, self._table, self._held = tree, uses, table, held
         self._directories, self._reader = directories, reader
         self._writer, self._flusher = writer, flusher
 
     async def step(self) -> None:
         """Copies what is live of the thinnest blocks; they die by that."""
-        for block in list(itertools.islice(thin_blocks(self._uses, self._table), STEP_BLOCKS)):
+        for block in list(
+            itertools.islice(thin_blocks(self._uses, self._table, self._held), STEP_BLOCKS)
+        ):
             try:
                 await self._empty(block)
             except Unavailable as error:  # the others can be emptied all the same
@@ -89,15 +93,18 @@ class Compactor:
                     self._tree.bump(inode)
 
 
-def thin_blocks(uses: Uses, table: BlockTable) -> Iterator[bytes]:
+def thin_blocks(uses: Uses, table: BlockTable, held: Callable[[bytes], bool]) -> Iterator[bytes]:
     """Data blocks worth emptying, thinnest first; blocks without a row are another machine's.
 
-    Looks at what it yields, and at blocks of metadata or that are open, which are few.
+    `held`: whether a snapshot may refer to a block; then it is left. Looks at what it yields, at
+    what is held, and at blocks of metadata or that are open, which are few.
     """
     others = {block for block, _ in table.metadata()}.union(
         table.in_state(OPEN), table.in_state(DEAD)
     )
-    small = list(itertools.islice((b for b in uses.small() if b not in others), SMALL_MANY))
+    small = list(
+        itertools.islice((b for b in uses.small() if not (b in others or held(b))), SMALL_MANY)
+    )
     if len(small) == SMALL_MANY:
         yield from small
     total, live = uses.total, uses.live
@@ -105,10 +112,14 @@ def thin_blocks(uses: Uses, table: BlockTable) -> Iterator[bytes]:
         use = uses.get(block)
         if use is not None and use.live:
             total, live = total - use.total, live - use.live
+    kept = {block for block in uses.thin() if block not in others and held(block)}
+    for block in kept:  # their waste is a snapshot's, and must not have others emptied for it
+        use = uses.get(block)
+        total -= use.total - use.live if use is not None else 0
     for block in uses.thin():
         use = uses.get(block)
         if total <= STORED_MAX * live + SLACK or use is None:
             return
-        if block not in others:
+        if block not in others and block not in kept:
             total -= use.total - use.live
             yield block

@@ -23,6 +23,7 @@ class Report:
     extents_checked: int = 0
     chunks_checked: int = 0
     margin: int | None = None  #: suppliers that the thinnest block at the suppliers may still lose
+    snapshots: int = 0  #: whose trees could be read to their ends
     unsent: int = 0  #: blocks that are only on this machine as yet
     faults: list[str] = field(default_factory=list)
     more_faults: int = 0
@@ -32,13 +33,20 @@ class Report:
     verdict: str = ""  #: what follows from it
 
     def checked(
-        self, *, items: int = 0, extents: int = 0, chunks: int = 0, unsent: int = 0
+        self,
+        *,
+        items: int = 0,
+        extents: int = 0,
+        chunks: int = 0,
+        unsent: int = 0,
+        snapshots: int = 0,
     ) -> None:
         """So many more were looked at (or, `unsent`, are only here as yet)."""
         self.items += items
         self.extents_checked += extents
         self.chunks_checked += chunks
         self.unsent += unsent
+        self.snapshots += snapshots
 
     def walked(self, inodes: int, blocks: int) -> None:
         """How much the tree holds."""

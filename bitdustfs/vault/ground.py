@@ -18,12 +18,14 @@ from bitdustfs.core.sealing import Suite
 from bitdustfs.fs.content import Content
 from bitdustfs.fs.lookups import Lookups
 from bitdustfs.fs.names import Names
+from bitdustfs.fs.past import Past
 from bitdustfs.fs.purge import Purger
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch
+from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.tree.commit import CommitDue
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.claims import Claims
@@ -82,12 +84,18 @@ class Ground:
         return tree
 
     def parts(
-        self, volume: Volume, content: Content, xattrs: Xattrs, safety: ReadSafety | Safety
+        self,
+        volume: Volume,
+        content: Content,
+        xattrs: Xattrs,
+        catalogue: Catalogue,
+        safety: ReadSafety | Safety,
     ) -> Parts:
         """All that an open vault of either kind is made of."""
+        past = Past(volume.tree, catalogue, self.reader, self.ahead, volume.names, self.space)
         return Parts(
-            volume, content, xattrs, self.reader, self.fetcher, self.state, self.space, self.watch,
-            self.register, self.followed, self.opening.found, safety,
+            volume, content, xattrs, catalogue, past, self.reader, self.fetcher, self.state,
+            self.space, self.watch, self.register, self.followed, self.opening.found, safety,
         )  # fmt: skip
 
     def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:

@@ -42,6 +42,7 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.core.roots import (
     ancestors_with,
+    keeping_snapshots,
     open_root_content_untrusted,
     repropose,
     sign_root,
@@ -49,7 +50,9 @@ from bitdustfs.core.roots import (
 from bitdustfs.core.sealing import Kind, Suite
 from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
+from bitdustfs.fs.names import split_time
 from bitdustfs.net.register import RootRegister
+from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
@@ -84,6 +87,7 @@ class Publisher:
         pen: Pen,
         tree: Tree,
         checkpointer: Checkpointer,
+        catalogue: Catalogue,
         writer: ExtentWriter,
         state: State,
         committer: Committer,
@@ -98,6 +102,7 @@ class Publisher:
     ) -> None:
         self._key, self._suite, self._pen = key, suite, pen
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
+        self._catalogue = catalogue
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
         self._register, self._claims, self._seats = register, claims, seats
@@ -124,17 +129,22 @@ class Publisher:
         family = open_family_untrusted(self.published.family, self._key.vault_id)
         return not self._seats.fits(family, len(self._circle.beside()))
 
-    async def publish(self, change: FamilyChange | None = None, again: bool = False) -> None:
+    async def publish(
+        self, change: FamilyChange | None = None, again: bool = False, snapshot: bytes = b""
+    ) -> None:
         """Returns when everything written before the call is published.
 
         `change` makes the family that the root is to name, out of the one that is accepted by then:
         what was pending is finished first. `again`: moves the root also where nothing changed; what
-        was begun for the last one may be evicted after that. Raises Unavailable, Superseded,
-        LocalError or DiskFull, and what `change` raises; nothing is lost by that.
+        was begun for the last one may be evicted after that. `snapshot`: keeps the tree of this
+        commit under that name. Raises Unavailable, Superseded, LocalError or DiskFull, what
+        `change` raises, and UsageError for a name that cannot be; nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()
             await self._settle_family()
+            if snapshot:
+                await self._catalogue.check_new(snapshot)
             published = self.published
             successor = b"" if change is None else change(published.family)
             moves = bool(successor)
@@ -146,9 +156,10 @@ class Publisher:
                 or len(published.journal) >= JOURNAL_REFS_MAX
                 or self._state.journal_bytes() >= JOURNAL_MAX
             )
-            checkpoint = full and not self._tree.frozen
+            checkpoint = (full or bool(snapshot)) and not self._tree.frozen
             promised = self._space.promised
             unwanted = await self._reclaimer.unwanted() if self._courier.crowded else []
+            keeps = await self._catalogue.any()
             generation = await self._committer.commit(sync=True, freeze=checkpoint)
             await self._reclaimer.drop(unwanted)
             same = generation == published.generation and not checkpoint
@@ -159,10 +170,13 @@ class Publisher:
                 proposal = generation, published.journal, published.journal_bytes
             elif checkpoint:
                 proposal = await self._checkpoint(generation)
+                if snapshot:
+                    marked = await self._mark(snapshot, generation)
+                    proposal = await self._journal(published, marked)
             else:
                 proposal = await self._journal(published, generation)
             await self._courier.wait_acknowledged(moves)
-            await self._propose(published, *proposal, successor)
+            await self._propose(published, *proposal, successor, keeps)
             self._space.kept(promised)
             await self._settle_family()
 
@@ -205,7 +219,7 @@ class Publisher:
         reach("family-settle")
         successor = settled_family(self._key, published.family)
         same = published.generation, published.journal, published.journal_bytes
-        await self._propose(published, *same, successor)
+        await self._propose(published, *same, successor, keeps=False)
 
     async def _propose(
         self,
@@ -214,8 +228,12 @@ class Publisher:
         journal: tuple[JournalRef, ...],
         journal_bytes: int,
         successor: bytes,
+        keeps: bool,
     ) -> None:
-        """Signs the next root, syncs it here, and has it accepted."""
+        """Signs the next root, syncs it here, and has it accepted.
+
+        `keeps`: its tree has snapshots, whatever was changed since.
+        """
         previous = open_root_untrusted(published.root, self._key.vault_id)
         checkpoint = self._state.checkpoint()
         before = open_root_content_untrusted(self._key, previous)
@@ -223,6 +241,9 @@ class Publisher:
             self._tree.base, journal, self._key.name_key, generation, 0,
             ancestors=ancestors_with(before, previous.uid),
         )  # fmt: skip
+        same = generation == published.generation and bool(before.features.incompatible)
+        if keeps or same or await self._catalogue.any():
+            content = keeping_snapshots(content)
         root = sign_root(
             self._key, self._suite, self._pen.require(), previous.seq + 1, previous.uid,
             successor or published.family, content, int(time.time()),
@@ -264,6 +285,10 @@ class Publisher:
 
     async def _checkpoint(self, generation: int) -> tuple[int, tuple[JournalRef, ...], int]:
         """Rewrites the tree at `generation`; the journal list is empty after it."""
+        row = self._state.checkpoint()
+        if row is not None and row.generation == generation:  # the leaves have all of it already
+            self._tree.thaw()
+            return generation, (), 0
         row = None
         try:
             row = Checkpoint(await self._checkpointer.write_frozen(), generation)
@@ -277,6 +302,18 @@ class Publisher:
             else:
                 self._tree.thaw()
         return generation, (), 0
+
+    async def _mark(self, name: bytes, generation: int) -> int:
+        """Keeps the tree that was checkpointed just now; the generation that says so.
+
+        Nothing of it can go meanwhile: no root without it is published before this one.
+        """
+        reach("snapshot-mark")
+        time_ = split_time(time.time_ns())
+        await self._catalogue.make(name, time_, self._pen.seq, generation, self._tree.base)
+        marked = await self._committer.commit(sync=True)
+        reach("snapshot-marked")
+        return marked
 
     async def _journal(
         self, published: Published, generation: int

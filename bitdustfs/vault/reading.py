@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -14,10 +14,12 @@ from bitdustfs.core.quorum import Known
 from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import LocalError, Unavailable
 from bitdustfs.fs.content import Content
+from bitdustfs.fs.past import Past
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.watch import Watch
+from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.safety import ReadSafety, Safety, too_few
@@ -34,6 +36,8 @@ class Parts:
     volume: Volume
     content: Content
     xattrs: Xattrs
+    catalogue: Catalogue
+    past: Past
     reader: ExtentReader
     fetcher: Fetcher
     state: State
@@ -53,11 +57,20 @@ class ReadVault:
 
     def __init__(self, parts: Parts, message: str) -> None:
         self.volume, self.content, self.xattrs = parts.volume, parts.content, parts.xattrs
+        self.catalogue, self.past = parts.catalogue, parts.past
         self.reader, self.fetcher, self.circle = parts.reader, parts.fetcher, parts.fetcher.circle
         self.state, self.space, self.watch = parts.state, parts.space, parts.watch
         self.register, self._followed = parts.register, parts.followed
         self._found, self._safety, self._message = parts.found, parts.safety, message
         self._troubles: list[str] = []
+        self._parts = parts
+
+    async def as_of(self, wanted: str) -> "ReadVault":
+        """The same vault as a snapshot shows it; see Catalogue.as_of. Raises UsageError."""
+        view = self.past.view(await self.catalogue.as_of(wanted))
+        volume, content, xattrs = view.volume, view.content, view.xattrs
+        parts = replace(self._parts, volume=volume, content=content, xattrs=xattrs)
+        return ReadVault(parts, self._message)
 
     @property
     def known(self) -> Known:

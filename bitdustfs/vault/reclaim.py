@@ -3,6 +3,7 @@
 A block is deleted in steps, each after what justifies it is durable (promise 3):
 
     no item refers to it (its use count says so, then every entry of its directory is looked up)
+    -> no kept snapshot refers to it (held.py)
     -> a root that no longer needs it is accepted by a majority
     -> the signed block-dead record, naming that root, is synced here (blocks/deletion.py)
     -> its local file goes, and the suppliers are told until each has confirmed
@@ -12,7 +13,7 @@ unused is known from what changed since the last look (idle.py).
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import trio
 
@@ -25,11 +26,10 @@ from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED, Published
 from bitdustfs.cache.state import State
 from bitdustfs.core.block import ExtentEntry
-from bitdustfs.core.items import XATTR, decode_xattr, kind_range, use_key
-from bitdustfs.core.records import Place, open_root_untrusted, root_records
+from bitdustfs.core.items import use_key
+from bitdustfs.core.records import open_root_untrusted, root_records
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import LocalError, Malformed, Unavailable
-from bitdustfs.fs.extents import references
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Needs
@@ -39,6 +39,7 @@ from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
+from bitdustfs.vault.held import Held, in_use
 from bitdustfs.vault.idle import Idle
 from bitdustfs.vault.uses import Uses
 
@@ -111,6 +112,7 @@ class Reclaimer:
         auditor: Auditor,
         deletion: Deletion,
         compactor: Compactor,
+        held: Held,
         space: Space,
         throttle: Throttle,
     ) -> None:
@@ -118,12 +120,13 @@ class Reclaimer:
         self._roots, self._uses, self._directories = roots, uses, directories
         self._committer, self._checkpointer, self._flusher = committer, checkpointer, flusher
         self._auditor, self._deletion, self._compactor = auditor, deletion, compactor
-        self._space, self._throttle = space, throttle
+        self._held, self._space, self._throttle = held, space, throttle
         self._idle = Idle(uses, table)
         self._stepping = trio.Lock()
         self._proven: dict[
             bytes, int
         ] = {}  # dead block -> generation in which nothing refers to it
+        self._proven_for = -1  # version of the snapshots that the proofs are good for
         self._condemned: set[bytes] = set()
         self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
         self._situation: tuple[int, int] | None = None  # in which nothing was left to do
@@ -147,9 +150,15 @@ class Reclaimer:
 
     async def _step(self, compact: bool) -> None:
         situation = (self._roots.published.generation, self._auditor.censuses)
-        if situation == self._situation and not (self._tree.touched_uses or self._deletion.untold):
+        told = self._held.fresh and not (self._tree.touched_uses or self._deletion.untold)
+        if situation == self._situation and told:
             return
         await self._idle.look(self._auditor.census)
+        await self._held.refresh()
+        if self._held.version != self._proven_for:  # what was proven before is proven once more
+            self._proven_for = self._held.version
+            self._proven.clear()
+            self._alive.clear()
         await self._walk()
         for block in self._candidates():
             await self._prove(block)
@@ -157,14 +166,15 @@ class Reclaimer:
             if self._roots.published.generation < generation:
                 continue
             needed = self._roots.blocks()  # by the root as it is now: it may have moved since
-            if needed is None:
-                break
+            if needed is None or not self._held.fresh or self._held.version != self._proven_for:
+                break  # a root that is published by now may have a snapshot that was not looked at
             if block in needed:
                 del self._proven[block]
             else:
                 await self._condemn(block)
         if await self._deletion.tell():
             await self._space.refresh()
+        self._space.hold(self._held.bytes())
         if compact:
             await self._compactor.step()
             self._situation = situation
@@ -179,10 +189,13 @@ class Reclaimer:
         if self._tree.frozen is not None:
             return []
         await self._idle.look(self._auditor.census)
+        await self._held.refresh()
         found = []
         for block in self._idle.blocks():
             row = self._table.get(block)
             if row is None or row.state != CLOSED or born_for(block) <= self._roots.seq:
+                continue
+            if self._held.may_hold(block):  # a snapshot that is not published yet may refer to it
                 continue
             _, entries = await self._directories.of(block)
             # journals of attempts that failed are needed by nothing: the next attempt writes anew
@@ -215,7 +228,7 @@ class Reclaimer:
             if not self._uses.known or needed is None or block in needed:
                 return True
             use = self._uses.get(block)
-            return use is not None and use.live > 0
+            return (use is not None and use.live > 0) or self._held.needs(block)
 
         return needs
 
@@ -231,7 +244,9 @@ class Reclaimer:
             {
                 block
                 for block, row in self._table.metadata()
-                if block in sizes and sizes[block] < THIN_METADATA * row.length
+                if block in sizes
+                and sizes[block] < THIN_METADATA * row.length
+                and not self._held.may_hold(block)
             }
         )
 
@@ -243,7 +258,7 @@ class Reclaimer:
         settled, seq = (needed, self._alive, self._proven, self._condemned), self._roots.seq
         found = []
         for block in self._idle.blocks():
-            if any(block in blocks for blocks in settled):
+            if any(block in blocks for blocks in settled) or self._held.holds(block):
                 continue
             row = self._table.get(block)
             if (row is None or row.state == CLOSED) and born_for(block) < seq:
@@ -264,6 +279,17 @@ class Reclaimer:
         if await self._refers(block, entries):
             log.warning("block %s is in use although it is not counted", block.hex())
             self._alive.add(block)
+            return
+        try:
+            numbers = await self._held.look(block, entries)
+        except Unavailable as error:
+            log.info("whether a snapshot needs block %s is not known: %s", block.hex(), error)
+            del self._proven[block]
+            self._alive.add(block)
+            return
+        if numbers is not None:
+            await self._held.record(block, numbers)
+            del self._proven[block]
 
     async def _refers(self, block: bytes, entries: tuple[ExtentEntry, ...]) -> bool:
         """Whether anything refers to the block, which is proven unused where nothing does."""
@@ -305,19 +331,6 @@ def _in_use(tx: Transaction, block: bytes, entries: tuple[ExtentEntry, ...], seq
     """Whether any of these extents is referred to, or was written for a root after that of
     `seq`.
     """
-    for entry in entries:
-        if entry.kind == Kind.DATA:
-            stop = entry.file_offset + entry.plain_length
-            if references(tx, entry.inode, entry.file_offset, stop, block):
-                return True
-        elif entry.kind == Kind.XATTR:
-            if any(p.block == block for p in _xattr_places(tx, entry.inode)):
-                return True
-        elif entry.seq > seq:
-            return True  # journal, leaf or index of a root that is under way
-    return False
-
-
-def _xattr_places(tx: Transaction, inode: int) -> Iterator[Place]:
-    for _, value in tx.scan(*kind_range(inode, XATTR)):
-        yield from decode_xattr(value).extents
+    counted = (Kind.DATA, Kind.XATTR)  # others: journal, leaf or index of a root under way
+    under_way = any(entry.seq > seq for entry in entries if entry.kind not in counted)
+    return under_way or in_use(tx, block, entries)

@@ -48,7 +48,7 @@ from bitdustfs.core.records import (
     claim_ballot,
     seal_record,
 )
-from bitdustfs.core.roots import sign_root
+from bitdustfs.core.roots import keeping_snapshots, sign_root
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, UsageError
 from bitdustfs.fs.attributes import add_live, load_counters, load_inode
@@ -218,12 +218,14 @@ async def find_index(key: VaultKey, found: Remains) -> RootContent | None:
         return None
     after = [w for w in journals if newest is None or w > newest]
     first = 2 if newest is None else newest.seq + 1  # each root from there on has its journals
-    if {w.seq for w in after} != set(range(first, first + len({w.seq for w in after}))):
+    seqs = {w.seq for w in after if w.seq >= first}  # that of a snapshot has one beside its index
+    if seqs != set(range(first, first + len(seqs))):
         return None
     if newest is None and not after:
         return None
     refs = tuple(JournalRef(w.place, 0) for w in after)
-    return RootContent(newest.place if newest else None, refs, key.name_key, 1, 0)
+    content = RootContent(newest.place if newest else None, refs, key.name_key, 1, 0)
+    return keeping_snapshots(content)  # the tree may have some; the next root tells
 
 
 async def _is_whole(key: VaultKey, found: Remains, index: Place) -> bool:

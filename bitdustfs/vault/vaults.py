@@ -35,6 +35,7 @@ from bitdustfs.net.register import Fenced
 from bitdustfs.rebuild.audit import Auditor
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.tree.commit import Committer
+from bitdustfs.vault.held import Held
 from bitdustfs.vault.lease import RENEW_EVERY, TAKEN_OVER, Lease
 from bitdustfs.vault.publish import FamilyChange, Publisher
 from bitdustfs.vault.reading import Parts, ReadVault
@@ -97,6 +98,7 @@ class WritableVault(ReadVault):
         rebuilder: Rebuilder,
         reclaimer: Reclaimer,
         publisher: Publisher,
+        held: Held,
     ) -> None:
         super().__init__(parts, "")
         self.content, self.xattrs = content, xattrs
@@ -106,7 +108,7 @@ class WritableVault(ReadVault):
         self.courier, self.flow, self._throttle = courier, flow, throttle
         self._room, self.eviction = room, eviction
         self.auditor, self.rebuilder = auditor, rebuilder
-        self.reclaimer, self.publisher = reclaimer, publisher
+        self.reclaimer, self.publisher, self.held = reclaimer, publisher, held
         self._witness = trio.Event()  # set once the DHT's record was asked for
         if not settings.witness:
             self._witness.set()
@@ -138,16 +140,22 @@ class WritableVault(ReadVault):
     # -- publishing
 
     async def publish(
-        self, hurry: bool = True, change: FamilyChange | None = None, again: bool = False
+        self,
+        hurry: bool = True,
+        change: FamilyChange | None = None,
+        again: bool = False,
+        snapshot: bytes = b"",
     ) -> None:
         """Publishes all that was written before the call. Raises what Publisher.publish does.
 
-        `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`: see
-        there.
+        `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`,
+        `snapshot`: see there.
         """
         if not self._witness.is_set():
             await self.committer.commit(sync=True)
-            if self.publisher.due or change or again:  # else no root has to wait for the witness
+            if (
+                self.publisher.due or change or again or snapshot
+            ):  # else no root has to wait for the witness
                 with trio.move_on_after(WITNESS_DEADLINE):
                     await self._witness.wait()
             else:
@@ -157,11 +165,12 @@ class WritableVault(ReadVault):
         try:
             with self._throttle.hurrying() if hurry else nullcontext():
                 try:
-                    await self.publisher.publish(change, again)
+                    await self.publisher.publish(change, again, snapshot)
                 except DiskFull:  # a root without what was deleted is what makes room
                     if not await trio.to_thread.run_sync(self._room.disk.give):
                         raise
-                    await self.publisher.publish(change, again)
+                    made = snapshot and await self.catalogue.find(snapshot) is not None
+                    await self.publisher.publish(change, again, b"" if made else snapshot)
             self.committer.forget(self.publisher.published.generation)
         except Superseded:
             self.pen.lose(TAKEN_OVER)

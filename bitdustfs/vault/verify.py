@@ -7,7 +7,7 @@ answer, is no fault, and is said as well: not having looked is not the same as n
 """
 
 import stat
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.items import (
@@ -16,6 +16,7 @@ from bitdustfs.core.items import (
     INODE,
     ORPHAN,
     ROOT_INODE,
+    SNAPSHOT,
     USE,
     XATTR,
     Counters,
@@ -24,14 +25,18 @@ from bitdustfs.core.items import (
     decode_entry,
     decode_extent,
     decode_inode,
+    decode_snapshot,
     decode_use,
     decode_xattr,
     key_object,
     tail_u64,
 )
+from bitdustfs.core.leaves import Index, Leaf
 from bitdustfs.core.records import Place
+from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Unavailable
 from bitdustfs.tree.transaction import page
+from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.findings import Report
 from bitdustfs.vault.fragments import Fragments, OnItems
 from bitdustfs.vault.reading import ReadVault
@@ -78,6 +83,8 @@ class _Walk:
             self.orphans.add(tail_u64(key))
         elif kind == USE:
             self.uses[key[-16:]] = decode_use(value).live
+        elif kind == SNAPSHOT:
+            decode_snapshot(value)
         else:
             self.counters = decode_counters(value)
 
@@ -162,6 +169,52 @@ async def _walk(vault: ReadVault, report: Report, progress: OnItems) -> _Walk:
     return found
 
 
+async def _walk_past(vault: ReadVault, report: Report, progress: OnItems) -> set[bytes]:
+    """The trees of all snapshots, each leaf once; the blocks that they are in and refer to.
+
+    What two snapshots share is looked at once. Extents are checked as those of the tree are.
+    """
+    blocks: set[bytes] = set()
+    walked: set[bytes] = set()  # hashes of branches and leaves
+    nodes: OrderedDict[bytes, Leaf | Index] = OrderedDict()
+    for kept in await vault.catalogue.kept():
+        tree, index = Tree(vault.reader, kept.item.index, nodes=nodes), kept.item.index
+        try:
+            refs = () if index is None else (await tree.load_index(index)).refs
+            blocks |= set() if index is None else {index.block}
+            for branch in (ref.place for ref in refs if ref.place.hash not in walked):
+                for leaf in (ref.place for ref in (await tree.load_index(branch)).refs):
+                    if leaf.hash not in walked:
+                        blocks |= await _look_into(vault, tree, leaf, report)
+                        await progress("items", report.items, 0)
+                    walked.add(leaf.hash)
+                    blocks.add(leaf.block)
+                walked.add(branch.hash)
+                blocks.add(branch.block)
+        except Unavailable as error:
+            name = kept.name.decode(errors="replace")
+            report.not_seen(f"snapshot {name} could not be read to its end: {error}")
+        else:
+            report.checked(snapshots=1)
+    return blocks
+
+
+async def _look_into(vault: ReadVault, tree: Tree, place: Place, report: Report) -> set[bytes]:
+    """The blocks that the items of one leaf of a snapshot refer to."""
+    leaf = await tree.load(place, Kind.LEAF)
+    assert isinstance(leaf, Leaf)
+    places: set[Place] = set()
+    for key, value in zip(leaf.keys, leaf.values, strict=True):
+        if key[8] == EXTENT and (extent := decode_extent(value).place) is not None:
+            places.add(extent)
+        elif key[8] == XATTR:
+            places.update(decode_xattr(value).extents)
+    report.checked(items=len(leaf.keys))
+    for extent in places:
+        await _check_local(vault, extent, report)
+    return {extent.block for extent in places}
+
+
 async def verify(vault: ReadVault, local_only: bool, sample: float, progress: OnItems) -> Report:
     """The tree and this machine's blocks; unless `local_only`, a share `sample` of all
     fragments. Raises LocalError.
@@ -169,8 +222,13 @@ async def verify(vault: ReadVault, local_only: bool, sample: float, progress: On
     report = Report()
     try:
         found = await _walk(vault, report, progress)
+        past = await _walk_past(vault, report, progress)
         if not local_only:
-            blocks = {*found.live, *(place.block for place in await vault.volume.tree.nodes())}
+            blocks = {
+                *past,
+                *found.live,
+                *(place.block for place in await vault.volume.tree.nodes()),
+            }
             published = vault.state.published()
             blocks |= {ref.place.block for ref in published.journal} if published else set()
             await Fragments(vault, report, sample).check(blocks, progress)

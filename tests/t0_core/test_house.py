@@ -107,6 +107,8 @@ REASONS = {
     "cache/blocktable.py:BlockTable": "one question for each index, so that nobody scans the rows",
     "blocks/ledger.py:Ledger": "one method for each thing that happens to an acknowledgement",
     "cache/state.py:State": "one method for each row that is kept, with how durable it then is",
+    "blocks/space.py:Space": "each bound is asked for, and what moves it is told, by itself",
+    "mount/client.py:MountClient": "one method for each command that a mount is given",
     "tree/tree.py:Tree": "layers, batch and versions change in one instant, with no await between",
 }
 

@@ -92,7 +92,7 @@ class Scene:
                 break
             total -= use.total - use.live
             thinnest.append(block)
-        chosen = list(thin_blocks(self.uses, self.table))
+        chosen = list(thin_blocks(self.uses, self.table, lambda block: False))
         merged = chosen[: len(chosen) - len(thinnest)]
         assert chosen[len(merged) :] == thinnest
         assert set(merged) <= small and len(set(merged)) == len(merged)

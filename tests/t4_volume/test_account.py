@@ -22,7 +22,7 @@ from bitdustfs.blocks import courier, deferral
 from bitdustfs.cli.cmd_verify import exit_code
 from bitdustfs.errors import BitdustError, Unavailable
 from bitdustfs.family.staffing import Staffing
-from bitdustfs.mount import answers, ending
+from bitdustfs.mount import ending, syncing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
 from bitdustfs.mount.commands import Keep, Sync, Turn, Verify
 from bitdustfs.mount.ending import ReadSettling, Settling
@@ -38,7 +38,7 @@ def in_a_hurry(monkeypatch):
     monkeypatch.setattr(courier, "WAIT_DEADLINE", 4.0)
     monkeypatch.setattr(ending, "LAST_ATTEMPT", 1.0)
     monkeypatch.setattr(ending, "LAST_COPIES", 1.0)
-    monkeypatch.setattr(answers, "SLOW", 1.0)
+    monkeypatch.setattr(syncing, "SLOW", 1.0)
     monkeypatch.setattr(watch, "GLANCE_FRESH", -1.0)
     yield
     failpoints.plan = None

@@ -22,6 +22,7 @@ from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.records import RootContent, open_header_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Unavailable, UsageError
+from bitdustfs.fs.past import PAST
 from bitdustfs.net import wire
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.supplier.shelf import VaultRow
@@ -103,6 +104,24 @@ async def test_lost_roots_alone_lose_nothing(net, tmp_path, checkpoints):
                 if name != b"small":
                     assert await read_file(vault, b"%d %s" % (number, name)) == content
         assert (await verify(vault, True, 0.0, silent)).faults == []
+
+
+async def test_lost_roots_lose_no_snapshot(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"small", b"then")
+        await vault.publish(snapshot=b"one")
+        await write_file(vault, b"small", b"now!")
+        await vault.publish()
+        await vault.courier.try_all()
+    lose_roots(net)
+    outcome, found = await recover(net, tmp_path / "two")
+    assert outcome is None
+    options = {"take_over": True, "sessions": found.suppliers, "family": found.family}
+    async with net.mount(tmp_path / "three", machine=b"n" * 16, **options) as vault:
+        assert await read_file(vault, b"small") == b"now!"
+        root = await vault.past.lookup(PAST, b"one")
+        then = await vault.past.lookup(root.inode, b"small")
+        assert await vault.past.read(then.inode, 0, 10) == b"then"
 
 
 class Boundless(Supplier):

@@ -11,7 +11,7 @@ from test_account import speaker
 from vault_states import State, small
 
 from bitdustfs.blocks import flow
-from bitdustfs.mount.answers import Upload
+from bitdustfs.mount.syncing import Upload
 from bitdustfs.units import GIB, KIB, MIB
 from bitdustfs.vault.account import Account, within
 

@@ -1,0 +1,53 @@
+"""Which side a request is for: the vault as it is now, or its past below `.snapshots`.
+
+Nothing of the past can be changed, and nothing can be put in its place.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.fs.content import Content
+from bitdustfs.fs.past import PAST_NAME, Past, is_past
+from bitdustfs.fs.volume import Seen, Volume
+from bitdustfs.fs.xattrs import Xattrs
+from bitdustfs.vault.reading import ReadVault
+
+CALL_INODES = 3  #: of a request's arguments, those among which inodes are
+
+
+class Sides:
+    """What of one open vault answers for an inode."""
+
+    def __init__(self, vault: ReadVault) -> None:
+        self._volume, self._content, self._xattrs = vault.volume, vault.content, vault.xattrs
+        self._past = vault.past
+
+    def volume(self, inode: int) -> Volume | Past:
+        """Names and attributes."""
+        return self._past if is_past(inode) else self._volume
+
+    async def read(self, inode: int, offset: int, length: int) -> bytes:
+        """Up to `length` bytes of a file."""
+        content: Content | Past = self._past if is_past(inode) else self._content
+        return await content.read(inode, offset, length)
+
+    def xattrs(self, inode: int) -> Xattrs | Past:
+        """Extended attributes."""
+        return self._past if is_past(inode) else self._xattrs
+
+    async def lookup(self, folder: int, name: bytes) -> Seen | None:
+        """The inode behind a name; what the owner made goes before the past."""
+        found = await self.volume(folder).lookup(folder, name)
+        if found is None and folder == ROOT_INODE and name == PAST_NAME:
+            return await self._past.all()
+        return found
+
+    async def changes_past(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether a request to change something, with these arguments, is about the past."""
+        first = arguments[:CALL_INODES]
+        if any(isinstance(word, int) and is_past(word) for word in first):
+            return True
+        named = (ROOT_INODE, PAST_NAME)
+        pairs = pairwise(arguments)
+        return named in pairs and not await self._past.is_hidden()
