@@ -118,9 +118,9 @@ def _panel(results: Results, row: Row) -> list[str]:
     systems = _shown(results, row)
     if len(systems) == 1:
         values = results.values[Cell(row.name, systems[0], sizes[0])]
-        return [
-            _heading(row.title, f"{row.unit}{at}{less}"),
-            _text(PANEL, 12, spread(values), "title end"),
+        return [  # side by side: what is not in the heading has room at the end
+            _heading(row.title, at.strip()),
+            _text(PANEL, 12, f"{spread(values)} {row.unit}", "title end"),
         ]
     return [_heading(row.title, f"{row.unit}{at}{less}"), *_bars(results, row, sizes[0])]
 
