@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from family import claim_of, contracted, credentials, make_block, serving
+from family import KEY, claim_of, contracted, credentials, family_of, make_block, root_of, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import node_id
@@ -20,6 +20,7 @@ from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Trials
 from bitdustfs.supplier import relay as relays
 from bitdustfs.supplier import standby
+from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of, relay_words
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
@@ -262,3 +263,19 @@ def test_what_relay_words_mean():
     for wrong in (["off", "circle"], ["anyone"], [NODE.hex()[:40]]):
         with pytest.raises(UsageError):
             relay_words(wrong)
+
+
+async def test_the_circle_is_who_is_of_a_family_whose_fragments_are_kept():
+    made = service()
+    circle = circle_of(made, ("circle",))
+    owner = MemorySupplier(made, KEY.vault_id, "owner")
+    family = family_of(NODE)
+    await owner.promise(GIB // 10, 2_000_000_000)
+    await owner.prepare(claim_of(), False)
+    await owner.accept(root_of(family), family, claim_of())
+    assert not circle(NODE)  # nothing is kept yet: whoever promises himself space gains nothing
+    header, fragments = make_block(b"content" * 1000)
+    kept = fragments[0]
+    await owner.put(b"b" * 16, 0, claim_of(), header, kept.chunks, kept.payload)
+    assert circle(NODE) and not circle(os.urandom(32))
+    assert not circle_of(made, (NODE.hex()[::-1],))(NODE)
