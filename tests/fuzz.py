@@ -120,8 +120,15 @@ def overheard():
     fault = wire.Fault("fenced", "another machine", CLAIM)
     attest = wire.encode_frame(1, wire.Attest(0))
     join = wire.encode_frame(1, wire.Join(TOKEN, JOIN_LINE))
-    return [wire.encode_frame(0, opening), attest, join, *supplier.requests], [
-        *(wire.encode_frame(0, message) for message in (challenge, fault)), *supplier.replies
+    to_relay = (
+        wire.Standby(wire.VERSION), wire.Through(wire.VERSION, KEY.vault_id),
+        wire.Meeting(wire.VERSION, bytes(32)),
+    )  # fmt: skip
+    openings = [wire.encode_frame(0, message) for message in (opening, *to_relay)]
+    called = wire.Called(bytes(32))
+    return [*openings, attest, join, *supplier.requests], [
+        *(wire.encode_frame(0, message) for message in (challenge, fault, called)),
+        *supplier.replies,
     ]  # fmt: skip
 
 

@@ -158,12 +158,15 @@ def _print_visits(visits: Sequence[VisitLine]) -> None:
 
 
 def _print_table(lines: Sequence[SupplierLine]) -> None:
-    say("pos  supplier          state    uptime  latency    stored  audits (failed)  address")
+    say(
+        "pos  supplier          state    uptime  latency    stored  audits (failed)  way      "
+        "address"
+    )
     for line in lines:
         uptime = "-" if line.uptime is None else f"{100 * line.uptime:.0f} %"
         say(
             f"{line.position:3}  {line.node[:NODE_DIGITS]}  {line.state:7}  {uptime:>6}  "
             f"{1000 * line.latency:4.0f} ms  {format_size(line.stored):>9}  "
-            f"{line.audits:6} ({line.audits_failed})       {line.address}  "
+            f"{line.audits:6} ({line.audits_failed})       {line.way:7}  {line.address}  "
             f"{names().of(line.node)}".rstrip()
         )

@@ -34,7 +34,13 @@ from bitdustfs.supplier.orders import (
     SupplierSelf,
 )
 from bitdustfs.supplier.presence import check_announced
-from bitdustfs.supplier.supplier_config import TRASH_DAYS_MAX, configured_offering, whom_word
+from bitdustfs.supplier.relay import relay_words
+from bitdustfs.supplier.supplier_config import (
+    TRASH_DAYS_MAX,
+    configured_offering,
+    through_words,
+    whom_word,
+)
 from bitdustfs.units import format_size, parse_size
 from bitdustfs.vault.account import ago
 
@@ -65,6 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--for", dest="customers", nargs="+", metavar="WHOM",
         help="with whom it makes contracts: anyone; invited, those who show a token; or vaults, by "
         "their first digits (invited). Contracts that were made stay",
+    )  # fmt: skip
+    run.add_argument(
+        "--relay", nargs="+", metavar="WHOM",
+        help="whose nodes are reached through this one: off; circle, nodes of families whose "
+        "fragments it keeps, and friends; or keys of nodes besides (circle)",
+    )  # fmt: skip
+    run.add_argument(
+        "--through", action="append", metavar="HOST:PORT",
+        help="this node cannot be dialled: it is reached through that relay (up to three)",
     )  # fmt: skip
     run.add_argument(
         "--log", type=Path, metavar="FILE",
@@ -156,6 +171,8 @@ def offering_of(args: argparse.Namespace) -> Offering:
         and tuple(check_announced(check_address(a)) for a in args.announce),
         "bootstrap": args.bootstrap and tuple(check_address(a) for a in args.bootstrap),
         "trash_days": args.trash_days,
+        "relay": args.relay and relay_words(args.relay),
+        "through": args.through and through_words(args.through),
         "for": args.customers and whom_word(args.customers),
     }
     said = {word: value for word, value in values.items() if value is not None}

@@ -23,9 +23,10 @@ class Spread(IntEnum):
 def neighbourhood(address: str, spread: int = Spread.NETWORK) -> str:
     """What an address ("host:port") has in common with its neighbours; "" when that does not count.
 
+    What leads through a relay ("relay:KEY@host:port") is the relay's neighbour: it falls with it.
     A spread that is not known (of a newer program) counts as the widest that is.
     """
-    host = address.rpartition(":")[0].strip("[]")
+    host = address.rpartition("@")[2].rpartition(":")[0].strip("[]")
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:

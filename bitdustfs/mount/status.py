@@ -17,6 +17,7 @@ from bitdustfs.mount.statements import (
     VisitLine,
 )
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
+from bitdustfs.net.addresses import relayed
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
@@ -115,6 +116,7 @@ class Describer:
             position=position,
             node=member.node.hex(),
             address=self._address(member),
+            way="relayed" if relayed(self._address(member)) else "direct",
             state=watch.shown(member.node),
             uptime=seen.answered / seen.rounds if seen.rounds else None,
             gone=seen.gone,

@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 from bitdustfs.errors import UsageError
 
@@ -21,6 +22,9 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 WRITTEN = re.compile(
     r"(?:(?P<v4>[0-9.]{7,15})|\[(?P<v6>[0-9a-f:.]{2,39})\]):(?P<port>[0-9]{1,5})", re.ASCII
 )
+
+#: "relay:KEY@HOST:PORT": the node with that key, reached through the relay at HOST:PORT
+RELAYED = re.compile(r"relay:(?P<node>[0-9a-f]{64})@(?P<relay>[^@]+)", re.ASCII)
 
 
 def _networks(text: str) -> list[IpNetwork]:
@@ -44,9 +48,29 @@ NEVER: dict[int, list[IpNetwork]] = {
 
 
 def split(address: str) -> tuple[str, int]:
-    """(host, port) of "host:port" or "[v6]:port". Raises ValueError."""
-    host, _, port = address.rpartition(":")
+    """(host, port) of "host:port" or "[v6]:port"; where it leads through a relay, the relay's.
+
+    Raises ValueError.
+    """
+    through = relayed(address)
+    host, _, port = (through.relay if through else address).rpartition(":")
     return host.strip("[]"), int(port)
+
+
+class Relayed(NamedTuple):
+    """The node with the key `node`, reached through the relay at `relay` (HOST:PORT)."""
+
+    node: bytes
+    relay: str
+
+    def __str__(self) -> str:
+        return f"relay:{self.node.hex()}@{self.relay}"
+
+
+def relayed(address: str) -> Relayed | None:
+    """What an address that leads through a relay says; None for one that is dialled."""
+    parts = RELAYED.fullmatch(address)
+    return Relayed(bytes.fromhex(parts["node"]), parts["relay"]) if parts else None
 
 
 def check_address(text: str) -> str:
@@ -63,6 +87,9 @@ def is_address(text: str) -> bool:
         check_address(text)
     except UsageError:
         return False
+    through = relayed(text)
+    if through is not None:
+        return is_address(through.relay)
     host, port = split(text)
     return port >= 1024 and not host.startswith("-") and not {*host} & {*"/@%"}
 
@@ -82,7 +109,11 @@ def is_wildcard(host: str) -> bool:
 
 
 def is_here(address: str) -> bool:
-    """Whether an address is of this machine's own interfaces; loopback, which all have, is not."""
+    """Whether an address is of this machine's own interfaces; loopback, which all have, is not.
+    What leads through a relay here is not here, either.
+    """
+    if relayed(address) is not None:
+        return False
     try:
         host, _ = split(address)
         ip = ipaddress.ip_address(host)
@@ -126,7 +157,8 @@ def dialable(addresses: Iterable[str], allow_private: bool) -> tuple[str, ...]:
     """Those of a node's addresses that may be tried."""
     found = []
     for address in addresses:
-        parts = WRITTEN.fullmatch(address)
+        through = relayed(address)
+        parts = WRITTEN.fullmatch(through.relay if through else address)
         if parts is None:
             continue
         host, port = parts["v4"] or parts["v6"], int(parts["port"])

@@ -11,7 +11,8 @@ from nacl.signing import SigningKey
 from bitdustfs.core.keys import sign
 from bitdustfs.errors import ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import split
+from bitdustfs.net.addresses import Relayed, relayed, split
+from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.dialing import Race
 from bitdustfs.net.hostnames import joined_address, resolve
 from bitdustfs.net.incoming import next_message
@@ -54,22 +55,30 @@ class Met(NamedTuple):
 
 
 async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -> Met:
-    """Who answers at "host:port": the node with that key; with an empty one, anybody.
+    """Who answers at "host:port", or through a relay ("relay:KEY@HOST:PORT"): the node with that
+    key; with an empty one, anybody.
 
     Raises WrongPeer where another one answers, ProtocolViolation where it does not speak our TLS,
     else Unreachable. `bulk`: what is sent may take its time.
     """
     try:
         with trio.fail_after(CONNECT_DEADLINE):
-            transport = await _transport(address)
+            through = relayed(address)
+            transport = await _transport(through.relay if through else address)
             stream = TlsStream(transport, context, server_side=False)
             try:
                 notice_silence(transport, bulk)
+                if through:
+                    await _ask_relay(stream, through.node)
+                    stream = TlsStream(Circuit(stream), context, server_side=False)
                 key = await stream.handshake()
                 if node and key != node:
                     raise WrongPeer("another node answers at this address")
                 host, port, *_ = transport.socket.getpeername()
-                return Met(stream, key, joined_address(host, port))
+                literal = joined_address(host, port)
+                if through:
+                    literal = str(Relayed(through.node, literal))
+                return Met(stream, key, literal)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await stream.aclose()
@@ -82,6 +91,30 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
         OverflowError,
     ) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
+
+
+async def greet(stream: TlsStream, opening: wire.FirstWord) -> wire.FrameDecoder:
+    """Says to a relay what is wanted, behind its challenge; what decodes its answers."""
+    decoder = wire.FrameDecoder(from_server=True)
+    challenge = await next_message(stream, decoder)
+    if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
+        raise ProtocolViolation("the relay does not begin as relays of this version do")
+    await stream.send_all(wire.encode_frame(0, opening))
+    return decoder
+
+
+async def _ask_relay(stream: TlsStream, node: bytes) -> None:
+    """A circuit to a node through whoever answers here. Raises Unreachable, ProtocolViolation.
+
+    The relay's key does not matter: the node proves its own inside.
+    """
+    await stream.handshake()
+    decoder = await greet(stream, wire.Through(wire.VERSION, node))
+    reply = await next_message(stream, decoder)
+    if isinstance(reply, wire.Fault):  # what a relay says is no word of the node
+        raise Unreachable(f"the relay says: {told(reply.detail)}")
+    if not isinstance(reply, wire.Done):
+        raise ProtocolViolation("the relay answers with something else")
 
 
 async def _transport(address: str) -> trio.SocketStream:

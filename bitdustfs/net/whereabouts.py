@@ -18,6 +18,7 @@ from typing import NamedTuple
 import trio
 
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings
+from bitdustfs.net.addresses import relayed
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +100,15 @@ class Trials:
 
     def arranged(self, known: Iterable[str]) -> tuple[str, ...]:
         """Addresses in the order they are tried: these last, the one that failed last at the
-        end.
+        end. Of the others, those that lead through relays come behind those that are dialled.
         """
         order = {address: at for at, address in enumerate(self._failed)}
-        every = sorted(dict.fromkeys(known), key=lambda address: order.get(address, -1))
+
+        def place(address: str) -> tuple[int, bool]:
+            failed = order.get(address, -1)
+            return failed, failed < 0 and relayed(address) is not None
+
+        every = sorted(dict.fromkeys(known), key=place)
         return tuple(every[:DIALLED_MAX])
 
 

@@ -83,6 +83,41 @@ class Open(Message, frozen=True, tag=2):
     signature: Signature
 
 
+class Standby(Message, frozen=True, tag=3):
+    """A node that cannot be dialled, in place of Open, to a relay: calls come on this connection.
+
+    Its TLS proves its key. Answered by Done or Fault; then it sends Ping, answered by Done, and is
+    sent Called.
+    """
+
+    version: U16
+
+
+class Through(Message, frozen=True, tag=4):
+    """In place of Open, to a relay: a circuit to a node on standby. After Done, bytes are passed
+    on.
+    """
+
+    version: U16
+    node: Public
+
+
+class Meeting(Message, frozen=True, tag=5):
+    """The node that was called, in place of Open, on a connection of its own.
+
+    No answer: what the other one sends follows.
+    """
+
+    version: U16
+    circuit: Hash
+
+
+class Called(Message, frozen=True, tag=6):
+    """Relay, to a node on standby: somebody wants to speak with it; the circuit's random name."""
+
+    circuit: Hash
+
+
 class Put(Message, frozen=True, tag=10):
     """Keep this fragment (payload). Answered by Done once it is synced."""
 
@@ -322,10 +357,11 @@ Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
     | WarrantsAre | VisitsAre
 )  # fmt: skip
-AnyMessage = Challenge | Open | Request | Reply
+FirstWord = Open | Standby | Through | Meeting
+AnyMessage = Challenge | Called | FirstWord | Request | Reply
 
-_from_server = Decoder(Challenge | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]
-_from_client = Decoder(Open | Request, "request", FRAME_HEAD_MAX)  # type: ignore[arg-type]
+_from_server = Decoder(Challenge | Called | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]
+_from_client = Decoder(FirstWord | Request, "request", FRAME_HEAD_MAX)  # type: ignore[arg-type]
 
 
 class Frame(NamedTuple):

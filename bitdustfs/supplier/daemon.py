@@ -38,10 +38,12 @@ from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
 from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import Shelf
+from bitdustfs.supplier.standby import StandingBy
 from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
@@ -118,18 +120,26 @@ class Daemon:
             listeners = await trio.open_tcp_listeners(port, host=None if every else host)
         except OSError as error:
             raise LocalError(f"cannot listen at {address}: {error.strerror}") from error
-        private = private_wanted(address, settings.announced, settings.bootstrap)
-        dht = Dht(service.node, serves=True, allow_private=private)
+        private = private_wanted(
+            address, settings.through or settings.announced, settings.bootstrap
+        )
+        server = SupplierServer(service, context, self._relay())
+        standing_by = self._standing_by(server)
+        # nobody could ask a node that is behind a router
+        dht = Dht(service.node, serves=standing_by is None, allow_private=private)
         await dht.bind(host, port)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
             Contacts(settings.folder / "contacts"), friends=lambda: self._friends(private),
+            through=standing_by.addresses if standing_by else None,
         )  # fmt: skip
         offer = format_size(service.housekeeping.offer())
         customers = " ".join(self._settings.customers)
         log.info("supplier at %s offers %s, for %s", address, offer, customers)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(SupplierServer(service, context).serve, listeners)
+            nursery.start_soon(server.serve, listeners)
+            if standing_by is not None:
+                nursery.start_soon(steadily, "standing by at relays", standing_by.run)
             await nursery.start(dht.run)
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
@@ -159,6 +169,21 @@ class Daemon:
                     notify.stopping("stopped")
                     nursery.cancel_scope.cancel()
                     break
+
+    def _relay(self) -> Relay | None:
+        settings = self._settings
+        if settings.relay == ("off",) or settings.through:
+            return None
+        return Relay(circle_of(self._service, settings.relay))
+
+    def _standing_by(self, server: SupplierServer) -> StandingBy | None:
+        if not self._settings.through:
+            return None
+
+        async def serve(circuit: trio.abc.Stream) -> None:
+            await server.serve_one(circuit, (RELAYED_HOST, 0))
+
+        return StandingBy(self._service.node, self._settings.through, serve)
 
     def _admit(self, customers: tuple[str, ...]) -> Admission:
         own, deals = self._service.node.verify_key.encode(), self._service.friendship.deals

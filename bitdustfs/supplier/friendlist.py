@@ -10,6 +10,7 @@ import trio
 from bitdustfs.cache.deals import Deal
 from bitdustfs.cache.nicknames import DIGITS_MIN
 from bitdustfs.errors import UsageError
+from bitdustfs.net.addresses import relayed
 from bitdustfs.supplier.befriend import OwnSupplier, reached
 from bitdustfs.supplier.friendship import nonce_of
 from bitdustfs.supplier.orders import CustomerLine, FriendLine
@@ -50,7 +51,7 @@ def friend_lines(
     lines = [
         FriendLine(
             node=node.hex(), name=names.get(node.hex(), ""),
-            state="online" if node in there else "away", way="direct" if node in there else "",
+            state="online" if node in there else "away", way=_way(there.get(node, "")),
             address=there.get(node, "") or " ".join(told[-1].addresses), seen=seen.get(node),
             gives=sum(deal.gives for deal in told), given=sum(deal.space for deal in told),
             keeps=_kept_by(node, told, kept_there),
@@ -107,3 +108,8 @@ def _waiting(deal: Deal) -> FriendLine:
         keeps=None, given=deal.space, kept=0, vaults=[], since=deal.since, until=deal.until,
         settled=False, invitations=[nonce_of(deal.ours).hex()],
     )  # fmt: skip
+
+
+def _way(address: str) -> str:
+    """How it was reached at an address; "" where it was not."""
+    return "" if not address else "direct" if relayed(address) is None else "relayed"

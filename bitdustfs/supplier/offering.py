@@ -33,6 +33,8 @@ class Offering:
     log: str = "info"  #: the least level that is logged (plain.LOG_LEVELS)
     #: words that the command line said; the others are of config.toml, or what holds anyway
     said: tuple[str, ...] = WORDS_SAID
+    relay: tuple[str, ...] = ("circle",)  #: for whom it is a relay (relay.py)
+    through: tuple[str, ...] = ()  #: relays through which it is reached; none: it is dialled
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -46,6 +48,8 @@ class _Words(msgspec.Struct, frozen=True):
     customers: tuple[str, ...] = ("invited",)
     log: str = "info"
     said: tuple[str, ...] = WORDS_SAID
+    relay: tuple[str, ...] = ("circle",)
+    through: tuple[str, ...] = ()
 
 
 class Donated(NamedTuple):
@@ -60,6 +64,7 @@ def remember(offering: Offering) -> None:
     kept = _Words(
         offering.space, offering.listen, offering.announced, offering.bootstrap,
         offering.trash_seconds, offering.customers, offering.log, offering.said,
+        offering.relay, offering.through,
     )  # fmt: skip
     write_durably(offering.folder / OFFERING, msgspec.json.encode(kept))
 
@@ -72,7 +77,7 @@ def last_offering(folder: Path) -> Offering | None:
         return None
     return Offering(
         folder, kept.space, kept.listen, kept.announced, kept.bootstrap, kept.trash_seconds,
-        kept.customers, kept.log, kept.said,
+        kept.customers, kept.log, kept.said, kept.relay, kept.through,
     )  # fmt: skip
 
 
@@ -82,11 +87,14 @@ def command_words(offering: Offering) -> list[str]:
         "space": (str(offering.space),), "listen": (offering.listen,),
         "announce": offering.announced, "bootstrap": offering.bootstrap,
         "trash_days": (f"{offering.trash_seconds / 86400:g}",),
+        "through": offering.through,
     }  # fmt: skip
     words = ["supplier", "run", "--dir", str(offering.folder)]
     for word, said in values.items():
         if word in offering.said:
             words += [each for value in said for each in (f"--{word.replace('_', '-')}", value)]
+    if "relay" in offering.said:
+        words += ["--relay", *offering.relay]
     return [*words, "--for", *offering.customers] if "for" in offering.said else words
 
 

@@ -118,6 +118,7 @@ class Said:
 class OwnRecord:
     """The record of one supplier. `announced`: what it was told to say; nothing: where it
     listens. `friends`: addresses of friends' suppliers, by which the network is joined, too.
+    `through`: a node that cannot be dialled says where relays lead to it, and nothing else.
     """
 
     def __init__(
@@ -130,8 +131,9 @@ class OwnRecord:
         contacts: Contacts,
         interfaces: Callable[[], list[str]] = interface_addresses,
         friends: Callable[[], list[str]] = list,
+        through: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
-        self._friends = friends
+        self._friends, self._through = friends, through
         self._service, self._dht, self._contacts = service, dht, contacts
         self._listen, self._announced, self._bootstrap = listen, announced, bootstrap
         self._interfaces = interfaces
@@ -163,6 +165,8 @@ class OwnRecord:
 
     def addresses(self) -> tuple[str, ...]:
         """Where this node is found, as far as it knows."""
+        if self._through is not None:
+            return self._through()
         own = self._own()
         # what was seen before the own addresses changed is the old address
         seen = self._seen if own == self._seen_besides else ()

@@ -26,6 +26,7 @@ from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers, Hold
 from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.proving import prove
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay, RelayRequest, Visitor, answer_at
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelfrows import FILE_PREFIX
@@ -54,8 +55,10 @@ _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 class SupplierServer:
     """Serves `service` to every connection that `serve` accepts."""
 
-    def __init__(self, service: SupplierService, context: ssl.SSLContext) -> None:
-        self._service, self._context = service, context
+    def __init__(
+        self, service: SupplierService, context: ssl.SSLContext, relay: Relay | None = None
+    ) -> None:
+        self._service, self._context, self._relay = service, context, relay
         self._places, self._turns, self._spares = Places(), Turns(), Spares()
         self._incoming, self._outgoing = Buffers(INCOMING_MAX), Buffers(OUTGOING_MAX)
 
@@ -64,11 +67,18 @@ class SupplierServer:
         await trio.serve_listeners(self._connection, listeners)
 
     async def _connection(self, transport: trio.SocketStream) -> None:
-        peer: tuple[str, int] = ("?", 0)
+        try:
+            peer = transport.socket.getpeername()[:2]  # fails where the client has gone already
+        except OSError:
+            await trio.aclose_forcefully(transport)
+            return
+        await self.serve_one(transport, peer)
+
+    async def serve_one(self, transport: trio.abc.Stream, peer: tuple[str, int]) -> None:
+        """Serves one connection, and closes it. `peer`: from where, or (RELAYED_HOST, 0)."""
         scope = trio.CancelScope()
         place: Slot | None = None
         try:
-            peer = transport.socket.getpeername()[:2]  # fails where the client has gone already
             place = self._places.enter(peer[0], scope)
             if place is None:
                 log.warning("%s: closed: too many connections from there", peer)
@@ -100,9 +110,15 @@ class SupplierServer:
         decoder = wire.FrameDecoder(from_server=False, head_limit=OPENING_HEAD_MAX)
         with trio.move_on_after(OPENING_DEADLINE) as opening:
             client_key = await stream.handshake()
-            session = await self._open(stream, decoder, client_key, host)
+            opened = await self._open(stream, decoder, client_key, host)
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
+        if not isinstance(opened, Session):
+            relay = None if host == RELAYED_HOST else self._relay
+            visitor = Visitor(client_key, stream, decoder, place, self._places)
+            await answer_at(relay, opened, visitor)
+            return
+        session = opened
         decoder.allow_heads(FRAME_HEAD_MAX)
         end = place.scope.cancel
         incoming = self._incoming.hold(STRANGERS, end)
@@ -119,7 +135,7 @@ class SupplierServer:
 
     async def _open(
         self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes, host: str
-    ) -> Session:
+    ) -> "Session | RelayRequest":
         nonce = os.urandom(32)
         await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, nonce)))
         while (frame := decoder.next_untrusted()) is None and decoder.asked is None:
@@ -127,6 +143,8 @@ class SupplierServer:
             if not data:
                 break
             decoder.feed(data)
+        if frame is not None and isinstance(frame.message, RelayRequest):
+            return frame.message
         if frame is None or not isinstance(frame.message, wire.Open):
             raise ProtocolViolation("the client did not open a session")
         try:
@@ -136,6 +154,8 @@ class SupplierServer:
             await stream.send_all(wire.encode_frame(frame.id, fault))
             raise
         await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
+        if host == RELAYED_HOST:  # one network: nothing is known of where they are
+            return session._replace(network=host)
         return session._replace(network="" if is_private_host(host) else network_of(host))
 
 

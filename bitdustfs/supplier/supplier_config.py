@@ -8,11 +8,13 @@
     listen = "0.0.0.0:4100"        # after a restart, as what follows
     announce = ["HOST:PORT"]
     bootstrap = ["HOST:PORT"]
+    relay = ["circle"]             # or off, or keys of nodes besides
+    through = ["HOST:PORT"]        # relays, for a supplier that cannot be dialled
 
 At SIGHUP a supplier reads it again. A broken file changes nothing, and its log says why.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,13 @@ from bitdustfs.config import (
 )
 from bitdustfs.errors import UsageError
 from bitdustfs.net.addresses import check_address
+from bitdustfs.net.dht.datagram import RELAYS_MAX
 from bitdustfs.plain import LOG_LEVELS
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.presence import check_announced, check_listened
+from bitdustfs.supplier.relay import relay_words
 
 DAY = 86400.0
 TRASH_DAYS_MAX = 3650
@@ -45,6 +49,16 @@ def whom_word(value: object) -> tuple[str, ...]:
     return words
 
 
+def through_words(relays: Collection[str]) -> tuple[str, ...]:
+    """The relays of a supplier that cannot be dialled. Raises UsageError."""
+    if len(relays) > RELAYS_MAX:
+        raise UsageError(f"{RELAYS_MAX} relays are enough")
+    for relay in relays:
+        if "@" in check_address(relay):
+            raise UsageError(f"{relay!r} is no relay; write HOST:PORT")
+    return tuple(dict.fromkeys(relays))
+
+
 WORDS: dict[str, Reader] = {
     "space": size_word,
     "for": whom_word,
@@ -53,10 +67,12 @@ WORDS: dict[str, Reader] = {
     "listen": text_word(check_address),
     "announce": texts_word(lambda text: check_announced(check_address(text))),
     "bootstrap": texts_word(check_address),
+    "relay": lambda value: relay_words(texts_word(str)(value)),
+    "through": lambda value: through_words(texts_word(str)(value)),
 }
 DEFAULTS: dict[str, Any] = {
     "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
-    "bootstrap": (),
+    "bootstrap": (), "relay": ("circle",), "through": (),
 }  # fmt: skip
 
 
@@ -74,6 +90,7 @@ def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
     return Offering(
         folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
         words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
+        words["relay"], words["through"],
     )  # fmt: skip
 
 
@@ -82,6 +99,6 @@ def said_of(offering: Offering) -> dict[str, Any]:
     values = {
         "space": offering.space, "listen": offering.listen, "announce": offering.announced,
         "bootstrap": offering.bootstrap, "trash_days": offering.trash_seconds / DAY,
-        "for": offering.customers,
+        "for": offering.customers, "relay": offering.relay, "through": offering.through,
     }  # fmt: skip
     return {word: value for word, value in values.items() if word in offering.said}

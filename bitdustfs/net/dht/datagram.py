@@ -21,6 +21,7 @@ from bitdustfs.core.keys import NODE_ID_SIZE, ReadCapability, node_id
 from bitdustfs.core.records import Ballot, Opener, Record, seal_record
 from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed
+from bitdustfs.net.addresses import Relayed, relayed
 from bitdustfs.units import DATAGRAM_MAX, DHT_RECORD_MAX
 
 VERSION = 1
@@ -29,6 +30,7 @@ CONTACTS_MAX = 16  #: contacts in one response
 FAMILY_IDS_MAX = 16
 
 DhtRecordBytes = Annotated[bytes, msgspec.Meta(max_length=DHT_RECORD_MAX)]
+RELAYS_MAX = 3  #: relays of one node
 Address = Annotated[str, msgspec.Meta(max_length=64)]
 Endpoint = tuple[str, int]  #: IP address, of either version, and UDP port
 
@@ -116,6 +118,13 @@ class NodeRecord(Record, frozen=True):
     seq: U63
     addresses: Annotated[tuple[Address, ...], msgspec.Meta(max_length=4)]
     offer: U63
+    #: relays ("host:port") through which it is reached
+    through: Annotated[tuple[Address, ...], msgspec.Meta(max_length=RELAYS_MAX)] = ()
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Where it may be dialled, then where it is reached through relays (net/addresses.py)."""
+        return (*self.addresses, *(str(Relayed(self.node, relay)) for relay in self.through))
 
 
 class VaultRecord(Record, frozen=True):
@@ -155,9 +164,12 @@ def open_datagram_untrusted(data: bytes) -> Body:
     return _bodies.open_untrusted(data, body.sender)
 
 
-def sign_node_record(key: SigningKey, seq: int, addresses: tuple[str, ...], offer: int) -> bytes:
+def sign_node_record(key: SigningKey, seq: int, ways: tuple[str, ...], offer: int) -> bytes:
+    """`ways`: addresses, also such as lead through relays."""
+    through = tuple(way.relay for way in map(relayed, ways) if way is not None)
+    direct = tuple(way for way in ways if relayed(way) is None)
     return seal_record(
-        key, "node-record", NodeRecord(key.verify_key.encode(), seq, addresses, offer)
+        key, "node-record", NodeRecord(key.verify_key.encode(), seq, direct, offer, through)
     )
 
 

@@ -73,7 +73,7 @@ async def find_offers(dht: Dht, count: int, space: int) -> dict[str, int]:
         record = await node_record(dht, contact.id, contact)
         if record is None or record.offer < space:
             return
-        addresses = dialable(record.addresses, dht.allow_private)
+        addresses = dialable(record.ways, dht.allow_private)
         if addresses:
             records[contact.id] = (record.offer, addresses[0])
 
@@ -119,7 +119,7 @@ async def find_family_addresses(dht: Dht, capability: ReadCapability) -> list[st
     async def look(node: bytes) -> None:
         record = await node_record(dht, node)
         if record is not None:
-            addresses.extend(dialable(record.addresses, dht.allow_private))
+            addresses.extend(dialable(record.ways, dht.allow_private))
 
     async with trio.open_nursery() as nursery:
         for node in newest.nodes:

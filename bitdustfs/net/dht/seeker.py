@@ -70,4 +70,4 @@ async def located(dht: Dht, node: bytes) -> Located | None:
     record = await node_record(dht, node_id(node))
     if record is None:
         return None
-    return Located(record.seq, dialable(record.addresses, dht.allow_private))
+    return Located(record.seq, dialable(record.ways, dht.allow_private))

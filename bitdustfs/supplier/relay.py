@@ -1,0 +1,284 @@
+"""A relay: nodes of this supplier's circle that cannot be dialled are reached through it.
+
+A node on standby keeps a connection here. Whoever wants it names its key; the node is called, comes
+on a connection of its own, and from then on bytes are passed on. What they say is TLS with pinned
+keys, end to end: the relay sees who speaks with whom, and how much.
+
+The circle: nodes of families whose fragments are kept here, friends with a deal, and nodes that
+were named. Nobody else is on standby here, so nobody else is reached through it.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import trio
+
+from bitdustfs.errors import Malformed, ProtocolViolation, UsageError
+from bitdustfs.net import wire
+from bitdustfs.net.rates import Rates
+from bitdustfs.net.tls import TlsStream
+from bitdustfs.supplier.connections import Places, Slot
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.units import KIB, MIB
+
+RELAYED_HOST = "relayed"  #: where whoever comes through a relay seems to be
+LINES_MAX = 64  #: nodes on standby
+CIRCUITS_MAX, CIRCUITS_OF_NODE = 128, 32  #: circuits in all, and to one node
+CALLS_MAX = 32  #: calls that wait to be sent to one node
+COME_DEADLINE = 4.0  #: seconds that a node that was called is waited for
+LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on standby any more
+CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
+PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
+PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece
+RATE, BURST = 4.0 * MIB, 64.0 * MIB  #: bytes a second to and from one node; at once
+RATE_ALL, BURST_ALL = 8.0 * MIB, 128.0 * MIB  #: the same for all nodes together
+
+RelayRequest = wire.Standby | wire.Through | wire.Meeting
+
+
+def relay_words(words: Collection[str]) -> tuple[str, ...]:
+    """What `--relay` says: off, or circle and keys of nodes besides. Raises UsageError."""
+    said = tuple(word.lower() for word in words)
+    if said == ("off",):
+        return said
+    for word in said:
+        if word != "circle" and (len(word) != 64 or not set(word) <= set("0123456789abcdef")):
+            raise UsageError(f"{word!r}: write off, circle, or the 64 digits of a node's key")
+    return said
+
+
+def circle_of(service: SupplierService, named: Collection[str]) -> Callable[[bytes], bool]:
+    """Whether a node may be on standby at this supplier. It reads rows: not for the event loop."""
+
+    def knows(node: bytes) -> bool:
+        if node.hex() in named:
+            return True
+        if "circle" not in named:
+            return False
+        if any(deal.node == node for deal in service.friendship.deals.all().values()):
+            return True
+        rows = service.shelf.all_rows()
+        return any(row.used > 0 and service.is_kin(vault, node) for vault, row in rows)
+
+    return knows
+
+
+class Visitor(NamedTuple):
+    """Who came: the key that its TLS proved, and its connection."""
+
+    key: bytes
+    stream: TlsStream
+    decoder: wire.FrameDecoder
+    place: Slot
+    places: Places
+
+    async def say(self, message: wire.Reply | wire.Called) -> None:
+        with trio.move_on_after(PIECE_DEADLINE) as sending:
+            await self.stream.send_all(wire.encode_frame(0, message))
+        if sending.cancelled_caught:
+            raise ProtocolViolation("it does not take what it is sent")
+
+
+class _OnStandby:
+    """A node on standby."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.say, self.due = trio.open_memory_channel[wire.Reply | wire.Called](CALLS_MAX)
+
+
+@dataclass(eq=False)
+class _Passage:
+    """From somebody of `network` to a node."""
+
+    node: bytes
+    network: str
+    heard: float
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    came: trio.Event = field(default_factory=trio.Event)
+    over: trio.Event = field(default_factory=trio.Event)
+    other: Visitor | None = None
+
+    def join(self, other: Visitor) -> None:
+        """The node has come."""
+        self.other = other
+        self.came.set()
+
+    def hear(self) -> None:
+        """Something was passed on just now."""
+        self.heard = trio.current_time()
+
+
+async def _end_when_idle(circuit: _Passage) -> None:
+    while True:
+        idle = trio.current_time() - circuit.heard
+        if idle >= CIRCUIT_IDLE:
+            circuit.scope.cancel()
+        await trio.sleep(CIRCUIT_IDLE - idle)
+
+
+class Relay:
+    """The nodes on standby at one supplier, and the circuits to them."""
+
+    def __init__(self, circle: Callable[[bytes], bool]) -> None:
+        self._circle = circle
+        self._lines: dict[bytes, _OnStandby] = {}
+        self._circuits: set[_Passage] = set()
+        self._awaited: dict[bytes, _Passage] = {}
+        self._rates, self._all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
+
+    async def answer(self, request: RelayRequest, who: Visitor) -> None:
+        """Until the visitor's connection may be closed. Raises ProtocolViolation, Malformed."""
+        if request.version != wire.VERSION:
+            raise ProtocolViolation("a node of another version")
+        match request:
+            case wire.Standby():
+                await self._stand_by(who)
+            case wire.Through(node=node):
+                await self._connect(node, who)
+            case wire.Meeting(circuit=name):
+                await self._meet(name, who)
+
+    # -- a node on standby
+
+    async def _admits(self, node: bytes) -> bool:
+        return await trio.to_thread.run_sync(self._circle, node)
+
+    async def _stand_by(self, who: Visitor) -> None:
+        if not await self._admits(who.key):
+            await who.say(wire.Fault("unauthorised", "this relay serves its circle only"))
+            return
+        before = self._lines.pop(who.key, None)
+        if before is not None:
+            before.scope.cancel()
+        if len(self._lines) >= LINES_MAX:
+            await who.say(wire.Fault("busy", "too many nodes are on standby here"))
+            return
+        line = self._lines[who.key] = _OnStandby()
+        who.places.promote(who.place, who.key)
+        try:
+            with line.scope:
+                line.say.send_nowait(wire.Done())
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._speak, line, who)
+                    await self._listen(line, who)
+                    nursery.cancel_scope.cancel()
+        finally:
+            if self._lines.get(who.key) is line:
+                del self._lines[who.key]
+
+    async def _speak(self, line: _OnStandby, who: Visitor) -> None:
+        async for message in line.due:
+            await who.say(message)
+
+    async def _listen(self, line: _OnStandby, who: Visitor) -> None:
+        """Pings, until the node goes, falls silent, or is not of the circle any more."""
+        while await self._admits(who.key):
+            with trio.move_on_after(LINE_SILENCE) as waiting:
+                while (frame := who.decoder.next_untrusted()) is None:
+                    if who.decoder.asked is not None:
+                        raise Malformed("a payload on standby")
+                    data = await who.stream.receive_some(PIECE)
+                    if not data:
+                        return
+                    who.decoder.feed(data)
+            if waiting.cancelled_caught:
+                raise ProtocolViolation("nothing was heard of a node on standby")
+            if frame is None or not isinstance(frame.message, wire.Ping):
+                raise ProtocolViolation("something else than a ping on standby")
+            who.place.hear()
+            try:
+                line.say.send_nowait(wire.Done())
+            except trio.WouldBlock:
+                raise ProtocolViolation("it pings, and does not take the answers") from None
+
+    # -- a circuit
+
+    async def _connect(self, node: bytes, who: Visitor) -> None:
+        line = self._lines.get(node)
+        if line is None:
+            await who.say(wire.Fault("unreachable", "that node is not on standby here"))
+            return
+        self._make_way(node)
+        name = os.urandom(32)
+        circuit = _Passage(node, who.place.network, trio.current_time())
+        self._circuits.add(circuit)
+        self._awaited[name] = circuit
+        try:
+            with circuit.scope:
+                await self._call(line, name, circuit, who)
+        finally:
+            self._awaited.pop(name, None)
+            self._circuits.discard(circuit)
+            circuit.over.set()
+
+    async def _call(self, line: _OnStandby, name: bytes, circuit: _Passage, who: Visitor) -> None:
+        try:
+            line.say.send_nowait(wire.Called(name))
+        except trio.WouldBlock:
+            await who.say(wire.Fault("busy", "too many want to speak with that node"))
+            return
+        with trio.move_on_after(COME_DEADLINE):
+            await circuit.came.wait()
+        if circuit.other is None:
+            await who.say(wire.Fault("unreachable", "that node did not come"))
+            return
+        await who.say(wire.Done())
+        async with trio.open_nursery() as pumps:
+            pumps.start_soon(self._pass_on, circuit, who, circuit.other, pumps)
+            pumps.start_soon(self._pass_on, circuit, circuit.other, who, pumps)
+            pumps.start_soon(_end_when_idle, circuit)
+
+    async def _meet(self, name: bytes, who: Visitor) -> None:
+        circuit = self._awaited.get(name)
+        if circuit is None or circuit.node != who.key:
+            raise ProtocolViolation("nobody waits for this node there")
+        del self._awaited[name]
+        who.places.promote(who.place, who.key)
+        circuit.join(who)
+        await circuit.over.wait()
+
+    async def _pass_on(
+        self, circuit: _Passage, source: Visitor, sink: Visitor, pumps: trio.Nursery
+    ) -> None:
+        """One piece after the other: the next is taken once the other side took the last."""
+        while data := await source.stream.receive_some(PIECE):
+            circuit.hear()
+            source.place.hear()
+            size = len(data)
+            await trio.sleep(
+                max(self._rates.spend(circuit.node, size), self._all.spend(None, size))
+            )
+            with trio.move_on_after(PIECE_DEADLINE) as sending:
+                await sink.stream.send_all(data)
+            if sending.cancelled_caught:
+                raise ProtocolViolation("a circuit's other side takes nothing")
+        pumps.cancel_scope.cancel()
+
+    def _make_way(self, node: bytes) -> None:
+        """Where there are too many, the one goes that was silent for longest among those of the
+        network with the most.
+        """
+        to_node = [circuit for circuit in self._circuits if circuit.node == node]
+        if len(to_node) >= CIRCUITS_OF_NODE:
+            crowd = to_node
+        elif len(self._circuits) >= CIRCUITS_MAX:
+            crowd = [*self._circuits]
+        else:
+            return
+        counts = Counter(circuit.network for circuit in crowd)
+        most = max(counts.values())
+        leaver = min((c for c in crowd if counts[c.network] == most), key=lambda c: c.heard)
+        self._circuits.discard(leaver)
+        leaver.scope.cancel()
+
+
+async def answer_at(relay: Relay | None, request: RelayRequest, who: Visitor) -> None:
+    """As `Relay.answer`; also where there is none."""
+    if relay is None:
+        await who.say(wire.Fault("unreachable", "this node is no relay"))
+    else:
+        await relay.answer(request, who)

@@ -1,0 +1,119 @@
+"""A supplier that cannot be dialled: on standby at relays, through which it is reached.
+
+One connection to each relay, which is opened again when it ends, later and later. Who calls is
+served like who dials: the relay passes on bytes, and the TLS with this node's key runs inside.
+"""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.errors import Malformed, PeerError, ProtocolViolation
+from bitdustfs.net import wire
+from bitdustfs.net.addresses import Relayed
+from bitdustfs.net.circuit import Circuit
+from bitdustfs.net.handshake import CONNECT_DEADLINE, greet, meet, refused
+from bitdustfs.net.incoming import next_message
+from bitdustfs.net.tls import make_context
+
+log = logging.getLogger(__name__)
+
+PING_EVERY = 15.0  #: seconds between words to a relay; routers forget a connection in minutes
+SILENCE = 40.0  #: seconds without a word of a relay after which it is lost
+AGAIN_FIRST, AGAIN_MAX = 1.0, 60.0  #: seconds until a relay is tried again; doubled each time
+COMING_MAX = 32  #: circuits that are come to at once, of one relay
+
+_broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+
+
+class StandingBy:
+    """One node at its relays (HOST:PORT). `serve` is given each circuit, and closes it."""
+
+    def __init__(
+        self,
+        node: SigningKey,
+        relays: tuple[str, ...],
+        serve: Callable[[trio.abc.Stream], Awaitable[None]],
+    ) -> None:
+        self._own, self._relays, self._serve = node.verify_key.encode(), relays, serve
+        self._context = make_context(node.encode(), server_side=False)
+        self._up: set[str] = set()
+        self._coming = {relay: trio.CapacityLimiter(COMING_MAX) for relay in relays}
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where this node is reached now: "relay:KEY@HOST:PORT" of each relay that is there."""
+        return tuple(str(Relayed(self._own, relay)) for relay in self._relays if relay in self._up)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for relay in self._relays:
+                nursery.start_soon(self._keep, relay, nursery)
+
+    async def _keep(self, relay: str, nursery: trio.Nursery) -> None:
+        pause, said = AGAIN_FIRST, ""
+        while True:
+            was_up = False
+            try:
+                await self._stand_by(relay, nursery)
+            except* (PeerError, Malformed, trio.TooSlowError, *_broken) as group:
+                was_up = relay in self._up
+                why = f"{group.exceptions[0]}" or type(group.exceptions[0]).__name__
+                if why != said:
+                    log.warning("the relay at %s: %s; it is tried again", relay, why)
+                said = why
+            finally:
+                self._up.discard(relay)
+            pause = AGAIN_FIRST if was_up else min(AGAIN_MAX, 2 * pause)
+            await trio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _stand_by(self, relay: str, nursery: trio.Nursery) -> None:
+        met = await meet(relay, b"", self._context, bulk=False)
+        try:
+            with trio.fail_after(CONNECT_DEADLINE):
+                decoder = await greet(met.stream, wire.Standby(wire.VERSION))
+                reply = await next_message(met.stream, decoder)
+            if isinstance(reply, wire.Fault):
+                raise refused(reply)
+            self._up.add(relay)
+            log.info("reached at %s", Relayed(self._own, relay))
+            async with trio.open_nursery() as line:
+                line.start_soon(self._ping, met.stream.send_all)
+                while True:
+                    with trio.fail_after(SILENCE):
+                        message = await next_message(met.stream, decoder)
+                    if isinstance(message, wire.Called):
+                        nursery.start_soon(self._come, relay, met.key, message.circuit)
+                    elif not isinstance(message, wire.Done):
+                        raise ProtocolViolation("a relay says something else")
+        finally:
+            await met.aclose()
+
+    async def _ping(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        while True:
+            await trio.sleep(PING_EVERY)
+            await send(wire.encode_frame(0, wire.Ping()))
+
+    async def _come(self, relay: str, key: bytes, circuit: bytes) -> None:
+        """Comes to where somebody waits, if there are not too many."""
+        coming = self._coming[relay]
+        try:
+            coming.acquire_on_behalf_of_nowait(circuit)
+        except (trio.WouldBlock, RuntimeError):  # RuntimeError: the relay named it twice
+            log.warning("the relay at %s calls too often", relay)
+            return
+        try:
+            met = await meet(relay, key, self._context, bulk=True)
+            try:
+                with trio.fail_after(CONNECT_DEADLINE):
+                    await greet(met.stream, wire.Meeting(wire.VERSION, circuit))
+                await self._serve(Circuit(met.stream))
+            finally:
+                await met.aclose()
+        except (PeerError, Malformed, trio.TooSlowError, *_broken) as error:
+            log.info("nobody was met at the relay at %s: %s", relay, error)
+        finally:
+            coming.release_on_behalf_of(circuit)

@@ -1,0 +1,281 @@
+"""Relays: a supplier that cannot be dialled is reached through them, and nobody gains more."""
+
+import os
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from family import KEY, claim_of, contracted, credentials, family_of, make_block, root_of, serving
+from nacl.signing import SigningKey
+
+from bitdustfs.core.keys import node_id
+from bitdustfs.errors import PeerError, UsageError
+from bitdustfs.net import wire
+from bitdustfs.net.addresses import Relayed, dialable, is_here, relayed, split
+from bitdustfs.net.dht import datagram
+from bitdustfs.net.handshake import greet, meet
+from bitdustfs.net.incoming import next_message
+from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.tls import make_context
+from bitdustfs.net.whereabouts import Trials
+from bitdustfs.supplier import relay as relays
+from bitdustfs.supplier import standby
+from bitdustfs.supplier.memory import MemorySupplier
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of, relay_words
+from bitdustfs.supplier.server import SupplierServer
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.supplier.standby import StandingBy
+from bitdustfs.units import GIB
+
+BEHIND = SigningKey(b"behind a router, with no port op!"[:32])
+NODE = BEHIND.verify_key.encode()
+
+
+def service(key=None):
+    return SupplierService(key or SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+
+
+@asynccontextmanager
+async def a_relay(*circle):
+    """The address of a supplier that is a relay for these nodes, and the relay."""
+    made = service()
+    relay = Relay(circle_of(made, [node.hex() for node in circle]))
+    context = make_context(made.node.encode(), server_side=True)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(SupplierServer(made, context, relay).serve, listeners)
+        yield f"127.0.0.1:{listeners[0].socket.getsockname()[1]}", relay
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def standing_by(*at, key=BEHIND):
+    """A supplier that listens nowhere; it stands by at these relays."""
+    made = service(key)
+    server = SupplierServer(made, make_context(key.encode(), server_side=True))
+
+    async def serve(circuit):
+        await server.serve_one(circuit, (RELAYED_HOST, 0))
+
+    standing = StandingBy(key, at, serve)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(standing.run)
+        yield standing
+        nursery.cancel_scope.cancel()
+
+
+async def until(what):
+    with trio.fail_after(20):
+        while True:
+            if what():
+                return
+            await trio.sleep(0.01)
+
+
+def through(address):
+    return str(Relayed(NODE, address))
+
+
+@asynccontextmanager
+async def said_to_relay(address, opening, key=None):
+    """(connection, decoder) behind what is said in place of Open."""
+    own = (key or SigningKey(os.urandom(32))).encode()
+    met = await meet(address, b"", make_context(own, server_side=False), bulk=False)
+    try:
+        yield met.stream, await greet(met.stream, opening)
+    finally:
+        await met.aclose()
+
+
+async def fault_of(address, opening, key=None):
+    async with said_to_relay(address, opening, key) as (stream, decoder):
+        reply = await next_message(stream, decoder)
+        assert isinstance(reply, wire.Fault), reply
+        return reply.code
+
+
+async def test_a_supplier_that_cannot_be_dialled_keeps_fragments_through_a_relay(nursery):
+    header, fragments = make_block(bytes(range(256)) * 4000)
+    async with a_relay(NODE) as (address, _), standing_by(address) as standing:
+        await until(standing.addresses)
+        assert standing.addresses() == (through(address),)
+        session = PeerSupplier(NODE, standing.addresses(), credentials(), nursery)
+        await contracted(session, space=GIB // 10)
+        kept = fragments[0]
+        await session.put(b"b" * 16, 0, claim_of(), header, kept.chunks, kept.payload)
+        assert bytes(await session.read(b"b" * 16, 0, 0, len(kept))) == bytes(kept.payload)
+        assert session.reached_at() == through(address) == session.literals()[0]
+        await session.aclose()
+
+
+async def test_where_one_relay_dies_another_one_leads_there(nursery):
+    async with a_relay(NODE) as (second, _):
+        async with trio.open_nursery() as first_runs:
+            async with a_relay(NODE) as (first, _):
+                pass
+            first_runs.cancel_scope.cancel()
+        async with standing_by(first, second) as standing:
+            await until(standing.addresses)
+            assert standing.addresses() == (through(second),)
+            ways = (through(first), through(second))
+            session = PeerSupplier(NODE, ways, credentials(), nursery)
+            await session.ping()
+            assert session.reached_at() == through(second)
+            await session.aclose()
+
+
+async def test_a_relay_that_comes_back_is_stood_by_at_again(monkeypatch):
+    monkeypatch.setattr(standby, "AGAIN_FIRST", 0.01)
+    async with a_relay(NODE) as (address, relay), standing_by(address) as standing:
+        await until(standing.addresses)
+        line = relay._lines[NODE]
+        line.scope.cancel()
+        await until(lambda: relay._lines.get(NODE) not in (None, line))
+        await until(standing.addresses)
+
+
+async def test_a_stranger_is_not_on_standby_and_nobody_is_reached_through_a_relay_by_that():
+    stranger = SigningKey(os.urandom(32))
+    async with a_relay(NODE) as (address, relay):
+        said = wire.Standby(wire.VERSION)
+        assert await fault_of(address, said, stranger) == "unauthorised"
+        asked = wire.Through(wire.VERSION, stranger.verify_key.encode())
+        assert await fault_of(address, asked) == "unreachable"
+        assert not relay._lines and not relay._circuits
+
+
+async def test_a_supplier_that_is_no_relay_says_so():
+    async with serving(service()) as address:
+        assert await fault_of(address, wire.Through(wire.VERSION, NODE)) == "unreachable"
+
+
+async def test_nobody_else_comes_in_the_place_of_the_node_that_was_called():
+    """Only the node's own key meets who waits; its own TLS inside would show it besides."""
+    ready, asked = wire.Standby(wire.VERSION), wire.Through(wire.VERSION, NODE)
+    async with a_relay(NODE) as (address, relay), said_to_relay(address, ready, BEHIND) as line:
+        assert await next_message(*line) == wire.Done()
+        async with said_to_relay(address, asked) as waits:
+            called = await next_message(*line)
+            meeting = wire.Meeting(wire.VERSION, called.circuit)
+            async with said_to_relay(address, meeting) as (liar, _):
+                assert await liar.receive_some() == b""
+            reply = await next_message(*waits)
+            assert isinstance(reply, wire.Fault) and reply.code == "unreachable"
+    assert not relay._circuits and not relay._awaited
+
+
+async def test_a_relay_that_leads_to_another_node_is_found_out(nursery):
+    other = SigningKey(os.urandom(32))
+    async with a_relay(other.verify_key.encode()) as (address, relay):  # noqa: SIM117
+        async with standing_by(address, key=other) as standing:
+            await until(standing.addresses)
+            relay._lines[NODE] = relay._lines[other.verify_key.encode()]  # it calls another one
+            session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
+            with pytest.raises(PeerError):
+                await session.ping()
+            assert session.reached_at() == ""
+            await session.aclose()
+
+
+async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
+    monkeypatch.setattr(relays, "CIRCUITS_OF_NODE", 3)
+    relay = Relay(lambda node: True)
+    for number, network in enumerate(["many", "many", "one"]):
+        relay._circuits.add(relays._Passage(NODE, network, float(number)))
+    before = {circuit.heard: circuit for circuit in relay._circuits}
+    relay._make_way(NODE)
+    assert before[0.0].scope.cancel_called and len(relay._circuits) == 2
+    relay._make_way(NODE)
+    assert len(relay._circuits) == 2
+
+
+async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, autojump_clock):
+    """What came at once is passed on at once, what is more waits, in a piece of bounded size."""
+    relay = Relay(lambda node: True)
+    passed = []
+
+    class Endless:
+        async def receive_some(self, limit):
+            await trio.lowlevel.checkpoint()
+            assert limit == relays.PIECE
+            return bytes(limit)
+
+        async def send_all(self, data):
+            passed.append(len(data))
+
+    class Place:
+        def hear(self):
+            pass
+
+    end = relays.Visitor(NODE, Endless(), None, Place(), None)
+    circuit = relays._Passage(NODE, "n", trio.current_time())
+    with trio.move_on_after(40):
+        async with trio.open_nursery() as pumps:
+            await relay._pass_on(circuit, end, end, pumps)
+    assert relays.BURST < sum(passed) <= relays.BURST + 40 * relays.RATE + relays.PIECE
+
+
+async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clock):
+    monkeypatch.setattr(relays, "CIRCUIT_IDLE", 30.0)
+    circuit = relays._Passage(NODE, "n", trio.current_time())
+    with circuit.scope:
+        await relays._end_when_idle(circuit)
+    assert circuit.scope.cancelled_caught
+    assert trio.current_time() - circuit.heard == pytest.approx(relays.CIRCUIT_IDLE)
+
+
+def test_an_address_through_a_relay_has_one_form():
+    text = f"relay:{NODE.hex()}@192.0.2.1:4000"
+    assert relayed(text) == Relayed(NODE, "192.0.2.1:4000") and str(relayed(text)) == text
+    assert split(text) == ("192.0.2.1", 4000) and not is_here(through("127.0.0.1:4000"))
+    for wrong in ("relay:1", text.upper(), f"relay:{text}", text.replace("@", ""), "1.2.3.4:5"):
+        assert relayed(wrong) is None
+
+
+def test_a_relay_of_a_stranger_is_dialled_only_where_an_address_would_be():
+    ways = [through(at) for at in ("8.8.8.8:4000", "10.0.0.1:4000", "a.b:4000", "8.8.8.8:22")]
+    assert dialable(ways, allow_private=False) == (through("8.8.8.8:4000"),)
+    nested = f"relay:{NODE.hex()}@{through('8.8.8.8:4000')}"
+    assert dialable([nested], allow_private=True) == ()
+
+
+def test_direct_addresses_come_before_relays_and_those_that_failed_after_them():
+    trials, way = Trials(), through("8.8.8.8:4000")
+    assert trials.arranged([way, "1.1.1.1:4000"]) == ("1.1.1.1:4000", way)
+    trials.failed("1.1.1.1:4000")
+    assert trials.arranged([way, "1.1.1.1:4000"]) == (way, "1.1.1.1:4000")
+    trials.failed(way)
+    assert trials.arranged([way, "1.1.1.1:4000"]) == ("1.1.1.1:4000", way)
+
+
+def test_a_node_record_names_relays_and_older_programs_read_the_rest():
+    ways = ("8.8.8.8:4000", *(through(f"8.8.8.{n}:4000") for n in range(3)))
+    raw = datagram.sign_node_record(BEHIND, 1, ways, 5)
+    record = datagram.open_node_record_untrusted(raw, node_id(NODE))
+    assert record.addresses == ways[:1] and record.ways == ways
+    old = datagram.NodeRecord.__struct_fields__[:4]
+    assert old == ("node", "seq", "addresses", "offer")
+
+
+def test_what_relay_words_mean():
+    assert relay_words(["off"]) == ("off",) and relay_words(["circle", NODE.hex()])
+    for wrong in (["off", "circle"], ["anyone"], [NODE.hex()[:40]]):
+        with pytest.raises(UsageError):
+            relay_words(wrong)
+
+
+async def test_the_circle_is_who_is_of_a_family_whose_fragments_are_kept():
+    made = service()
+    circle = circle_of(made, ("circle",))
+    owner = MemorySupplier(made, KEY.vault_id, "owner")
+    family = family_of(NODE)
+    await owner.promise(GIB // 10, 2_000_000_000)
+    await owner.prepare(claim_of(), False)
+    await owner.accept(root_of(family), family, claim_of())
+    assert not circle(NODE)  # nothing is kept yet: whoever promises himself space gains nothing
+    header, fragments = make_block(b"content" * 1000)
+    kept = fragments[0]
+    await owner.put(b"b" * 16, 0, claim_of(), header, kept.chunks, kept.payload)
+    assert circle(NODE) and not circle(os.urandom(32))
+    assert not circle_of(made, (NODE.hex()[::-1],))(NODE)
