@@ -217,7 +217,7 @@ def test_root_mounts_as_a_user_by_the_users_home_and_key(world):
         f"mount --bind '{accounts}' /etc/passwd; mount -a; grep \" $M \" /proc/self/mountinfo\n"
         'anna() { setpriv --reuid anna --regid 4321 --clear-groups "$@"; }\n'
         'anna sh -c "echo hers >$M/file; stat -c %U $M/file"; cat "$M/file" 2>&1 || true\n'
-        f"export HOME='{anna}'; PYTHONPATH='{place.source}'; unset BITDUST_HOME\n"
+        f"export HOME='{anna}' PYTHONPATH='{place.source}'; unset BITDUST_HOME\n"
         f"anna '{python}' -c 'from bitdustfs.cli.main import main; main([\"unmount\"])' >&2\n"
     )
     lines = said.splitlines()
