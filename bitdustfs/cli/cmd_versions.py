@@ -73,7 +73,8 @@ def run_undelete(args: argparse.Namespace) -> int:
     """The path is there again, whole: it is copied beside its place, then renamed."""
     target = _target(args.path)
     if os.path.lexists(target.path):
-        raise UsageError(f"{args.path} is there; what it was: bitdust versions {quote(args.path)}")
+        again = f"bitdust versions {quote(str(args.path))}"
+        raise UsageError(f"{args.path} is there; what it was: {again}")
     found = [v for v in _versions(target, every=True) if args.snapshot in (None, v.snapshot)]
     if not found:
         where = f"snapshot {args.snapshot} does not have" if args.snapshot else "no snapshot has"

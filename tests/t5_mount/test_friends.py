@@ -107,6 +107,7 @@ def test_two_friends_and_you_from_a_line_to_a_folder_and_back_from_words(circle)
     world.run("unmount", world.mountpoint)
 
 
+@pytest.mark.slow
 def test_a_larger_deal_makes_a_larger_vault_and_a_friend_takes_a_lost_ones_place(circle):
     if not os.path.exists("/dev/fuse"):
         pytest.skip("this machine has no /dev/fuse, so nothing can be mounted")

@@ -102,7 +102,7 @@ def test_the_keys_that_programs_rely_on_stay():
     assert set(said["suppliers"][0]) == {
         "position", "node", "address", "state", "uptime", "gone", "latency", "away", "stored",
         "audits", "audits_failed", "full", "lacks", "damaged", "last_error", "own",
-        "heard", "owed", "rate", "space",
+        "heard", "owed", "rate", "space", "way",
     }  # fmt: skip
 
 
