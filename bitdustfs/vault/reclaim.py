@@ -200,7 +200,9 @@ class Reclaimer:
             _, entries = await self._directories.of(block)
             # journals of attempts that failed are needed by nothing: the next attempt writes anew
             entries = tuple(entry for entry in entries if entry.kind != Kind.JOURNAL)
-            if not await self._refers(block, entries):
+            generation = await self._unused_from(block, entries)
+            if generation is not None:
+                self._proven[block] = generation
                 found.append(block)
         return found
 
@@ -276,7 +278,8 @@ class Reclaimer:
             else:
                 self._alive.add(block)
             return
-        if await self._refers(block, entries):
+        generation = await self._unused_from(block, entries)
+        if generation is None:
             log.warning("block %s is in use although it is not counted", block.hex())
             self._alive.add(block)
             return
@@ -284,23 +287,22 @@ class Reclaimer:
             numbers = await self._held.look(block, entries)
         except Unavailable as error:
             log.info("whether a snapshot needs block %s is not known: %s", block.hex(), error)
-            del self._proven[block]
             self._alive.add(block)
             return
-        if numbers is not None:
+        if numbers is None:  # only now: whatever ends the look early has proven nothing
+            self._proven[block] = generation
+        else:
             await self._held.record(block, numbers)
-            del self._proven[block]
 
-    async def _refers(self, block: bytes, entries: tuple[ExtentEntry, ...]) -> bool:
-        """Whether anything refers to the block, which is proven unused where nothing does."""
+    async def _unused_from(self, block: bytes, entries: tuple[ExtentEntry, ...]) -> int | None:
+        """The generation from which on nothing of the live tree refers to it; None: it does."""
         async with self._flusher.lock:
             for at in range(0, len(entries), CHECK_STEP):
                 part = entries[at : at + CHECK_STEP]
                 if await self._tree.run(_in_use, block, part, self._roots.seq):
-                    return True
+                    return None
             pending = 1 if self._tree.batch else 0
-            self._proven[block] = self._committer.taken + pending
-            return False
+            return self._committer.taken + pending
 
     def _died(self, block: bytes) -> None:
         self._condemned.add(block)  # a census from before may list it still

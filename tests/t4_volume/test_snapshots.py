@@ -1,5 +1,7 @@
 """A snapshot stays right whatever is done after it, and its space comes back once it is deleted."""
 
+import contextlib
+import os
 import random
 import stat
 from functools import partial
@@ -10,17 +12,19 @@ import trio
 from scenario import QUIET, checkpoint, read_file, unlink, write_file
 from test_space import settle, stored
 
-from bitdustfs.cache.rows import Published
+from bitdustfs.cache.rows import CLOSED, Published
 from bitdustfs.core import records
 from bitdustfs.core.codec import U63, Decoder, Hash, encode
 from bitdustfs.core.records import JournalRef, Place, open_root_untrusted
 from bitdustfs.core.roots import open_root_content_untrusted
-from bitdustfs.errors import FsError, Malformed, UsageError
+from bitdustfs.core.sealing import Kind
+from bitdustfs.errors import FsError, LocalError, Malformed, UsageError
 from bitdustfs.fs.past import PAST, is_past
 from bitdustfs.mount.snapshotting import list_snapshots
 from bitdustfs.units import KIB, MIB
 from bitdustfs.vault import compact, publish
 from bitdustfs.vault.compact import thin_blocks
+from bitdustfs.vault.held import Held
 from bitdustfs.vault.verify import verify
 
 
@@ -256,6 +260,30 @@ async def test_what_dies_while_a_snapshot_is_made_is_kept_for_it(net, tmp_path, 
         assert (await then(vault, b"one"))[b"file"] == content
     async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
         assert (await then(vault, b"one"))[b"file"] == content
+
+
+async def test_a_look_into_snapshots_that_fails_proves_nothing(net, tmp_path, monkeypatch):
+    """By a bad sector of this machine, which ends the step: the next one goes on."""
+    content, failed, look = os.urandom(900 * KIB), set(), Held.look
+
+    async def fail_once(held, block, entries):
+        if block not in failed and any(entry.kind == Kind.DATA for entry in entries):
+            failed.add(block)
+            raise LocalError("a bad sector")
+        return await look(held, block, entries)
+
+    monkeypatch.setattr(Held, "look", fail_once)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", content)
+        await vault.publish(snapshot=b"then")
+        await unlink(vault, b"file")
+        for _ in range(4):
+            await vault.publish()
+            with contextlib.suppress(LocalError):
+                await vault.reclaimer.step()
+        rows = [vault.state.blocks.get(block) for block in failed]
+        assert rows and all(row is not None and row.state == CLOSED for row in rows)
+        assert await then(vault, b"then") == {b"file": content}
 
 
 async def test_a_name_is_taken_once_and_a_deleted_snapshot_is_stale(net, tmp_path):
