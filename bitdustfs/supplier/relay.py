@@ -129,6 +129,7 @@ class Relay:
         self._circuits: set[_Passage] = set()
         self._awaited: dict[bytes, _Passage] = {}
         self._rates, self._all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
+        self._looks = trio.CapacityLimiter(1)  # strangers hold no thread that customers need
 
     async def answer(self, request: RelayRequest, who: Visitor) -> None:
         """Until the visitor's connection may be closed. Raises ProtocolViolation, Malformed."""
@@ -145,7 +146,7 @@ class Relay:
     # -- a node on standby
 
     async def _admits(self, node: bytes) -> bool:
-        return await trio.to_thread.run_sync(self._circle, node)
+        return await trio.to_thread.run_sync(self._circle, node, limiter=self._looks)
 
     async def _stand_by(self, who: Visitor) -> None:
         if not await self._admits(who.key):

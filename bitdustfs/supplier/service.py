@@ -239,7 +239,9 @@ class SupplierService:
     def is_kin(self, vault: bytes, node: bytes) -> bool:
         """Whether a node is of the newest family known here, or on its bench."""
         row = self.shelf.vault(vault)
-        family = None if row is None else self.kinship.family(vault, row)
+        if row is None or node not in row.family:  # it has keys as they are: none is opened
+            return False
+        family = self.kinship.family(vault, row)
         return family is not None and family.member(node) is not None
 
     def was_kin(self, vault: bytes, node: bytes) -> bool:

@@ -1,11 +1,22 @@
 """Relays: a supplier that cannot be dialled is reached through them, and nobody gains more."""
 
 import os
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
-from family import KEY, claim_of, contracted, credentials, family_of, make_block, root_of, serving
+from family import (
+    KEY,
+    VaultKey,
+    claim_of,
+    contracted,
+    credentials,
+    family_of,
+    make_block,
+    root_of,
+    serving,
+)
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import node_id
@@ -18,8 +29,8 @@ from bitdustfs.net.incoming import next_message
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Trials
+from bitdustfs.supplier import kinship, standby
 from bitdustfs.supplier import relay as relays
-from bitdustfs.supplier import standby
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of, relay_words
 from bitdustfs.supplier.server import SupplierServer
@@ -279,3 +290,59 @@ async def test_the_circle_is_who_is_of_a_family_whose_fragments_are_kept():
     await owner.put(b"b" * 16, 0, claim_of(), header, kept.chunks, kept.payload)
     assert circle(NODE) and not circle(os.urandom(32))
     assert not circle_of(made, (NODE.hex()[::-1],))(NODE)
+
+
+async def test_no_family_is_opened_for_a_stranger_who_asks_to_stand_by(monkeypatch):
+    """Only so many are held opened; he would have all of them opened again at each attempt."""
+    made = service()
+    circle = circle_of(made, ("circle",))
+    opened = []
+    monkeypatch.setattr(kinship, "FAMILIES_KEPT", 1)
+
+    def counted(raw, vault, opens=kinship.open_family_untrusted):
+        opened.append(vault)
+        return opens(raw, vault)
+
+    for number in range(3):
+        key = VaultKey(bytes([number]) * 32)
+        owner = MemorySupplier(made, key.vault_id, "owner")
+        node = NODE if number == 2 else os.urandom(32)
+        family = family_of(node, key=key)
+        await contracted(owner, GIB // 10, key)
+        await owner.accept(root_of(family, key=key), family, claim_of(key))
+        header, fragments = make_block(b"content" * 1000, key=key)
+        kept = fragments[0]
+        await owner.put(b"b" * 16, 0, claim_of(key), header, kept.chunks, kept.payload)
+    monkeypatch.setattr(kinship, "open_family_untrusted", counted)
+    made.kinship.forget(key.vault_id)
+    assert not circle(os.urandom(32)) and not opened
+    assert circle(NODE) and opened == [key.vault_id]
+
+
+async def test_strangers_who_ask_to_stand_by_are_looked_up_one_at_a_time():
+    """So they hold one thread at most, of those that customers need."""
+    together, most, lock = 0, 0, threading.Lock()
+    several = threading.Barrier(2)
+
+    def slow(node):
+        nonlocal together, most
+        with lock:
+            together += 1
+            most = max(most, together)
+        with suppress(threading.BrokenBarrierError):
+            several.wait(0.2)  # a second one, if it may come, meets the first here
+        with lock:
+            together -= 1
+        return False
+
+    made = service()
+    context = make_context(made.node.encode(), server_side=True)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(SupplierServer(made, context, Relay(slow)).serve, listeners)
+        async with trio.open_nursery() as strangers:
+            for _ in range(3):
+                strangers.start_soon(fault_of, address, wire.Standby(wire.VERSION))
+        nursery.cancel_scope.cancel()
+    assert most == 1

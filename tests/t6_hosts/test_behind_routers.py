@@ -32,6 +32,8 @@ table ip filter {
 class Homes(Hosts):
     """Hosts 1 and 2 can be dialled; 3 and 4 have a router of their own each."""
 
+    code, direct = "2/4", tuple(RELAYS.values())
+
     def __init__(self, root):
         super().__init__(root, 4, "r")
 
@@ -74,8 +76,8 @@ class Homes(Hosts):
         return folder
 
     def create(self):
-        words = ["vault", "create", "--ecc", "2/4", "--space", "1G", "--bootstrap", RELAYS[2]]
-        for address in (*RELAYS.values(), *self.relayed.values()):
+        words = ["vault", "create", "--ecc", self.code, "--space", "1G", "--bootstrap", RELAYS[2]]
+        for address in (*self.direct, *self.relayed.values()):
             words += ["--supplier", address]
         deadline = time.monotonic() + LIMIT
         while (done := self.on(0, *words, check=False)).returncode:
@@ -103,18 +105,38 @@ class Homes(Hosts):
             ip("netns", "del", f"{self.name}g{host}", check=False)
 
 
+class TwoFriends(Homes):
+    """The vault is on 3 and 4 alone: the relays keep nothing of it."""
+
+    code, direct = "1/2", ()
+
+
 @pytest.fixture
-def homes(tmp_path):
+def homes(tmp_path, request):
     why = missing() or ("" if shutil.which("nft") else "routers need nftables")
     if why:
         pytest.skip(why)
-    made = Homes(tmp_path)
+    made = getattr(request, "param", Homes)(tmp_path)
     try:
         made.begin()
         made.create()
         yield made
     finally:
         made.close()
+
+
+def remount_from_words(homes, files):
+    """On a machine that knows nothing but the words and the second relay."""
+    words = homes.on(0, "key", "words").stdout
+    subprocess.run(
+        [sys.executable, "-m", "bitdustfs.cli.main", "key", "restore"], input=words, text=True,
+        env={**os.environ, "BITDUST_HOME": str(homes.root / "two")}, timeout=LIMIT, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    homes.on(0, "mount", homes.mountpoint, "-o", f"bootstrap={RELAYS[2]}", home="two")
+    for name, content in files.items():
+        assert (homes.mountpoint / name).read_bytes() == content, name
+    homes.on(0, "unmount", homes.mountpoint, home="two")
 
 
 def test_suppliers_behind_routers_are_reached_through_relays_and_one_relay_dies(homes):
@@ -134,13 +156,26 @@ def test_suppliers_behind_routers_are_reached_through_relays_and_one_relay_dies(
     homes.on(0, "sync", mountpoint)
     homes.wait_until_reached((2, 3), RELAYS[2])
     homes.on(0, "unmount", mountpoint)
+    remount_from_words(homes, {"before": first, "after": second})
 
-    words = homes.on(0, "key", "words").stdout  # a machine that knows nothing
-    subprocess.run(
-        [sys.executable, "-m", "bitdustfs.cli.main", "key", "restore"], input=words, text=True,
-        env={**os.environ, "BITDUST_HOME": str(homes.root / "two")}, timeout=LIMIT, check=True,
-        capture_output=True,
-    )  # fmt: skip
-    homes.on(0, "mount", mountpoint, "-o", f"bootstrap={RELAYS[2]}", home="two")
-    assert [(mountpoint / name).read_bytes() for name in ("before", "after")] == [first, second]
-    homes.on(0, "unmount", mountpoint, home="two")
+
+@pytest.mark.parametrize("homes", [TwoFriends], indirect=True)
+def test_two_friends_behind_routers_keep_a_vault_and_the_relay_dies(homes):
+    """All of the vault's traffic goes through one relay, then all of it through the other one."""
+    first, second = (random.Random(n).randbytes(2_000_000) for n in range(2))
+    mountpoint = homes.mountpoint
+    homes.on(0, "mount", mountpoint)
+    (mountpoint / "before").write_bytes(first)
+    homes.on(0, "sync", mountpoint)
+    homes.wait_until_nothing_is_owed()
+    rows = homes.rows()
+    assert [row["way"] for row in rows] == ["relayed"] * 2
+    assert all(row["stored"] >= len(first) for row in rows), rows
+
+    homes.processes[0].kill()  # the first relay, without a word
+    homes.processes[0].wait(LIMIT)
+    (mountpoint / "after").write_bytes(second)
+    homes.on(0, "sync", mountpoint)
+    homes.wait_until_reached((0, 1), RELAYS[2])
+    homes.on(0, "unmount", mountpoint)
+    remount_from_words(homes, {"before": first, "after": second})
