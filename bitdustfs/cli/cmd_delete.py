@@ -14,7 +14,7 @@ from bitdustfs.cli.friend_choice import set_free
 from bitdustfs.cli.named import complain_named, say_named
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
-from bitdustfs.family.deleting import Told, delete_at, forget_here, who_keeps
+from bitdustfs.family.deleting import Told, delete_at, fence, forget_here, who_keeps
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
@@ -44,8 +44,17 @@ def run_delete(args: argparse.Namespace) -> int:
     if not args.yes and not _meant(vault, len(keeping.members), keeping.begun):
         say("nothing was changed")
         return Exit.FAILED
-    ended = trio.run(delete_at, key, keeping.members, addresses)
+    if keeping.known is not None:
+        trio.run(fence, key, keeping.known, addresses)
+    ended = trio.run(delete_at, key, keeping.members, keeping.sure, addresses)
     if _say_ended(ended):
+        return Exit.FAILED
+    if not keeping.sure:
+        complain_named(
+            "nobody showed the newest list of suppliers: there may be others that keep their part. "
+            "The key stays here; run this again with the address of one: "
+            "bitdust vault delete --bootstrap HOST:PORT"
+        )
         return Exit.FAILED
     forget_here(vault)
     set_free(vault)

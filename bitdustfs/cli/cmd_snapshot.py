@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import say_named
@@ -64,7 +65,7 @@ def run_create(args: argparse.Namespace) -> int:
         say_named(f"snapshot {name} is kept on this machine only, and published later: {made.left}")
     else:
         say(f"snapshot {name} is made and published")
-    return 3 if made.left else 0
+    return Exit.FAULTS if made.left else Exit.DONE
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -115,7 +116,7 @@ def run_delete(args: argparse.Namespace) -> int:
         say_named(f"snapshot {name} is deleted on this machine; published later: {done.left}")
     else:
         say(f"snapshot {name} is deleted; its space comes back in the next minutes")
-    return 3 if done.left else 0
+    return Exit.FAULTS if done.left else Exit.DONE
 
 
 def _when(line: SnapshotLine) -> str:

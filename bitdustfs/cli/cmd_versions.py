@@ -90,11 +90,22 @@ def run_undelete(args: argparse.Namespace) -> int:
         )
         if done.returncode:
             raise LocalError(os.fsdecode(done.stderr).strip() or "cp failed")
-        copied.rename(target.path)
+        put_in_place(copied, target.path)
+    except FileExistsError:
+        raise UsageError(f"{args.path} came meanwhile: it stays as it is") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     say(f"{args.path} is there again, as of snapshot {version.snapshot}")
     return 0
+
+
+def put_in_place(copied: Path, path: Path) -> None:
+    """Raises FileExistsError where something is there by now: nothing is replaced."""
+    if stat.S_ISDIR(copied.lstat().st_mode):
+        path.mkdir()  # a folder may be renamed over an empty one
+        copied.rename(path)
+    else:
+        os.link(copied, path, follow_symlinks=False)
 
 
 def _target(path: Path) -> Target:

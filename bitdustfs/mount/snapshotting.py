@@ -1,7 +1,7 @@
 """What a mount does with snapshots when it is asked: lists, makes and drops them."""
 
 from bitdustfs.core.snapshotnames import check_snapshot_name
-from bitdustfs.errors import BitdustError, Unavailable
+from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.mount.commands import DropSnapshot, MakeSnapshot
 from bitdustfs.mount.statements import (
     SnapshotDropped,
@@ -52,6 +52,8 @@ class Snapshotting:
         self._vault.pen.require()
         await self._vault.catalogue.check_new(name)
         failure = await self._syncing.attempt(asked.patience, say, name)
+        if isinstance(failure, UsageError):  # somebody else's has this name by now
+            raise failure
         if await self._vault.catalogue.find(name) is None:
             raise failure or Unavailable("no snapshot was made")
         await self._keep(failure)

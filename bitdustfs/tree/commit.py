@@ -107,14 +107,22 @@ class Committer:
         parts = self._writer.take_parts()
         if changes:
             self.taken = self.generation + 1
-        if freeze:
-            self._tree.freeze()
         if not changes:
             self._writer.put_back_parts(parts)
-            if sync and self._synced < self.generation:
-                await trio.to_thread.run_sync(self._state.sync)
+            if freeze:
+                self._tree.freeze()
+            try:
+                if sync and self._synced < self.generation:
+                    await trio.to_thread.run_sync(self._state.sync)
+            except BaseException:
+                if freeze:
+                    self._tree.thaw()
+                raise
+            if sync:
                 self._synced = self.generation
             return
+        if freeze:
+            self._tree.freeze()
         batch = Batch(self.generation + 1, tuple(sorted(changes.items())), parts)
         try:
             await trio.to_thread.run_sync(self._write, batch, sync)

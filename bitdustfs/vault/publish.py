@@ -16,7 +16,7 @@ once, whose family names the new ones alone.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 import trio
@@ -161,7 +161,7 @@ class Publisher:
             unwanted = await self._reclaimer.unwanted() if self._courier.crowded else []
             keeps = await self._catalogue.any()
             generation = await self._committer.commit(sync=True, freeze=checkpoint)
-            await self._reclaimer.drop(unwanted)
+            await self._drop(unwanted, frozen=checkpoint)
             same = generation == published.generation and not checkpoint
             if same and not successor and not again:
                 self._space.kept(promised)  # what was admitted came to nothing
@@ -284,6 +284,15 @@ class Publisher:
         if proposed.family:
             self._register.follow(named)
             await self._on_family(root, row)
+
+    async def _drop(self, unwanted: Collection[bytes], frozen: bool) -> None:
+        """What nobody needs makes room. Where that is cut short, no checkpoint stays begun."""
+        try:
+            await self._reclaimer.drop(unwanted)
+        except BaseException:
+            if frozen:
+                self._tree.thaw()
+            raise
 
     async def _checkpoint(self, generation: int) -> tuple[int, tuple[JournalRef, ...], int]:
         """Rewrites the tree at `generation`; the journal list is empty after it."""

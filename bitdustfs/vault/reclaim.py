@@ -129,6 +129,7 @@ class Reclaimer:
         self._proven_for = -1  # version of the snapshots that the proofs are good for
         self._condemned: set[bytes] = set()
         self._alive: set[bytes] = set()  # looked up, and in use although it is not counted
+        self._unclear: set[bytes] = set()  # whether a snapshot needs it was not to be learnt
         self._situation: tuple[int, int] | None = None  # in which nothing was left to do
 
     async def run(self) -> None:
@@ -159,6 +160,7 @@ class Reclaimer:
             self._proven_for = self._held.version
             self._proven.clear()
             self._alive.clear()
+            self._unclear.clear()
         await self._walk()
         for block in self._candidates():
             await self._prove(block)
@@ -230,7 +232,8 @@ class Reclaimer:
             if not self._uses.known or needed is None or block in needed:
                 return True
             use = self._uses.get(block)
-            return (use is not None and use.live > 0) or self._held.needs(block)
+            in_use = use is not None and use.live > 0
+            return in_use or block in self._unclear or self._held.needs(block)
 
         return needs
 
@@ -288,6 +291,7 @@ class Reclaimer:
         except Unavailable as error:
             log.info("whether a snapshot needs block %s is not known: %s", block.hex(), error)
             self._alive.add(block)
+            self._unclear.add(block)
             return
         if numbers is None:  # only now: whatever ends the look early has proven nothing
             self._proven[block] = generation

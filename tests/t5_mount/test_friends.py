@@ -105,6 +105,16 @@ def test_two_friends_and_you_from_a_line_to_a_folder_and_back_from_words(circle)
     world.mount(f"bootstrap={carl.address}")
     assert (world.mountpoint / "photo").read_bytes() == data
     world.run("unmount", world.mountpoint)
+    bert.start()
+    world.mount(f"bootstrap={carl.address}")
+    carl.stop()
+    carl.start()  # who has not heard of the lease since, and would delete at once
+    held = anna.run("vault", "delete", "--yes", check=False)
+    assert held.returncode and "has this vault mounted" in held.stderr, held.stderr
+    assert (anna.home / "keys" / "vault.key").exists()
+    [customer] = json.loads(carl.run("supplier", "customers", "--dir", carl.shelf, "--json").stdout)
+    assert customer["used"] > len(data)
+    world.run("unmount", world.mountpoint)
 
 
 @pytest.mark.slow

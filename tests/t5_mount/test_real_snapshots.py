@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 import pytest
 import real_input
 
+from bitdustfs.cli.cmd_versions import put_in_place
+
 LIMIT = 120  #: seconds that cp, find or diff may take
 
 
@@ -213,3 +215,19 @@ def test_a_vault_is_mounted_as_it_was_at_a_name_and_at_a_time(world):
     world.mount()
     assert (mnt / "later").read_bytes() == b"now"
     world.run("unmount", mnt)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+def test_undelete_replaces_nothing_that_came_meanwhile(tmp_path, kind):
+    copied, path = tmp_path / "copied", tmp_path / "path"
+    if kind == "folder":
+        copied.mkdir()
+        path.mkdir()
+    else:
+        copied.write_bytes(b"old") if kind == "file" else copied.symlink_to("old")
+        path.write_bytes(b"new")
+    with pytest.raises(FileExistsError):
+        put_in_place(copied, path)
+    assert path.is_dir() or path.read_bytes() == b"new"
+    put_in_place(copied, tmp_path / "free")
+    assert os.path.lexists(tmp_path / "free")
