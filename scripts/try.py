@@ -104,7 +104,7 @@ def run(root: Path, mountpoint: Path, swarm: Path, first: Machine) -> None:
 
     say(f"three suppliers stop: {', '.join(map(str, STOPPED))}; machine one is lost")
     for number in STOPPED:
-        pid = int((swarm / f"supplier-{number}" / "pid").read_text())
+        pid = int((swarm / f"supplier-{number}" / "pid").read_text().split()[0])
         os.kill(pid, 15)
     shutil.rmtree(root / "machine-one")
 

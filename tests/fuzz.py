@@ -17,6 +17,7 @@ The script installs atheris, which is not among the packages of the tests.
 """
 
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,7 @@ with atheris.instrument_imports(include=["bitdustfs"]):
     from bitdustfs.units import GIB, KIB
 
 SECONDS = 600  #: for each
+PROGRESS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+)", re.MULTILINE)  #: a line of libFuzzer's
 HERE, THERE = ("8.8.8.8", 4000), ("9.9.9.9", 4000)
 NODE, OTHER = SigningKey(b"n" * 32), SigningKey(b"o" * 32)
 OWN = NODE.verify_key.encode()
@@ -346,6 +348,19 @@ def fuzz(name, seconds, folder):
     atheris.Fuzz()
 
 
+def coverage(log):
+    """How many inputs were tried, by what libFuzzer printed, and which was the last to reach more.
+
+    "More" are edges of the program's code; new values at known places do not count.
+    """
+    seen = [(int(number), int(edges)) for number, edges in PROGRESS.findall(log)]
+    if not seen:
+        return "no input was tried"
+    most = max(edges for _, edges in seen)
+    reached = next(number for number, edges in seen if edges == most)
+    return f"{seen[-1][0]:,} inputs, {most} edges, all of them after {reached:,}"
+
+
 def main(seconds=SECONDS, *names):
     failed = []
     for name in names or targets():
@@ -354,12 +369,9 @@ def main(seconds=SECONDS, *names):
                 [sys.executable, __file__, "--one", name, str(seconds), folder],
                 capture_output=True, text=True, errors="replace", check=False,
             )  # fmt: skip
-            tried = [
-                line for line in done.stderr.splitlines() if "number_of_executed_units" in line
-            ]
-            count = tried[0].split()[-1] if tried else "?"
             found = [path for path in Path(folder).iterdir() if path.is_file()]
-            print(f"{name}: {count} inputs, {'FAILED' if done.returncode else 'nothing found'}")
+            outcome = "FAILED" if done.returncode else "nothing found"
+            print(f"{name}: {coverage(done.stderr)}; {outcome}")
             if done.returncode:
                 failed.append(name)
                 print(done.stdout[-3000:], done.stderr[-6000:], sep="\n")

@@ -88,7 +88,7 @@ class World:
         self.wait_supplier_ended(number)
 
     def supplier_pid(self, number):
-        return int((self.supplier(number) / "pid").read_text())
+        return int((self.supplier(number) / "pid").read_text().split()[0])
 
     def wait_supplier_ended(self, number):
         deadline = time.monotonic() + LIMIT

@@ -1,4 +1,7 @@
-"""`bitdust swarm DIR`: a network of local suppliers on loopback, to try things out and to test."""
+"""`bitdust swarm DIR`: a network of local suppliers, to try things out and to test.
+
+Each is a process of its own, forked from this one: what all of them run is loaded once.
+"""
 
 import argparse
 import os
@@ -6,16 +9,17 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import trio
 
 from bitdustfs.cache.folder import write_durably
+from bitdustfs.cli.main import make_parser, run
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.plain import say
@@ -48,13 +52,16 @@ def run_swarm(args: argparse.Namespace) -> int:
     homes = [folder / f"supplier-{i}" for i in range(args.suppliers)]
     for each in homes:
         each.mkdir(exist_ok=True)
+    suppliers = make_parser({"supplier"})
     with ExitStack() as held:
         for each in homes:
             if not (each / "address").exists():
                 _keep_address(each, held.enter_context(held_port()))
         for each in homes:
             if not running(each):
-                start(each, args.space, address_of(homes[0 if each != homes[0] else -1]))
+                bootstrap = address_of(homes[0 if each != homes[0] else -1])
+                words = supplier_words(each, args.space, bootstrap)
+                start(each, suppliers.parse_args(words), held.close)
         for each in homes:
             _wait_until_up(each)
     addresses = [address_of(each) for each in homes]
@@ -99,28 +106,57 @@ def held_port() -> Iterator[int]:
 def running(home: Path) -> int:
     """The pid of the supplier in `home`, or 0, also when another program got that pid."""
     try:
-        pid = int((home / "pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid, began = map(int, (home / "pid").read_text().split())
     except (OSError, ValueError):
         return 0
-    return pid if str(home).encode() in command else 0
+    return pid if _began(pid) == began else 0
 
 
-def start(home: Path, space: str, bootstrap: str) -> None:
-    """Starts one supplier, detached, logging to home/log; it donates no more than is free there.
+def _began(pid: int) -> int:
+    """When a process was started, in clock ticks since boot; 0 where none runs (proc(5))."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if words[0] == "Z" else int(words[19])
 
-    Each has a BITDUST_HOME of its own: it plays another machine, so that it is no own one of ours.
-    """
+
+def supplier_words(home: Path, space: str, bootstrap: str) -> list[str]:
+    """The command of the supplier in `home`; it donates no more than is free there."""
     space = str(min(parse_size(space), shutil.disk_usage(home).free * 9 // 10))
-    command = [sys.executable, "-m", "bitdustfs.cli.main", "supplier", "run"]
-    command += ["--dir", str(home), "--space", space, "--listen", address_of(home)]
-    command += ["--bootstrap", bootstrap, "--for", "anyone", "--log", str(home / "log")]
-    with open(home / "log", "ab") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "BITDUST_HOME": str(home / "home")},
-        )  # fmt: skip
-    write_durably(home / "pid", str(process.pid).encode())
+    return [
+        "supplier", "run", "--dir", str(home), "--space", space, "--listen", address_of(home),
+        "--bootstrap", bootstrap, "--for", "anyone", "--log", str(home / "log"),
+    ]  # fmt: skip
+
+
+def start(home: Path, supplier: argparse.Namespace, let_go: Callable[[], None]) -> None:
+    """Starts one supplier, detached, in `home`, logging to home/log. It has a BITDUST_HOME of its
+    own: it plays another machine, so that it is no own one of ours.
+
+    `let_go` closes what is open here; the supplier has no use for it.
+    """
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        write_durably(home / "pid", f"{pid} {_began(pid)}".encode())
+        return
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(home)
+        let_go()
+        log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        for stream, fd in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
+            os.dup2(fd, stream)
+        os.environ["BITDUST_HOME"] = str(home / "home")
+        code = run(supplier.run, supplier)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def stop(home: Path) -> None:

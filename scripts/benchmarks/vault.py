@@ -131,7 +131,7 @@ class Vault(System):
         return [pid for pid in map(self._supplier_pid, range(len(self.addresses()))) if pid]
 
     def _supplier_pid(self, number: int) -> int:
-        pid = int((self._home_of(number) / "pid").read_text())
+        pid = int((self._home_of(number) / "pid").read_text().split()[0])
         return pid if pid in janitor.processes_under(self._home_of(number)) else 0
 
     def _home_of(self, number: int) -> Path:
