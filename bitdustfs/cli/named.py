@@ -4,6 +4,7 @@ from functools import cache
 
 from bitdustfs.cache.nicknames import Nicknames
 from bitdustfs.config import names_path
+from bitdustfs.errors import LocalError
 from bitdustfs.plain import complain, say
 
 
@@ -25,5 +26,9 @@ def say_verdict(verdict: str) -> None:
 
 
 def complain_named(text: str) -> None:
-    """The same on standard error."""
-    complain(names().dress(text))
+    """The same on standard error; where there is no folder for names, without them."""
+    try:
+        text = names().dress(text)
+    except LocalError:
+        pass
+    complain(text)

@@ -46,6 +46,12 @@ def test_a_bug_of_ours_is_not_called_a_wrong_word():
         run(buggy, argparse.Namespace(), failed=1)
 
 
+def test_a_home_that_cannot_be_made_is_told_in_a_sentence():
+    done = bitdust("/dev/null/home", "key", "show")
+    assert done.returncode == 1 and done.stderr.startswith("bitdust: cannot make /dev/null/home")
+    assert "set BITDUST_HOME" in done.stderr and "Traceback" not in done.stderr
+
+
 BAD = [
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", LISTEN, "--for", "all"],
      "'all' is not a vault"),

@@ -46,10 +46,20 @@ def test_what_is_only_here_is_not_said_to_be_published(five):
         assert "changes that are not published" in said(five, verb, 1)
 
 
+def seconds_of_ending_twice(world):
+    began = time.monotonic()
+    said(world, "unmount", 0)
+    world.mount()
+    said(world, "unmount", 0)
+    return time.monotonic() - began
+
+
 def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
     world.mount()
     (world.mountpoint / "file").write_bytes(b"x" * 100_000)
     said(world, "sync", 0)
+    well = seconds_of_ending_twice(world)
+    world.mount()
     hung = [world.supplier_pid(number) for number in (1, 4)]
     try:
         for pid in hung:
@@ -59,11 +69,8 @@ def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
             assert time.monotonic() < deadline, shown["suppliers"]
             shown = json.loads(world.run("status", world.mountpoint, "--json").stdout)
         assert shown["may_lose"] == 1 and "1 more supplier" in " ".join(shown["safety"])
-        began = time.monotonic()
-        said(world, "unmount", 0)
-        world.mount()
-        said(world, "unmount", 0)
-        assert time.monotonic() - began < 25  # it was 40 in all
+        # it was 40 in all; a busy machine takes longer for both
+        assert seconds_of_ending_twice(world) < 20 + 2 * well
     finally:
         for pid in hung:
             os.kill(pid, signal.SIGCONT)
