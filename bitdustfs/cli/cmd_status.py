@@ -10,12 +10,11 @@ from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
-from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.client import MountClient, status_of
 from bitdustfs.mount.mountpoint import attached_unasked, mountpoint_of
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
 from bitdustfs.system.judging import judged, worst
-from bitdustfs.system.running import status_of
 from bitdustfs.units import format_size
 from bitdustfs.vault.account import ago, within
 

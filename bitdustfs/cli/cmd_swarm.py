@@ -4,6 +4,7 @@ Each is a process of its own, forked from this one: what all of them run is load
 """
 
 import argparse
+import logging
 import os
 import random
 import shutil
@@ -11,7 +12,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +24,8 @@ from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net.dht.discover import find_suppliers, joined
 from bitdustfs.plain import say
 from bitdustfs.units import parse_size
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PORTS = range(10_000, 32_768)  #: below those that Linux gives to connections (ip(7))
@@ -146,13 +148,13 @@ def start(home: Path, supplier: argparse.Namespace, let_go: Callable[[], None]) 
         os.setsid()
         os.chdir(home)
         let_go()
-        log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        for stream, fd in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
+        file = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        for stream, fd in ((0, os.open(os.devnull, os.O_RDONLY)), (1, file), (2, file)):
             os.dup2(fd, stream)
         os.environ["BITDUST_HOME"] = str(home / "home")
         code = run(supplier.run, supplier)
     except BaseException:
-        traceback.print_exc()
+        log.exception("the supplier in %s ended by a fault of ours", home)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

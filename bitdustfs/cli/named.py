@@ -1,5 +1,6 @@
 """What commands print of a vault: with the names that this machine's owner gave."""
 
+from contextlib import suppress
 from functools import cache
 
 from bitdustfs.cache.nicknames import Nicknames
@@ -27,8 +28,6 @@ def say_verdict(verdict: str) -> None:
 
 def complain_named(text: str) -> None:
     """The same on standard error; where there is no folder for names, without them."""
-    try:
+    with suppress(LocalError):
         text = names().dress(text)
-    except LocalError:
-        pass
     complain(text)

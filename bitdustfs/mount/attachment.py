@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import pyfuse3
 import trio
@@ -13,13 +14,16 @@ from bitdustfs.fuse.operations import Operations
 from bitdustfs.mount.mountpoint import (
     attached_marker,
     ending_marker,
-    flush_and_take_away,
     is_dead,
+    sync_filesystem,
+    take_away,
 )
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.places import HANDLERS_MAX, ask_for_more, widen
 
 log = logging.getLogger(__name__)
+
+FLUSH_DEADLINE = 60.0  #: seconds that the kernel has to hand over what it holds for a mount
 
 
 class Attachment:
@@ -106,3 +110,19 @@ def fuse_options(options: MountOptions, read_only: bool) -> set[str]:
     if read_only:
         words.add("ro")
     return words
+
+
+async def flush_and_take_away(mountpoint: Path) -> None:
+    """From inside: has the kernel hand over what programs wrote, then unmounts, in use or not.
+
+    FUSE requests must be answered meanwhile.
+    """
+    with trio.move_on_after(FLUSH_DEADLINE):
+        await trio.to_thread.run_sync(sync_filesystem, mountpoint, abandon_on_cancel=True)
+    for lazily in (False, True):
+        try:
+            await trio.to_thread.run_sync(take_away, mountpoint, lazily, abandon_on_cancel=True)
+            return
+        except LocalError as error:
+            failure = error
+    log.warning("the mount could not be taken away: %s", failure)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bitdustfs.errors import UsageError
+from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.mount import commands
 from bitdustfs.mount.commands import STALL, MountCommand
 from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, socket_path, sync_filesystem
@@ -25,6 +25,8 @@ from bitdustfs.mount.statements import (
     VerifyOutcome,
 )
 from bitdustfs.net.control import Completed, Progress, S, ask, converse
+
+ANSWERED_IN = 5.0  #: seconds that a mount or a supplier has for an answer
 
 Onlooker = Callable[[Progress], None]
 
@@ -128,3 +130,15 @@ class MountClient:
 
 def ignore(progress: Progress) -> None:
     """Nobody watches."""
+
+
+def status_of(mountpoint: Path) -> Status:
+    """What a mount says of itself. Raises UsageError where none runs, and BitdustError where it
+    does not answer, or not in time.
+    """
+    nobody = f"no bitdust mount runs at {mountpoint} (as seen from this BITDUST_HOME)"
+    try:
+        path = socket_path(mountpoint)
+        return ask(path, nobody, commands.AskStatus(), Status, ignore, ANSWERED_IN)
+    except Unavailable as error:
+        raise Unavailable(f"the mount at {mountpoint} hangs: {error}") from None

@@ -9,11 +9,10 @@ from pathlib import Path
 from shlex import quote
 
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.mount.mountpoint import is_dead, mounted_at, socket_path
+from bitdustfs.mount.mountpoint import check_ours, is_dead, socket_path
 from bitdustfs.mount.options import MountOptions
 
 DEVICE, FUSE_CONF = Path("/dev/fuse"), Path("/etc/fuse.conf")
-OURS = "fuse.bitdust"  #: the type of our mounts in the kernel's table
 
 
 def check_mountable(
@@ -49,18 +48,6 @@ def check_mountable(
         raise UsageError(
             f"allow_other needs the line user_allow_other in {conf}, where a user mounts: "
             f"echo user_allow_other | sudo tee -a {conf}"
-        )
-
-
-def check_ours(mountpoint: Path) -> None:
-    """Raises UsageError where the dead mount that `mountpoint` shows is none of a vault."""
-    mounted = mounted_at(mountpoint)
-    if mounted is None:
-        raise UsageError(f"{mountpoint} lies in a dead mount; name the folder that is mounted")
-    if mounted.kind != OURS:
-        typed = quote(str(mountpoint))
-        raise UsageError(
-            f"a dead mount of type {mounted.kind} is at {mountpoint}: fusermount3 -u -z {typed}"
         )
 
 

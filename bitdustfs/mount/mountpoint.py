@@ -5,20 +5,19 @@ import errno
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import trio
-
 from bitdustfs import config
 from bitdustfs.errors import LocalError, UsageError
 
 log = logging.getLogger(__name__)
 
-FLUSH_DEADLINE = 60.0  #: seconds that the kernel has to hand over what it holds for a mount
+OURS = "fuse.bitdust"  #: the type of our mounts in the kernel's table
 
 
 def socket_path(mountpoint: Path) -> Path:
@@ -128,6 +127,18 @@ def mounted_at(mountpoint: Path) -> Mounted | None:
     return found
 
 
+def check_ours(mountpoint: Path) -> None:
+    """Raises UsageError where the dead mount that `mountpoint` shows is none of a vault."""
+    mounted = mounted_at(mountpoint)
+    if mounted is None:
+        raise UsageError(f"{mountpoint} lies in a dead mount; name the folder that is mounted")
+    if mounted.kind != OURS:
+        typed = shlex.quote(str(mountpoint))
+        raise UsageError(
+            f"a dead mount of type {mounted.kind} is at {mountpoint}: fusermount3 -u -z {typed}"
+        )
+
+
 def _unescaped(path: bytes) -> bytes:
     """Mountinfo writes space, tab, newline and backslash as three octal digits."""
     head, *rest = path.split(b"\\")
@@ -145,22 +156,6 @@ def take_away(mountpoint: Path, lazily: bool = False) -> None:
     if done.returncode:
         why = os.fsdecode(done.stderr).strip()  # it names the mountpoint, which may not be UTF-8
         raise LocalError(f"{mountpoint} cannot be unmounted: {why}")
-
-
-async def flush_and_take_away(mountpoint: Path) -> None:
-    """From inside: has the kernel hand over what programs wrote, then unmounts, in use or not.
-
-    FUSE requests must be answered meanwhile.
-    """
-    with trio.move_on_after(FLUSH_DEADLINE):
-        await trio.to_thread.run_sync(sync_filesystem, mountpoint, abandon_on_cancel=True)
-    for lazily in (False, True):
-        try:
-            await trio.to_thread.run_sync(take_away, mountpoint, lazily, abandon_on_cancel=True)
-            return
-        except LocalError as error:
-            failure = error
-    log.warning("the mount could not be taken away: %s", failure)
 
 
 def sync_filesystem(path: Path) -> None:

@@ -40,7 +40,7 @@ from bitdustfs.mount.statefolder import take_state_folder
 from bitdustfs.mount.statements import Ended
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.telling import keep_told
-from bitdustfs.net import control, notify
+from bitdustfs.net import listening, notify
 from bitdustfs.net.control import Say, Statement
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
@@ -163,7 +163,7 @@ class Mount:
         self._attachment.attach()
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(control.serve, self._socket, MOUNT_COMMANDS, self._answer)
+                await nursery.start(listening.serve, self._socket, MOUNT_COMMANDS, self._answer)
                 await nursery.start(self._attachment.end_on_signals)
                 await nursery.start(self._reload_on_signals)
                 self._start_aside(nursery, self._vault, self._serving)

@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker
-from bitdustfs.mount.mountable import check_ours
-from bitdustfs.mount.mountpoint import is_dead, mountpoint_of, take_away
-from bitdustfs.mount.remains import clear_marks
+from bitdustfs.mount.mountpoint import check_ours, is_dead, mountpoint_of, take_away
 from bitdustfs.mount.statements import Ended
 from bitdustfs.net.control import Progress
 from bitdustfs.vault.account import ENDED_BY_DEATH, left_by_the_dead
@@ -71,6 +69,8 @@ def _heard(statements: Iterator[Progress | Ended]) -> Ended | None:
 
 def _end_of_the_dead(mountpoint: Path) -> Unmounting:
     """Of a mount whose connection to the kernel ended; its process may be publishing still."""
+    from bitdustfs.mount.remains import clear_marks  # here: it loads what opens a vault's state
+
     ended = None
     with suppress(UsageError):
         ended = _heard(MountClient(mountpoint).wait_for_end())

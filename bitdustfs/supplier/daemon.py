@@ -23,9 +23,9 @@ from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net import notify
 from bitdustfs.net.addresses import dialable, split
-from bitdustfs.net.control import serve as serve_control
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.listening import serve as serve_control
 from bitdustfs.net.tls import make_context
 from bitdustfs.plain import set_log_level
 from bitdustfs.supplier.admission import Admission, read_admission

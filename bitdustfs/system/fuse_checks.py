@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
 
-from bitdustfs.mount.mountable import DEVICE, FUSE_CONF, OURS
-from bitdustfs.mount.mountpoint import mounted_at
+from bitdustfs.mount.mountable import DEVICE, FUSE_CONF
+from bitdustfs.mount.mountpoint import OURS, mounted_at
 from bitdustfs.mount.places import BACKGROUND_MAX, CONTROL
 from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 

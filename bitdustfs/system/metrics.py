@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from bitdustfs.cache.machine import own_supplier_folders
 from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.mount.client import status_of
 from bitdustfs.mount.mountpoint import attached_unasked
 from bitdustfs.mount.statements import Status, SupplierLine
 from bitdustfs.supplier.orders import SupplierSelf
-from bitdustfs.system.running import status_of, supplier_status
+from bitdustfs.system.running import supplier_status
 
 ASKED_AT_ONCE = 16
 NODE_DIGITS = 16  #: hexadecimal digits of a node or a vault in a label

@@ -12,10 +12,9 @@ import trio
 
 import bitdustfs
 from bitdustfs.cache.machine import own_supplier_folders
-from bitdustfs.errors import BitdustError, Unavailable, UsageError
-from bitdustfs.mount.client import ignore
-from bitdustfs.mount.commands import AskStatus
-from bitdustfs.mount.mountpoint import attached_unasked, is_dead, socket_path
+from bitdustfs.errors import BitdustError, UsageError
+from bitdustfs.mount.client import ANSWERED_IN, ignore, status_of
+from bitdustfs.mount.mountpoint import attached_unasked, is_dead
 from bitdustfs.mount.statements import Status
 from bitdustfs.net.addresses import split
 from bitdustfs.net.control import ask
@@ -24,8 +23,6 @@ from bitdustfs.supplier.orders import AskSelf, SupplierSelf
 from bitdustfs.system.diagnosis import OK, Observation, ok, warning, wrong
 from bitdustfs.system.judging import judged
 from bitdustfs.system.resources import check_disk
-
-ANSWERED_IN = 5.0  #: seconds that a mount or a supplier has for an answer
 
 T = TypeVar("T")
 
@@ -39,18 +36,6 @@ def in_time(question: Callable[[], T]) -> T | None:
         return None
 
     return trio.run(asked)
-
-
-def status_of(mountpoint: Path) -> Status:
-    """What a mount says of itself. Raises UsageError where none runs, and BitdustError where it
-    does not answer, or not in time.
-    """
-    nobody = f"no bitdust mount runs at {mountpoint} (as seen from this BITDUST_HOME)"
-    try:
-        path = socket_path(mountpoint)
-        return ask(path, nobody, AskStatus(), Status, ignore, ANSWERED_IN)
-    except Unavailable as error:
-        raise Unavailable(f"the mount at {mountpoint} hangs: {error}") from None
 
 
 def check_mounts() -> Iterator[Observation]:

@@ -19,8 +19,8 @@ from bitdustfs.net.control import (
     Statement,
     ask,
     converse,
-    serve,
 )
+from bitdustfs.net.listening import serve
 
 
 class Count(Command, frozen=True, kw_only=True, tag="count"):

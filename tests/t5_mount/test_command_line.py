@@ -52,6 +52,18 @@ def test_a_home_that_cannot_be_made_is_told_in_a_sentence():
     assert "set BITDUST_HOME" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["status", "sync", "unmount", "verify", "rebuild", "snapshot"])
+def test_a_command_that_asks_a_mount_loads_neither_an_event_loop_nor_what_a_vault_needs(verb):
+    """They are typed often: with all of that each would take half a second."""
+    program = f"import sys; from bitdustfs.cli.main import make_parser; make_parser({{{verb!r}}})"
+    heavy = "{'trio', 'cryptography', 'kademlia', 'pyfuse3', 'lmdb', 'bitdustfs.vault.vaults'}"
+    asked = f"{program}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], timeout=LIMIT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 BAD = [
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", LISTEN, "--for", "all"],
      "'all' is not a vault"),

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from bitdustfs.cli.main import main
+from bitdustfs.mount import client
 from bitdustfs.system import running
 
 LIMIT = 60
@@ -33,7 +34,8 @@ def test_a_mount_and_suppliers_are_well_until_they_die(world, capsys, monkeypatc
     assert [f["verdict"] for f in about(found, "mounts")] == ["ok"], about(found, "mounts")
     pid = world.mount_pid()
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(running, "ANSWERED_IN", 0.2)
+    for module in (running, client):
+        monkeypatch.setattr(module, "ANSWERED_IN", 0.2)
     try:
         _, found = findings(world, capsys)
         code = main(["status", "--check"])

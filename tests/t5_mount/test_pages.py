@@ -24,7 +24,7 @@ from bitdustfs.cli.pages import PAGES, interrupted
 from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.statements import GoneLine, GoneSuppliers, PolicySaid, Synced
-from bitdustfs.net import control
+from bitdustfs.net import listening
 from bitdustfs.plain import say
 
 ROOT, LIMIT = Path(__file__).parents[2], 60
@@ -145,7 +145,7 @@ def test_programs_get_json(words, statement, shown, tmp_path, monkeypatch, capsy
 
     async def asked():
         async with trio.open_nursery() as nursery:
-            await nursery.start(control.serve, socket_path(tmp_path), MOUNT_COMMANDS, answer)
+            await nursery.start(listening.serve, socket_path(tmp_path), MOUNT_COMMANDS, answer)
             done = await trio.to_thread.run_sync(main, [*words, str(tmp_path), "--json"])
             nursery.cancel_scope.cancel()
         return done

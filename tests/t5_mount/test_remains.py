@@ -17,8 +17,8 @@ from bitdustfs.cache.rows import Batch
 from bitdustfs.cache.state import State, keeps_unpublished
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.mount.mountable import OURS, check_mountable
-from bitdustfs.mount.mountpoint import attached, attached_marker, markers_of
+from bitdustfs.mount.mountable import check_mountable
+from bitdustfs.mount.mountpoint import OURS, attached, attached_marker, markers_of
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.remains import clear_dead, clear_marks
 from bitdustfs.mount.unmount import unmount

@@ -30,7 +30,7 @@ from bitdustfs.mount.statements import (
     VisitLine,
 )
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
-from bitdustfs.net.control import serve
+from bitdustfs.net.listening import serve
 from bitdustfs.vault.assemble import open_state_folder
 
 VERBS = ["status", "suppliers", "sync", "replace", "rebuild", "set", "verify", "wait-end"]
