@@ -113,11 +113,10 @@ class _Passage:
 
 
 async def _end_when_idle(circuit: _Passage) -> None:
-    while True:
-        idle = trio.current_time() - circuit.heard
-        if idle >= CIRCUIT_IDLE:
-            circuit.scope.cancel()
+    while (idle := trio.current_time() - circuit.heard) < CIRCUIT_IDLE:
         await trio.sleep(CIRCUIT_IDLE - idle)
+    circuit.scope.cancel()
+    await trio.lowlevel.checkpoint()
 
 
 class Relay:

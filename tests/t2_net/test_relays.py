@@ -236,6 +236,41 @@ async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clo
     assert trio.current_time() - circuit.heard == pytest.approx(relays.CIRCUIT_IDLE)
 
 
+async def test_a_circuit_that_is_idle_for_a_moment_too_long_ends_without_an_error(monkeypatch):
+    """No clock wakes anybody at the very instant."""
+    monkeypatch.setattr(relays, "CIRCUIT_IDLE", 0.05)
+    circuit = relays._Passage(NODE, "n", trio.current_time() - 1)
+    with circuit.scope:
+        await relays._end_when_idle(circuit)
+    assert circuit.scope.cancelled_caught
+
+
+async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery):
+    async with a_relay(NODE) as (address, relay), standing_by(address) as standing:
+        await until(standing.addresses)
+        context = make_context(os.urandom(32), server_side=False)
+        held = [
+            await meet(through(address), NODE, context, bulk=False)
+            for _ in range(relays.CIRCUITS_OF_NODE)
+        ]
+        session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
+        await session.ping()
+        assert len(relay._circuits) == relays.CIRCUITS_OF_NODE
+        await session.aclose()
+        for met in held:
+            await met.aclose()
+
+
+async def test_a_relay_that_was_named_is_announced_by_its_address():
+    """Others dial no names that a record has."""
+    async with a_relay(NODE) as (address, _):
+        named = address.replace("127.0.0.1", "localhost")
+        async with standing_by(named) as standing:
+            await until(standing.addresses)
+            assert standing.addresses() == (through(address),)
+            assert dialable(standing.addresses(), allow_private=True)
+
+
 def test_an_address_through_a_relay_has_one_form():
     text = f"relay:{NODE.hex()}@192.0.2.1:4000"
     assert relayed(text) == Relayed(NODE, "192.0.2.1:4000") and str(relayed(text)) == text
