@@ -113,10 +113,11 @@ class _Passage:
 
 
 async def _end_when_idle(circuit: _Passage) -> None:
-    while (idle := trio.current_time() - circuit.heard) < CIRCUIT_IDLE:
-        await trio.sleep(CIRCUIT_IDLE - idle)
-    circuit.scope.cancel()
-    await trio.lowlevel.checkpoint()
+    while True:
+        idle = trio.current_time() - circuit.heard
+        if idle >= CIRCUIT_IDLE:
+            circuit.scope.cancel()
+        await trio.sleep(max(0.0, CIRCUIT_IDLE - idle))
 
 
 class Relay:
