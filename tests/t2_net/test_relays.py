@@ -2,7 +2,7 @@
 
 import os
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -191,7 +191,7 @@ async def test_a_relay_that_leads_to_another_node_is_found_out(nursery):
 
 async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
     monkeypatch.setattr(relays, "CIRCUITS_OF_NODE", 3)
-    relay = Relay(lambda node: True)
+    relay = Relay(lambda node: node)
     for number, network in enumerate(["many", "many", "one"]):
         relay._circuits.add(relays._Passage(NODE, network, float(number)))
     before = {circuit.heard: circuit for circuit in relay._circuits}
@@ -203,7 +203,7 @@ async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
 
 async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, autojump_clock):
     """What came at once is passed on at once, what is more waits, in a piece of bounded size."""
-    relay = Relay(lambda node: True)
+    relay = Relay(lambda node: node)
     passed = []
 
     class Endless:
@@ -243,6 +243,35 @@ async def test_a_circuit_that_is_idle_for_a_moment_too_long_ends_without_an_erro
     with circuit.scope:
         await relays._end_when_idle(circuit)
     assert circuit.scope.cancelled_caught
+
+
+async def test_no_vault_takes_all_places_on_standby_by_naming_nodes(monkeypatch):
+    monkeypatch.setattr(relays, "LINES_MAX", 3)
+    keys = [SigningKey(bytes([number]) * 32) for number in range(8)]
+    names = dict.fromkeys((key.verify_key.encode() for key in keys[:4]), b"a vault of many")
+    names |= {keys[4].verify_key.encode(): b"another one"}
+    names |= {(node := key.verify_key.encode()): node for key in keys[5:]}  # friends
+    said = wire.Standby(wire.VERSION)
+    async with a_relay() as (address, relay), AsyncExitStack() as stack:
+        relay._circle = lambda node: names.get(node, b"")
+
+        async def stands_by(key):
+            line = await stack.enter_async_context(said_to_relay(address, said, key))
+            assert await next_message(*line) == wire.Done()
+
+        def there():
+            return [names[node] for node in relay._lines]
+
+        for key in keys[:3]:
+            await stands_by(key)
+        assert await fault_of(address, said, keys[3]) == "busy"
+        await stands_by(keys[4])
+        assert there() == [b"a vault of many"] * 2 + [b"another one"]
+        assert await fault_of(address, said, keys[0]) == "busy"
+        for key in keys[5:]:
+            await stands_by(key)
+        assert {*there()} == {key.verify_key.encode() for key in keys[5:]}
+        assert await fault_of(address, said, keys[4]) == "busy"
 
 
 async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery):
@@ -368,7 +397,7 @@ async def test_strangers_who_ask_to_stand_by_are_looked_up_one_at_a_time():
             several.wait(0.2)  # a second one, if it may come, meets the first here
         with lock:
             together -= 1
-        return False
+        return b""
 
     made = service()
     context = make_context(made.node.encode(), server_side=True)
