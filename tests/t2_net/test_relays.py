@@ -176,17 +176,35 @@ async def test_nobody_else_comes_in_the_place_of_the_node_that_was_called():
     assert not relay._circuits and not relay._awaited
 
 
-async def test_a_relay_that_leads_to_another_node_is_found_out(nursery):
+@asynccontextmanager
+async def leading_elsewhere():
+    """The address of a relay that leads to another node, whomever one asks for."""
     other = SigningKey(os.urandom(32))
-    async with a_relay(other.verify_key.encode()) as (address, relay):  # noqa: SIM117
-        async with standing_by(address, key=other) as standing:
-            await until(standing.addresses)
-            relay._lines[NODE] = relay._lines[other.verify_key.encode()]  # it calls another one
-            session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
-            with pytest.raises(PeerError):
-                await session.ping()
-            assert session.reached_at() == ""
-            await session.aclose()
+    node = other.verify_key.encode()
+    async with a_relay(node) as (address, relay), standing_by(address, key=other) as standing:
+        await until(standing.addresses)
+        leads = relay._connect
+        relay._connect = lambda _, who: leads(node, who)
+        yield address
+
+
+async def test_a_relay_that_leads_to_another_node_is_found_out(nursery):
+    async with leading_elsewhere() as address:
+        session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
+        with pytest.raises(PeerError, match="another node answers"):
+            await session.ping()
+        assert session.reached_at() == ""
+        await session.aclose()
+
+
+async def test_a_relay_does_not_pose_as_the_node_that_an_address_names(nursery):
+    """Also to whoever knows no more of the node than that address: who makes a vault."""
+    async with leading_elsewhere() as address:
+        session = PeerSupplier(b"", (through(address),), credentials(), nursery)
+        with pytest.raises(PeerError, match="another node answers"):
+            await session.ping()
+        assert session.node == b""
+        await session.aclose()
 
 
 async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
