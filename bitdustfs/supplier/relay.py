@@ -50,10 +50,11 @@ def relay_words(words: Collection[str]) -> tuple[str, ...]:
     return said
 
 
-Circle = Callable[[bytes], bytes]  #: of a node: in whose name it may be on standby; b"": nobody's
+#: of a node: in whose name it may be on standby; b"": in nobody's
+WhoseName = Callable[[bytes], bytes]
 
 
-def circle_of(service: SupplierService, named: Collection[str]) -> Circle:
+def circle_of(service: SupplierService, named: Collection[str]) -> WhoseName:
     """Friends and nodes that were named come in their own name, others in that of a vault whose
     family they are of. It reads rows: not for the event loop.
     """
@@ -130,7 +131,7 @@ async def _end_when_idle(circuit: _Passage) -> None:
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
-    def __init__(self, circle: Circle) -> None:
+    def __init__(self, circle: WhoseName) -> None:
         self._circle = circle
         self._lines: dict[bytes, _OnStandby] = {}
         self._circuits: set[_Passage] = set()
