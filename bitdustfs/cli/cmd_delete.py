@@ -87,7 +87,7 @@ def _say_ended(ended: Sequence[Told]) -> int:
         if not told.error:
             say_named(f"{node} has deleted it")
             continue
-        complain_named(f"{node} keeps what it has: {told.error}")
+        complain_named(f"{node} did not say that it deleted it: {told.error}")
     if left:
         complain_named(
             f"{len(left)} of {len(ended)} suppliers still keep their part; run this again when "

@@ -52,7 +52,9 @@ class Keeping(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What one supplier said. `error`: why it still keeps what it has, or ""."""
+    """What one supplier said. `error`: why it did not say that it deleted all, or ""; where it did
+    not answer it may have.
+    """
 
     member: Member
     error: str
