@@ -42,11 +42,17 @@ class Damage:
         self._is_new.set()
 
     async def reported(self) -> list[Finding]:
-        """Waits for findings; those that were not given out before. For one task."""
-        await self._is_new.wait()
-        self._is_new = trio.Event()
-        new, self._new = self._new, []
-        return [f for f in new if f.position in self._at.get(f.block, ())]
+        """Waits for findings; each is given out until it was `heard` or is mended. For one task."""
+        while True:
+            self._new = [f for f in self._new if f.position in self._at.get(f.block, ())]
+            if self._new:
+                return list(self._new)
+            self._is_new = trio.Event()
+            await self._is_new.wait()
+
+    def heard(self, finding: Finding) -> None:
+        """Nobody has to be told of it again."""
+        self._new.remove(finding)
 
     def mended(self, block: bytes, positions: list[int]) -> None:
         """These positions have their fragment again."""

@@ -44,9 +44,11 @@ def run_delete(args: argparse.Namespace) -> int:
     if not args.yes and not _meant(vault, len(keeping.members), keeping.begun):
         say("nothing was changed")
         return Exit.FAILED
+    members = {member.node: member for member in keeping.members}
     if keeping.known is not None:
-        trio.run(fence, key, keeping.known, addresses)
-    ended = trio.run(delete_at, key, keeping.members, keeping.sure, addresses)
+        shown = trio.run(fence, key, keeping.known, addresses)
+        members |= {member.node: member for member in shown}
+    ended = trio.run(delete_at, key, [*members.values()], keeping.sure, addresses)
     if _say_ended(ended):
         return Exit.FAILED
     if not keeping.sure:
@@ -56,8 +58,8 @@ def run_delete(args: argparse.Namespace) -> int:
             "bitdust vault delete --bootstrap HOST:PORT"
         )
         return Exit.FAILED
-    forget_here(vault)
     set_free(vault)
+    forget_here(vault)  # with it goes what has this command go on, if it is run again
     path = args.key or config.default_key_path()
     path.unlink(missing_ok=True)
     say_named(
@@ -85,7 +87,7 @@ def _say_ended(ended: Sequence[Told]) -> int:
         if not told.error:
             say_named(f"{node} has deleted it")
             continue
-        complain_named(f"{node} keeps what it has: {told.error}")
+        complain_named(f"{node} did not say that it deleted it: {told.error}")
     if left:
         complain_named(
             f"{len(left)} of {len(ended)} suppliers still keep their part; run this again when "

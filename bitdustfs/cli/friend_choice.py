@@ -99,9 +99,9 @@ class Friends:
             if deal.node in nodes:
                 deals = DealFolder(folder)
                 with deals.changing():
-                    known = deals.of(nonce_of(deal.ours)) or deal
-                    used = msgspec.structs.replace(known, vault=vault)
-                    deals.keep(nonce_of(deal.ours), used)
+                    nonce = nonce_of(deal.ours)
+                    known = deals.with_ended().get(nonce, deal)  # it may be taken back by now
+                    deals.keep(nonce, msgspec.structs.replace(known, vault=vault))
 
 
 NO_FRIENDS = Friends()

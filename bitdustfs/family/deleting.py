@@ -52,7 +52,9 @@ class Keeping(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What one supplier said. `error`: why it still keeps what it has, or ""."""
+    """What one supplier said. `error`: why it did not say that it deleted all, or ""; where it did
+    not answer it may have.
+    """
 
     member: Member
     error: str
@@ -87,15 +89,18 @@ async def who_keeps(
     return Keeping(tuple(found.values()), rest is not None, sure, None if rest else known)
 
 
-async def fence(key: VaultKey, known: Known, addresses: Sequence[str]) -> None:
+async def fence(key: VaultKey, known: Known, addresses: Sequence[str]) -> tuple[Member, ...]:
     """From here on no machine writes that has the vault mounted; where too few answer, none can.
 
-    Raises LeaseHeld where a voter knows of one, and Unavailable where others claim all the time.
+    Who is of the newest family that the voters showed: one supplier alone may know an old one.
+    Raises LeaseHeld where a voter knows of a mount, and Unavailable where others claim all the
+    time.
     """
     async with trio.open_nursery() as nursery:
         register = RootRegister(key.vault_id, Ways(key, addresses, nursery).connect, known.family)
         await _claim(key, register, known.root.ballot)
         nursery.cancel_scope.cancel()
+    return register.family.everybody
 
 
 async def _claim(key: VaultKey, register: RootRegister, highest: Ballot) -> None:
@@ -145,8 +150,13 @@ def _why(error: PeerError | None, given: bool) -> str:
 
 
 def forget_here(vault: bytes) -> None:
-    """Deletes what this machine has of a vault that nobody keeps any more, but its key."""
-    shutil.rmtree(config.home() / "vaults" / vault.hex(), ignore_errors=True)
+    """Deletes what this machine has of a vault that nobody keeps any more, but its key.
+
+    Raises OSError where some of it stays.
+    """
+    folder = config.home() / "vaults" / vault.hex()
+    if folder.exists():
+        shutil.rmtree(folder)
     for path in (config.peers_path(vault), config.deleting_path(vault)):
         path.unlink(missing_ok=True)
 

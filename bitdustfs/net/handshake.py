@@ -56,7 +56,7 @@ class Met(NamedTuple):
 
 async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -> Met:
     """Who answers at "host:port", or through a relay ("relay:KEY@HOST:PORT"): the node with that
-    key; with an empty one, anybody.
+    key; with an empty one, anybody, or, through a relay, whom the address names.
 
     Raises WrongPeer where another one answers, ProtocolViolation where it does not speak our TLS,
     else Unreachable. `bulk`: what is sent may take its time.
@@ -72,7 +72,8 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
                     await _ask_relay(stream, through.node)
                     stream = TlsStream(Circuit(stream), context, server_side=False)
                 key = await stream.handshake()
-                if node and key != node:
+                named = through.node if through else b""
+                if any(wanted and key != wanted for wanted in (node, named)):
                     raise WrongPeer("another node answers at this address")
                 host, port, *_ = transport.socket.getpeername()
                 literal = joined_address(host, port)

@@ -119,6 +119,11 @@ class RootRegister:
         self._family = family
 
     @property
+    def family(self) -> Family:
+        """The newest one that was followed."""
+        return self._family
+
+    @property
     def needed(self) -> int:
         """How many of the suppliers this machine needs to publish, or to claim the vault."""
         return members_needed(self._family, self._seats)

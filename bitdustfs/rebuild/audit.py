@@ -125,9 +125,7 @@ class Auditor:
     async def run(self) -> None:
         """Until cancelled."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._hear)
-                await self._go_on()
+            await self._go_on()
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._allowance.keep)
@@ -145,20 +143,24 @@ class Auditor:
             await self._rest(pause)
             pause = min(pause * GROWTH, self._allowance.pause)
 
-    async def _hear(self) -> None:
+    async def hear(self) -> None:
         """What readers and `verify` find wrong is owed again, as what audits find is.
 
         Who lacks what was made again for it since the mount failed an audit: else each read could
-        cost the owner a fragment, for ever.
+        cost the owner a fragment, for ever. Until cancelled. Raises LocalError; what was not heard
+        to its end is heard again at the next call.
         """
+        damage = self._circle.damage
         while True:
-            for found in await self._circle.damage.reported():
+            for found in await damage.reported():
                 if found.block in self._dead:
-                    self._circle.damage.died(found.block)
-                    continue
-                if found.again:
-                    self._judge(found.node, self._watch.reputation.audited(found.node, False))
-                await self._on_lost({found.block: {found.position}})
+                    damage.died(found.block)
+                else:
+                    await self._on_lost({found.block: {found.position}})
+                    if found.again:
+                        seen = self._watch.reputation.audited(found.node, False)
+                        self._judge(found.node, seen)
+                damage.heard(found)
 
     async def _rest(self, seconds: float) -> None:
         """No audit meanwhile; a census all the same."""

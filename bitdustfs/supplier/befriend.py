@@ -81,9 +81,13 @@ class OwnSupplier:
         return list(dict.fromkeys((*own, *filter(is_address, theirs))))
 
     def check_room(self, space: int, told: SupplierSelf) -> None:
-        """Raises UsageError where it cannot give so much more."""
-        waiting = sum(d.space for d in self.friendship.deals.all().values() if d.made)
-        free = max(0, told.space - max(told.promised, waiting))
+        """Raises UsageError where it cannot give so much more: what vaults have, and what friends
+        were promised by whom no vault came yet, is given.
+        """
+        came = {line.token: line.promised for line in self.customers()}
+        made = ((nonce, deal) for nonce, deal in self.deals.all().items() if deal.made)
+        waiting = sum(max(0, deal.space - came.get(nonce.hex(), 0)) for nonce, deal in made)
+        free = max(0, told.space - told.promised - waiting)
         if space > free:
             raise UsageError(
                 f"your supplier has {format_size(free)} to give, of {format_size(told.space)}: say "

@@ -28,7 +28,7 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +42,7 @@ from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
 from bitdustfs.supplier.disktrash import DiskTrash, trashed
 from bitdustfs.supplier.fragmentfile import FragmentWriter
-from bitdustfs.supplier.shelf import Shelf, check_range
+from bitdustfs.supplier.shelf import ANYBODY, Shelf, check_range
 from bitdustfs.supplier.shelfrows import (
     TOMBSTONE_CHARGE,
     VAULT_SIZE,
@@ -201,9 +201,9 @@ class DiskShelf(Shelf):
     def used_total(self) -> int:
         return self._used
 
-    def forget(self, vault: bytes) -> None:
+    def forget(self, vault: bytes, alone: AbstractContextManager[None] = ANYBODY) -> None:
         names: list[bytes] = []
-        with self._write(vault) as (txn, change):
+        with alone, self._write(vault) as (txn, change):
             with txn.cursor(self._trash.rows) as cursor:
                 killed = list(trashed(_prefixed(cursor, vault)))
             for table in (self._index, self._trash.rows, self._tombstones):

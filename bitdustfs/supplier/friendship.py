@@ -111,15 +111,22 @@ class Friendship:
 
     def settled(self, deal: Deal) -> Deal:
         """The friend's node has it, too."""
-        with self.deals.changing():
-            deal = msgspec.structs.replace(deal, told=True)
-            self.deals.keep(nonce_of(deal.ours), deal)
-        return deal
+        return self._change(deal, told=True)
 
     def end(self, deal: Deal) -> None:
         """It is taken back: nobody comes by it any more. Contracts that were made stay."""
+        self._change(deal, ended=True)
+
+    def _change(self, deal: Deal, **fields: bool) -> Deal:
+        """Of the deal as it is kept by now: other commands change it, too."""
+        nonce = nonce_of(deal.ours)
         with self.deals.changing():
-            self.deals.keep(nonce_of(deal.ours), msgspec.structs.replace(deal, ended=True))
+            kept = self.deals.with_ended().get(nonce)
+            if kept is None:
+                return deal
+            deal = msgspec.structs.replace(kept, **fields)
+            self.deals.keep(nonce, deal)
+        return deal
 
 
 def nonce_of(token: bytes) -> bytes:

@@ -203,9 +203,8 @@ class Housekeeping:
 
     def end(self, vault: bytes) -> None:
         """Forgets a vault whose owner said so: its fragments, its register, its contract."""
-        with self._rows.alone():
-            log.info("vault %s was deleted by its owner", vault.hex()[:12])
-            self._shelf.forget(vault)
+        log.info("vault %s was deleted by its owner", vault.hex()[:12])
+        self._shelf.forget(vault, self._rows.alone())
 
     def _check_once(self, vault: bytes, invited: bytes) -> None:
         """Raises Refused where another vault came by the same token."""

@@ -50,20 +50,27 @@ def relay_words(words: Collection[str]) -> tuple[str, ...]:
     return said
 
 
-def circle_of(service: SupplierService, named: Collection[str]) -> Callable[[bytes], bool]:
-    """Whether a node may be on standby at this supplier. It reads rows: not for the event loop."""
+#: of a node: in whose name it may be on standby; b"": in nobody's
+WhoseName = Callable[[bytes], bytes]
 
-    def knows(node: bytes) -> bool:
+
+def circle_of(service: SupplierService, named: Collection[str]) -> WhoseName:
+    """Friends and nodes that were named come in their own name, others in that of a vault whose
+    family they are of. It reads rows: not for the event loop.
+    """
+
+    def name_of(node: bytes) -> bytes:
         if node.hex() in named:
-            return True
+            return node
         if "circle" not in named:
-            return False
+            return b""
         if any(deal.node == node for deal in service.friendship.deals.all().values()):
-            return True
+            return node
         rows = service.shelf.all_rows()
-        return any(row.used > 0 and service.is_kin(vault, node) for vault, row in rows)
+        kin = (vault for vault, row in rows if row.used > 0 and service.is_kin(vault, node))
+        return next(kin, b"")
 
-    return knows
+    return name_of
 
 
 class Visitor(NamedTuple):
@@ -83,9 +90,10 @@ class Visitor(NamedTuple):
 
 
 class _OnStandby:
-    """A node on standby."""
+    """A node on standby, in the name of a vault or in its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: bytes, is_near: bool) -> None:
+        self.name, self.is_near = name, is_near
         self.scope = trio.CancelScope()
         self.say, self.due = trio.open_memory_channel[wire.Reply | wire.Called](CALLS_MAX)
 
@@ -117,13 +125,13 @@ async def _end_when_idle(circuit: _Passage) -> None:
         idle = trio.current_time() - circuit.heard
         if idle >= CIRCUIT_IDLE:
             circuit.scope.cancel()
-        await trio.sleep(CIRCUIT_IDLE - idle)
+        await trio.sleep(max(0.0, CIRCUIT_IDLE - idle))
 
 
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
-    def __init__(self, circle: Callable[[bytes], bool]) -> None:
+    def __init__(self, circle: WhoseName) -> None:
         self._circle = circle
         self._lines: dict[bytes, _OnStandby] = {}
         self._circuits: set[_Passage] = set()
@@ -145,20 +153,23 @@ class Relay:
 
     # -- a node on standby
 
-    async def _admits(self, node: bytes) -> bool:
+    async def _admits(self, node: bytes) -> bytes:
+        """In whose name a node is on standby."""
         return await trio.to_thread.run_sync(self._circle, node, limiter=self._looks)
 
     async def _stand_by(self, who: Visitor) -> None:
-        if not await self._admits(who.key):
+        name = await self._admits(who.key)
+        if not name:
             await who.say(wire.Fault("unauthorised", "this relay serves its circle only"))
             return
         before = self._lines.pop(who.key, None)
         if before is not None:
             before.scope.cancel()
-        if len(self._lines) >= LINES_MAX:
+        line = _OnStandby(name, is_near=name == who.key)
+        if not self._make_room(line):
             await who.say(wire.Fault("busy", "too many nodes are on standby here"))
             return
-        line = self._lines[who.key] = _OnStandby()
+        self._lines[who.key] = line
         who.places.promote(who.place, who.key)
         try:
             with line.scope:
@@ -170,6 +181,22 @@ class Relay:
         finally:
             if self._lines.get(who.key) is line:
                 del self._lines[who.key]
+
+    def _make_room(self, line: _OnStandby) -> bool:
+        """Whether there is a place for one more. Where all are taken, the vault with the most
+        nodes gives one to friends, and to vaults that will have fewer.
+
+        Who has a contract here may name as many nodes as he likes, and they may all be his.
+        """
+        if len(self._lines) < LINES_MAX:
+            return True
+        counts = Counter(other.name for other in self._lines.values() if not other.is_near)
+        name, most = next(iter(counts.most_common(1)), (b"", 0))
+        if not most or (not line.is_near and counts[line.name] + 1 >= most):
+            return False
+        leaver = next(node for node, other in self._lines.items() if other.name == name)
+        self._lines.pop(leaver).scope.cancel()
+        return True
 
     async def _speak(self, line: _OnStandby, who: Visitor) -> None:
         async for message in line.due:

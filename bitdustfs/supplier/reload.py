@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 FIELDS = {
     "space": "space", "for": "customers", "trash_days": "trash_seconds", "log": "log",
     "listen": "listen", "announce": "announced", "bootstrap": "bootstrap",
+    "relay": "relay", "through": "through",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ has a tombstone for as long as the vault is remembered.
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from sortedcontainers import SortedDict
 
@@ -23,6 +24,8 @@ from bitdustfs.supplier.shelfrows import (
     summary,
 )
 from bitdustfs.supplier.trash import Trash, Trashed, TrashIndex
+
+ANYBODY = nullcontext()  #: nobody else is kept away
 
 
 class Shelf(ABC):
@@ -50,8 +53,11 @@ class Shelf(ABC):
         """All vaults that have a row that can be read, with its summary."""
 
     @abstractmethod
-    def forget(self, vault: bytes) -> None:
-        """Deletes all that is kept of a vault, and its row."""
+    def forget(self, vault: bytes, alone: AbstractContextManager[None] = ANYBODY) -> None:
+        """Deletes all that is kept of a vault, and its row.
+
+        `alone`: held while rows go. Files, of which there may be a million, go after it.
+        """
 
     @abstractmethod
     def used_total(self) -> int:
@@ -149,8 +155,8 @@ class MemoryShelf(Shelf):
     def used_total(self) -> int:
         return sum(row.used for row in list(self.rows.values()))
 
-    def forget(self, vault: bytes) -> None:
-        with self._lock:
+    def forget(self, vault: bytes, alone: AbstractContextManager[None] = ANYBODY) -> None:
+        with alone, self._lock:
             self._trash.remove([self._killed[name][1] for name in _within(self._killed, vault)])
             for table in (self.kept, self._killed, self._tombstones):
                 for name in _within(table, vault):

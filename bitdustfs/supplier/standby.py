@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 PING_EVERY = 15.0  #: seconds between words to a relay; routers forget a connection in minutes
 SILENCE = 40.0  #: seconds without a word of a relay after which it is lost
 AGAIN_FIRST, AGAIN_MAX = 1.0, 60.0  #: seconds until a relay is tried again; doubled each time
-COMING_MAX = 32  #: circuits that are come to at once, of one relay
+#: circuits that are come to at once, of one relay: more than it leads here (relay.py), since one
+#: that makes way for another is still here when that one calls
+COMING_MAX = 64
 
 _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
@@ -40,12 +42,13 @@ class StandingBy:
     ) -> None:
         self._own, self._relays, self._serve = node.verify_key.encode(), relays, serve
         self._context = make_context(node.encode(), server_side=False)
-        self._up: set[str] = set()
+        self._up: dict[str, str] = {}  # relay -> its address: records hold no names
         self._coming = {relay: trio.CapacityLimiter(COMING_MAX) for relay in relays}
 
     def addresses(self) -> tuple[str, ...]:
         """Where this node is reached now: "relay:KEY@HOST:PORT" of each relay that is there."""
-        return tuple(str(Relayed(self._own, relay)) for relay in self._relays if relay in self._up)
+        there = (self._up[relay] for relay in self._relays if relay in self._up)
+        return tuple(dict.fromkeys(str(Relayed(self._own, address)) for address in there))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -66,7 +69,7 @@ class StandingBy:
                     log.warning("the relay at %s: %s; it is tried again", relay, why)
                 said = why
             finally:
-                self._up.discard(relay)
+                self._up.pop(relay, None)
             pause = AGAIN_FIRST if was_up else min(AGAIN_MAX, 2 * pause)
             await trio.sleep(pause * random.uniform(0.5, 1.0))
 
@@ -78,8 +81,8 @@ class StandingBy:
                 reply = await next_message(met.stream, decoder)
             if isinstance(reply, wire.Fault):
                 raise refused(reply)
-            self._up.add(relay)
-            log.info("reached at %s", Relayed(self._own, relay))
+            self._up[relay] = met.literal
+            log.info("reached at %s", Relayed(self._own, met.literal))
             async with trio.open_nursery() as line:
                 line.start_soon(self._ping, met.stream.send_all)
                 while True:

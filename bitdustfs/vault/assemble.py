@@ -205,6 +205,7 @@ async def _writing(
             ("purging", purger.keep_purging),
             ("rebuilding", vault.rebuilder.run),
             ("auditing", vault.auditor.run),
+            ("hearing of damage", vault.auditor.hear),
             ("asking for used space", vault.keep_usage_fresh),
             ("evicting", vault.keep_within_cache),
             ("giving space back to writers", vault.give_back_for_writers),

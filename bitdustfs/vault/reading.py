@@ -144,10 +144,21 @@ class ReadVault:
             try:
                 await task()
                 return
-            except (LocalError, Unavailable) as error:
-                log.warning("%s waits: %s", what, error)
+            except Exception as error:
+                why = _why_it_waits(error)
+                if not why:
+                    log.exception("%s stopped by our own fault", what)
+                    self.warn(f"{what} stopped by a bug of bitdustfs; see the log, and mount again")
+                    return
+                log.warning("%s waits: %s", what, why)
                 await trio.sleep(AFTER_FAILURE)
-            except Exception:
-                log.exception("%s stopped by our own fault", what)
-                self.warn(f"{what} stopped by a bug of bitdustfs; see the log, and mount again")
-                return
+
+
+def _why_it_waits(error: Exception) -> str:
+    """Of a task that begins again; "" for a bug. What has parts that run at once raises groups."""
+    if isinstance(error, LocalError | Unavailable):
+        return str(error) or type(error).__name__
+    if isinstance(error, ExceptionGroup):
+        reasons = [_why_it_waits(each) for each in error.exceptions]
+        return "; ".join(dict.fromkeys(reasons)) if all(reasons) else ""
+    return ""

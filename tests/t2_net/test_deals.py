@@ -3,17 +3,20 @@
 import os
 import sys
 from base64 import urlsafe_b64decode
+from types import SimpleNamespace
 
 import pytest
 from family import KEY
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.deals import DealFolder
+from bitdustfs.cli.friend_choice import Friends, _Free
 from bitdustfs.cli.qr import qr_lines
-from bitdustfs.errors import Malformed, Refused
+from bitdustfs.errors import Malformed, Refused, UsageError
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
 from bitdustfs.supplier.admission import invite as token_for_a_vault
 from bitdustfs.supplier.admission import read_admission
+from bitdustfs.supplier.befriend import OwnSupplier
 from bitdustfs.supplier.friendship import nonce_of
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.service import SupplierService
@@ -28,7 +31,7 @@ class Side:
     """A supplier with its deals, and what passes between it and others."""
 
     def __init__(self, folder):
-        self.now = float(NOW)
+        self.now, self.folder = float(NOW), folder
         key, deals = SigningKey(os.urandom(32)), DealFolder(folder)
         admission = read_admission(["invited"], key.verify_key.encode(), deals.standing)
         self.service = SupplierService(
@@ -81,6 +84,44 @@ async def test_a_line_and_its_answer_make_a_deal_on_both_sides(sides):
     assert bert.friendship.settled(his).told
     await anna.hires(100 * MIB, token=his.theirs)
     await bert.hires(50 * MIB, token=hers.theirs)
+
+
+async def test_what_others_changed_of_a_deal_while_its_friend_was_told_stays(sides):
+    """A friend is told for seconds: meanwhile a vault may come by the deal, or it is taken back."""
+    anna, bert, _ = sides
+    bert.takes(anna.invites())
+    [before] = bert.deals()
+    friends = Friends([_Free(bert.folder, before)])
+    friends.note(KEY.vault_id, [anna.node])
+    bert.friendship.settled(before)
+    [deal] = bert.deals()
+    assert deal.told and deal.vault == KEY.vault_id
+    bert.friendship.end(before)
+    bert.friendship.settled(before)
+    friends.note(KEY.vault_id, [anna.node])
+    assert not bert.deals()
+    assert bert.friendship.deals.standing(nonce_of(before.ours)) is False
+
+
+async def test_what_is_given_is_neither_given_to_a_friend_again_nor_counted_twice(
+    sides, monkeypatch
+):
+    """To vaults that came without friends, to friends whose vaults are here, and to others."""
+    anna, *friends = sides
+    for friend in friends:
+        line, answer = friend.takes(anna.invites())
+        await anna.asked_by(friend).join(line.token, answer)
+    [first, _] = anna.deals()
+    customers = [
+        SimpleNamespace(token="", promised=300 * MIB),
+        SimpleNamespace(token=nonce_of(first.ours).hex(), promised=60 * MIB),
+    ]
+    monkeypatch.setattr(OwnSupplier, "customers", lambda own: customers)
+    own = OwnSupplier(anna.folder, anna.service.node)
+    told = SimpleNamespace(space=1000 * MIB, promised=360 * MIB)
+    own.check_room(500 * MIB, told)
+    with pytest.raises(UsageError, match=r"500.0 MiB to give, of 1000.0 MiB"):
+        own.check_room(501 * MIB, told)
 
 
 async def test_a_deal_is_good_after_the_date_of_its_invitation(sides):

@@ -4,6 +4,8 @@ Nothing is kept for ever, nobody waits for ever.
 """
 
 import os
+import threading
+from pathlib import Path
 
 import pytest
 import trio
@@ -73,6 +75,31 @@ async def test_an_ended_contract_makes_way_for_others_and_only_then_is_forgotten
     now += 31 * DAY
     assert service.housekeeping.make_room() == 1  # of those that kept nothing, nothing stays
     assert service.shelf.all_rows() == []
+
+
+async def test_others_are_served_while_the_files_of_a_deleted_vault_go(shelf, monkeypatch):
+    """There may be a million."""
+    service = SupplierService(SigningKey(os.urandom(32)), shelf, 64 * MIB)
+    owner, other = MemorySupplier(service, KEY.vault_id), VaultKey(b"o" * 32)
+    await contracted(owner, 16 * MIB)
+    header, fragments = make_block(os.urandom(MIB))
+    await owner.put(b"b" * 16, 0, claim_of(), header, fragments[0].chunks, fragments[0].payload)
+    served = []
+
+    def promise():
+        served.append(service.housekeeping.promise(other.vault_id, 4 * MIB, 2_000_000_000))
+
+    def unlink(path, missing_ok=False, as_ever=Path.unlink):
+        thread = threading.Thread(target=promise, daemon=True)
+        thread.start()
+        thread.join(5)
+        as_ever(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", unlink)
+        service.housekeeping.end(KEY.vault_id)
+        assert len(served) == isinstance(shelf, DiskShelf)
+    assert shelf.vault(KEY.vault_id) is None
 
 
 def family_of(services, epoch, addresses):

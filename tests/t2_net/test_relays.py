@@ -2,7 +2,7 @@
 
 import os
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -176,22 +176,40 @@ async def test_nobody_else_comes_in_the_place_of_the_node_that_was_called():
     assert not relay._circuits and not relay._awaited
 
 
-async def test_a_relay_that_leads_to_another_node_is_found_out(nursery):
+@asynccontextmanager
+async def leading_elsewhere():
+    """The address of a relay that leads to another node, whomever one asks for."""
     other = SigningKey(os.urandom(32))
-    async with a_relay(other.verify_key.encode()) as (address, relay):  # noqa: SIM117
-        async with standing_by(address, key=other) as standing:
-            await until(standing.addresses)
-            relay._lines[NODE] = relay._lines[other.verify_key.encode()]  # it calls another one
-            session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
-            with pytest.raises(PeerError):
-                await session.ping()
-            assert session.reached_at() == ""
-            await session.aclose()
+    node = other.verify_key.encode()
+    async with a_relay(node) as (address, relay), standing_by(address, key=other) as standing:
+        await until(standing.addresses)
+        leads = relay._connect
+        relay._connect = lambda _, who: leads(node, who)
+        yield address
+
+
+async def test_a_relay_that_leads_to_another_node_is_found_out(nursery):
+    async with leading_elsewhere() as address:
+        session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
+        with pytest.raises(PeerError, match="another node answers"):
+            await session.ping()
+        assert session.reached_at() == ""
+        await session.aclose()
+
+
+async def test_a_relay_does_not_pose_as_the_node_that_an_address_names(nursery):
+    """Also to whoever knows no more of the node than that address: who makes a vault."""
+    async with leading_elsewhere() as address:
+        session = PeerSupplier(b"", (through(address),), credentials(), nursery)
+        with pytest.raises(PeerError, match="another node answers"):
+            await session.ping()
+        assert session.node == b""
+        await session.aclose()
 
 
 async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
     monkeypatch.setattr(relays, "CIRCUITS_OF_NODE", 3)
-    relay = Relay(lambda node: True)
+    relay = Relay(lambda node: node)
     for number, network in enumerate(["many", "many", "one"]):
         relay._circuits.add(relays._Passage(NODE, network, float(number)))
     before = {circuit.heard: circuit for circuit in relay._circuits}
@@ -203,7 +221,7 @@ async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
 
 async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, autojump_clock):
     """What came at once is passed on at once, what is more waits, in a piece of bounded size."""
-    relay = Relay(lambda node: True)
+    relay = Relay(lambda node: node)
     passed = []
 
     class Endless:
@@ -234,6 +252,70 @@ async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clo
         await relays._end_when_idle(circuit)
     assert circuit.scope.cancelled_caught
     assert trio.current_time() - circuit.heard == pytest.approx(relays.CIRCUIT_IDLE)
+
+
+async def test_a_circuit_that_is_idle_for_a_moment_too_long_ends_without_an_error(monkeypatch):
+    """No clock wakes anybody at the very instant."""
+    monkeypatch.setattr(relays, "CIRCUIT_IDLE", 0.05)
+    circuit = relays._Passage(NODE, "n", trio.current_time() - 1)
+    with circuit.scope:
+        await relays._end_when_idle(circuit)
+    assert circuit.scope.cancelled_caught
+
+
+async def test_no_vault_takes_all_places_on_standby_by_naming_nodes(monkeypatch):
+    monkeypatch.setattr(relays, "LINES_MAX", 3)
+    keys = [SigningKey(bytes([number]) * 32) for number in range(8)]
+    names = dict.fromkeys((key.verify_key.encode() for key in keys[:4]), b"a vault of many")
+    names |= {keys[4].verify_key.encode(): b"another one"}
+    names |= {(node := key.verify_key.encode()): node for key in keys[5:]}  # friends
+    said = wire.Standby(wire.VERSION)
+    async with a_relay() as (address, relay), AsyncExitStack() as stack:
+        relay._circle = lambda node: names.get(node, b"")
+
+        async def stands_by(key):
+            line = await stack.enter_async_context(said_to_relay(address, said, key))
+            assert await next_message(*line) == wire.Done()
+
+        def there():
+            return [names[node] for node in relay._lines]
+
+        for key in keys[:3]:
+            await stands_by(key)
+        assert await fault_of(address, said, keys[3]) == "busy"
+        await stands_by(keys[4])
+        assert there() == [b"a vault of many"] * 2 + [b"another one"]
+        assert await fault_of(address, said, keys[0]) == "busy"
+        for key in keys[5:]:
+            await stands_by(key)
+        assert {*there()} == {key.verify_key.encode() for key in keys[5:]}
+        assert await fault_of(address, said, keys[4]) == "busy"
+
+
+async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery):
+    async with a_relay(NODE) as (address, relay), standing_by(address) as standing:
+        await until(standing.addresses)
+        context = make_context(os.urandom(32), server_side=False)
+        held = [
+            await meet(through(address), NODE, context, bulk=False)
+            for _ in range(relays.CIRCUITS_OF_NODE)
+        ]
+        session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
+        await session.ping()
+        assert len(relay._circuits) == relays.CIRCUITS_OF_NODE
+        await session.aclose()
+        for met in held:
+            await met.aclose()
+
+
+async def test_a_relay_that_was_named_is_announced_by_its_address():
+    """Others dial no names that a record has."""
+    async with a_relay(NODE) as (address, _):
+        named = address.replace("127.0.0.1", "localhost")
+        async with standing_by(named) as standing:
+            await until(standing.addresses)
+            assert standing.addresses() == (through(address),)
+            assert dialable(standing.addresses(), allow_private=True)
 
 
 def test_an_address_through_a_relay_has_one_form():
@@ -333,7 +415,7 @@ async def test_strangers_who_ask_to_stand_by_are_looked_up_one_at_a_time():
             several.wait(0.2)  # a second one, if it may come, meets the first here
         with lock:
             together -= 1
-        return False
+        return b""
 
     made = service()
     context = make_context(made.node.encode(), server_side=True)

@@ -9,8 +9,9 @@ import trio
 from machine import PowerCut
 from scenario import photos, read_file, write_file
 
+from bitdustfs.core.quorum import check_known_untrusted
 from bitdustfs.errors import Refused, Unavailable, Unreachable
-from bitdustfs.family import staffing
+from bitdustfs.family import deleting, staffing
 from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
 from bitdustfs.rebuild import audit, probe
@@ -70,6 +71,28 @@ async def test_another_machine_follows_from_an_old_family_to_the_new_one(net, tm
         await write_file(vault, b"more", b"y" * 100_000)
         await vault.publish()
         assert await sound(vault)
+
+
+async def test_who_was_hired_since_is_told_too_that_the_vault_ends(net, tmp_path, monkeypatch):
+    """Whoever is asked first may be one who never heard that he was replaced."""
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", b"x" * 100_000)
+        await vault.publish()
+        net.suppliers[6].break_()
+        hired = await net.spare()
+        await replace_member(vault, net.key, 6, hired, silent)
+    net.suppliers[6].heal()
+    held = await net.suppliers[6].current()
+    old = check_known_untrusted(net.key.vault_id, held.root, held.family)
+    assert hired.node not in {member.node for member in old.family.everybody}
+
+    class Ways:
+        def __init__(self, key, addresses, nursery):
+            self.connect = lambda member: net.sessions()[member.node]
+
+    monkeypatch.setattr(deleting, "Ways", Ways)
+    shown = await deleting.fence(net.key, old, ())
+    assert hired.node in {member.node for member in shown}
 
 
 async def test_what_a_present_supplier_has_is_copied_not_rebuilt(net, tmp_path):

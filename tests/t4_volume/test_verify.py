@@ -10,11 +10,15 @@ import trio
 from machine import CALLER
 from scenario import write_file
 
+from bitdustfs.blocks.ledger import Ledger
+from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.core.items import ROOT_INODE, decode_inode, encode_item, inode_key, use_key
+from bitdustfs.errors import LocalError
 from bitdustfs.net import wire
-from bitdustfs.rebuild import audit
+from bitdustfs.rebuild import audit, rebuilder
 from bitdustfs.rebuild.audit import DAILY_MIN
 from bitdustfs.units import CHUNK_SIZE, MIB
+from bitdustfs.vault import reading
 from bitdustfs.vault.fragments import RUN_MAX, in_a_row
 from bitdustfs.vault.verify import verify
 
@@ -130,6 +134,56 @@ async def test_promise_9_what_verify_finds_wrong_counts_as_lost_and_is_made_agai
         account = await vault.account()
         assert (account.complete, account.margin) == (7, 3)
         assert not vault.watch.history(net.suppliers[2].node).gone
+
+
+async def test_what_was_found_wrong_while_this_disk_refused_is_made_again_later(
+    net, tmp_path, monkeypatch
+):
+    """A full disk ends no audits, and what was found meanwhile is not forgotten."""
+    refuses = [True, True]
+
+    async def lost(ledger, fragments, as_ever=Ledger.lost):
+        if refuses:
+            refuses.pop()
+            raise LocalError("the disk is full")
+        return await as_ever(ledger, fragments)
+
+    monkeypatch.setattr(reading, "AFTER_FAILURE", 0.05)
+    monkeypatch.setattr(Ledger, "lost", lost)
+    async with net.mount(tmp_path / "one", make_root=True, audits=NO_AUDITS) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+        rot(net, 2)
+        assert await faults(vault)
+        await until(lambda: not vault.circle.damage.blocks())
+        assert not refuses and not vault.troubles
+        assert await faults(vault) == []
+
+
+async def test_repairs_go_on_once_this_disk_takes_what_they_note(net, tmp_path, monkeypatch):
+    """They run side by side: what one of them raises comes in a group, and is no bug for that."""
+    refuses = [True]
+
+    async def acknowledged(ledger, block, positions, as_ever=Ledger.acknowledged):
+        if refuses:
+            refuses.pop()
+            raise LocalError("the disk is full")
+        await as_ever(ledger, block, positions)
+
+    monkeypatch.setattr(reading, "AFTER_FAILURE", 0.05)
+    monkeypatch.setattr(rebuilder, "TICK", 0.05)
+    async with net.mount(tmp_path / "one", make_root=True, audits=NO_AUDITS) as vault:
+        await write_file(vault, b"file", os.urandom(3 * MIB))
+        await vault.publish()
+        await vault.courier.try_all()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, audits=NO_AUDITS) as vault:
+        monkeypatch.setattr(BlockTable, "is_owed", lambda table, block: True)
+        monkeypatch.setattr(Ledger, "acknowledged", acknowledged)
+        rot(net, 2)
+        assert await faults(vault)
+        await until(lambda: not vault.circle.damage.blocks())
+        assert not refuses and not vault.troubles
 
 
 async def test_what_is_wrong_again_after_it_was_made_again_counts_as_failed_audits(net, tmp_path):

@@ -177,6 +177,7 @@ def test_a_vault_is_deleted_at_all_who_keep_it_also_at_who_was_away(circle):
     carl.stop()
     away = anna.run("vault", "delete", "--yes", check=False)
     assert away.returncode == 1 and "1 of 2 suppliers still keep their part" in away.stderr
+    assert "did not say that it deleted it" in away.stderr  # it may have, and be slow
     assert (anna.home / "keys" / "vault.key").exists()
     carl.start()
     assert "goes on" in anna.run("vault", "delete", "--yes").stdout

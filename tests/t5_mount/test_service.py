@@ -106,7 +106,8 @@ def test_a_supplier_is_ready_reloads_and_stops(tmp_path, port, managed):
     config.write_text(f'[supplier]\nspace = "50M"\nlisten = "127.0.0.1:{port}"\n')
     supplier = managed(home, tmp_path / "notify", "main", "supplier", "run", "--dir", shelf)
     assert "STATUS=offers 50.0 MiB at 127.0.0.1" in supplier.hear("READY=1")
-    config.write_text(config.read_text().replace("50M", "60M") + 'bootstrap = ["127.0.0.1:4999"]\n')
+    more = 'bootstrap = ["127.0.0.1:4999"]\nrelay = ["off"]\nthrough = ["127.0.0.1:4998"]\n'
+    config.write_text(config.read_text().replace("50M", "60M") + more)
     supplier.process.send_signal(signal.SIGHUP)
     supplier.hear("RELOADING=1")
     supplier.hear("READY=1")
@@ -119,7 +120,8 @@ def test_a_supplier_is_ready_reloads_and_stops(tmp_path, port, managed):
     supplier.process.send_signal(signal.SIGTERM)
     supplier.hear("STOPPING=1")
     assert supplier.process.wait(LIMIT) == 0
-    assert "bootstrap has changed in config.toml: that needs a restart" in supplier.journal()
+    for word in ("bootstrap", "relay", "through"):
+        assert f"{word} has changed in config.toml: that needs a restart" in supplier.journal()
 
 
 @pytest.fixture
