@@ -81,18 +81,27 @@ class OwnSupplier:
         return list(dict.fromkeys((*own, *filter(is_address, theirs))))
 
     def check_room(self, space: int, told: SupplierSelf) -> None:
-        """Raises UsageError where it cannot give so much more: what vaults have, and what friends
-        were promised by whom no vault came yet, is given.
+        """Raises UsageError where it cannot give so much more: what vaults have is given, what
+        friends were promised by whom no vault came yet, and what is offered by lines that are good
+        still.
         """
         came = {line.token: line.promised for line in self.customers()}
-        made = ((nonce, deal) for nonce, deal in self.deals.all().items() if deal.made)
+        deals, now = self.deals.all(), time.time()
+        offered = sum(d.space for d in deals.values() if not d.made and d.until >= now)
+        made = ((nonce, deal) for nonce, deal in deals.items() if deal.made)
         waiting = sum(max(0, deal.space - came.get(nonce.hex(), 0)) for nonce, deal in made)
-        free = max(0, told.space - told.promised - waiting)
+        free = max(0, told.space - told.promised - waiting - offered)
         if space > free:
+            dir_ = f"--dir {quote(str(self.folder))}"
+            more = -(-(told.space - free + space) // GIB)
+            take_back = (
+                f", or take back an invitation that nobody answered ({format_size(offered)}): "
+                f"bitdust friends {dir_}"
+            )
             raise UsageError(
                 f"your supplier has {format_size(free)} to give, of {format_size(told.space)}: say "
-                "less --space, or donate more: bitdust supplier set --dir "
-                f"{quote(str(self.folder))} --space {-(-(told.space - free + space) // GIB)}G"
+                f"less --space, or donate more: bitdust supplier set {dir_} --space {more}G"
+                f"{take_back if offered else ''}"
             )
 
 

@@ -14,6 +14,7 @@ from bitdustfs.cli.friend_choice import Friends, _Free
 from bitdustfs.cli.qr import qr_lines
 from bitdustfs.errors import Malformed, Refused, UsageError
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
+from bitdustfs.supplier import befriend
 from bitdustfs.supplier.admission import invite as token_for_a_vault
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.befriend import OwnSupplier
@@ -117,11 +118,20 @@ async def test_what_is_given_is_neither_given_to_a_friend_again_nor_counted_twic
         SimpleNamespace(token=nonce_of(first.ours).hex(), promised=60 * MIB),
     ]
     monkeypatch.setattr(OwnSupplier, "customers", lambda own: customers)
+    monkeypatch.setattr(befriend.time, "time", lambda: NOW)
     own = OwnSupplier(anna.folder, anna.service.node)
     told = SimpleNamespace(space=1000 * MIB, promised=360 * MIB)
     own.check_room(500 * MIB, told)
-    with pytest.raises(UsageError, match=r"500.0 MiB to give, of 1000.0 MiB"):
+    with pytest.raises(UsageError, match=r"500.0 MiB to give, of 1000.0 MiB") as refused:
         own.check_room(501 * MIB, told)
+    assert "nobody answered" not in str(refused.value)
+    anna.invites()  # a line that is good still
+    offered = max(deal.space for deal in own.deals.all().values() if not deal.made)
+    own.check_room(500 * MIB - offered, told)
+    with pytest.raises(UsageError, match="take back an invitation that nobody answered"):
+        own.check_room(501 * MIB - offered, told)
+    anna.invites(seconds=-60)  # one that is not
+    own.check_room(500 * MIB - offered, told)
 
 
 async def test_a_deal_is_good_after_the_date_of_its_invitation(sides):
