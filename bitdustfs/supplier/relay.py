@@ -29,6 +29,7 @@ LINES_MAX = 64  #: nodes on standby
 CIRCUITS_MAX, CIRCUITS_OF_NODE = 128, 32  #: circuits in all, and to one node
 CALLS_MAX = 32  #: calls that wait to be sent to one node
 COME_DEADLINE = 4.0  #: seconds that a node that was called is waited for
+LOOK_EVERY = 10.0  #: seconds between looks whether a node that pings is of the circle still
 LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on standby any more
 CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
 PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
@@ -204,7 +205,12 @@ class Relay:
 
     async def _listen(self, line: _OnStandby, who: Visitor) -> None:
         """Pings, until the node goes, falls silent, or is not of the circle any more."""
-        while await self._admits(who.key):
+        looked = trio.current_time()
+        while True:
+            if trio.current_time() - looked >= LOOK_EVERY:
+                if not await self._admits(who.key):
+                    return
+                looked = trio.current_time()
             with trio.move_on_after(LINE_SILENCE) as waiting:
                 while (frame := who.decoder.next_untrusted()) is None:
                     if who.decoder.asked is not None:

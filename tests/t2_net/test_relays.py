@@ -292,6 +292,27 @@ async def test_no_vault_takes_all_places_on_standby_by_naming_nodes(monkeypatch)
         assert await fault_of(address, said, keys[4]) == "busy"
 
 
+async def test_pings_on_standby_cost_a_look_now_and_then_and_who_is_out_is_let_go(monkeypatch):
+    looks, names = [], {NODE: NODE}
+    async with a_relay() as (address, relay):
+        relay._circle = lambda node: looks.append(node) or names.get(node, b"")
+        async with said_to_relay(address, wire.Standby(wire.VERSION), BEHIND) as (stream, decoder):
+            assert await next_message(stream, decoder) == wire.Done()
+
+            async def pinged():
+                await stream.send_all(wire.encode_frame(1, wire.Ping()))
+                return await next_message(stream, decoder)
+
+            for _ in range(20):
+                assert await pinged() == wire.Done()
+            assert looks == [NODE]
+            names.clear()
+            monkeypatch.setattr(relays, "LOOK_EVERY", 0.0)
+            with pytest.raises((PeerError, trio.BrokenResourceError)), trio.fail_after(20):
+                while True:
+                    await pinged()
+
+
 async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery):
     async with a_relay(NODE) as (address, relay), standing_by(address) as standing:
         await until(standing.addresses)
