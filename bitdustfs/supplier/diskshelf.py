@@ -28,7 +28,7 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +42,7 @@ from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
 from bitdustfs.supplier.disktrash import DiskTrash, trashed
 from bitdustfs.supplier.fragmentfile import FragmentWriter
-from bitdustfs.supplier.shelf import ANYBODY, Shelf, check_range
+from bitdustfs.supplier.shelf import Shelf, check_range
 from bitdustfs.supplier.shelfrows import (
     TOMBSTONE_CHARGE,
     VAULT_SIZE,
@@ -59,7 +59,7 @@ from bitdustfs.supplier.shelfrows import (
     weight,
 )
 from bitdustfs.supplier.together import Piece, Together
-from bitdustfs.supplier.trash import NAME_SIZE, Trashed
+from bitdustfs.supplier.trash import Trashed
 from bitdustfs.units import GIB, MIB
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ class DiskShelf(Shelf):
     def __init__(self, folder: OwnedFolder) -> None:
         self._files = folder.path / "shelf"
         self._files.mkdir(mode=0o700, exist_ok=True)
-        self._arriving = folder.path / "arriving"
+        self._arriving, self._leaving = folder.path / "arriving", folder.path / "leaving"
+        self._leaving.mkdir(mode=0o700, exist_ok=True)
+        self._sweeping = threading.Lock()
         self._env = lmdb.open(
             str(folder.path / "index"), map_size=1024 * GIB, max_dbs=8, metasync=True
         )
@@ -187,12 +189,13 @@ class DiskShelf(Shelf):
 
     def set_vault(self, vault: bytes, row: VaultRow) -> None:
         folder = self._files / vault.hex()
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            fsync_folder(self._files)
-        with self._write(vault) as (_, change):
-            reach("shelf-register")
-            change.replace(row)
+        with self._lock:
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                fsync_folder(self._files)
+            with self._write(vault) as (_, change):
+                reach("shelf-register")
+                change.replace(row)
         reach("shelf-registered")
 
     def all_rows(self) -> list[tuple[bytes, VaultRow]]:
@@ -201,23 +204,30 @@ class DiskShelf(Shelf):
     def used_total(self) -> int:
         return self._used
 
-    def forget(self, vault: bytes, alone: AbstractContextManager[None] = ANYBODY) -> None:
-        names: list[bytes] = []
-        with alone, self._write(vault) as (txn, change):
-            with txn.cursor(self._trash.rows) as cursor:
-                killed = list(trashed(_prefixed(cursor, vault)))
-            for table in (self._index, self._trash.rows, self._tombstones):
-                with txn.cursor(table) as cursor:
-                    for name, _ in _prefixed(cursor, vault, delete=True):
-                        names.append(name)
-            self._trash.remove(txn, killed)
-            change.forget()
-        for name in names:
-            if len(name) == NAME_SIZE:  # else it is a tombstone
-                self._path(vault, name[VAULT_SIZE:]).unlink(missing_ok=True)
-        # a file in it that was put while the machine stopped, and has no row, keeps the folder
-        with suppress(OSError):
-            (self._files / vault.hex()).rmdir()
+    def forget(self, vault: bytes) -> None:
+        with self._lock:
+            with self._write(vault) as (txn, change):
+                with txn.cursor(self._trash.rows) as cursor:
+                    killed = list(trashed(_prefixed(cursor, vault)))
+                for table in (self._index, self._trash.rows, self._tombstones):
+                    with txn.cursor(table) as cursor:
+                        for _ in _prefixed(cursor, vault, delete=True):
+                            pass
+                self._trash.remove(txn, killed)
+                change.forget()
+            # by another name: the vault may come back and keep fragments before these are gone
+            with suppress(FileNotFoundError):
+                os.rename(self._files / vault.hex(), self._leaving / os.urandom(16).hex())
+
+    def sweep(self) -> None:
+        if not self._sweeping.acquire(blocking=False):
+            return
+        try:
+            for folder in self._leaving.iterdir():
+                _remove_files(folder, "")
+                folder.rmdir()
+        finally:
+            self._sweeping.release()
 
     # -- fragments
 
@@ -278,6 +288,8 @@ class DiskShelf(Shelf):
             reach("shelf-index")
             if change.row is None:
                 raise Refused("unknown-vault")
+            if not all(self._path(vault, arrival.key).exists() for arrival in arrived):
+                raise Refused("unknown-vault", "it was forgotten, and came back, meanwhile")
             for _, key, row, _ in arrived:
                 if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
                     change.count(row.size, 1)

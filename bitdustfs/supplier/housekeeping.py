@@ -204,7 +204,9 @@ class Housekeeping:
     def end(self, vault: bytes) -> None:
         """Forgets a vault whose owner said so: its fragments, its register, its contract."""
         log.info("vault %s was deleted by its owner", vault.hex()[:12])
-        self._shelf.forget(vault, self._rows.alone())
+        with self._rows.alone():
+            self._shelf.forget(vault)
+        self._shelf.sweep()
 
     def _check_once(self, vault: bytes, invited: bytes) -> None:
         """Raises Refused where another vault came by the same token."""
@@ -240,11 +242,18 @@ class Housekeeping:
                 continue
             if self._waits(vault, row):
                 continue
-            log.info("the contract with vault %s has ended: it is forgotten", vault.hex()[:12])
-            self._shelf.forget(vault)
+            with self._rows.alone():
+                now = self._shelf.vault(vault)
+                if now is None or self._binds(vault, now):
+                    continue  # it came back meanwhile
+                log.info("the contract with vault %s has ended: it is forgotten", vault.hex()[:12])
+                self._shelf.forget(vault)
             taken -= row.used
             forgotten += 1
-        return forgotten + self._forget_unused()
+        forgotten += self._forget_unused()
+        if forgotten:
+            self._shelf.sweep()
+        return forgotten
 
     def _waits(self, vault: bytes, row: VaultRow) -> bool:
         """Whether a contract only lapsed, and its vault may call for this supplier: a reserve."""
@@ -280,6 +289,7 @@ class Housekeeping:
 
         Takes as long as there is to free: it is called after each deletion.
         """
+        self._shelf.sweep()
         trash, freed = self._shelf.trash, 0
         too_old = self._wall() - self._trash_seconds
         while True:

@@ -8,7 +8,6 @@ has a tombstone for as long as the vault is remembered.
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from sortedcontainers import SortedDict
 
@@ -24,8 +23,6 @@ from bitdustfs.supplier.shelfrows import (
     summary,
 )
 from bitdustfs.supplier.trash import Trash, Trashed, TrashIndex
-
-ANYBODY = nullcontext()  #: nobody else is kept away
 
 
 class Shelf(ABC):
@@ -53,10 +50,14 @@ class Shelf(ABC):
         """All vaults that have a row that can be read, with its summary."""
 
     @abstractmethod
-    def forget(self, vault: bytes, alone: AbstractContextManager[None] = ANYBODY) -> None:
-        """Deletes all that is kept of a vault, and its row.
+    def forget(self, vault: bytes) -> None:
+        """Nothing of a vault is kept any more, nor its row. What its files took is free once
+        `sweep` was called: there may be a million.
+        """
 
-        `alone`: held while rows go. Files, of which there may be a million, go after it.
+    def sweep(self) -> None:
+        """Deletes the files of forgotten vaults, also of those that a stop left behind. It keeps
+        nobody waiting.
         """
 
     @abstractmethod
@@ -155,8 +156,8 @@ class MemoryShelf(Shelf):
     def used_total(self) -> int:
         return sum(row.used for row in list(self.rows.values()))
 
-    def forget(self, vault: bytes, alone: AbstractContextManager[None] = ANYBODY) -> None:
-        with alone, self._lock:
+    def forget(self, vault: bytes) -> None:
+        with self._lock:
             self._trash.remove([self._killed[name][1] for name in _within(self._killed, vault)])
             for table in (self.kept, self._killed, self._tombstones):
                 for name in _within(table, vault):

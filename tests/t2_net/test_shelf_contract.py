@@ -252,6 +252,37 @@ def test_of_a_forgotten_vault_nothing_stays_and_of_others_everything(shelf):
     shelf.set_vault(ONE, ROW)
     assert shelf.vault(ONE).used == 0
     keep(shelf, 1)
+    shelf.sweep()  # what was forgotten goes, and nothing that came back
+    shelf.head(ONE, fragment_key(block_id(1), 0))
+    shelf.head(TWO, fragment_key(block_id(2), 0))
+
+
+def test_what_a_stop_left_of_a_forgotten_vault_is_swept_away(disk):
+    keep(disk.shelf, 1)
+    disk.shelf.forget(ONE)
+    [left] = [*(disk.folder.path / "leaving").glob("*/*")]
+    shelf = disk.reopened()
+    shelf.set_vault(ONE, ROW)
+    key = keep(shelf, 1)
+    shelf.sweep()
+    assert not left.exists() and not any((disk.folder.path / "leaving").iterdir())
+    shelf.head(ONE, key)
+
+
+def test_a_fragment_that_arrives_while_its_vault_is_forgotten_and_comes_back_is_refused(
+    disk, monkeypatch
+):
+    """Its file went with the others; who acknowledged it would have nothing."""
+    index = DiskShelf._index_those
+
+    def late(shelf, arrived):
+        shelf.forget(ONE)
+        shelf.set_vault(ONE, ROW)
+        index(shelf, arrived)
+
+    monkeypatch.setattr(DiskShelf, "_index_those", late)
+    refusal("unknown-vault", keep, disk.shelf, 1)
+    assert disk.shelf.vault(ONE).fragments == 0
 
 
 def test_everything_is_there_after_a_restart(place, shelf):
