@@ -19,7 +19,7 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.core.roots import first_root
 from bitdustfs.core.sealing import Suite
-from bitdustfs.fs.volume import Caller
+from bitdustfs.fs.names import Caller
 from bitdustfs.net.register import RootRegister
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.service import SupplierService

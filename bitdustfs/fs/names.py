@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 
 from bitdustfs.core.items import (
+    COUNTERS_KEY,
     ENTRY,
     ROOT_INODE,
     SLOTS,
@@ -26,11 +27,12 @@ from bitdustfs.core.items import (
     tail_u64,
 )
 from bitdustfs.errors import FsError
-from bitdustfs.fs.attributes import load_inode
+from bitdustfs.fs.attributes import load_counters, load_inode
+from bitdustfs.fs.numbers import new_number
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.units import NAME_MAX
 
-RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4  # linux/fs.h
 
 
 def now() -> Time:
@@ -41,6 +43,14 @@ def now() -> Time:
 def split_time(nanoseconds: int) -> Time:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return (seconds, rest)
+
+
+class Caller(NamedTuple):
+    """Who asks: for ownership of what is created, and for clearing set-id bits."""
+
+    uid: int
+    gid: int
+    umask: int = 0
 
 
 class Renamed(NamedTuple):
@@ -101,10 +111,9 @@ class Names:
         new_folder: int,
         new_name: bytes,
         flags: int,
+        caller: Caller,
     ) -> Renamed | None:
-        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE; None when nothing is to be
-        done.
-        """
+        """renameat2(2) with any of its flags; None when nothing is to be done."""
         parents = {f: load_folder(tx, f) for f in (old_folder, new_folder)}
         old_cookie, old = self.entry(tx, old_folder, old_name)
         new_cookie, new = self.entry(tx, new_folder, new_name)
@@ -135,6 +144,10 @@ class Names:
         tx.put(entry_key(new_folder, new_cookie), encode_item(entry))
         if new is not None and flags & RENAME_EXCHANGE:
             entry = Entry(1, old_name, new.inode, new.mode)
+            tx.put(entry_key(old_folder, old_cookie), encode_item(entry))
+        elif flags & RENAME_WHITEOUT:
+            inode = _make_whiteout(tx, parents[old_folder], caller, time_)
+            entry = Entry(1, old_name, inode, stat.S_IFCHR)
             tx.put(entry_key(old_folder, old_cookie), encode_item(entry))
         else:
             tx.delete(entry_key(old_folder, old_cookie))
@@ -171,6 +184,21 @@ def _move(
         parents[source].nlink -= 1
         parents[target].nlink += 1
     tx.put(inode_key(inode), encode_item(attributes))
+
+
+def _make_whiteout(tx: Transaction, parent: Inode, caller: Caller, time_: Time) -> int:
+    """What overlayfs takes for "nothing is here": character device 0:0. The caller keeps `parent`.
+
+    The kernel has not looked it up yet.
+    """
+    counters = load_counters(tx)
+    inode = new_number(parent, counters)
+    gid = parent.gid if parent.mode & stat.S_ISGID else caller.gid
+    made = Inode(1, stat.S_IFCHR, caller.uid, gid, 1, 0, 0, time_, time_, time_)
+    counters.inodes += 1
+    tx.put(COUNTERS_KEY, encode_item(counters))
+    tx.put(inode_key(inode), encode_item(made))
+    return inode
 
 
 def drop_name(tx: Transaction, inode: int, attributes: Inode, parent: Inode, time_: Time) -> None:

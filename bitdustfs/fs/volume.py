@@ -33,6 +33,8 @@ from bitdustfs.fs.lookups import Lookups
 from bitdustfs.fs.names import (
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
+    RENAME_WHITEOUT,
+    Caller,
     Names,
     load_folder,
     now,
@@ -47,14 +49,6 @@ from bitdustfs.units import SYMLINK_MAX
 #: names of a file, at most; a folder with more links shows 1, as in ext4 (its dir_nlink): find(1)
 #: and others take that for "not counted"
 LINK_MAX = 65_000
-
-
-class Caller(NamedTuple):
-    """Who asks: for ownership of what is created, and for clearing set-id bits."""
-
-    uid: int
-    gid: int
-    umask: int = 0
 
 
 class Seen(NamedTuple):
@@ -282,13 +276,21 @@ class Volume:
         await self._purger.purge_if_free(inode)
 
     async def rename(
-        self, old_folder: int, old_name: bytes, new_folder: int, new_name: bytes, flags: int
+        self,
+        old_folder: int,
+        old_name: bytes,
+        new_folder: int,
+        new_name: bytes,
+        flags: int,
+        caller: Caller,
     ) -> None:
-        """rename(2) and renameat2(2) with NOREPLACE and EXCHANGE."""
-        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE):
+        """renameat2(2)."""
+        if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT):
             raise FsError(errno.EINVAL)
+        if flags & RENAME_WHITEOUT:
+            await self._space.admit_metadata(NAME_COST + len(old_name))
         renamed = await self.tree.run(
-            self.names.rename, old_folder, old_name, new_folder, new_name, flags
+            self.names.rename, old_folder, old_name, new_folder, new_name, flags, caller
         )
         if renamed is None:
             return

@@ -7,8 +7,9 @@ import pyfuse3
 
 from bitdustfs.core.items import Inode, Time
 from bitdustfs.errors import FsError
+from bitdustfs.fs.names import Caller
 from bitdustfs.fs.past import is_fleeting
-from bitdustfs.fs.volume import Caller, Seen
+from bitdustfs.fs.volume import Seen
 
 CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
 UNSETTLED_SECONDS = 1.0  #: the same, while it is not sure how much of a file is no hole

@@ -253,7 +253,7 @@ class WritableOperations(Operations):
     async def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Any
     ) -> None:
-        await self._volume.rename(parent, name, new_parent, new_name, flags)
+        await self._volume.rename(parent, name, new_parent, new_name, flags, caller_of(ctx))
 
     # -- attributes
 

@@ -23,7 +23,7 @@ from bitdustfs.errors import Superseded, Unavailable
 from bitdustfs.family.find import Ways
 from bitdustfs.family.remembering import keep_remembering, recall
 from bitdustfs.family.staffing import Staffing
-from bitdustfs.fs.volume import Caller
+from bitdustfs.fs.names import Caller
 from bitdustfs.fuse.operations import Operations, WritableOperations
 from bitdustfs.mount.announcing import Announcing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers

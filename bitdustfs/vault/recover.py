@@ -53,9 +53,8 @@ from bitdustfs.core.sealing import Kind, Sealer, Suite
 from bitdustfs.errors import Malformed, PeerError, Unavailable, Unreachable, UsageError
 from bitdustfs.fs.attributes import add_live, load_counters, load_inode
 from bitdustfs.fs.extents import Mapped, put_extents
-from bitdustfs.fs.names import Names, now, split_time
+from bitdustfs.fs.names import Caller, Names, now, split_time
 from bitdustfs.fs.numbers import keep_clear_of
-from bitdustfs.fs.volume import Caller
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Supplier

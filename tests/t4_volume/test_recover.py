@@ -185,7 +185,7 @@ async def test_lost_roots_and_tree_give_files_back_by_their_paths(net, tmp_path)
         for name, content in files.items():
             inode = await write_file(vault, name, content, summer.inode)
             await vault.content.truncate(inode, len(content))
-        await vault.volume.rename(summer.inode, b"photo 0.jpg", ROOT_INODE, b"best.jpg", 0)
+        await vault.volume.rename(summer.inode, b"photo 0.jpg", ROOT_INODE, b"best.jpg", 0, CALLER)
         inode = await write_file(vault, b"best.jpg", b"touched again", offset=1000)
         await vault.content._flusher.seal(full_only=False)
         await vault.publish()

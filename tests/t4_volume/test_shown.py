@@ -177,7 +177,7 @@ async def test_a_folder_takes_any_number_of_folders_and_shows_one_link_then(net,
             shown.append((await volume.getattr(many)).attributes.nlink)
         assert shown == [LINK_MAX - 1, 1, 1, 1]
         await volume.create(ROOT_INODE, b"other", FOLDER, CALLER)
-        await volume.rename(ROOT_INODE, b"other", many, b"other", 0)
+        await volume.rename(ROOT_INODE, b"other", many, b"other", 0, CALLER)
         assert (await volume.lookup(ROOT_INODE, b"many")).attributes.nlink == 1
         for number in range(4):
             await volume.rmdir(many, b"%d" % number)

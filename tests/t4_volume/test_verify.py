@@ -53,12 +53,12 @@ async def busy_vault(vault):
         if i % 5 == 0:
             await vault.content.truncate(inode, size // 2 + 100_000)
         if i % 7 == 0:
-            await volume.rename(where, b"f%d" % i, ROOT_INODE, b"moved %d" % i, 0)
+            await volume.rename(where, b"f%d" % i, ROOT_INODE, b"moved %d" % i, 0, CALLER)
         if i % 9 == 0:
             await volume.link(inode, inner.inode, b"link %d" % i)
         if i % 11 == 0:
             await vault.content.write(inode, 1_000_000, b"after a hole")
-    await volume.rename(folder.inode, b"inner", ROOT_INODE, b"inner", 0)
+    await volume.rename(folder.inode, b"inner", ROOT_INODE, b"inner", 0, CALLER)
     await write_file(vault, b"large", rng.randbytes(3 * MIB))
     await write_file(vault, b"gone", rng.randbytes(MIB))
     await volume.unlink(ROOT_INODE, b"gone")
