@@ -15,7 +15,8 @@ from bitdustfs.cache.machine import machine_id
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.family.find import Ways
-from bitdustfs.fs.volume import Caller, Volume
+from bitdustfs.fs.names import Caller
+from bitdustfs.fs.volume import Volume
 from bitdustfs.mount.cpu import suite
 from bitdustfs.vault.assemble import open_state_folder, open_vault
 from bitdustfs.vault.settings import Settings
