@@ -219,6 +219,7 @@ async def test_promise_4_attributes_are_refused_before_they_eat_what_deletes_nee
         assert await read_file(vault, b"there is room again") == b"x" * MIB
 
 
+@pytest.mark.deadline(180)  # twenty seconds of processor: five times that on a busy machine
 async def test_promise_4_a_vault_beyond_its_quota_finds_back_by_deleting(tmp_path, monkeypatch):
     """However it came there: here nothing was ever refused."""
     net = Net(space=(256 + 32) * MIB // 4)
