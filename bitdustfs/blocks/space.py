@@ -174,9 +174,9 @@ class Space:
         They must not eat what deletes and compaction need.
         """
         await self._admit_here(size)
-        if self._lacks(size) > 0:
+        if not self._fits(size):
             await self._wait_given(Want(lambda: 0, lambda: self._lacks(size)))
-            if self._lacks(size) > 0:
+            if not self._fits(size):
                 raise NoSpace
         self._promised += size
 
@@ -196,6 +196,9 @@ class Space:
                 return
             self._waited_in_vain = trio.current_time()
         raise DiskFull("this machine's disk is full; free some room for the cache")
+
+    def _fits(self, size: int) -> bool:
+        return self._lacks(size) <= 0
 
     def _lacks(self, size: int) -> int:
         """Bytes of content that have to be given back for so many of metadata."""

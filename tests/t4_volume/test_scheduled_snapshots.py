@@ -9,6 +9,7 @@ from scenario import QUIET, checkpoint, read_file, unlink, write_file
 from test_snapshots import then
 from test_space import settle
 
+from bitdustfs.blocks.space import Space
 from bitdustfs.core import placement
 from bitdustfs.core.schedule import DAY, DEFAULT, HOUR, Made, Schedule, auto_name, kept_by_rows
 from bitdustfs.core.schedule import schedule_words as words_of
@@ -180,8 +181,16 @@ async def test_by_the_share_the_oldest_scheduled_go_first_and_none_by_hand(small
         assert vault.thinning.told[-1].why == "share"
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-async def test_no_writer_is_refused_for_scheduled_snapshots(small, tmp_path, clock, by_hand):
+@pytest.mark.parametrize(
+    ("by_hand", "fuller", "size"),
+    [(False, 0, 14 * MIB), (False, 8 * MIB, 10 * MIB), (True, 0, 14 * MIB)],
+)
+async def test_no_writer_is_refused_for_scheduled_snapshots(
+    small, tmp_path, clock, by_hand, fuller, size, monkeypatch
+):
+    """By the quota, and by what suppliers have left, where dead blocks must be deleted first."""
+    placeable = Space.placeable
+    monkeypatch.setattr(Space, "placeable", lambda space: placeable(space) - fuller)
     async with small.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
         schedule = await begin(vault, small.key, clock, Schedule(hourly=9, share=100))
         for hour in range(3):
@@ -194,15 +203,21 @@ async def test_no_writer_is_refused_for_scheduled_snapshots(small, tmp_path, clo
             await settle(vault, 2)
         totals = await vault.volume.totals()
         _, available = vault.space.free(totals.live, 0)
-        assert available > 20 * MIB or by_hand, "df counts what would be given up"
-        made, new = await names(vault), os.urandom(14 * MIB)
+        assert available > size or by_hand, "df counts what would be given up"
+        made, new = await names(vault), os.urandom(2 * MIB)
+
+        async def write():
+            for number in range(size // len(new)):
+                await write_file(vault, b"new %d" % number, new)
+                await vault.publish()  # so that suppliers have less by it
+
         if by_hand:
             with pytest.raises(NoSpace):
-                await write_file(vault, b"new", new)
+                await write()
             assert {"0", "1", "2"} < set(await names(vault)), "the last scheduled keeps nothing"
             return
-        await write_file(vault, b"new", new)
-        assert await read_file(vault, b"new") == new
+        await write()
+        assert await read_file(vault, b"new 1") == new
         left = await names(vault)
         assert left == made[len(made) - len(left) :] and 0 < len(left) < 3, "the oldest, no more"
         assert {gone.why for gone in vault.thinning.told} == {"writers"}
