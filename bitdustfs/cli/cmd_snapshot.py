@@ -15,6 +15,7 @@ from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.schedule_words import (
     HELP,
+    WORDS,
     given_up,
     parse_schedule,
     said,
@@ -126,7 +127,8 @@ def _one(mount: MountClient, name: str) -> SnapshotLine:
 def run_schedule(args: argparse.Namespace) -> int:
     """Shows or sets it: the vault's family knows of it, and so does each machine from then on."""
     words: list[str] = args.words
-    mount = MountClient(Path(words.pop(0)) if words and is_mount_word(words[0]) else None)
+    named = words and words[0] not in WORDS and is_mount_word(words[0])
+    mount = MountClient(Path(words.pop(0)) if named else None)
     told = mount.schedule()
     if words:
         mount.set_policy(schedule_words(parse_schedule(words, said(told))))

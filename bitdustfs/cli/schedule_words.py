@@ -7,6 +7,7 @@ from bitdustfs.core.schedule import DEFAULT, OFF, ROW_MAX, ROWS, Schedule
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.statements import ScheduleSaid, ThinnedLine
 
+WORDS = {"off": OFF, "default": DEFAULT}  #: that stand for a whole schedule
 HELP = (
     "hourly=24 daily=30 weekly=8 monthly=12: so many hours, days, weeks and months keep their last "
     "snapshot; share=20: percent of the quota that snapshots may take; off: none are made; "
@@ -19,8 +20,8 @@ def parse_schedule(words: Sequence[str], before: Schedule) -> Schedule:
     schedule = before
     for word in words:
         name, _, value = word.partition("=")
-        if word in ("off", "default"):
-            schedule = OFF if word == "off" else DEFAULT
+        if word in WORDS:
+            schedule = WORDS[word]
         elif name in (*ROWS, "share") and value.isascii() and value.isdigit() and len(value) < 5:
             schedule = replace(schedule, **{name: int(value)})
         else:
