@@ -21,6 +21,7 @@ from bitdustfs.vault.vaults import WritableVault
 log = logging.getLogger(__name__)
 
 TICK = 60.0  #: seconds between looks at the clock; a suspended machine sleeps through trio's own
+PATIENCE = 300.0  #: seconds that one attempt waits for suppliers, and for another root
 APART = 1800.0  #: seconds between two at least, however fast the clock goes
 
 
@@ -97,13 +98,17 @@ class Scheduling:
         return name
 
     async def _make(self, name: str) -> KeptSnapshot:
-        """It may be on this machine only, as yet."""
-        failure: BitdustError = Unavailable("no snapshot was made")
-        try:
-            await self._vault.publish(hurry=False, snapshot=name.encode(), scheduled=True)
-        except BitdustError as error:
-            log.info("snapshot %s is not published: %s", name, error)
-            failure = error
+        """It may be on this machine only, as yet. Raises Unavailable, and what publishing raises.
+
+        An attempt that comes too late would be called by a time that is long over.
+        """
+        failure: BitdustError = Unavailable("too few suppliers answer")
+        with trio.move_on_after(PATIENCE):
+            try:
+                await self._vault.publish(hurry=False, snapshot=name.encode(), scheduled=True)
+            except BitdustError as error:
+                log.info("snapshot %s is not published: %s", name, error)
+                failure = error
         made = await self._vault.catalogue.find(name.encode())
         if made is None:
             raise failure

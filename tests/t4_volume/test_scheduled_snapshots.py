@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 
 import pytest
+import trio
 from machine import Net
 from scenario import QUIET, checkpoint, read_file, unlink, write_file
 from test_snapshots import then
@@ -17,7 +18,7 @@ from bitdustfs.errors import NoSpace
 from bitdustfs.family.replace import set_policy
 from bitdustfs.mount.snapshotting import list_snapshots
 from bitdustfs.units import MIB
-from bitdustfs.vault import scheduling
+from bitdustfs.vault import compact, scheduling
 from bitdustfs.vault.scheduling import Scheduling
 
 START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
@@ -62,8 +63,8 @@ async def test_a_year_of_hours_leaves_the_rows_of_the_hours_in_which_something_c
     net, tmp_path, clock
 ):
     content, made = {}, []
-    changed = [*range(0, 8_740, 680), *range(8_740, 8_760, 4)]
-    rows = Schedule(hourly=3, daily=4, weekly=4, monthly=5)
+    changed = [*range(0, 8_740, 1_000), *range(8_740, 8_760, 5)]
+    rows = Schedule(hourly=2, daily=3, weekly=4, monthly=5)
     async with net.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
         schedule = await begin(vault, net.key, clock, rows)
         await vault.publish(snapshot=b"auto-by-hand")
@@ -76,7 +77,7 @@ async def test_a_year_of_hours_leaves_the_rows_of_the_hours_in_which_something_c
             await schedule.look()
         wanted = [auto_name(m.time) for m in sorted(kept_by_rows(made, rows, clock.now))]
         assert await names(vault) == ["auto-by-hand", *wanted]
-        assert 6 < len(wanted) < len(made) == len(changed)
+        assert 4 < len(wanted) < len(made) == len(changed)
         for name in wanted[:2] + wanted[-2:]:
             [(_, found)] = (await then(vault, name.encode())).items()
             assert found.strip() == content[name]
@@ -88,13 +89,16 @@ async def test_a_year_of_hours_leaves_the_rows_of_the_hours_in_which_something_c
         assert await names(vault) == ["auto-by-hand", *wanted]
 
 
-async def test_an_unchanged_vault_gets_none_whatever_housekeeping_does(net, tmp_path, clock):
+async def test_an_unchanged_vault_gets_none_whatever_housekeeping_does(
+    net, tmp_path, clock, monkeypatch
+):
+    monkeypatch.setattr(compact, "SMALL_MANY", 4)
     async with net.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
         schedule = await begin(vault, net.key, clock)
         clock.now += HOUR
         await schedule.look()
         assert await names(vault) == [], "an empty vault"
-        for number in range(33):  # small blocks are merged, and leaves rewritten
+        for number in range(8):  # small blocks are merged, and leaves rewritten
             await write_file(vault, b"%d" % number, os.urandom(5_000))
             await vault.publish()
         await unlink(vault, b"7")
@@ -132,6 +136,35 @@ async def test_a_mount_first_keeps_what_was_there_before_its_hour(net, tmp_path,
         hand, taken = await names(vault)
         assert taken == f"{hand}-2"
         assert await then(vault, taken.encode()) == {b"file": b"before"}
+
+
+async def test_no_schedule_makes_none_and_one_that_suppliers_do_not_get_is_kept_here(
+    net, tmp_path, clock
+):
+    async with net.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
+        await write_file(vault, b"file", b"x")
+        clock.now += HOUR
+        await Scheduling(vault, vault.thinning, clock).look()
+        assert await names(vault) == [], "of a vault of before"
+        schedule = await begin(vault, net.key, clock)
+        for supplier in net.suppliers[:5]:
+            supplier.break_()
+        clock.now += HOUR
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(schedule.look)
+            while not await vault.catalogue.any():
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()  # as when its patience is over
+        [made] = await names(vault)
+        for supplier in net.suppliers[:5]:
+            supplier.heal()
+        for hours in (0, 1):
+            clock.now += HOUR * hours
+            await schedule.look()
+            assert await names(vault) == [made], "nothing changed since"
+        await vault.publish()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, wall=clock, **QUIET) as vault:
+        assert await then(vault, made.encode()) == {b"file": b"x"}
 
 
 async def test_a_clock_that_leaps_deletes_nothing_and_makes_no_flood(net, tmp_path, clock):
