@@ -191,7 +191,7 @@ async def test_by_the_share_the_oldest_scheduled_go_first_and_none_by_hand(small
     async with small.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
         schedule = await begin(vault, small.key, clock)
         share = vault.thinning.share
-        for hour in range(6):
+        for hour in range(5):
             await write_file(vault, b"file", os.urandom(13 * MIB // 10))
             if hour == 1:
                 await vault.publish(snapshot=b"by hand")
@@ -201,7 +201,7 @@ async def test_by_the_share_the_oldest_scheduled_go_first_and_none_by_hand(small
             await settle(vault, 2)
             await schedule.look()
             assert vault.held.taken() <= share
-        last = [auto_name(START + hour * HOUR) for hour in (5, 6)]
+        last = [auto_name(START + hour * HOUR) for hour in (4, 5)]
         assert await names(vault) == ["by hand", *last]
         listed = await list_snapshots(vault)
         assert {line.why for line in listed.thinned} == set(), "long ago, by this clock"
@@ -233,7 +233,7 @@ async def test_no_writer_is_refused_for_scheduled_snapshots(
             if by_hand:
                 await vault.publish(snapshot=b"%d" % hour)
             await unlink(vault, b"file")
-            await settle(vault, 2)
+        await settle(vault, 2)
         totals = await vault.volume.totals()
         _, available = vault.space.free(totals.live, 0)
         assert available > size or by_hand, "df counts what would be given up"
@@ -254,6 +254,6 @@ async def test_no_writer_is_refused_for_scheduled_snapshots(
         left = await names(vault)
         assert left == made[len(made) - len(left) :] and 0 < len(left) < 3, "the oldest, no more"
         assert {gone.why for gone in vault.thinning.told} == {"writers"}
-        await settle(vault, 2)
+        await settle(vault, 1)
         for name in left:
             assert await then(vault, name.encode())
