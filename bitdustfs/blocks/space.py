@@ -47,6 +47,16 @@ class Want(NamedTuple):
         return max(self.quota(), self.placeable())
 
 
+class Yield(NamedTuple):
+    """What is given up for writers, in bytes of each of the two bounds.
+
+    Blocks that are in use give suppliers nothing back but what compaction would.
+    """
+
+    quota: int = 0
+    placeable: int = 0
+
+
 class Space:
     """The space of one vault. What waits here for suppliers is the block table's `pending`."""
 
@@ -62,20 +72,14 @@ class Space:
         self._attempts = 0  # to give space back, that are over
         self._wants: list[Want] = []  # of the writers that wait
         self._bound: int | None = None
-        self._held = self._yields = 0  # bytes that snapshots alone keep; of these given up
+        self._held = 0  # bytes that snapshots alone keep
+        self._yields = Yield()  # of these given up
+        self._helpless = -GIVE_BACK_EVERY  # when giving up snapshots helped a writer not, last
 
-    def hold(self, size: int, yields: int = 0) -> None:
-        """Snapshots keep so many bytes that nothing else refers to.
-
-        `yields`: as many of these are given up for writers.
-        """
+    def hold(self, size: int, yields: Yield) -> None:
+        """Snapshots keep so many bytes that nothing else refers to; `yields` of these go."""
         self._held, self._yields = size, yields
         self._tell()
-
-    @property
-    def yields(self) -> int:
-        """Bytes of what is held that a writer gets who would be refused else."""
-        return self._yields
 
     @property
     def held(self) -> int:
@@ -144,8 +148,8 @@ class Space:
 
     def free(self, live: int, dirty: int) -> tuple[int, int]:
         """Bytes that are free, and those of them that may be written: what `df` shows."""
-        quota = self._within_quota(live, dirty) + self._yields
-        return max(0, quota), max(0, min(quota, self._to_place(dirty) + self._yields))
+        quota = self._within_quota(live, dirty) + self._yields.quota
+        return max(0, quota), max(0, min(quota, self._to_place(dirty) + self._yields.placeable))
 
     # -- admitting
 
@@ -158,7 +162,7 @@ class Space:
         await self._admit_here(dirty + more)
         if more <= self.left(live, dirty):
             return
-        if more <= self._within_quota(live, dirty) + self._yields:
+        if more <= self._within_quota(live, dirty) + self._yields.quota:
             await self._wait_given(
                 Want(
                     lambda: more - self._within_quota(live, dirty),
@@ -217,10 +221,13 @@ class Space:
     async def _wait_given(self, want: Want) -> None:
         """Has the vault give back what it can; one attempt serves all who wait.
 
-        It goes on as long as giving up snapshots helps.
+        It goes on as long as giving up snapshots helps. Whom that did not help speaks for all who
+        come within GIVE_BACK_EVERY: else as many would wait one after the other as write.
         """
-        recent = trio.current_time() - self._gave <= GIVE_BACK_EVERY
-        if recent and not 0 < want.lacking() <= self._yields:
+        now = trio.current_time()
+        if now - self._helpless <= GIVE_BACK_EVERY:
+            return
+        if now - self._gave <= GIVE_BACK_EVERY and not self._helps(want):
             return
         self._wants.append(want)
         try:
@@ -230,9 +237,10 @@ class Space:
                     before = want.lacking(), self._yields
                     with trio.move_on_after(GIVE_BACK_DEADLINE) as slow:
                         await self._attempt(want)
-                    if not 0 < want.lacking() <= self._yields:
+                    if not self._helps(want):
                         return
                     vain += not slow.cancelled_caught and before == (want.lacking(), self._yields)
+            self._helpless = trio.current_time()
         finally:
             self._wants.remove(want)
 
@@ -243,9 +251,19 @@ class Space:
         while attempts == self._attempts and want.lacking() > 0:
             await self._given.wait()
 
-    def wanted(self, quota: bool) -> int:
-        """Bytes that the writers lack who wait: of the quota alone, or of either bound."""
-        return max((w.quota() if quota else w.lacking() for w in self._wants), default=0)
+    def _helps(self, want: Want) -> bool:
+        """Whether giving up snapshots, and nothing else, makes the room that a writer lacks."""
+        quota, placeable = want.quota(), want.placeable()
+        within = quota <= self._yields.quota and placeable <= self._yields.placeable
+        return within and max(quota, placeable) > 0
+
+    def wanted(self) -> Yield:
+        """What the writers lack who wait, and whom giving up snapshots would help."""
+        wants = [want for want in self._wants if self._helps(want)]
+        return Yield(
+            max((want.quota() for want in wants), default=0),
+            max((want.placeable() for want in wants), default=0),
+        )
 
     def _tell(self) -> None:
         """Whoever waits looks again."""

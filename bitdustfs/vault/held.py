@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from bitdustfs.blocks.evict import born_for
 from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.space import Yield
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.items import (
@@ -164,12 +165,19 @@ class Held:
 
     def taken(self, kept: Sequence[KeptSnapshot] | None = None) -> int:
         """The same without the waste that blocks have anyway until they are compacted."""
-        usual = int((STORED_MAX - 1) * self._uses.live) + SLACK
-        return self._whole(kept) + max(0, self._in_thin(kept) - usual)
+        return self._whole(kept) + max(0, self._in_thin(kept) - self._usual())
 
-    def yields(self) -> int:
-        """Bytes of all that is held that would come back without the scheduled ones."""
-        return self.bytes() - self.bytes([k for k in self._kept if not k.scheduled])
+    def _usual(self) -> int:
+        return int((STORED_MAX - 1) * self._uses.live) + SLACK
+
+    def yields(self) -> Yield:
+        """Bytes of all that is held that would come back without the scheduled ones: by `bytes`
+        for the quota, and by `taken` at suppliers, since nothing empties blocks of usual waste.
+        """
+        by_hand = [k for k in self._kept if not k.scheduled]
+        whole, thin = self._whole(None) - self._whole(by_hand), self._in_thin(None)
+        left, usual = self._in_thin(by_hand), self._usual()
+        return Yield(whole + thin - left, whole + max(0, thin - usual) - max(0, left - usual))
 
     def _whole(self, kept: Sequence[KeptSnapshot] | None) -> int:
         if kept is None:

@@ -6,9 +6,10 @@ which went and why: it says so for a while.
 """
 
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
+
+import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.space import Space
@@ -84,14 +85,21 @@ class Thinning:
         await self._give_up(self._held.taken, self.share, "share")
         self._looked = self._catalogue.version, self._space.held, self.share
 
-    async def for_writers(self, size: int) -> bool:
-        """Those made first go, until `size` bytes come back by that; whether any went.
+    async def for_quota(self) -> None:
+        """Those made first go, until the quota has what writers lack of it who wait.
 
         None goes where all would not be enough. Raises Unavailable.
         """
-        if not 0 < size <= self._held.yields():
+        size = self._space.wanted().quota
+        if 0 < size <= self._held.yields().quota:
+            await self._give_up(self._held.bytes, self._held.bytes() - size, "writers")
+
+    async def for_placeable(self) -> bool:
+        """The same until suppliers have that room, once what died is deleted; whether any went."""
+        size = self._space.wanted().placeable
+        if not 0 < size <= self._held.yields().placeable:
             return False
-        return await self._give_up(self._held.bytes, self._held.bytes() - size, "writers")
+        return await self._give_up(self._held.taken, self._held.taken() - size, "writers")
 
     async def _give_up(
         self, measure: Callable[[Sequence[KeptSnapshot]], int], most: int, why: Why
@@ -106,7 +114,14 @@ class Thinning:
             return measure([k for k in kept if k.item.number not in gone])
 
         least = max(most, without(len(scheduled)))
-        count = bisect_left(range(len(scheduled)), True, key=lambda c: without(c) <= least)
+        count, enough = 0, len(scheduled)
+        while count < enough:
+            await trio.lowlevel.checkpoint()  # 10 ms for a thousand blocks: others have their turns
+            middle = (count + enough) // 2
+            if without(middle) <= least:
+                enough = middle
+            else:
+                count = middle + 1
         await self._drop(scheduled[:count], why)
         return bool(count)
 

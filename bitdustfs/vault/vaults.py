@@ -189,10 +189,10 @@ class WritableVault(ReadVault):
         quota, that alone helps at once; else not before what had died is deleted.
         """
         try:
-            await self.thinning.for_writers(self.space.wanted(quota=True))
+            await self.thinning.for_quota()
             await self.auditor.recent(CENSUS_FRESH)
             await self._delete_dead()
-            if await self.thinning.for_writers(self.space.wanted(quota=False)):
+            if await self.thinning.for_placeable():
                 await self._delete_dead()
         except BitdustError as error:
             log.warning("no space could be given back: %s", error)

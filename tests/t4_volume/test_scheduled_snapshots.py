@@ -10,7 +10,8 @@ from scenario import QUIET, checkpoint, read_file, unlink, write_file
 from test_snapshots import then
 from test_space import settle
 
-from bitdustfs.blocks.space import Space
+from bitdustfs.blocks import space as space_module
+from bitdustfs.blocks.space import Space, Yield
 from bitdustfs.core import placement
 from bitdustfs.core.schedule import DAY, DEFAULT, HOUR, Made, Schedule, auto_name, kept_by_rows
 from bitdustfs.core.schedule import schedule_words as words_of
@@ -209,7 +210,7 @@ async def test_by_the_share_the_oldest_scheduled_go_first_and_none_by_hand(small
         await set_policy(vault, small.key, {"snapshot-share": 0})
         await schedule.look()
         assert (await names(vault))[0] == "by hand"
-        assert vault.held.yields() == 0 and vault.held.bytes() > 0
+        assert vault.held.yields() == (0, 0) and vault.held.bytes() > 0
     async with small.mount(tmp_path / "one", wall=clock, **QUIET) as vault:
         assert vault.thinning.told[-1].why == "share"
 
@@ -257,3 +258,37 @@ async def test_no_writer_is_refused_for_scheduled_snapshots(
         await settle(vault, 1)
         for name in left:
             assert await then(vault, name.encode())
+
+
+async def test_none_goes_for_a_writer_whom_that_gives_nothing(small, tmp_path, clock, monkeypatch):
+    """Suppliers have no room left, and what is held is the usual waste of blocks in use."""
+    async with small.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
+        schedule = await begin(vault, small.key, clock, Schedule(hourly=9, share=100))
+        for number in range(6):
+            await write_file(vault, b"%d" % number, os.urandom(MIB))
+        clock.now += HOUR
+        await schedule.look()
+        for number in range(2):
+            await unlink(vault, b"%d" % number)
+        await settle(vault, 2)
+        made, yields = await names(vault), vault.held.yields()
+        assert yields.quota > MIB and yields.placeable == 0
+        monkeypatch.setattr(Space, "placeable", lambda space: space.reserve // 2)
+        totals = await vault.volume.totals()
+        assert vault.space.free(totals.live, 0)[1] == 0, "df says so"
+        with pytest.raises(NoSpace):
+            await write_file(vault, b"new", os.urandom(MIB))
+        assert await names(vault) == made and vault.thinning.told == []
+
+
+async def test_who_waited_in_vain_speaks_for_those_who_write_next(net, tmp_path, monkeypatch):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        space = Space(vault.circle, vault.space._table, vault.space._disk)  # nobody gives back
+        space.hold(0, Yield(MIB, MIB))
+        monkeypatch.setattr(Space, "placeable", lambda space: space.reserve // 2)
+        monkeypatch.setattr(space_module, "GIVE_UP_DEADLINE", 1.0)
+        began = trio.current_time()
+        for _ in range(20):
+            with pytest.raises(NoSpace):
+                await space.admit(0, 0, MIB)
+        assert 1 <= trio.current_time() - began < 5, "one of them waited"
