@@ -116,7 +116,7 @@ class Thinning:
         least = max(most, without(len(scheduled)))
         count, enough = 0, len(scheduled)
         while count < enough:
-            await trio.lowlevel.checkpoint()  # 10 ms for a thousand blocks: others have their turns
+            await trio.lowlevel.checkpoint()  # some ms a thousand blocks: others have turns
             middle = (count + enough) // 2
             if without(middle) <= least:
                 enough = middle
