@@ -23,7 +23,7 @@ from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc, promise_each
-from bitdustfs.core.schedule import DEFAULT, schedule_words
+from bitdustfs.core.schedule import OFF, schedule_words
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
 from bitdustfs.family.create import Founder, Order, create_vault
@@ -74,7 +74,7 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument(
         "--schedule", action="append", default=[], metavar="WORD",
-        help=f"snapshots that are made by themselves. {SCHEDULE_HELP}",
+        help=f"snapshots that are made by themselves (off). {SCHEDULE_HELP}",
     )  # fmt: skip
     parser.add_argument("--own", action="store_true", help=OWN_HELP)
     _add_invitation(parser)
@@ -230,9 +230,9 @@ def parse_order(args: argparse.Namespace, chosen: Friends = NO_FRIENDS) -> Order
             f"{k}/{n} needs {n} suppliers and there are {there}; name more with --supplier, or a "
             "node of the network with --bootstrap to find them, or let friends join: bitdust invite"
         )
-    schedule = parse_schedule(args.schedule, DEFAULT)
+    schedule = parse_schedule(args.schedule, OFF)
     size = chosen.size(args.space, k, n)
-    words = {**schedule_words(schedule), **parse_policy(args.policy)}
+    words = {**(schedule_words(schedule) if schedule.on else {}), **parse_policy(args.policy)}
     tokens = (*map(read_token, args.invitation), *chosen.tokens)
     return Order(k, n, size, words, suppliers, bootstrap, chosen.known(n), args.own, tokens)
 

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bitdustfs.core.schedule import DEFAULT, OFF, ROW_MAX, ROWS, Schedule
+from bitdustfs.core.schedule import OFF, ROW_MAX, ROWS, USUAL, Schedule
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.statements import ScheduleSaid, ThinnedLine
 
-WORDS = {"off": OFF, "default": DEFAULT}  #: that stand for a whole schedule
+WORDS = {"off": OFF, "usual": USUAL}  #: that stand for a whole schedule
 HELP = (
     "hourly=24 daily=30 weekly=8 monthly=12: so many hours, days, weeks and months keep their last "
     "snapshot; share=20: percent of the quota that snapshots may take; off: none are made; "
-    "default: as a new vault has it"
+    "usual: hourly=24 daily=30 weekly=8 monthly=12"
 )
 
 
@@ -27,7 +27,7 @@ def parse_schedule(words: Sequence[str], before: Schedule) -> Schedule:
         else:
             raise UsageError(
                 f"{word!r} is no schedule; write for example hourly=24, daily=30, weekly=8, "
-                "monthly=12, share=20, off or default"
+                "monthly=12, share=20, off or usual"
             )
     if any(getattr(schedule, row) > ROW_MAX for row in ROWS):
         raise UsageError(f"a row keeps {ROW_MAX} snapshots at most")

@@ -39,7 +39,7 @@ class Schedule:
 
 
 OFF = Schedule()
-DEFAULT = Schedule(hourly=24, daily=30, weekly=8, monthly=12)  #: of a new vault
+USUAL = Schedule(hourly=24, daily=30, weekly=8, monthly=12)  #: what most people want
 
 
 def read_schedule(words: Mapping[str, int]) -> Schedule:

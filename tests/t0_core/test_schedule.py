@@ -11,9 +11,9 @@ from bitdustfs.core.policy import read_policy
 from bitdustfs.core.schedule import (
     AHEAD,
     DAY,
-    DEFAULT,
     HOUR,
     OFF,
+    USUAL,
     Made,
     Schedule,
     auto_name,
@@ -83,7 +83,7 @@ def test_a_year_of_hours_leaves_what_the_default_says():
         time = int((start + timedelta(hours=hour)).timestamp())
         made.append(Made(hour, time))
         if hour % 24 == 23:
-            made = sorted(kept_by_rows(made, DEFAULT, time))
+            made = sorted(kept_by_rows(made, USUAL, time))
     names = [auto_name(m.time) for m in made]
     assert names == sorted(names)
     assert names[-24:] == [f"auto-2026-12-31T{hour:02}:00Z" for hour in range(24)]
@@ -130,7 +130,7 @@ def test_names_are_those_of_the_calendar(time):
 
 def test_a_schedule_is_a_part_of_the_policy():
     assert read_policy({}).schedule == OFF and not OFF.on
-    assert read_policy({"patience": 60, **schedule_words(DEFAULT)}).schedule == DEFAULT
+    assert read_policy({"patience": 60, **schedule_words(USUAL)}).schedule == USUAL
     assert read_schedule({"snapshot-hourly": 2**63, "snapshot-share": -1}) == Schedule(
         1000, share=0
     )

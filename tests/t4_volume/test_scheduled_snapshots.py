@@ -13,7 +13,7 @@ from test_space import settle
 from bitdustfs.blocks import space as space_module
 from bitdustfs.blocks.space import Space, Yield
 from bitdustfs.core import placement
-from bitdustfs.core.schedule import DAY, DEFAULT, HOUR, Made, Schedule, auto_name, kept_by_rows
+from bitdustfs.core.schedule import DAY, HOUR, USUAL, Made, Schedule, auto_name, kept_by_rows
 from bitdustfs.core.schedule import schedule_words as words_of
 from bitdustfs.errors import NoSpace
 from bitdustfs.family.replace import set_policy
@@ -50,7 +50,7 @@ async def small(monkeypatch):
     return made
 
 
-async def begin(vault, key, clock, schedule=DEFAULT):
+async def begin(vault, key, clock, schedule=USUAL):
     """The schedule is set; from here on the test looks, by this."""
     await set_policy(vault, key, words_of(schedule))
     return Scheduling(vault, vault.thinning, clock)

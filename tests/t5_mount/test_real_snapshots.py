@@ -18,7 +18,7 @@ from bitdustfs.cli.cmd_vault import parse_order
 from bitdustfs.cli.cmd_versions import put_in_place
 from bitdustfs.cli.schedule_words import parse_schedule
 from bitdustfs.core.policy import read_policy
-from bitdustfs.core.schedule import DEFAULT, OFF
+from bitdustfs.core.schedule import OFF, USUAL
 from bitdustfs.errors import UsageError
 
 LIMIT = 120  #: seconds that cp, find or diff may take
@@ -209,7 +209,7 @@ def test_a_vault_is_mounted_as_it_was_at_a_name_and_at_a_time(world):
     made = json.loads(world.run("snapshot", "show", "one", "--json").stdout)["made"]
     (mnt / "file").write_bytes(b"now")
     (mnt / "later").write_bytes(b"now")
-    said = world.run("snapshot", "schedule", mnt, "default", "hourly=3").stdout
+    said = world.run("snapshot", "schedule", mnt, "usual", "hourly=3").stdout
     assert "hourly=3 " in said and "daily=30 " in said
     world.run("unmount", mnt)
     moment = datetime.fromtimestamp(int(made) + 1, UTC).isoformat()
@@ -231,11 +231,11 @@ def test_a_vault_is_mounted_as_it_was_at_a_name_and_at_a_time(world):
 
 def test_words_of_a_schedule():
     assert parse_schedule([], OFF) == OFF
-    assert parse_schedule(["hourly=5", "share=0"], DEFAULT) == replace(DEFAULT, hourly=5, share=0)
-    assert parse_schedule(["off"], DEFAULT) == OFF
+    assert parse_schedule(["hourly=5", "share=0"], USUAL) == replace(USUAL, hourly=5, share=0)
+    assert parse_schedule(["off"], USUAL) == OFF
     for word in ("hourly", "hourly=x", "hourly=-1", "hourly=1001", "share=101", "on", "yearly=1"):
         with pytest.raises(UsageError):
-            parse_schedule([word], DEFAULT)
+            parse_schedule([word], USUAL)
     parser = argparse.ArgumentParser()
     cmd_vault.add_arguments(parser)
 
@@ -245,9 +245,9 @@ def test_words_of_a_schedule():
         )
         return read_policy(order.words).schedule
 
-    assert words() == DEFAULT, "a new vault has it"
+    assert words() == OFF and words("--schedule", "usual") == USUAL
     assert words("--schedule", "off") == OFF
-    assert words("--schedule", "daily=7") == replace(DEFAULT, daily=7)
+    assert words("--schedule", "daily=7") == replace(OFF, daily=7)
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
