@@ -175,6 +175,8 @@ class Held:
         for the quota, and by `taken` at suppliers, since nothing empties blocks of usual waste.
         """
         by_hand = [k for k in self._kept if not k.scheduled]
+        if len(by_hand) == len(self._kept):
+            return Yield()
         whole, thin = self._whole(None) - self._whole(by_hand), self._in_thin(None)
         left, usual = self._in_thin(by_hand), self._usual()
         return Yield(whole + thin - left, whole + max(0, thin - usual) - max(0, left - usual))
@@ -191,6 +193,8 @@ class Held:
         return held
 
     def _in_thin(self, kept: Sequence[KeptSnapshot] | None) -> int:
+        if kept is not None and not kept:
+            return 0
         held, newest = 0, kept[-1].item.seq if kept else -1
         for block in self._uses.thin():
             holds = self.may_hold(block) if kept is None else newest >= born_for(block)
