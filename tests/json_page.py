@@ -25,6 +25,8 @@ PRINTED = {
     "Version": "each line of `bitdust versions --json`, the oldest first",
     "SnapshotList": "`bitdust snapshot list --json`",
     "SnapshotLine": "`bitdust snapshot show --json`, and each of `snapshots` in a list",
+    "ThinnedLine": "each line of `thinned` in a status and in a list of snapshots",
+    "ScheduleSaid": "`bitdust snapshot schedule --json`",
     "SnapshotMade": "`bitdust snapshot create --json`",
     "SnapshotDropped": "`bitdust snapshot delete --json`",
     "RebuildOutcome": "`bitdust rebuild --json`",

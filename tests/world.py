@@ -51,7 +51,8 @@ class World:
 
     def create(self, ecc="4/7", space="4G"):
         bootstrap = (self.swarm / "bootstrap").read_text()
-        self.run("vault", "create", "--ecc", ecc, "--space", space, "--bootstrap", bootstrap)
+        words = "--ecc", ecc, "--space", space, "--bootstrap", bootstrap
+        self.run("vault", "create", *words)
 
     def mount(self, *options, home=None, check=True, environment=None):
         words = [word for o in options for word in ("-o", o)]

@@ -5,6 +5,9 @@ hold less a reserve. The *placeable*: what suppliers still have free, k times th
 less what waits on this machine; it is smaller than the quota while deleted data is not yet given
 back. Data beyond either is refused with ENOSPC before it is taken (promise 4); deletes always pass.
 
+What only snapshots keep is not free. Those that nobody made by hand are given up for a writer who
+would be refused else: what they keep counts as free, and the writer waits until it is.
+
 Metadata (names, symbolic links, extended attributes) counts against the placeable only. What was
 admitted of it is *promised* until a root has it at the suppliers.
 """
@@ -12,6 +15,7 @@ admitted of it is *promised* until a root has it at the suppliers.
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import trio
 
@@ -28,7 +32,29 @@ log = logging.getLogger(__name__)
 NAME_COST = 512  #: bytes of metadata that a new name is reckoned at: inode, entry, the folder's
 GIVE_BACK_EVERY = 10.0  #: seconds between attempts to give space back for a writer
 GIVE_BACK_DEADLINE = 20.0  #: seconds that a writer waits for it
+GIVE_UP_DEADLINE = 60.0  #: the same, while giving up snapshots makes the room
 USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
+
+
+class Want(NamedTuple):
+    """What a waiting writer lacks, asked again and again: bytes of each of the two bounds."""
+
+    quota: Callable[[], int]
+    placeable: Callable[[], int]
+
+    def lacking(self) -> int:
+        """Bytes that have to be given back for this writer."""
+        return max(self.quota(), self.placeable())
+
+
+class Yield(NamedTuple):
+    """What is given up for writers, in bytes of each of the two bounds.
+
+    Blocks that are in use give suppliers nothing back but what compaction would.
+    """
+
+    quota: int = 0
+    placeable: int = 0
 
 
 class Space:
@@ -43,12 +69,17 @@ class Space:
         self._wanted = trio.Event()  # a writer waits for deleted data's space
         self._given = trio.Event()  # an attempt to give it back is over
         self._gave = self._waited_in_vain = -GIVE_BACK_EVERY
+        self._attempts = 0  # to give space back, that are over
+        self._wants: list[Want] = []  # of the writers that wait
         self._bound: int | None = None
         self._held = 0  # bytes that snapshots alone keep
+        self._yields = Yield()  # of these given up
+        self._helpless = -GIVE_BACK_EVERY  # when giving up snapshots helped a writer not, last
 
-    def hold(self, size: int) -> None:
-        """Snapshots keep so many bytes that nothing else refers to."""
-        self._held = size
+    def hold(self, size: int, yields: Yield) -> None:
+        """Snapshots keep so many bytes that nothing else refers to; `yields` of these go."""
+        self._held, self._yields = size, yields
+        self._tell()
 
     @property
     def held(self) -> int:
@@ -107,8 +138,18 @@ class Space:
 
     def left(self, live: int, dirty: int) -> int:
         """Bytes of file content that may still be written."""
-        placeable = self.placeable() - self.reserve // 2  # the other half is for metadata
-        return max(0, min(self.capacity - live - self._held, placeable) - dirty)
+        return max(0, min(self._within_quota(live, dirty), self._to_place(dirty)))
+
+    def _within_quota(self, live: int, dirty: int) -> int:
+        return self.capacity - live - self._held - dirty
+
+    def _to_place(self, dirty: int) -> int:
+        return self.placeable() - self.reserve // 2 - dirty  # the other half is for metadata
+
+    def free(self, live: int, dirty: int) -> tuple[int, int]:
+        """Bytes that are free, and those of them that may be written: what `df` shows."""
+        quota = self._within_quota(live, dirty) + self._yields.quota
+        return max(0, quota), max(0, min(quota, self._to_place(dirty) + self._yields.placeable))
 
     # -- admitting
 
@@ -121,8 +162,13 @@ class Space:
         await self._admit_here(dirty + more)
         if more <= self.left(live, dirty):
             return
-        if more <= self.capacity - live - self._held - dirty:
-            await self._wait_given()
+        if more <= self._within_quota(live, dirty) + self._yields.quota:
+            await self._wait_given(
+                Want(
+                    lambda: more - self._within_quota(live, dirty),
+                    lambda: more - self._to_place(dirty),
+                )
+            )
         if more > self.left(live, dirty):
             raise NoSpace
 
@@ -133,7 +179,7 @@ class Space:
         """
         await self._admit_here(size)
         if not self._fits(size):
-            await self._wait_given()
+            await self._wait_given(Want(lambda: 0, lambda: self._lacks(size)))
             if not self._fits(size):
                 raise NoSpace
         self._promised += size
@@ -156,8 +202,12 @@ class Space:
         raise DiskFull("this machine's disk is full; free some room for the cache")
 
     def _fits(self, size: int) -> bool:
+        return self._lacks(size) <= 0
+
+    def _lacks(self, size: int) -> int:
+        """Bytes of content that have to be given back for so many of metadata."""
         group = self._circle.family.group
-        return self.placeable() - size * group.k // group.meta_k >= self.reserve // 4
+        return self.reserve // 4 + size * group.k // group.meta_k - self.placeable()
 
     @property
     def promised(self) -> int:
@@ -168,12 +218,57 @@ class Space:
         """A root was accepted that has what was `promised` when it was begun."""
         self._promised = max(0, self._promised - promised)
 
-    async def _wait_given(self) -> None:
-        """Has the vault give back what it can; one attempt serves all who wait."""
-        if trio.current_time() - self._gave > GIVE_BACK_EVERY:
-            self._wanted.set()
-            with trio.move_on_after(GIVE_BACK_DEADLINE):
-                await self._given.wait()
+    async def _wait_given(self, want: Want) -> None:
+        """Has the vault give back what it can; one attempt serves all who wait.
+
+        It goes on as long as giving up snapshots helps. Whom that did not help speaks for all who
+        come within GIVE_BACK_EVERY: else as many would wait one after the other as write.
+        """
+        now = trio.current_time()
+        if now - self._helpless <= GIVE_BACK_EVERY:
+            return
+        if now - self._gave <= GIVE_BACK_EVERY and not self._helps(want):
+            return
+        self._wants.append(want)
+        try:
+            with trio.move_on_after(GIVE_UP_DEADLINE):
+                vain = 0  # the first attempt may have been at its end already
+                while vain < 2:
+                    before = want.lacking(), self._yields
+                    with trio.move_on_after(GIVE_BACK_DEADLINE) as slow:
+                        await self._attempt(want)
+                    if not self._helps(want):
+                        return
+                    vain += not slow.cancelled_caught and before == (want.lacking(), self._yields)
+            self._helpless = trio.current_time()
+        finally:
+            self._wants.remove(want)
+
+    async def _attempt(self, want: Want) -> None:
+        """Until an attempt is over, or the room is there before."""
+        attempts = self._attempts
+        self._wanted.set()
+        while attempts == self._attempts and want.lacking() > 0:
+            await self._given.wait()
+
+    def _helps(self, want: Want) -> bool:
+        """Whether giving up snapshots, and nothing else, makes the room that a writer lacks."""
+        quota, placeable = want.quota(), want.placeable()
+        within = quota <= self._yields.quota and placeable <= self._yields.placeable
+        return within and max(quota, placeable) > 0
+
+    def wanted(self) -> Yield:
+        """What the writers lack who wait, and whom giving up snapshots would help."""
+        wants = [want for want in self._wants if self._helps(want)]
+        return Yield(
+            max((want.quota() for want in wants), default=0),
+            max((want.placeable() for want in wants), default=0),
+        )
+
+    def _tell(self) -> None:
+        """Whoever waits looks again."""
+        self._given.set()
+        self._given = trio.Event()
 
     async def give_back_for_writers(self, give_back: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled: calls `give_back` when a writer waits, not too often."""
@@ -184,9 +279,9 @@ class Space:
                     await give_back()
             finally:  # whoever waits goes on, whatever went wrong
                 self._gave = trio.current_time()
+                self._attempts += 1
                 self._wanted = trio.Event()
-                self._given.set()
-                self._given = trio.Event()
+                self._tell()
 
     # -- what suppliers tell
 

@@ -13,6 +13,15 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
+from bitdustfs.cli.schedule_words import (
+    HELP,
+    WORDS,
+    given_up,
+    parse_schedule,
+    said,
+    schedule_lines,
+)
+from bitdustfs.core.schedule import schedule_words
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.statements import SnapshotLine
@@ -42,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         verb.add_argument("words", nargs="+", metavar="[MOUNTPOINT] NAME", help=NAMED)
         add_json(verb)
         verb.set_defaults(run=run)
+    schedule = verbs.add_parser("schedule", help="when they are made by themselves, and kept")
+    schedule.add_argument(
+        "words", nargs="*", metavar="[MOUNTPOINT] [WORD ...]",
+        help=f"{HELP}. Without any it shows the schedule; {NAMED}",
+    )  # fmt: skip
+    add_json(schedule)
+    schedule.set_defaults(run=run_schedule)
 
 
 def _meant(words: list[str]) -> tuple[MountClient, str]:
@@ -76,9 +92,12 @@ def run_list(args: argparse.Namespace) -> int:
     if not found.snapshots:
         say("no snapshot is kept")
         return 0
-    say(f"{'made':20}  {'size':>10}  {'gives back*':>11}  name")
+    say(f"{'made':20}  {'size':>10}  {'gives back*':>11}  {'by':8}  name")
     for line in found.snapshots:
-        say(f"{_when(line)}  {format_size(line.live):>10}  {_back(line):>11}  {line.name}")
+        by = "schedule" if line.scheduled else "hand"
+        say(f"{_when(line)}  {format_size(line.live):>10}  {_back(line):>11}  {by:8}  {line.name}")
+    for sentence in given_up(found.thinned):
+        say(sentence)
     if found.held is not None:
         say(f"together they keep {format_size(found.held)} that nothing else refers to")
     say("* an estimate: blocks that no other snapshot needs, as far as was looked at")
@@ -103,6 +122,23 @@ def _one(mount: MountClient, name: str) -> SnapshotLine:
         if line.name == name:
             return line
     raise UsageError(f"there is no snapshot {name}: bitdust snapshot list shows them")
+
+
+def run_schedule(args: argparse.Namespace) -> int:
+    """Shows or sets it: the vault's family knows of it, and so does each machine from then on."""
+    words: list[str] = args.words
+    named = words and words[0] not in WORDS and is_mount_word(words[0])
+    mount = MountClient(Path(words.pop(0)) if named else None)
+    told = mount.schedule()
+    if words:
+        mount.set_policy(schedule_words(parse_schedule(words, said(told))))
+        told = mount.schedule()
+    if args.json:
+        say_json(told)
+        return 0
+    for sentence in schedule_lines(said(told)):
+        say(sentence)
+    return 0
 
 
 def run_delete(args: argparse.Namespace) -> int:

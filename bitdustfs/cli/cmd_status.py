@@ -8,6 +8,7 @@ from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
+from bitdustfs.cli.schedule_words import given_up
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, status_of
@@ -89,6 +90,8 @@ def _print_status(status: Status) -> None:
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
+    for sentence in given_up(status.thinned):
+        say_named(sentence)
     for sentence in status.warnings:
         say_named(f"warning: {sentence}")
 

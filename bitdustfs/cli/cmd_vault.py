@@ -17,10 +17,13 @@ from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends, free_friends
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
+from bitdustfs.cli.schedule_words import HELP as SCHEDULE_HELP
+from bitdustfs.cli.schedule_words import parse_schedule
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import default_k, parse_ecc, promise_each
+from bitdustfs.core.schedule import OFF, schedule_words
 from bitdustfs.errors import UsageError
 from bitdustfs.family import refound
 from bitdustfs.family.create import Founder, Order, create_vault
@@ -69,6 +72,10 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
         help="any node of the network: suppliers are found through it",
     )  # fmt: skip
     parser.add_argument("--policy", action="append", default=[], metavar="NAME=VALUE", help=HELP)
+    parser.add_argument(
+        "--schedule", action="append", default=[], metavar="WORD",
+        help=f"snapshots that are made by themselves (off). {SCHEDULE_HELP}",
+    )  # fmt: skip
     parser.add_argument("--own", action="store_true", help=OWN_HELP)
     _add_invitation(parser)
     parser.set_defaults(run=run_create)
@@ -223,7 +230,9 @@ def parse_order(args: argparse.Namespace, chosen: Friends = NO_FRIENDS) -> Order
             f"{k}/{n} needs {n} suppliers and there are {there}; name more with --supplier, or a "
             "node of the network with --bootstrap to find them, or let friends join: bitdust invite"
         )
-    size, words = chosen.size(args.space, k, n), parse_policy(args.policy)
+    schedule = parse_schedule(args.schedule, OFF)
+    size = chosen.size(args.space, k, n)
+    words = {**(schedule_words(schedule) if schedule.on else {}), **parse_policy(args.policy)}
     tokens = (*map(read_token, args.invitation), *chosen.tokens)
     return Order(k, n, size, words, suppliers, bootstrap, chosen.known(n), args.own, tokens)
 

@@ -88,6 +88,10 @@ PAGES = {
         ("bitdust snapshot delete before-the-move",),
         "bitdust snapshot list shows whether it is deleted",
     ),
+    "snapshot schedule": Page(
+        ("bitdust snapshot schedule", "bitdust snapshot schedule ~/vault hourly=48 share=30"),
+        "the schedule may be changed already: bitdust snapshot schedule shows it",
+    ),
     "versions": Page(("bitdust versions ~/vault/letter.txt",), ONLY_LOOKED),
     "undelete": Page(
         (

@@ -34,6 +34,7 @@ from bitdustfs.units import EXTENT_MAX, ITEM_MAX, NAME_MAX
 
 INODE, XATTR, ENTRY, EXTENT, ORPHAN, COUNTERS, USE, SNAPSHOT = 1, 2, 3, 4, 5, 6, 7, 8
 PAST = "past"  #: in `BlockUse.more`: [first, last] number of the snapshots that refer to a block
+SCHEDULED = "scheduled"  #: in `Snapshot.more`: true where nobody made it by hand
 SNAPSHOTS_MADE = "snapshots"  #: in `Counters.more`: the number of the snapshot made last
 ROOT_INODE = 1
 INDEX_BITS = 24
@@ -218,6 +219,11 @@ def object_range(inode: int) -> tuple[bytes, bytes]:
 def tail_u64(key: bytes) -> int:
     """The cookie or offset at the end of a key."""
     return int.from_bytes(key[-8:], "big")
+
+
+def key_kind(key: bytes) -> int:
+    """The kind of a key."""
+    return key[8]
 
 
 def key_object(key: bytes) -> int:

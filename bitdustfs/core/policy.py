@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bitdustfs.core.schedule import OFF, Schedule, read_schedule
 from bitdustfs.core.spread import Spread
 
 PATIENCE = 72 * 3600  #: seconds that a supplier may be away before it is replaced (tests/churn.py)
@@ -40,6 +41,7 @@ class Policy:
     bandwidth: float = 0.0  #: bytes a second that rebuilding may move; 0: no bound
     spread: int = Spread.NETWORK  #: a Spread; higher numbers are of newer programs
     bench: int | None = None  #: reserves to be lined up; None: as many as there are positions
+    schedule: Schedule = OFF  #: of snapshots
     refoundings: tuple[Refounding, ...] = ()  #: those that the family came through, in their order
 
 
@@ -51,6 +53,7 @@ def read_policy(words: Mapping[str, int]) -> Policy:
         bandwidth=float(words.get("bandwidth", 0)),
         spread=words.get("spread", Spread.NETWORK),
         bench=words.get("bench"),
+        schedule=read_schedule(words),
         refoundings=(
             *(Refounding(0, generation, seq) for generation, seq in _numbered(words, _REFOUNDED)),
             *(Refounding(lineage, 0, seq) for lineage, seq in _numbered(words, _LINEAGE)),

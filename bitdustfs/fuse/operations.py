@@ -142,12 +142,13 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
         totals = await self._volume.totals()
-        space, dirty = self._vault.space, self._content.dirty
+        space = self._vault.space
+        free, available = space.free(totals.live, self._content.dirty)
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK
         data.f_blocks = space.capacity // BLOCK
-        data.f_bfree = max(0, space.capacity - totals.live - space.held - dirty) // BLOCK
-        data.f_bavail = space.left(totals.live, dirty) // BLOCK
+        data.f_bfree = free // BLOCK
+        data.f_bavail = available // BLOCK
         data.f_files = 1 << 40
         data.f_ffree = data.f_favail = (1 << 40) - totals.inodes
         data.f_namemax = 255

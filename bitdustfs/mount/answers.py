@@ -15,6 +15,7 @@ from bitdustfs.mount.attachment import Attachment
 from bitdustfs.mount.commands import (
     AskGone,
     AskPolicy,
+    AskSchedule,
     AskSnapshots,
     AskStatus,
     AskSuppliers,
@@ -48,6 +49,7 @@ from bitdustfs.mount.statements import (
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.supplier_warnings import NAME_DIGITS
 from bitdustfs.mount.syncing import Syncing
+from bitdustfs.mount.thinned import schedule_said
 from bitdustfs.net.control import Completed, Progress, Say, Statement
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
@@ -99,6 +101,8 @@ class MountAnswers:
                 return await self._verifying.run(local, sample, say)
             case AskSnapshots():
                 return await list_snapshots(self._vault)
+            case AskSchedule():
+                return schedule_said(self._vault)
             case WaitEnd():
                 return await self._farewell.listen(say)
             case Unmounted():

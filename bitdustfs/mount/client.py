@@ -16,6 +16,7 @@ from bitdustfs.mount.statements import (
     RebuildOutcome,
     Replaced,
     Resized,
+    ScheduleSaid,
     SnapshotDropped,
     SnapshotList,
     SnapshotMade,
@@ -110,6 +111,9 @@ class MountClient:
 
     def snapshots(self) -> SnapshotList:
         return self._ask(commands.AskSnapshots(), SnapshotList, ignore)
+
+    def schedule(self) -> ScheduleSaid:
+        return self._ask(commands.AskSchedule(), ScheduleSaid, ignore)
 
     def make_snapshot(self, name: str, watch: Onlooker) -> SnapshotMade:
         """Of all that programs wrote before the call: the kernel hands it over first."""

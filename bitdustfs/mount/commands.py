@@ -110,6 +110,10 @@ class AskSnapshots(Command, frozen=True, kw_only=True, tag="snapshots"):
     """Which snapshots are kept. Answered by SnapshotList."""
 
 
+class AskSchedule(Command, frozen=True, kw_only=True, tag="schedule"):
+    """When snapshots are made by themselves. Answered by ScheduleSaid. SetPolicy changes it."""
+
+
 class MakeSnapshot(Command, frozen=True, kw_only=True, tag="snapshot"):
     """Keep the vault as it is now under a name. Answered by SnapshotMade.
 
@@ -139,7 +143,8 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 
 MountCommand = (
     AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Turn | Replace
-    | Rebuild | SetPolicy | SetSpace | Verify | AskSnapshots | MakeSnapshot | DropSnapshot
+    | Rebuild | SetPolicy | SetSpace | Verify | AskSnapshots | AskSchedule | MakeSnapshot
+    | DropSnapshot
     | WaitEnd | Unmounted
 )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """What a mount does with snapshots when it is asked: lists, makes and drops them."""
 
+import time
+
 from bitdustfs.core.snapshotnames import check_snapshot_name
 from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.mount.commands import DropSnapshot, MakeSnapshot
@@ -10,6 +12,7 @@ from bitdustfs.mount.statements import (
     SnapshotMade,
 )
 from bitdustfs.mount.syncing import Syncing
+from bitdustfs.mount.thinned import thinned_lately
 from bitdustfs.net.control import Say
 from bitdustfs.tree.catalogue import KeptSnapshot
 from bitdustfs.vault.reading import ReadVault
@@ -23,7 +26,8 @@ async def list_snapshots(vault: ReadVault) -> SnapshotList:
         return SnapshotList(snapshots=[_line(k, None) for k in kept], held=None)
     back = vault.held.given_back() if kept else {}
     lines = [_line(k, back.get(k.item.number, 0)) for k in kept]
-    return SnapshotList(snapshots=lines, held=vault.space.held)
+    thinned = thinned_lately(vault, time.time(), "rows", "share", "writers")
+    return SnapshotList(snapshots=lines, held=vault.space.held, thinned=thinned)
 
 
 def _line(kept: KeptSnapshot, gives_back: int | None) -> SnapshotLine:
@@ -33,6 +37,7 @@ def _line(kept: KeptSnapshot, gives_back: int | None) -> SnapshotLine:
         made=item.time[0] + item.time[1] / 1e9,
         inodes=item.inodes,
         live=item.live,
+        scheduled=kept.scheduled,
         gives_back=gives_back,
     )
 

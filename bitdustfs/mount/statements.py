@@ -64,6 +64,14 @@ class RebuildingLine(msgspec.Struct, frozen=True, array_like=True):
     total: int = 0
 
 
+class ThinnedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A scheduled snapshot that is not kept any more."""
+
+    name: str
+    when: float  #: it went
+    why: str  #: rows (newer ones are kept), share (all took too much) or writers (they need room)
+
+
 class Status(Statement, frozen=True, kw_only=True, tag="status"):
     """How safe a mount's content is, and who keeps it."""
 
@@ -94,6 +102,7 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     read_only: bool = False  #: nothing can be written there, asked for or not
     program: str = ""  #: version of bitdustfs that runs
     safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
+    thinned: list[ThinnedLine] = []  #: that went in the last week for the share or for writers
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
@@ -191,6 +200,7 @@ class SnapshotLine(msgspec.Struct, frozen=True, kw_only=True):
     made: float  #: when
     inodes: int  #: files and folders in it
     live: int  #: bytes of content in it
+    scheduled: bool = False  #: nobody made it by hand: it may be thinned
     gives_back: int | None  #: bytes of blocks that it alone keeps, an estimate; null: not reckoned
 
 
@@ -199,6 +209,18 @@ class SnapshotList(Statement, frozen=True, kw_only=True, tag="snapshot-list"):
 
     snapshots: list[SnapshotLine]  #: the oldest first
     held: int | None  #: bytes that they keep together, an estimate; null: not reckoned
+    thinned: list[ThinnedLine] = []  #: that went in the last week on this machine
+
+
+class ScheduleSaid(Statement, frozen=True, kw_only=True, tag="schedule"):
+    """When snapshots are made by themselves, and which of them are kept (core/schedule.py)."""
+
+    on: bool  #: they are made
+    hourly: int  #: hours that keep their last one
+    daily: int
+    weekly: int
+    monthly: int
+    share: int  #: percent of the quota that snapshots may take
 
 
 class SnapshotMade(Statement, frozen=True, kw_only=True, tag="snapshot-made"):

@@ -1,5 +1,6 @@
 """A mount described: the one place where an open vault becomes statements."""
 
+import time
 from collections.abc import Mapping
 
 import bitdustfs
@@ -14,9 +15,11 @@ from bitdustfs.mount.statements import (
     Status,
     SupplierLine,
     Suppliers,
+    ThinnedLine,
     VisitLine,
 )
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
+from bitdustfs.mount.thinned import thinned_lately
 from bitdustfs.net.addresses import relayed
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
@@ -66,6 +69,7 @@ class Describer:
             seconds_left=account.seconds_left,
             complete=account.complete,
             safety=account.safety(),
+            thinned=self._thinned(),
         )
 
     async def suppliers(self) -> Suppliers:
@@ -89,6 +93,9 @@ class Describer:
         return RebuildingLine()
 
     def _visits(self) -> list[VisitLine]:
+        return []
+
+    def _thinned(self) -> list[ThinnedLine]:
         return []
 
     def _flows(self) -> tuple[Mapping[int, int], Mapping[bytes, float]]:
@@ -169,6 +176,9 @@ class WritableDescriber(Describer):
 
     def _rebuilding(self) -> RebuildingLine:
         return RebuildingLine(self._writable.rebuilder.done, self._writable.rebuilder.total)
+
+    def _thinned(self) -> list[ThinnedLine]:
+        return thinned_lately(self._writable, time.time(), "share", "writers")
 
     def _visits(self) -> list[VisitLine]:
         return [

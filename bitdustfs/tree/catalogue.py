@@ -7,10 +7,11 @@ one that changes them.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bitdustfs.core.items import (
     COUNTERS_KEY,
+    SCHEDULED,
     SNAPSHOT,
     SNAPSHOT_PREFIX,
     SNAPSHOTS_MADE,
@@ -37,6 +38,11 @@ class KeptSnapshot(NamedTuple):
 
     name: bytes
     item: Snapshot
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the schedule made it: then it may be thinned."""
+        return self.item.more.get(SCHEDULED) is True
 
 
 class Catalogue:
@@ -101,13 +107,20 @@ class Catalogue:
             raise UsageError(f"{NUMBER_MAX:,} snapshots were made of this vault: no more can be")
 
     async def make(
-        self, name: bytes, time: Time, seq: int, generation: int, index: Place | None
+        self,
+        name: bytes,
+        time: Time,
+        seq: int,
+        generation: int,
+        index: Place | None,
+        scheduled: bool = False,
     ) -> KeptSnapshot:
         """A snapshot of the tree that `index` is the index of, to be committed.
 
-        Raises UsageError where there is one of this name.
+        `scheduled`: it was not made by hand. Raises UsageError where there is one of this name.
         """
-        item = await self._tree.tidy(_make, name, time, seq, generation, index)
+        more = {SCHEDULED: True} if scheduled else {}
+        item = await self._tree.tidy(_make, name, time, seq, generation, index, more)
         self._changed()  # no await since it was applied
         return KeptSnapshot(name, item)
 
@@ -132,7 +145,13 @@ def _made(tx: Transaction) -> int:
 
 
 def _make(
-    tx: Transaction, name: bytes, time: Time, seq: int, generation: int, index: Place | None
+    tx: Transaction,
+    name: bytes,
+    time: Time,
+    seq: int,
+    generation: int,
+    index: Place | None,
+    more: dict[str, Any],
 ) -> Snapshot:
     raw = tx.get(COUNTERS_KEY)
     if raw is None:
@@ -142,7 +161,7 @@ def _make(
     counters = decode_counters(raw)
     number = int(counters.more.get(SNAPSHOTS_MADE, 0)) + 1
     counters.more[SNAPSHOTS_MADE] = number
-    item = Snapshot(1, number, seq, time, generation, index, counters.inodes, counters.live)
+    item = Snapshot(1, number, seq, time, generation, index, counters.inodes, counters.live, more)
     tx.put(COUNTERS_KEY, encode_item(counters))
     tx.put(snapshot_key(name), encode_item(item))
     return item

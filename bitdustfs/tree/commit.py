@@ -82,6 +82,7 @@ class Committer:
         self.generation = state.last_generation()
         self._synced = self.generation
         self.taken = self.generation  #: newest generation that changes were taken for
+        self.written = 0  #: newest generation of this mount in which programs changed something
         self.changed_in = changed_since_published(state)
 
     async def commit(self, sync: bool, freeze: bool = False) -> int:
@@ -136,6 +137,8 @@ class Committer:
         self._tree.committed()
         if sync:
             self._synced = self.generation
+        if written:
+            self.written = batch.generation
         # what a committed batch changed is published only with its generation
         self.changed_in.update(dict.fromkeys(written, batch.generation))
 

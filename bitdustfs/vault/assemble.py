@@ -67,8 +67,10 @@ from bitdustfs.vault.publish import Publisher
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
+from bitdustfs.vault.scheduling import Scheduling
 from bitdustfs.vault.seat import SeatBench
 from bitdustfs.vault.settings import Settings
+from bitdustfs.vault.thinning import Thinning
 from bitdustfs.vault.uses import Uses
 from bitdustfs.vault.vaults import WaitingVault, WritableVault
 
@@ -209,6 +211,7 @@ async def _writing(
             ("asking for used space", vault.keep_usage_fresh),
             ("evicting", vault.keep_within_cache),
             ("giving space back to writers", vault.give_back_for_writers),
+            ("making snapshots", Scheduling(vault, vault.thinning, settings.wall).run),
         ):
             nursery.start_soon(vault.aside, what, task)
         try:
@@ -287,6 +290,10 @@ def _writable_vault(
     deletion = Deletion(key, pen, circle, table, files, ledger, condemn)
     catalogue = Catalogue(tree)
     held = Held(tree, reader, catalogue, uses, table)
+    thinning = Thinning(
+        catalogue, held, space, circle,
+        partial(state.get_value, "thinned"), partial(state.set_value, "thinned"), settings.wall,
+    )  # fmt: skip
     compactor = Compactor(tree, uses, table, directories, reader, writer, flusher, held.may_hold)
     reclaimer = Reclaimer(
         key.vault_id, circle, tree, table, roots, uses, directories, committer, checkpointer,
@@ -298,7 +305,7 @@ def _writable_vault(
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, catalogue, writer, state, committer, courier, space,
         reclaimer, ground.register, ground.claims, ground.seats, circle,
-        FamilyMove(ground.followed, ledger, auditor, rebuilder),
+        FamilyMove(ground.followed, ledger, auditor, rebuilder), settings.wall,
     )  # fmt: skip
     flow = Flow(circle, table)
     safety = Safety(
@@ -311,7 +318,7 @@ def _writable_vault(
         settings=settings, pen=pen, lease=lease, writer=writer, committer=committer,
         ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
-        reclaimer=reclaimer, publisher=publisher, held=held,
+        reclaimer=reclaimer, publisher=publisher, held=held, thinning=thinning,
     )  # fmt: skip
     return vault, purger
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from bitdustfs.blocks.evict import born_for
 from bitdustfs.blocks.reader import ExtentReader
+from bitdustfs.blocks.space import Yield
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.core.block import ExtentEntry
 from bitdustfs.core.items import (
@@ -32,6 +33,7 @@ from bitdustfs.fs.extents import references
 from bitdustfs.tree.catalogue import Catalogue, KeptSnapshot
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
+from bitdustfs.vault.compact import SLACK, STORED_MAX
 from bitdustfs.vault.uses import Uses
 
 OPEN_ROOTS = 3  #: roots after that of its birth before which a block is surely closed
@@ -153,14 +155,51 @@ class Held:
                 row = self._table.get(block)
                 yield block, row.length if row is not None else use.total, numbers
 
-    def bytes(self) -> int:
+    def bytes(self, kept: Sequence[KeptSnapshot] | None = None) -> int:
         """Bytes that snapshots keep from being given back, as far as it was looked up: whole
         blocks, and in blocks of which something is in use all that is not.
+
+        `kept`: if there were only these.
         """
-        held = sum(size for _, size, _ in self._alone())
+        return self._whole(kept) + self._in_thin(kept)
+
+    def taken(self, kept: Sequence[KeptSnapshot] | None = None) -> int:
+        """The same without the waste that blocks have anyway until they are compacted."""
+        return self._whole(kept) + max(0, self._in_thin(kept) - self._usual())
+
+    def _usual(self) -> int:
+        return int((STORED_MAX - 1) * self._uses.live) + SLACK
+
+    def yields(self) -> Yield:
+        """Bytes of all that is held that would come back without the scheduled ones: by `bytes`
+        for the quota, and by `taken` at suppliers, since nothing empties blocks of usual waste.
+        """
+        by_hand = [k for k in self._kept if not k.scheduled]
+        if len(by_hand) == len(self._kept):
+            return Yield()
+        whole, thin = self._whole(None) - self._whole(by_hand), self._in_thin(None)
+        left, usual = self._in_thin(by_hand), self._usual()
+        return Yield(whole + thin - left, whole + max(0, thin - usual) - max(0, left - usual))
+
+    def _whole(self, kept: Sequence[KeptSnapshot] | None) -> int:
+        if kept is None:
+            return sum(size for _, size, _ in self._alone())
+        numbers = [k.item.number for k in kept]
+        held = 0
+        for _, size, (first, last) in self._alone():
+            at = bisect_left(numbers, first)
+            if at < len(numbers) and numbers[at] <= last:
+                held += size
+        return held
+
+    def _in_thin(self, kept: Sequence[KeptSnapshot] | None) -> int:
+        if kept is not None and not kept:
+            return 0
+        held, newest = 0, kept[-1].item.seq if kept else -1
         for block in self._uses.thin():
+            holds = self.may_hold(block) if kept is None else newest >= born_for(block)
             use = self._uses.get(block)
-            if use is not None and self.may_hold(block):
+            if use is not None and holds:
                 held += use.total - use.live
         return held
 

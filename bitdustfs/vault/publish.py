@@ -67,9 +67,8 @@ JOURNAL_MAX = 4 * MIB  #: published journal bytes at which the tree is rewritten
 JOURNAL_REFS_MAX = 200
 
 FamilyChange = Callable[[bytes], bytes]  #: from a signed family to its signed successor
-OnFamily = Callable[
-    [Root, Published], Awaitable[None]
-]  #: a root that names another family was accepted
+#: a root that names another family was accepted
+OnFamily = Callable[[Root, Published], Awaitable[None]]
 
 
 def _identity(root: Root) -> tuple[bytes, bytes, int]:
@@ -99,6 +98,7 @@ class Publisher:
         seats: SeatBench,
         circle: Circle,
         on_family: OnFamily,
+        wall: Callable[[], int],
     ) -> None:
         self._key, self._suite, self._pen = key, suite, pen
         self._tree, self._checkpointer, self._writer = tree, checkpointer, writer
@@ -106,7 +106,7 @@ class Publisher:
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
         self._register, self._claims, self._seats = register, claims, seats
-        self._circle, self._on_family = circle, on_family
+        self._circle, self._on_family, self._wall = circle, on_family, wall
         self._lock = trio.Lock()
         row = state.published()
         # a change of the voters that another mount did not come to the end of
@@ -130,15 +130,20 @@ class Publisher:
         return not self._seats.fits(family, len(self._circle.beside()))
 
     async def publish(
-        self, change: FamilyChange | None = None, again: bool = False, snapshot: bytes = b""
+        self,
+        change: FamilyChange | None = None,
+        again: bool = False,
+        snapshot: bytes = b"",
+        scheduled: bool = False,
     ) -> None:
         """Returns when everything written before the call is published.
 
         `change` makes the family that the root is to name, out of the one that is accepted by then:
         what was pending is finished first. `again`: moves the root also where nothing changed; what
         was begun for the last one may be evicted after that. `snapshot`: keeps the tree of this
-        commit under that name. Raises Unavailable, Superseded, LocalError or DiskFull, what
-        `change` raises, and UsageError for a name that cannot be; nothing is lost by that.
+        commit under that name; `scheduled`: nobody asked for it. Raises Unavailable, Superseded,
+        LocalError or DiskFull, what `change` raises, and UsageError for a name that cannot be;
+        nothing is lost by that.
         """
         async with self._lock:
             await self._finish_proposed()
@@ -171,7 +176,7 @@ class Publisher:
             elif checkpoint:
                 proposal = await self._checkpoint(generation)
                 if snapshot:
-                    marked = await self._mark(snapshot, generation)
+                    marked = await self._mark(snapshot, generation, scheduled)
                     proposal = await self._journal(published, marked)
             else:
                 proposal = await self._journal(published, generation)
@@ -268,14 +273,9 @@ class Publisher:
         await self._register.accept(proposed.root, family, named, self._pen.claim)
         reach("root-accepted")
         row = Published(
-            proposed.root,
-            family,
-            proposed.generation,
-            proposed.journal,
-            proposed.journal_bytes,
-            proposed.based_on,
-            proposed.guarded,
-        )
+            proposed.root, family, proposed.generation, proposed.journal, proposed.journal_bytes,
+            proposed.based_on, proposed.guarded,
+        )  # fmt: skip
         await trio.to_thread.run_sync(self._state.set_published, row)
         reach("root-published")
         root = open_root_untrusted(proposed.root, self._key.vault_id)
@@ -314,14 +314,15 @@ class Publisher:
                 self._tree.thaw()
         return generation, (), 0
 
-    async def _mark(self, name: bytes, generation: int) -> int:
+    async def _mark(self, name: bytes, generation: int, scheduled: bool) -> int:
         """Keeps the tree that was checkpointed just now; the generation that says so.
 
         Nothing of it can go meanwhile: no root without it is published before this one.
         """
         reach("snapshot-mark")
-        time_ = split_time(time.time_ns())
-        await self._catalogue.make(name, time_, self._pen.seq, generation, self._tree.base)
+        await self._catalogue.make(
+            name, split_time(self._wall()), self._pen.seq, generation, self._tree.base, scheduled
+        )
         marked = await self._committer.commit(sync=True)
         reach("snapshot-marked")
         return marked

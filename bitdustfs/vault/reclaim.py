@@ -176,7 +176,7 @@ class Reclaimer:
                 await self._condemn(block)
         if await self._deletion.tell():
             await self._space.refresh()
-        self._space.hold(self._held.bytes())
+        self._space.hold(self._held.bytes(), self._held.yields())
         if compact:
             await self._compactor.step()
             self._situation = situation

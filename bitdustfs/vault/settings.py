@@ -1,5 +1,7 @@
 """What a mount may choose."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bitdustfs.blocks.circle import IsOwn, nobody_is
@@ -24,4 +26,5 @@ class Settings:
     cache_limit: int = CACHE_LIMIT  #: bytes kept on this disk, what is not yet safe excepted
     audits: int = DAILY  #: bytes that audits may fetch in a day
     witness: bool = False  #: whether the first root waits for what the DHT bears witness of
+    wall: Callable[[], int] = time.time_ns  #: nanoseconds since 1970, by which snapshots are made
     is_own: IsOwn = nobody_is  #: which suppliers are on this very machine

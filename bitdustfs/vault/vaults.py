@@ -41,6 +41,7 @@ from bitdustfs.vault.publish import FamilyChange, Publisher
 from bitdustfs.vault.reading import Parts, ReadVault
 from bitdustfs.vault.reclaim import Reclaimer
 from bitdustfs.vault.settings import PUBLISH_BYTES, Settings
+from bitdustfs.vault.thinning import Thinning
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class WritableVault(ReadVault):
         reclaimer: Reclaimer,
         publisher: Publisher,
         held: Held,
+        thinning: Thinning,
     ) -> None:
         super().__init__(parts, "")
         self.content, self.xattrs = content, xattrs
@@ -109,6 +111,7 @@ class WritableVault(ReadVault):
         self._room, self.eviction = room, eviction
         self.auditor, self.rebuilder = auditor, rebuilder
         self.reclaimer, self.publisher, self.held = reclaimer, publisher, held
+        self.thinning = thinning
         self._witness = trio.Event()  # set once the DHT's record was asked for
         if not settings.witness:
             self._witness.set()
@@ -145,11 +148,12 @@ class WritableVault(ReadVault):
         change: FamilyChange | None = None,
         again: bool = False,
         snapshot: bytes = b"",
+        scheduled: bool = False,
     ) -> None:
         """Publishes all that was written before the call. Raises what Publisher.publish does.
 
         `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`,
-        `snapshot`: see there.
+        `snapshot`, `scheduled`: see there.
         """
         if not self._witness.is_set():
             await self.committer.commit(sync=True)
@@ -165,29 +169,41 @@ class WritableVault(ReadVault):
         try:
             with self._throttle.hurrying() if hurry else nullcontext():
                 try:
-                    await self.publisher.publish(change, again, snapshot)
+                    await self.publisher.publish(change, again, snapshot, scheduled)
                 except DiskFull:  # a root without what was deleted is what makes room
                     if not await trio.to_thread.run_sync(self._room.disk.give):
                         raise
                     made = snapshot and await self.catalogue.find(snapshot) is not None
-                    await self.publisher.publish(change, again, b"" if made else snapshot)
+                    await self.publisher.publish(
+                        change, again, b"" if made else snapshot, scheduled
+                    )
             self.committer.forget(self.publisher.published.generation)
         except Superseded:
             self.pen.lose(TAKEN_OVER)
             raise
 
     async def give_back(self) -> None:
-        """Gives deleted data's space back now: somebody has to wait for it."""
+        """Gives deleted data's space back now: somebody has to wait for it.
+
+        Then scheduled snapshots, where that is not enough. Where what they keep counts against the
+        quota, that alone helps at once; else not before what had died is deleted.
+        """
         try:
+            await self.thinning.for_quota()
             await self.auditor.recent(CENSUS_FRESH)
-            for again in (False, True):  # what dies is deleted after a root without it
-                await self.publish(again=again and self._room.disk.lacking() > 0)
-                await self.reclaimer.step()
+            await self._delete_dead()
+            if await self.thinning.for_placeable():
+                await self._delete_dead()
         except BitdustError as error:
             log.warning("no space could be given back: %s", error)
         # a writer that waits for this disk cannot wait until what was placed just now is listed
         await self._evict(CENSUS_HURRY)
         await self.space.refresh()
+
+    async def _delete_dead(self) -> None:
+        for again in (False, True):  # what dies is deleted after a root without it
+            await self.publish(again=again and self._room.disk.lacking() > 0)
+            await self.reclaimer.step()
 
     # -- tasks, each until the mount ends or the pen is lost
 

@@ -9,12 +9,15 @@ import pytest
 import trio
 from scenario import QUIET, checkpoint, forget_leaves, read_file, unlink, write_file
 
+from bitdustfs.blocks.space import Want
 from bitdustfs.cache.rows import DEAD
 from bitdustfs.core import leaves
 from bitdustfs.core.items import ROOT_INODE
 from bitdustfs.errors import FsError, Malformed, Unavailable
 from bitdustfs.fs import content
 from bitdustfs.units import MIB
+
+LACKS = Want(lambda: 1, lambda: 1)  #: what a writer lacks whom nothing helps
 
 
 async def test_promise_3_no_block_dies_for_a_commit_that_is_still_on_its_way_to_disk(net, tmp_path):
@@ -316,8 +319,8 @@ async def test_promise_11_a_fault_while_giving_space_back_leaves_no_writer_waiti
 
         vault.reclaimer.step = malformed
         began = trio.current_time()
-        await vault.space._wait_given()
+        await vault.space._wait_given(LACKS)
         assert trio.current_time() - began < 5
         vault.space._gave = -1e9
-        await vault.space._wait_given()  # the task goes on
+        await vault.space._wait_given(LACKS)  # the task goes on
         assert trio.current_time() - began < 10 and not vault.troubles

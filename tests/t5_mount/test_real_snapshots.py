@@ -1,17 +1,25 @@
 """Snapshots on real mounts: made, looked at with ordinary tools, deleted, seen elsewhere."""
 
+import argparse
 import errno
 import json
 import os
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 import real_input
 
+from bitdustfs.cli import cmd_vault
+from bitdustfs.cli.cmd_vault import parse_order
 from bitdustfs.cli.cmd_versions import put_in_place
+from bitdustfs.cli.schedule_words import parse_schedule
+from bitdustfs.core.policy import read_policy
+from bitdustfs.core.schedule import OFF, USUAL
+from bitdustfs.errors import UsageError
 
 LIMIT = 120  #: seconds that cp, find or diff may take
 
@@ -201,6 +209,8 @@ def test_a_vault_is_mounted_as_it_was_at_a_name_and_at_a_time(world):
     made = json.loads(world.run("snapshot", "show", "one", "--json").stdout)["made"]
     (mnt / "file").write_bytes(b"now")
     (mnt / "later").write_bytes(b"now")
+    said = world.run("snapshot", "schedule", mnt, "usual", "hourly=3").stdout
+    assert "hourly=3 " in said and "daily=30 " in said
     world.run("unmount", mnt)
     moment = datetime.fromtimestamp(int(made) + 1, UTC).isoformat()
     for at in ("one", moment):
@@ -214,7 +224,30 @@ def test_a_vault_is_mounted_as_it_was_at_a_name_and_at_a_time(world):
         assert done.returncode and "snapshot" in done.stderr
     world.mount()
     assert (mnt / "later").read_bytes() == b"now"
+    told = json.loads(world.run("snapshot", "schedule", "--json").stdout)
+    assert told["on"] and told["hourly"] == 3 and told["share"] == 20
     world.run("unmount", mnt)
+
+
+def test_words_of_a_schedule():
+    assert parse_schedule([], OFF) == OFF
+    assert parse_schedule(["hourly=5", "share=0"], USUAL) == replace(USUAL, hourly=5, share=0)
+    assert parse_schedule(["off"], USUAL) == OFF
+    for word in ("hourly", "hourly=x", "hourly=-1", "hourly=1001", "share=101", "on", "yearly=1"):
+        with pytest.raises(UsageError):
+            parse_schedule([word], USUAL)
+    parser = argparse.ArgumentParser()
+    cmd_vault.add_arguments(parser)
+
+    def words(*more):
+        order = parse_order(
+            parser.parse_args(["create", "--bootstrap", "h:1", "--space", "1G", *more])
+        )
+        return read_policy(order.words).schedule
+
+    assert words() == OFF and words("--schedule", "usual") == USUAL
+    assert words("--schedule", "off") == OFF
+    assert words("--schedule", "daily=7") == replace(OFF, daily=7)
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
