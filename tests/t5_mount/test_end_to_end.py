@@ -142,9 +142,10 @@ def test_promise_9_a_flipped_byte_in_every_fragment_names_the_supplier(world, po
 WRITER = """
 import os, sys
 folder, done = sys.argv[1:]
+mount = os.open(folder, os.O_RDONLY)  # by its path one would write below it, once it is detached
 for i in range(100000):
     data = (b"%09d" % i) * 5000
-    fd = os.open(f"{folder}/{i}", os.O_WRONLY | os.O_CREAT)
+    fd = os.open(str(i), os.O_WRONLY | os.O_CREAT, dir_fd=mount)
     os.write(fd, data)
     if i % 5 == 0:
         os.fsync(fd)
