@@ -18,6 +18,8 @@ from bitdustfs.mount import commands
 from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.statements import (
+    BlockMap,
+    HoldingLine,
     PolicySaid,
     RebuildingLine,
     RebuildOutcome,
@@ -67,6 +69,7 @@ CUSTOMER = CustomerLine(
     vault="ab" * 32, promised=50, used=20, fragments=3, until=2_000_000_000, invited=True,
     owner_here=False, depends=True,
 )  # fmt: skip
+MAP = BlockMap(lines=[HoldingLine(k=1, has=[0, 1], blocks=3, bytes=900, local=2)], more=0)
 SILENT = object()  #: said instead of a status: the mount hangs
 
 
@@ -89,6 +92,8 @@ class OneHome:
                 return Suppliers(suppliers=self.status.suppliers)
             case commands.AskPolicy():
                 return PolicySaid(k=1, n=2, patience=9.0, margin=1, bandwidth=0, spread=0)
+            case commands.AskMap():
+                return MAP
             case commands.AskSnapshots():
                 return SnapshotList(snapshots=[], held=None)
         self.asked.append(command)

@@ -15,9 +15,9 @@ import trio
 
 from bitdustfs.errors import Malformed, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker, asked_in_time, status_of
-from bitdustfs.mount.commands import AskSnapshots
+from bitdustfs.mount.commands import AskMap, AskSnapshots
 from bitdustfs.mount.outcomes import name_by_time, rebuilt, replaced, snapshot_made, verified
-from bitdustfs.mount.statements import SnapshotList, Status
+from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
 from bitdustfs.supplier.orders import AskCustomers, Customers, Pause, Resume, SupplierSelf
 from bitdustfs.system.running import supplier_answer, supplier_status
 from bitdustfs.web.errands import Errands, LongWork
@@ -73,6 +73,8 @@ class Endpoints:
                      self._status),
             HttpRow("GET", f"{mount}/snapshots", "as bitdust snapshot list --json", None,
                      SnapshotList, self._snapshots),
+            HttpRow("GET", f"{mount}/map", "which suppliers have which blocks", None, BlockMap,
+                     self._map),
             HttpRow("POST", f"{mount}/rebuild", "make now what suppliers lack", Nothing,
                      ErrandLine, self._rebuild, 202),
             HttpRow("POST", f"{mount}/verify", "is everything there?", VerifyWords, ErrandLine,
@@ -104,6 +106,12 @@ class Endpoints:
         path = await self._mountpoint(places)
         return await trio.to_thread.run_sync(
             asked_in_time, path, AskSnapshots(), SnapshotList, abandon_on_cancel=True
+        )
+
+    async def _map(self, places: PathWords, body: None) -> BlockMap:
+        path = await self._mountpoint(places)
+        return await trio.to_thread.run_sync(
+            asked_in_time, path, AskMap(), BlockMap, abandon_on_cancel=True
         )
 
     async def _rebuild(self, places: PathWords, body: Nothing) -> ErrandLine:

@@ -12,14 +12,14 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from one_home import CUSTOMER, MOUNTPOINT, SELF, SILENT, STATUS, OneHome, Page, line, opened
+from one_home import CUSTOMER, MAP, MOUNTPOINT, SELF, SILENT, STATUS, OneHome, Page, line, opened
 
 from bitdustfs.cli import cmd_dashboard
 from bitdustfs.cli.main import main
 from bitdustfs.errors import Malformed
 from bitdustfs.mount import client
 from bitdustfs.mount.commands import MakeSnapshot, Replace, Verify
-from bitdustfs.mount.statements import SnapshotList, Status
+from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
 from bitdustfs.net.control import Failure
 from bitdustfs.supplier.orders import Customers, SupplierSelf
 from bitdustfs.units import format_size
@@ -59,6 +59,7 @@ async def test_every_answer_is_the_statement_itself(home):
     async with opened() as (page, browser):
         for path, kind, expected in (
             (f"{MOUNT}/status", Status, STATUS),
+            (f"{MOUNT}/map", BlockMap, MAP),
             (f"{MOUNT}/snapshots", SnapshotList, SnapshotList(snapshots=[], held=None)),
             (f"{supplier}/status", SupplierSelf, SELF),
             (f"{supplier}/customers", Customers, Customers(customers=[CUSTOMER])),
@@ -72,7 +73,7 @@ async def test_every_answer_is_the_statement_itself(home):
         assert shelf.told == SELF and shelf.customers == [CUSTOMER]
         assert (mount.policy.k, mount.policy.n) == (1, 2) and len(mount.history) == 1
         gets = {row.path for row in page.rows if row.method == "GET"}
-        assert len(gets) == 5, "an endpoint is not asked here"
+        assert len(gets) == 6, "an endpoint is not asked here"
 
 
 async def test_sentences_have_the_names_that_were_given(home, tmp_path):

@@ -3,10 +3,11 @@
 import { attempt, confirm, post } from "/actions.js";
 import { attribute, by, keyed, lines, make, shown, text } from "/dom.js";
 import { ring, spark } from "/drawings.js";
+import { blockMap } from "/map.js";
 import { errandRow, shelf, supplierRow } from "/parts.js";
 import { clock, many, short, size, within } from "/words.js";
 
-const EVERY = 2000, PATIENCE = 30000, EVENTS = 30, SNAPSHOTS = 5;
+const EVERY = 2000, MAP_EVERY = 10000, PATIENCE = 30000, EVENTS = 30, SNAPSHOTS = 5;
 let overview = null, timer = 0, asking = false, spokenGrade = null, kept = { place: "", ended: "" };
 
 if (location.search) history.replaceState(null, "", location.pathname + location.hash);
@@ -128,6 +129,18 @@ async function showSnapshots(place) {
   } catch { /* the next look says that nobody answers */ }
 }
 
+async function showMap() {
+  const mount = chosen();
+  if (!mount || !mount.status || document.hidden) return;
+  try {
+    const answer = await fetch(`/api/mounts/${mount.id}/map`, { credentials: "same-origin" });
+    if (chosen().id !== mount.id) return;
+    // a mount of an older version does not know the question
+    shown(by("mapped"), answer.ok);
+    if (answer.ok) blockMap(await answer.json(), mount);
+  } catch { /* the next look says that nobody answers */ }
+}
+
 function begin(verb, body) {
   const mount = chosen();
   return attempt(by(verb), async () => { await post(`/api/mounts/${mount.id}/${verb}`, body); await look(); });
@@ -142,6 +155,7 @@ by("snapshot").addEventListener("click", async () => {
   const name = await confirm("Keep a snapshot", "The vault as it is now is kept under a name, and seen in .snapshots. Without a name it is called by the time.", "Keep it", true);
   if (name !== null) begin("snapshot", { name });
 });
-addEventListener("hashchange", () => overview && show());
-document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-look();
+addEventListener("hashchange", () => { if (overview) { show(); showMap(); } });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) look().then(showMap); });
+look().then(showMap);
+setInterval(showMap, MAP_EVERY);
