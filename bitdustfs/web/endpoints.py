@@ -20,7 +20,7 @@ from bitdustfs.mount.outcomes import name_by_time, rebuilt, replaced, snapshot_m
 from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
 from bitdustfs.supplier.orders import AskCustomers, Customers, Pause, Resume, SupplierSelf
 from bitdustfs.system.running import supplier_answer, supplier_status
-from bitdustfs.web.errands import Errands, LongWork
+from bitdustfs.web.errands import Errands
 from bitdustfs.web.looking import Looking, shown_path
 from bitdustfs.web.views import (
     ErrandLine,
@@ -149,11 +149,13 @@ class Endpoints:
         self, verb: str, places: PathWords, work: Callable[[MountClient, Onlooker], list[str]]
     ) -> ErrandLine:
         path = await self._mountpoint(places)
-        begun: LongWork = lambda watch: [  # noqa: E731 it has no name of its own
-            self._looking.dress(sentence) for sentence in work(MountClient(path), watch)
-        ]
+
+        def begun(watch: Onlooker) -> list[str]:
+            return [*map(self._looking.dress, work(MountClient(path), watch))]
+
+        line = self._errands.begin(places["mount"], verb, begun)
         self._looking.note(f"{verb} of {shown_path(path)} was begun on this page")
-        return self._errands.begin(places["mount"], verb, begun)
+        return line
 
     async def _mountpoint(self, places: PathWords) -> Path:
         try:

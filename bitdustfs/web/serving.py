@@ -68,9 +68,11 @@ async def serve_page(
 
 def configured(listening: socket.socket) -> Config:
     """Hypercorn for one socket, which it closes at the end. It logs as all others do."""
+    log = logging.getLogger("hypercorn")
+    log.setLevel(logging.WARNING)
     return Config.from_mapping(
         bind=[f"fd://{listening.detach()}"],
-        errorlog=logging.getLogger("hypercorn"),
+        errorlog=log,
         include_server_header=False,
         keep_alive_timeout=QUIET,
         read_timeout=QUIET,

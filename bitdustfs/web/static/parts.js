@@ -1,7 +1,7 @@
 // Rows of the page: each is made once and then told what changed.
 
 import { attempt, confirm, post } from "/actions.js";
-import { attribute, keyed, make, shown, text } from "/dom.js";
+import { attribute, keyed, lines, make, shown, text } from "/dom.js";
 import { bar } from "/drawings.js";
 import { ago, clock, day, many, short, size, within } from "/words.js";
 
@@ -60,7 +60,8 @@ const VERBS = { rebuild: "Rebuild", verify: "Verify", snapshot: "Snapshot", repl
 // Work that runs, or ran.
 export function errandRow() {
   const head = make("p"), progress = make("progress"), how = make("p", { class: "small" });
-  const node = make("li", {}, head, progress, how);
+  const said = make("ul", { class: "sentences" });
+  const node = make("li", {}, head, progress, how, said);
   const update = (line) => {
     text(head, VERBS[line.verb] || line.verb);
     shown(progress, line.state === "running");
@@ -69,7 +70,8 @@ export function errandRow() {
     const count = line.unit === "B" ? size : (number) => number.toLocaleString("en");
     const far = line.total ? `${count(line.done)} of ${count(line.total)}` : "begun";
     text(how, line.state === "running" ? [far, line.what].filter(Boolean).join(" · ")
-      : `${clock(line.ended)} · ${line.state === "failed" ? "failed: " : ""}${line.said.join(". ")}`);
+      : `${line.state}, ${clock(line.ended)}`);
+    lines(said, line.said);
   };
   return { node, update };
 }
