@@ -2,10 +2,16 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Said besides, because a table that is laid out as a grid on a narrow screen is none to some readers.
+const ROLES = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", td: "cell" };
+
 export const by = (id) => document.getElementById(id);
 
 export function make(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  const element = document.createElement(tag);
+  if (tag in ROLES) element.setAttribute("role", ROLES[tag]);
+  if (tag === "th") element.setAttribute("role", attributes.scope === "row" ? "rowheader" : "columnheader");
+  return filled(element, attributes, children);
 }
 
 export function draw(tag, attributes = {}, ...children) {
