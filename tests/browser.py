@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 
 LIMIT = 60  #: seconds that one answer, or a condition, may take
+MARGIN = 32  #: pixels below what a picture ends with
 CHROMIUM = shutil.which("chromium")
 MISSING = "this machine has no chromium (apt-get install chromium)"
 
@@ -45,6 +46,7 @@ class Browser:
             deviceScaleFactor=1, mobile=phone,
         )  # fmt: skip
         self.do("Page.navigate", url=address)
+        self.until("document.readyState === 'complete'")
 
     def tell(self, script):
         """The value of an expression, which may be a promise, in the page."""
@@ -59,7 +61,8 @@ class Browser:
         """Waits until an expression is true."""
         deadline = time.monotonic() + LIMIT
         while not (said := self.tell(script)):
-            assert time.monotonic() < deadline, (script, self.complaints)
+            late = time.monotonic() >= deadline
+            assert not late, (script, self.complaints, self.tell("document.body?.innerText"))
             time.sleep(0.1)
         return said
 
@@ -71,9 +74,16 @@ class Browser:
         self.do("Input.dispatchKeyEvent", type="keyDown", **words, **text)
         self.do("Input.dispatchKeyEvent", type="keyUp", **words)
 
-    def picture(self):
-        """The whole page as PNG."""
-        shot = self.do("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def picture(self, width, down_to="body"):
+        """The page as PNG, from its top to the end of what a selector names."""
+        end = self.tell(
+            f"document.querySelector({json.dumps(down_to)}).getBoundingClientRect().bottom"
+            " + window.scrollY"
+        )
+        clip = {"x": 0, "y": 0, "width": width, "height": end + MARGIN, "scale": 1}
+        shot = self.do(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
+        )
         return base64.b64decode(shot["data"])
 
     def _send(self, method, words, session=None):

@@ -47,6 +47,9 @@ def _status_changed(was: Status, status: Status, mount: MountView) -> Iterator[s
     for line in status.suppliers:
         if line.position in old:
             yield from _line_changed(old[line.position], line, mount.names)
+    everybody = len(status.suppliers)
+    if status.complete == everybody and was.complete < everybody:
+        yield f"{mount.mountpoint}: all {everybody} suppliers have everything"
     if status.rebuilding.total and not was.rebuilding.total:
         yield f"{mount.mountpoint}: rebuilding began, {status.rebuilding.total} blocks"
     if was.rebuilding.total and not status.rebuilding.total:
@@ -62,8 +65,6 @@ def _line_changed(was: SupplierLine, line: SupplierLine, names: Mapping[str, str
         yield f"{called} is {line.state} now, and was {was.state}"
     if line.lacks > was.lacks:
         yield f"{called} was found without {_fragments(line.lacks - was.lacks)}"
-    if was.owed and not line.owed:
-        yield f"{called} has everything"
 
 
 def _customers_changed(was: SupplierView, one: SupplierView) -> Iterator[str]:

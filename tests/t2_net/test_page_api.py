@@ -89,7 +89,7 @@ async def test_what_changes_is_said_in_sentences(home):
         assert not (await seen(page, browser)).events
         home.status = msgspec.structs.replace(
             STATUS, judged="unsafe", verdict="NOT safe: 60 MiB only here",
-            suppliers=[line(0, node="0a" * 32), line(1, lacks=2)],
+            suppliers=[line(0, node="0a" * 32), line(1, lacks=2)], complete=2,
         )  # fmt: skip
         home.told = msgspec.structs.replace(SELF, state="leaving")
         home.customers = []
@@ -97,6 +97,7 @@ async def test_what_changes_is_said_in_sentences(home):
         assert said == {
             "/proc: NOT safe: 60 MiB only here",
             f"supplier {'0a' * 8}, at position 0, takes the place of supplier {'00' * 8}",
+            "/proc: all 2 suppliers have everything",
             f"supplier {'01' * 8}, at position 1, was found without 2 fragments",
             f"the supplier in {home.shelf} is leaving now",
             f"the supplier in {home.shelf} keeps nothing for vault {'ab' * 8} any more",

@@ -45,4 +45,9 @@ export function confirm(title, said, yes, field = false) {
 
 by("sure-no").addEventListener("click", () => by("sure").close(""));
 by("sure-yes").addEventListener("click", () => by("sure").close("yes"));
-by("sure-input").addEventListener("keydown", (event) => { if (event.key === "Enter") by("sure").close("yes"); });
+by("sure-input").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  // else the rest of this key press goes to the button that opened the dialog, and opens it again
+  event.preventDefault();
+  by("sure").close("yes");
+});

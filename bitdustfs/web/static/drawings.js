@@ -57,10 +57,12 @@ export function bar(parts, whole, said) {
 
 // What was sent in the last minutes. Times in which nobody looked are breaks.
 export function spark(parent, history, now) {
-  const SPAN = 300, PAUSE = 12;
-  const seen = history.filter((moment) => now - moment.at < SPAN);
+  const MOST = 300, LEAST = 30, PAUSE = 12;
+  const seen = history.filter((moment) => now - moment.at < MOST);
+  const SPAN = Math.max(LEAST, seen.length ? now - seen[0].at : 0);
+  const lately = SPAN < 90 ? `${SPAN.toFixed(0)} s` : `${(SPAN / 60).toFixed(0)} min`;
   const most = Math.max(...seen.map((moment) => moment.rate), 0);
-  if (most <= 0) { parent.replaceChildren(); return; }
+  if (most <= 0 || seen.length < 3) { parent.replaceChildren(); return; }
   let path = "", under = "", before = null, begun = 0;
   for (const { at, rate } of seen) {
     const x = 100 - (100 * (now - at)) / SPAN, y = 30 - (28 * rate) / most;
@@ -73,8 +75,8 @@ export function spark(parent, history, now) {
   if (before) under += `L${before.x.toFixed(2)} 30Z`;
   parent.replaceChildren(
     draw("svg", { class: "spark", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img",
-      "aria-label": `bytes a second in the last five minutes, at most ${size(most)} a second` },
+      "aria-label": `bytes a second in the last ${lately}, at most ${size(most)} a second` },
     draw("path", { class: "under", d: under }), draw("path", { d: path })),
-    make("p", { class: "small" }, `last five minutes, at most ${size(most)}/s`),
+    make("p", { class: "small" }, `last ${lately}, at most ${size(most)}/s`),
   );
 }

@@ -33,7 +33,8 @@ export function blockMap(map, mount) {
     const node = make("tr", {}, make("th", { scope: "row" }, count, bytes), ...cells, spare);
     return { node, update: (line) => {
       text(count, many(line.blocks, "block", "blocks"));
-      text(bytes, `${size(line.bytes)}${line.local ? `; ${line.local === line.blocks ? "all" : line.local.toLocaleString("en")} here, too` : ""}`);
+      const names = mount.policy && line.k < mount.policy.k ? " of names and folders" : "";
+      text(bytes, `${size(line.bytes)}${names}${line.local ? `; ${line.local === line.blocks ? "all" : line.local.toLocaleString("en")} here, too` : ""}`);
       cells.forEach((cell, index) => attribute(cell, "class", suppliers[index].state === "online" ? "" : "off"));
       const left = line.has.length - line.k;
       text(spare, left < 0 ? "only here" : `${left} of ${line.has.length}`);

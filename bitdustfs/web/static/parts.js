@@ -8,7 +8,7 @@ import { ago, clock, day, many, short, size, within } from "/words.js";
 export const called = (line, names) => names[line.node] || `supplier ${line.position}`;
 
 function coming(line) {
-  if (line.owed && line.rate > 0) return `${size(line.owed)}, ${size(line.rate)}/s, ${within(line.owed / line.rate)}`;
+  if (line.owed && line.rate > 0 && line.state === "online") return `${size(line.owed)}, ${size(line.rate)}/s, ${within(line.owed / line.rate)}`;
   if (line.owed) return size(line.owed);
   if (line.lacks) return many(line.lacks, "fragment is missing", "fragments are missing");
   return "has everything";
@@ -21,7 +21,7 @@ export function supplierRow(now) {
   const kept = make("span", { class: "small" }), space = bar([["has", 0], ["owed", 0]], 0, "");
   const left = make("p"), more = make("p", { class: "small" });
   const button = make("button", { type: "button", class: "quiet" }, "Replace");
-  const node = make("tr", {},
+  const node = make("tr", { class: "keeper" },
     make("td", {}, name, hex), make("td", {}, make("span", { class: "state" }, make("span", { class: "dot" }), state), heard),
     make("td", { class: "wide" }, kept, space.node), make("td", { "data-label": "" }, left, more), make("td", {}, button));
   const badge = node.querySelector(".state");
