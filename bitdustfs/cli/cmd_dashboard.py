@@ -14,7 +14,6 @@ from pathlib import Path
 
 import trio
 
-from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.mountpoint import mountpoint_of
 from bitdustfs.net import notify
@@ -25,7 +24,10 @@ ANYWHERE = "127.0.0.1:0"  #: a port that is free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_mountpoint(parser)
+    parser.add_argument(
+        "mountpoint", nargs="?", type=Path, metavar="MOUNTPOINT",
+        help="show this mount only (all of this home)",
+    )  # fmt: skip
     parser.add_argument(
         "--no-open", action="store_true", help="only print the address, and open no browser"
     )

@@ -56,6 +56,8 @@ def _handler(row: HttpRow) -> Callable[[Request], Awaitable[Response]]:
             said = await row.handle(request.path_params, body)
         except BitdustError as error:
             return _failure(_status_of(error), str(error))
+        except OSError as error:  # whoever was asked ends just now
+            return _failure(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except Exception as error:
             log.exception("an answer for the page failed by our own fault")
             return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, f"a bug of bitdustfs: {error!r}")

@@ -158,6 +158,8 @@ class Looking:
             return self._silent(path, verdict)
         except BitdustError as error:
             return self._silent(path, str(error))
+        except OSError as error:  # it ends just now
+            return self._silent(path, f"the mount at {path} does not answer: {error.strerror}")
         return MountView(
             id=place_id(path), mountpoint=shown_path(path), grade=judged(status),
             verdict=self.dress(status.verdict), safety=[*map(self.dress, status.safety)],
@@ -180,7 +182,7 @@ class Looking:
         try:
             told = supplier_status(folder)
             lines = supplier_answer(folder, AskCustomers(), Customers).customers
-        except BitdustError as error:
+        except (BitdustError, OSError) as error:
             stopped = isinstance(error, UsageError)
             return SupplierView(
                 id=place_id(folder), folder=shown_path(folder),

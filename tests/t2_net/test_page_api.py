@@ -2,8 +2,11 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -17,7 +20,7 @@ from bitdustfs.errors import Malformed
 from bitdustfs.mount import client
 from bitdustfs.mount.commands import MakeSnapshot, Replace, Verify
 from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
-from bitdustfs.net.control import Failure
+from bitdustfs.net.control import Failure, address_of
 from bitdustfs.supplier.orders import Customers, SupplierSelf
 from bitdustfs.web.endpoints import BODY_MAX, body_untrusted
 from bitdustfs.web.looking import place_id
@@ -119,6 +122,31 @@ async def test_a_mount_that_hangs_or_died_has_a_page_that_says_so(home, monkeypa
         client.socket_path(MOUNTPOINT).unlink()
         [mount] = (await seen(page, browser)).mounts
         assert "is dead" in mount.verdict and "bitdust unmount /proc" in mount.verdict
+
+
+async def test_a_mount_that_dies_while_it_is_asked_is_no_fault_of_the_page(home):
+    """Closing a Unix socket with something unread in it resets the other end (unix(7))."""
+    place = client.socket_path(MOUNTPOINT)
+    place.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        with address_of(place) as address:
+            listening.bind(address)
+        listening.listen()
+
+        def hang_up():
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connection.recv(1)
+                    connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        async with opened() as (page, browser):
+            [mount] = (await seen(page, browser)).mounts
+            assert mount.status is None and "does not answer" in mount.verdict
+            answer = await browser.get(f"{MOUNT}/status")
+            assert answer.status_code == 503 and "reset" in answer.text
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 async def test_many_who_look_are_one_question(home):
