@@ -184,6 +184,17 @@ def test_a_browser_draws_the_page_live_and_is_used_by_keys_alone(four, tmp_path)
         tab.press("Escape")
         tab.until("!document.querySelector('#sure').open")
 
+        # what is refused is said
+        refused = {"position": 0, "node": "no key"}
+        [place] = [mount.id for mount in Visitor(address).overview().mounts]
+        script = f"post('/api/mounts/{place}/replace', {json.dumps(refused)})"
+        script = (
+            f"import('/actions.js').then(({{ post, attempt }}) => attempt({{}}, () => {script}))"
+        )
+        tab.tell(script)
+        assert "not what is asked for" in tab.tell("document.querySelector('#refused').innerText")
+        assert "400" in str(tab.complaints.pop())
+
         four.kill_supplier(0)
         tab.until("document.querySelectorAll('#suppliers .state.online').length === 3")
         tab.until("document.querySelector('#events').textContent.includes('at position')")

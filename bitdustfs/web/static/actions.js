@@ -14,7 +14,7 @@ export async function post(path, body = {}) {
   return said;
 }
 
-// Carries it out; what goes wrong is said below the buttons.
+// Carries it out; what goes wrong is said at the lower edge, until the next one.
 export async function attempt(button, work) {
   button.disabled = true;
   text(by("refused"), "");

@@ -69,7 +69,7 @@ function showVerdict(mount) {
   text(by("verdict"), said);
   attribute(by("verdict"), "class", grade);
   text(by("place"), mount ? mount.mountpoint : "");
-  lines(by("safety"), mount ? mount.safety : ["mount.bitdust ~/vault mounts one, bitdust setup makes one."]);
+  lines(by("safety"), mount ? mount.safety : ["To mount one: mount.bitdust ~/vault. To make one: bitdust setup."]);
   document.title = `${grade === "ok" ? "" : grade === "none" ? "" : "! "}${said.split(":")[0]} · bitdust`;
   const spoken = `${mount ? mount.id : ""} ${grade} ${mount && mount.status ? mount.status.judged : ""}`;
   if (spoken !== spokenGrade) { spokenGrade = spoken; text(by("spoken"), said); }
