@@ -187,11 +187,8 @@ def test_a_browser_draws_the_page_live_and_is_used_by_keys_alone(four, tmp_path)
         # what is refused is said
         refused = {"position": 0, "node": "no key"}
         [place] = [mount.id for mount in Visitor(address).overview().mounts]
-        script = f"post('/api/mounts/{place}/replace', {json.dumps(refused)})"
-        script = (
-            f"import('/actions.js').then(({{ post, attempt }}) => attempt({{}}, () => {script}))"
-        )
-        tab.tell(script)
+        asked = f"by.post('/api/mounts/{place}/replace', {json.dumps(refused)})"
+        tab.tell(f"import('/actions.js').then((by) => by.attempt({{}}, () => {asked}))")
         assert "not what is asked for" in tab.tell("document.querySelector('#refused').innerText")
         assert "400" in str(tab.complaints.pop())
 

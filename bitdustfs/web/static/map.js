@@ -13,7 +13,7 @@ export function blockMap(map, mount) {
   text(by("map-more"), map.more ? `${many(map.more, "more block bears", "more blocks bear")} more` : "");
   keyed(by("map-head"), [suppliers.length], String, () => {
     const heads = suppliers.map(() => make("th", { scope: "col" }));
-    const node = make("tr", {}, make("th", { scope: "col" }, "Blocks"), ...heads, make("th", { scope: "col", class: "last" }, "May lose"));
+    const node = make("tr", {}, make("th", { scope: "col" }, "Blocks"), ...heads, make("th", { scope: "col", class: "last" }, "May be lost"));
     return { node, update: () => {} };
   });
   const heads = by("map-head").querySelectorAll("th:not(:first-child):not(.last)");
@@ -36,8 +36,10 @@ export function blockMap(map, mount) {
       const names = mount.policy && line.k < mount.policy.k ? " of names and folders" : "";
       text(bytes, `${size(line.bytes)}${names}${line.local ? `; ${line.local === line.blocks ? "all" : line.local.toLocaleString("en")} here, too` : ""}`);
       cells.forEach((cell, index) => attribute(cell, "class", suppliers[index].state === "online" ? "" : "off"));
-      const left = line.has.length - line.k;
-      text(spare, left < 0 ? "only here" : `${left} of ${line.has.length}`);
+      // as in the verdict: of those that answer, without who is lost with this machine
+      const there = suppliers.filter((one) => line.has.includes(one.position) && one.state === "online" && !one.own);
+      const left = there.length - line.k, here = line.local === line.blocks;
+      text(spare, left >= 0 ? `${left} of ${there.length}` : here ? "only here" : "too few answer");
       attribute(node, "class", left < 1 ? "thin" : "");
     } };
   });
