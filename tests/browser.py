@@ -66,6 +66,15 @@ class Browser:
             time.sleep(0.1)
         return said
 
+    def until_complained(self, word):
+        """Waits until the page complained of something with `word` in it; that is forgotten."""
+        deadline = time.monotonic() + LIMIT
+        while not any(word in str(one) for one in self.complaints):
+            assert time.monotonic() < deadline, self.complaints
+            self.tell("null")  # what came meanwhile is heard
+            time.sleep(0.1)
+        self.complaints.clear()
+
     def press(self, key):
         """A key, down and up: Tab, Enter or Escape."""
         code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bitdustfs.errors import BitdustError, Malformed, UsageError
+from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.net.control import Failure
-from bitdustfs.web.endpoints import BODY_MAX, HttpRow, NotThere, TooLarge, body_untrusted
+from bitdustfs.web.endpoints import BODY_MAX, BadBody, HttpRow, NotThere, TooLarge, body_untrusted
 from bitdustfs.web.gate import HEADERS, Gate, Inquiry
 from bitdustfs.web.openapi import description
 
@@ -81,7 +81,7 @@ def _status_of(error: BitdustError) -> HTTPStatus:
         return HTTPStatus.NOT_FOUND
     if isinstance(error, TooLarge):
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    if isinstance(error, Malformed):
+    if isinstance(error, BadBody):
         return HTTPStatus.BAD_REQUEST
     return HTTPStatus.CONFLICT if isinstance(error, UsageError) else HTTPStatus.SERVICE_UNAVAILABLE
 

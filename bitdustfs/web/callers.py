@@ -13,7 +13,8 @@ from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))  #: proc_pid_net(5)
 ROOT = 0
-_LOCAL, _REMOTE, _UID = 1, 2, 7  #: columns
+_LOCAL, _REMOTE, _STATE, _UID, _INODE = 1, 2, 3, 7, 9  #: columns
+_HELD = ("01", "08")  #: states (tcp_states.h): established, closed by the other end
 
 End = tuple[str, int]  #: address literal and port
 
@@ -26,13 +27,16 @@ def is_own(client: End, server: End) -> bool:
 def user_of(client: End, server: End, tables: Iterable[list[str]]) -> int | None:
     """The user id of the socket bound to `client` and connected to `server`; None: there is none.
 
-    Each of `tables` is a file's lines, the first of them a heading.
+    A socket that its program closed does not count: the tables show such as root's, without an
+    inode. Each of `tables` is a file's lines, the first of them a heading.
     """
     wanted = {(one, two) for one in _written(client) for two in _written(server)}
     for lines in tables:
         for line in lines[1:]:
             fields = line.split()
-            if len(fields) > _UID and (fields[_LOCAL], fields[_REMOTE]) in wanted:
+            if len(fields) <= _INODE or (fields[_LOCAL], fields[_REMOTE]) not in wanted:
+                continue
+            if fields[_STATE] in _HELD and fields[_INODE] != "0":
                 return int(fields[_UID])
     return None
 

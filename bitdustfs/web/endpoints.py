@@ -49,7 +49,11 @@ class HttpRow(NamedTuple):
     status: int = 200
 
 
-class TooLarge(Malformed):
+class BadBody(Malformed):
+    """A request says what is not asked for there."""
+
+
+class TooLarge(BadBody):
     """A body has more than BODY_MAX bytes."""
 
 
@@ -83,7 +87,7 @@ class Endpoints:
                      ErrandLine, self._snapshot, 202),
             HttpRow("POST", f"{mount}/replace", "give a position to another supplier",
                      ReplaceWords, ErrandLine, self._replace, 202),
-            HttpRow("GET", f"{supplier}/status", "as bitdust supplier status --json", None,
+            HttpRow("GET", f"{supplier}/status", "what a supplier says of itself", None,
                      SupplierSelf, self._supplier),
             HttpRow("GET", f"{supplier}/customers", "whom it keeps something for", None,
                      Customers, self._customers),
@@ -191,10 +195,10 @@ class Endpoints:
 
 
 def body_untrusted(raw: bytes, expected: type[msgspec.Struct]) -> msgspec.Struct:
-    """What a request says. Raises Malformed."""
+    """What a request says. Raises BadBody."""
     if len(raw) > BODY_MAX:
         raise TooLarge(f"a body of more than {BODY_MAX} bytes")
     try:
         return msgspec.json.decode(raw, type=expected)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Malformed(f"this is not what is asked for here: {error}") from None
+        raise BadBody(f"this is not what is asked for here: {error}") from None

@@ -1,4 +1,4 @@
-"""LongWork that was begun on the page and takes its time: one thread each, which follows the mount.
+"""Work that was begun on the page and takes its time: one thread each, which follows the mount.
 
 The mount does the work. Where this process ends meanwhile, the mount goes on as it does when a
 command is interrupted (cli/pages.py).
@@ -66,7 +66,7 @@ class Errands:
             )
             state = "done"
         except (BitdustError, OSError) as error:
-            said = [str(error)]
+            said = [str(error).encode(errors="replace").decode()]  # paths need not be UTF-8
         except Exception as error:
             log.exception("work that the page began failed by our own fault")
             said = [f"a bug of bitdustfs, see the log of the dashboard: {error!r}"]

@@ -1,8 +1,8 @@
 """What the page shows, asked of the control sockets of this home's mounts and suppliers.
 
-Each is asked in a thread of its own, for as long as `client.ANSWERED_IN`: one that hangs is shown
-as hanging, and holds none of the others up. Nobody is asked while nobody looks, and however many
-look, at most once in FRESH seconds.
+Each is asked in a thread of its own, and each of two questions may take `client.ANSWERED_IN`: one
+that hangs is shown as hanging. A look is over when the last of them answered or did not. Nobody is
+asked while nobody looks, and however many look, at most once in FRESH seconds.
 """
 
 import hashlib
@@ -149,7 +149,6 @@ class Looking:
     def _mount(self, path: Path) -> MountView:
         try:
             status = status_of(path)
-            policy = asked_in_time(path, AskPolicy(), PolicySaid)
         except UsageError:  # the kernel has it still
             verdict = (
                 f"the mount at {path} is dead, or begins just now. If it stays so: bitdust unmount "
@@ -160,6 +159,10 @@ class Looking:
             return self._silent(path, str(error))
         except OSError as error:  # it ends just now
             return self._silent(path, f"the mount at {path} does not answer: {error.strerror}")
+        try:
+            policy = asked_in_time(path, AskPolicy(), PolicySaid)
+        except (BitdustError, OSError):  # the page does without
+            policy = None
         return MountView(
             id=place_id(path), mountpoint=shown_path(path), grade=judged(status),
             verdict=self.dress(status.verdict), safety=[*map(self.dress, status.safety)],

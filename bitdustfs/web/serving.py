@@ -58,9 +58,9 @@ async def serve_page(
     async with trio.open_nursery() as nursery:
         errands = Errands(nursery, looking.note)
         app = cast(Framework, application(gate, Endpoints(looking, errands).table()))
-        await nursery.start(partial(serve, app, configured(listening)))
-        ready(gate.address)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await nursery.start(partial(serve, app, configured(listening)))
+            ready(gate.address)
             async for _ in signals:
                 break
         nursery.cancel_scope.cancel()

@@ -108,9 +108,9 @@ async def test_what_changes_is_said_in_sentences(home):
 
 
 async def test_a_mount_that_hangs_or_died_has_a_page_that_says_so(home, monkeypatch):
-    monkeypatch.setattr(client, "ANSWERED_IN", 0.05)
     async with opened() as (page, browser):
         await seen(page, browser)
+        monkeypatch.setattr(client, "ANSWERED_IN", 0.05)
         home.status = SILENT
         overview = await seen(page, browser)
         [mount] = overview.mounts
@@ -162,7 +162,7 @@ async def test_many_who_look_are_one_question(home):
     async with opened() as (_, browser), trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(browser.get, "/api/overview")
-    assert asked < 20
+    assert 1 <= asked <= 5  # one look; another one for each second that twenty answers take
 
 
 async def test_work_goes_on_and_says_how_far_it_is(home):

@@ -171,8 +171,9 @@ def test_the_page_and_its_cookie_are_let_in():
     asked = Inquiry("GET", "/", query, {"host": HOST}, *ENDS)
     cookie = gate.cookie(asked).partition(";")[0]
     assert gate.refuse(asked) is None
-    headers = {"host": HOST, "cookie": f"other=1; {cookie}; theme=dark"}
-    assert gate.refuse(Inquiry("GET", "/api/overview", b"", headers, *ENDS)) is None
+    for others in ("other=1", 'secure=1; a="b c', "path; =; a=\x7f", cookie.replace("=", "=x")):
+        headers = {"host": HOST, "cookie": f"{others}; {cookie}; theme=dark"}
+        assert gate.refuse(Inquiry("GET", "/api/overview", b"", headers, *ENDS)) is None
     words = {**headers, "origin": f"http://{HOST}", ACTION: gate.action}
     assert gate.refuse(Inquiry("POST", "/api/x", b"", words, *ENDS)) is None
     other = Gate(HOST, lambda client, server: True)
@@ -211,6 +212,18 @@ def test_a_connection_of_another_user_is_seen_as_theirs():
             with accepted:
                 assert not is_own(theirs, ("127.0.0.1", port))
             process.wait(LIMIT)
+
+
+def test_a_connection_that_its_program_closed_is_nobodys():
+    """The kernel's table shows it as root's."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname(), LIMIT)
+        client, server = ours.getsockname(), ours.getpeername()
+        accepted, _ = listening.accept()
+        with accepted:
+            assert is_own(client, server)
+            ours.close()
+            assert not is_own(client, server)
 
 
 @given(st.lists(st.text(alphabet=st.characters(codec="ascii"), max_size=120), max_size=5))

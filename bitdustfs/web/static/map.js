@@ -23,17 +23,19 @@ export function blockMap(map, mount) {
     attribute(heads[index], "aria-label", called(line, names));
     attribute(heads[index], "class", line.state === "online" ? "" : "off");
   });
-  keyed(by("map-body"), map.lines, (line) => `${line.k} ${line.has} of ${suppliers.length}`, (first) => {
+  const things = map.lines.map((line) => ({ line, suppliers, policy: mount.policy }));
+  keyed(by("map-body"), things, ({ line }) => `${mount.id} ${line.k} ${line.has} of ${suppliers.length}`, (first) => {
     const count = make("p", { class: "name" }), bytes = make("p", { class: "small" });
-    const cells = suppliers.map((line) => {
-      const has = first.has.includes(line.position);
+    const cells = first.suppliers.map((line) => {
+      const has = first.line.has.includes(line.position);
       return make("td", {}, make("span", { class: has ? "cell has" : "cell" }), make("span", { class: "unseen" }, has ? "has them" : "lacks them"));
     });
     const spare = make("td", { class: "last" });
     const node = make("tr", {}, make("th", { scope: "row" }, count, bytes), ...cells, spare);
-    return { node, update: (line) => {
+    // of what it is told alone: this row stays while suppliers come and go
+    return { node, update: ({ line, suppliers, policy }) => {
       text(count, many(line.blocks, "block", "blocks"));
-      const names = mount.policy && line.k < mount.policy.k ? " of names and folders" : "";
+      const names = policy && line.k < policy.k ? " of names and folders" : "";
       text(bytes, `${size(line.bytes)}${names}${line.local ? `; ${line.local === line.blocks ? "all" : line.local.toLocaleString("en")} here, too` : ""}`);
       cells.forEach((cell, index) => attribute(cell, "class", suppliers[index].state === "online" ? "" : "off"));
       // as in the verdict: of those that answer, without who is lost with this machine

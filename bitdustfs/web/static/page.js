@@ -155,7 +155,7 @@ by("snapshot").addEventListener("click", async () => {
   const name = await confirm("Keep a snapshot", "The vault as it is now is kept under a name, and seen in .snapshots. Without a name it is called by the time.", "Keep it", true);
   if (name !== null) begin("snapshot", { name });
 });
-addEventListener("hashchange", () => { if (overview) { show(); showMap(); } });
+addEventListener("hashchange", () => { if (overview) { shown(by("mapped"), false); show(); showMap(); } });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look().then(showMap); });
 look().then(showMap);
 setInterval(showMap, MAP_EVERY);
