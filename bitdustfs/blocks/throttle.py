@@ -24,45 +24,34 @@ THREAD_FULL = 0.6  #: of its time, from which the mount's thread has none left f
 LOOK_EVERY = 0.25  #: seconds over which that is measured
 
 
-class IdleProcessors:
-    """How many processors do nothing, by the counters of the kernel: since the last look."""
+class PerSecond:
+    """How much a counter grew in a second, on the average since the last look.
 
-    def __init__(self) -> None:
-        self._per_second = os.sysconf("SC_CLK_TCK")
-        self._at, self._counted, self._idle = time.monotonic(), _idle_ticks(), 0.0
+    A look is taken when it is asked for, and LOOK_EVERY or more are over.
+    """
 
-    def __call__(self) -> float:
-        now = time.monotonic()
-        if now - self._at >= LOOK_EVERY:
-            counted = _idle_ticks()
-            self._idle = (counted - self._counted) / self._per_second / (now - self._at)
-            self._at, self._counted = now, counted
-        return self._idle
-
-
-class OwnTime:
-    """Which part of its time the calling thread has computed: since the last look."""
-
-    def __init__(self) -> None:
-        self._at, self._counted, self._part = time.monotonic(), time.thread_time(), 0.0
+    def __init__(self, counter: Callable[[], float]) -> None:
+        self._counter = counter
+        self._at, self._counted, self._rate = time.monotonic(), counter(), 0.0
 
     def __call__(self) -> float:
         now = time.monotonic()
         if now - self._at >= LOOK_EVERY:
-            counted = time.thread_time()
-            self._part = (counted - self._counted) / (now - self._at)
+            counted = self._counter()
+            self._rate = (counted - self._counted) / (now - self._at)
             self._at, self._counted = now, counted
-        return self._part
+        return self._rate
 
 
-def _idle_ticks() -> int:
+def idle_seconds() -> float:
     """Of all processors since the start of the machine; 0 where the kernel does not tell."""
     try:
         with open("/proc/stat", "rb") as file:
             fields = file.readline().split()
-        return int(fields[4]) + int(fields[5])  # nothing to do, or waiting for a disk
+        ticks = int(fields[4]) + int(fields[5])  # nothing to do, or waiting for a disk
     except (OSError, IndexError, ValueError):
-        return 0
+        return 0.0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Throttle:
@@ -74,7 +63,7 @@ class Throttle:
     def __init__(
         self, idle: Callable[[], float] | None = None, own: Callable[[], float] | None = None
     ) -> None:
-        self._idle, self._own = idle or IdleProcessors(), own or OwnTime()
+        self._idle, self._own = idle or PerSecond(idle_seconds), own or PerSecond(time.thread_time)
         self._last_read = self._last_write = self._rest_until = -QUIET
         self._hurry = 0
         self._hurried = trio.Event()

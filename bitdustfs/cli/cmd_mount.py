@@ -18,9 +18,9 @@ from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.remount_words import RemountWords, parse_remount
 from bitdustfs.errors import UsageError
-from bitdustfs.mount.library import need_pyfuse3
 from bitdustfs.mount.mount_config import with_configured
 from bitdustfs.mount.mountable import check_mountable
+from bitdustfs.mount.needed import need_pyfuse3
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.mount.remains import clear_dead
 from bitdustfs.mount.remount import remount

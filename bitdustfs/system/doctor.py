@@ -10,7 +10,7 @@ import bitdustfs
 from bitdustfs import config
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount import mount_config
-from bitdustfs.mount.library import lack_of_pyfuse3
+from bitdustfs.mount.needed import lack_of_pyfuse3
 from bitdustfs.system import fuse_checks, homecheck, programs, resources, running
 from bitdustfs.system.diagnosis import Diagnosis, Observation, diagnosis_of, wrong
 

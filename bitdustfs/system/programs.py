@@ -8,7 +8,7 @@ from importlib import metadata
 from bitdustfs.core.erasure import accelerated
 from bitdustfs.core.sealing import Suite
 from bitdustfs.mount.cpu import suite
-from bitdustfs.mount.library import lack_of_pyfuse3
+from bitdustfs.mount.needed import lack_of_pyfuse3
 from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 
 PYTHON = (3, 11)

@@ -14,12 +14,21 @@ import msgspec
 import trio
 
 from bitdustfs.errors import Malformed, UsageError
-from bitdustfs.mount.client import MountClient, Onlooker, asked_in_time, status_of
-from bitdustfs.mount.commands import AskMap, AskSnapshots
+from bitdustfs.mount.client import MountClient, Onlooker, asked_in_time
+from bitdustfs.mount.commands import AskMap, AskSnapshots, AskStatus, MountCommand
 from bitdustfs.mount.outcomes import name_by_time, rebuilt, replaced, snapshot_made, verified
 from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
-from bitdustfs.supplier.orders import AskCustomers, Customers, Pause, Resume, SupplierSelf
-from bitdustfs.system.running import supplier_answer, supplier_status
+from bitdustfs.net.control import S
+from bitdustfs.supplier.orders import (
+    AskCustomers,
+    AskSelf,
+    Customers,
+    Pause,
+    Resume,
+    SupplierCommand,
+    SupplierSelf,
+)
+from bitdustfs.system.running import supplier_answer
 from bitdustfs.web.errands import Errands
 from bitdustfs.web.looking import Looking, shown_path
 from bitdustfs.web.views import (
@@ -74,11 +83,11 @@ class Endpoints:
             HttpRow("GET", "/api/overview", "all that the page shows", None, Overview,
                      self._overview),
             HttpRow("GET", f"{mount}/status", "as bitdust status --json", None, Status,
-                     self._status),
+                     partial(self._ask, AskStatus(), Status)),
             HttpRow("GET", f"{mount}/snapshots", "as bitdust snapshot list --json", None,
-                     SnapshotList, self._snapshots),
+                     SnapshotList, partial(self._ask, AskSnapshots(), SnapshotList)),
             HttpRow("GET", f"{mount}/map", "which suppliers have which blocks", None, BlockMap,
-                     self._map),
+                     partial(self._ask, AskMap(), BlockMap)),
             HttpRow("POST", f"{mount}/rebuild", "make now what suppliers lack", Nothing,
                      ErrandLine, self._rebuild, 202),
             HttpRow("POST", f"{mount}/verify", "is everything there?", VerifyWords, ErrandLine,
@@ -88,9 +97,9 @@ class Endpoints:
             HttpRow("POST", f"{mount}/replace", "give a position to another supplier",
                      ReplaceWords, ErrandLine, self._replace, 202),
             HttpRow("GET", f"{supplier}/status", "what a supplier says of itself", None,
-                     SupplierSelf, self._supplier),
+                     SupplierSelf, partial(self._tell, AskSelf(), SupplierSelf)),
             HttpRow("GET", f"{supplier}/customers", "whom it keeps something for", None,
-                     Customers, self._customers),
+                     Customers, partial(self._tell, AskCustomers(), Customers)),
             HttpRow("POST", f"{supplier}/pause", "make no new contracts", Nothing, SupplierSelf,
                      partial(self._order, Pause())),
             HttpRow("POST", f"{supplier}/resume", "make contracts again", Nothing, SupplierSelf,
@@ -102,20 +111,12 @@ class Endpoints:
     async def _overview(self, places: PathWords, body: None) -> Overview:
         return await self._looking.overview(self._errands.all())
 
-    async def _status(self, places: PathWords, body: None) -> Status:
-        path = await self._mountpoint(places)
-        return await trio.to_thread.run_sync(status_of, path, abandon_on_cancel=True)
-
-    async def _snapshots(self, places: PathWords, body: None) -> SnapshotList:
+    async def _ask(
+        self, command: MountCommand, expected: type[S], places: PathWords, body: None
+    ) -> S:
         path = await self._mountpoint(places)
         return await trio.to_thread.run_sync(
-            asked_in_time, path, AskSnapshots(), SnapshotList, abandon_on_cancel=True
-        )
-
-    async def _map(self, places: PathWords, body: None) -> BlockMap:
-        path = await self._mountpoint(places)
-        return await trio.to_thread.run_sync(
-            asked_in_time, path, AskMap(), BlockMap, abandon_on_cancel=True
+            asked_in_time, path, command, expected, abandon_on_cancel=True
         )
 
     async def _rebuild(self, places: PathWords, body: Nothing) -> ErrandLine:
@@ -169,21 +170,16 @@ class Endpoints:
 
     # -- suppliers
 
-    async def _supplier(self, places: PathWords, body: None) -> SupplierSelf:
-        folder = await self._folder(places)
-        return await trio.to_thread.run_sync(supplier_status, folder, abandon_on_cancel=True)
-
-    async def _customers(self, places: PathWords, body: None) -> Customers:
+    async def _tell(
+        self, command: SupplierCommand, expected: type[S], places: PathWords, body: None
+    ) -> S:
         folder = await self._folder(places)
         return await trio.to_thread.run_sync(
-            supplier_answer, folder, AskCustomers(), Customers, abandon_on_cancel=True
+            supplier_answer, folder, command, expected, abandon_on_cancel=True
         )
 
     async def _order(self, order: Pause | Resume, places: PathWords, body: Nothing) -> SupplierSelf:
-        folder = await self._folder(places)
-        told = await trio.to_thread.run_sync(
-            supplier_answer, folder, order, SupplierSelf, abandon_on_cancel=True
-        )
+        told = await self._tell(order, SupplierSelf, places, None)
         self._looking.forget()
         return told
 

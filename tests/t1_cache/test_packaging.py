@@ -33,7 +33,15 @@ def test_pages_and_completions_lie_where_they_are_looked_for(stage):
 
 @pytest.mark.parametrize(
     "script",
-    ["deb", "try-deb", "debian-root", "debian/postinst", "debian/prerm", "debian/postrm"],
+    [
+        "packages",
+        "deb",
+        "try-deb",
+        "debian-root",
+        "debian/postinst",
+        "debian/prerm",
+        "debian/postrm",
+    ],
 )
 def test_scripts_parse(script):
     path = ROOT / "scripts" / script

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bitdustfs
 from bitdustfs.cli.main import VERBS
-from bitdustfs.mount import library
+from bitdustfs.mount import needed
 
 ROOT = Path(bitdustfs.__file__).parents[1]
 #: the process behind a mount, and nothing else
@@ -64,7 +64,7 @@ def test_every_verb_has_its_words(tmp_path):
 def test_a_mount_says_what_to_install(tmp_path):
     done = without(RUN.format(f"mount_main([{str(tmp_path)!r}])"), tmp_path)
     assert done.returncode == 32 and done.stderr.count("\n") == 1, done.stderr
-    assert "pyfuse3 is missing" in done.stderr and library.PACKAGES in done.stderr
+    assert "pyfuse3 is missing" in done.stderr and needed.PACKAGES in done.stderr
     assert done.stderr.rstrip().endswith(f"{sys.executable} -m pip install pyfuse3")
 
 
@@ -79,10 +79,10 @@ def test_the_doctor_does_not_look_for_what_mounts_need(tmp_path):
 def test_the_words_are_those_of_the_tool_that_installed_it(tmp_path):
     venv = tmp_path / "bitdustfs"
     venv.mkdir()
-    assert library.how_to_install(prefix=venv).endswith(f"{sys.executable} -m pip install pyfuse3")
+    assert needed.how_to_install(prefix=venv).endswith(f"{sys.executable} -m pip install pyfuse3")
     (venv / "pipx_metadata.json").touch()
-    assert library.how_to_install(prefix=venv).endswith("; pipx inject bitdustfs pyfuse3")
-    again = library.how_to_install(again=True, prefix=venv)
+    assert needed.how_to_install(prefix=venv).endswith("; pipx inject bitdustfs pyfuse3")
+    again = needed.how_to_install(again=True, prefix=venv)
     assert again.endswith("; pipx inject --force --pip-args=--no-cache-dir bitdustfs pyfuse3")
 
 

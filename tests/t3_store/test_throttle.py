@@ -13,9 +13,9 @@ from bitdustfs.blocks.throttle import (
     REST_MAX,
     SHARE,
     THREAD_FULL,
-    IdleProcessors,
-    OwnTime,
+    PerSecond,
     Throttle,
+    idle_seconds,
 )
 
 BLOCK = 0.2  #: seconds that a block's upload takes
@@ -126,14 +126,14 @@ async def test_somebody_who_waits_ends_the_hold_at_once(throttle, nursery, autoj
 
 
 def test_processors_that_do_nothing_are_counted_by_the_kernel():
-    measured, began = IdleProcessors(), time.monotonic()
+    measured, began = PerSecond(idle_seconds), time.monotonic()
     while time.monotonic() - began < 2 * LOOK_EVERY:
         idle = measured()
     assert 0 <= idle <= os.cpu_count() - 0.2  # this one did something
 
 
 def test_a_thread_knows_how_much_of_its_time_it_computes():
-    measured, began = OwnTime(), time.monotonic()
+    measured, began = PerSecond(time.thread_time), time.monotonic()
     time.sleep(2 * LOOK_EVERY)
     assert measured() < 0.5
     while time.monotonic() - began < 4 * LOOK_EVERY:
