@@ -12,10 +12,8 @@ from bitdustfs.blocks.throttle import (
     LOOK_EVERY,
     REST_MAX,
     SHARE,
-    THREAD_FULL,
-    PerSecond,
+    IdleProcessors,
     Throttle,
-    idle_seconds,
 )
 
 BLOCK = 0.2  #: seconds that a block's upload takes
@@ -29,14 +27,8 @@ def idle():
 
 
 @pytest.fixture
-def own():
-    """Which part of its time the mount's thread computes: to be changed by a test."""
-    return [0.0]
-
-
-@pytest.fixture
-def throttle(idle, own):
-    return Throttle(lambda: idle[0], lambda: own[0])
+def throttle(idle):
+    return Throttle(lambda: idle[0])
 
 
 async def use(act):
@@ -84,16 +76,6 @@ async def test_nobody_makes_way_while_a_processor_is_idle(throttle, idle, nurser
     assert unhindered(await uploads(throttle))
 
 
-@pytest.mark.parametrize(("act", "makes_way"), [("read", True), ("wrote", False)])
-async def test_who_reads_from_a_full_thread_has_most_of_its_time(
-    throttle, idle, own, act, makes_way, nursery, autojump_clock
-):
-    nursery.start_soon(use, getattr(throttle, act))
-    await trio.sleep(1)
-    idle[0], own[0] = 1.0, THREAD_FULL
-    assert unhindered(await uploads(throttle)) is not makes_way
-
-
 async def test_nobody_makes_way_where_nobody_uses_the_mount(throttle, autojump_clock):
     assert unhindered(await uploads(throttle))
 
@@ -126,16 +108,7 @@ async def test_somebody_who_waits_ends_the_hold_at_once(throttle, nursery, autoj
 
 
 def test_processors_that_do_nothing_are_counted_by_the_kernel():
-    measured, began = PerSecond(idle_seconds), time.monotonic()
+    measured, began = IdleProcessors(), time.monotonic()
     while time.monotonic() - began < 2 * LOOK_EVERY:
         idle = measured()
     assert 0 <= idle <= os.cpu_count() - 0.2  # this one did something
-
-
-def test_a_thread_knows_how_much_of_its_time_it_computes():
-    measured, began = PerSecond(time.thread_time), time.monotonic()
-    time.sleep(2 * LOOK_EVERY)
-    assert measured() < 0.5
-    while time.monotonic() - began < 4 * LOOK_EVERY:
-        pass
-    assert 0 < measured() <= 1.01
