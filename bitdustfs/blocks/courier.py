@@ -189,10 +189,8 @@ class Courier:
         async def work() -> None:
             for block in blocks:  # shared: each block is one worker's
                 if self._ledger.is_due(block):
-                    await self._throttle.wait_turn(lambda: self._table.owed_count)
-                    began = trio.current_time()
+                    self._throttle.waiting(self._table.owed_count)
                     await self._deliver_one(block)
-                    self._throttle.uploaded(trio.current_time() - began)
 
         async with trio.open_nursery() as nursery:
             for _ in range(IN_FLIGHT):

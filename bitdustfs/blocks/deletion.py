@@ -67,7 +67,7 @@ class Deletion:
         await trio.to_thread.run_sync(self._table.put, block, row)
         reach("condemned")
         self._ledger.forget(block)
-        self._files.remove(block)
+        await trio.to_thread.run_sync(self._files.remove, block)  # 16 MiB take milliseconds
         log.info("block %s is dead since root %d", block.hex(), root.seq)
 
     async def tell(self) -> bool:

@@ -1,7 +1,8 @@
 """Uploading makes way for programs that read and write: theirs is the processor, within bounds.
 
 What is measured is how many processors of this machine do nothing. While there is one, uploads go
-on beside programs. Else they take a share of the time, one block at a time.
+on beside programs. Else they go slowly, a piece of a fragment at a time: a block that is under way
+when somebody begins to read or write makes way as well.
 """
 
 import os
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 
 import trio
 
-QUIET = 0.5  #: seconds without a read or write after which nobody uses the mount
-SHARE = 0.2  #: of the time, that uploading takes of who uses the mount where no processor is idle
-REST_MIN, REST_MAX = 0.3, 5.0  #: seconds from one block to the next meanwhile
+from bitdustfs.units import MIB
+
+QUIET = 0.5  #: seconds without a write after which nobody writes
+LATELY = 0.1  #: seconds without a read or write after which nobody has to make way
+BESIDE = 16 * MIB  #: bytes a second that go to suppliers meanwhile, where no processor is idle
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) from which nobody holds uploading back
 IDLE_ENOUGH = 1.0  #: processors that do nothing, from which nobody has to make way
 LOOK_EVERY = 0.25  #: seconds over which that is measured
@@ -46,16 +49,17 @@ def _idle_ticks() -> int:
 
 
 class Throttle:
-    """When to upload. Those who read and write tell it, and those who wait that they hurry.
+    """How fast to upload. Those who read and write tell it, and those who wait that they hurry.
 
     `idle`: how many processors do nothing.
     """
 
     def __init__(self, idle: Callable[[], float] | None = None) -> None:
         self._idle = idle or IdleProcessors()
-        self._last_read = self._last_write = self._rest_until = -QUIET
-        self._hurry = 0
+        self._last_read = self._last_write = -QUIET
+        self._hurry = self._waiting_blocks = 0
         self._hurried = trio.Event()
+        self._turn, self._free_at = trio.Lock(), 0.0  # when the next piece may go
 
     def wrote(self) -> None:
         """Somebody writes right now."""
@@ -64,6 +68,10 @@ class Throttle:
     def read(self) -> None:
         """Somebody reads right now."""
         self._last_read = trio.current_time()
+
+    def waiting(self, blocks: int) -> None:
+        """So many blocks wait to be uploaded."""
+        self._waiting_blocks = blocks
 
     @property
     def busy_writer(self) -> bool:
@@ -80,31 +88,34 @@ class Throttle:
         """While somebody waits for the suppliers, nobody holds anything back."""
         self._hurry += 1
         self._hurried.set()
+        self._hurried = trio.Event()
         try:
             yield
         finally:
             self._hurry -= 1
 
-    async def wait_turn(self, waiting_blocks: Callable[[], int]) -> None:
-        """Returns when the next block may be uploaded; `uploaded` is to be called after that.
+    async def make_way(self, size: int) -> None:
+        """Returns when so many bytes of a fragment may go to its supplier.
 
         At once if nobody uses the mount, a processor is idle, somebody hurries or too many blocks
-        wait; else when those who use it had their share since the last block.
+        wait; else one after another, in the order in which they were asked for.
         """
-        while not self.hurried and waiting_blocks() < HOLD_BLOCKS:
-            now = trio.current_time()
-            quiet_at = max(self._last_read, self._last_write) + QUIET
-            if now >= quiet_at or self._idle() >= IDLE_ENOUGH:
-                return
-            if now >= self._rest_until:
-                self._rest_until = now + REST_MAX  # one at a time; `uploaded` knows better
-                return
-            if self._hurried.is_set():
-                self._hurried = trio.Event()
-            with trio.move_on_after(min(self._rest_until - now, quiet_at - now, LOOK_EVERY)):
-                await self._hurried.wait()
+        if not self._has_to_make_way():
+            return
+        async with self._turn:
+            while self._has_to_make_way():
+                wait = self._free_at - trio.current_time()
+                if wait <= 0:
+                    self._free_at = trio.current_time() + size / BESIDE
+                    return
+                with trio.move_on_after(min(wait, LATELY)):
+                    await self._hurried.wait()
 
-    def uploaded(self, seconds: float) -> None:
-        """A block's turn is over, which took so long."""
-        rest = min(REST_MAX, max(REST_MIN, seconds * (1 / SHARE - 1)))
-        self._rest_until = trio.current_time() + rest
+    def _has_to_make_way(self) -> bool:
+        lately = max(self._last_read, self._last_write) + LATELY
+        return (
+            trio.current_time() < lately
+            and not self.hurried
+            and self._waiting_blocks < HOLD_BLOCKS
+            and self._idle() < IDLE_ENOUGH
+        )

@@ -22,6 +22,7 @@ from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.dialing import LATER_AFTER
 from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.supplier import MakeWay, for_nobody
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.tokens import read_tokens
 from bitdustfs.net.whereabouts import AddressBook
@@ -45,7 +46,8 @@ class Ways:
     """How one process of the owner gets at the suppliers of a vault.
 
     `addresses`: of any of them, or of any nodes of the network, given by hand first. `remembered`:
-    of an earlier process. `tokens`: by which suppliers invited the owner.
+    of an earlier process. `tokens`: by which suppliers invited the owner. `make_way`: how fast
+    fragments are sent.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Ways:
         nursery: trio.Nursery,
         remembered: Sightings | None = None,
         tokens: Sequence[str] = (),
+        make_way: MakeWay = for_nobody,
     ) -> None:
         self.credentials = owner_credentials(key, tokens)
         self._key, self._given, self._nursery = key, addresses, nursery
+        self._make_way = make_way
         self._contacts = () if remembered is None else remembered.contacts
         self.seeker = Seeker(self._joined_by, nursery)
         self._book = AddressBook(self.seeker.find, nursery, remembered)
@@ -115,7 +119,7 @@ class Ways:
         if session is None:
             session = self._sessions[member.node] = PeerSupplier(
                 member.node, member.addresses, self.credentials, self._nursery,
-                whereabouts=self._book,
+                whereabouts=self._book, make_way=self._make_way,
             )  # fmt: skip
         session.also_at(member.addresses)
         return session

@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import known_addresses, remember_addresses
 from bitdustfs.cache.secrecy import lock_vault_key
@@ -67,12 +68,13 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
     try:
         async with trio.open_nursery() as network:
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            ways = Ways(key, addresses, network, recall(folder))
+            throttle = Throttle()
+            ways = Ways(key, addresses, network, recall(folder), make_way=throttle.make_way)
             family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,
                 audits=options.audits, witness=True,
-                is_own=ways.is_own,
+                throttle=throttle, is_own=ways.is_own,
             )  # fmt: skip
             async with (
                 open_vault(folder, key, suite(), family, ways.connect, settings) as vault,

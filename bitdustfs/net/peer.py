@@ -38,7 +38,7 @@ from bitdustfs.net.dialing import Race, nowhere_else
 from bitdustfs.net.handshake import Credentials, Met, meet, open_session, refused
 from bitdustfs.net.incoming import take
 from bitdustfs.net.silence import is_lost
-from bitdustfs.net.supplier import Supplier
+from bitdustfs.net.supplier import MakeWay, Supplier, for_nobody
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.net.whereabouts import DIALLED_MAX, HintsOnly, Whereabouts
 from bitdustfs.units import KIB
@@ -51,7 +51,7 @@ SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down 
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
 OWED_MAX = 1000  #: answers that nobody waits for any more and that may still come
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
-PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
+PIECE = 64 * KIB  #: bytes of payload that are sent in one turn, and noted then
 
 Replied = tuple[wire.Reply, Buffer]
 
@@ -73,8 +73,9 @@ class _Connection:
     """One open session. Its two tasks live in the nursery it was started in.
 
     `bulk`: what is sent takes its time, and silence meanwhile means nothing. `address`: where it
-    leads. `sent` is told of the bytes of payload that went out, `answered` of each answer, and
-    `useless` of an end by silence, or before any answer.
+    leads. `make_way` is waited for before each piece of a payload. `sent` is told of the bytes of
+    payload that went out, `answered` of each answer, and `useless` of an end by silence, or before
+    any answer.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class _Connection:
         decoder: wire.FrameDecoder,
         bulk: bool,
         address: str,
+        make_way: MakeWay,
         sent: Callable[[int], None],
         answered: Callable[[], None],
         useless: Callable[[], None],
     ) -> None:
         self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
         self._answered, self._useless, self._any_answer = answered, useless, False
-        self._address = address
+        self._address, self._make_way = address, make_way
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
@@ -173,6 +175,7 @@ class _Connection:
             await self._stream.send_all(head)
             for at in range(0, len(payload), PIECE):
                 piece = memoryview(payload)[at : at + PIECE]
+                await self._make_way(len(piece))
                 await self._stream.send_all(piece)
                 self._sent(len(piece))
                 self._progressed = trio.current_time()
@@ -216,7 +219,8 @@ class PeerSupplier(Supplier):
 
     An empty `node` takes whoever answers first, and holds it to that key from then on. While
     `whereabouts` looks for one that was never reached yet, a call waits. For one that was reached
-    before, it fails at once, and the look-up goes on beside.
+    before, it fails at once, and the look-up goes on beside. `make_way`: for whom
+    payloads wait.
     """
 
     def __init__(
@@ -227,10 +231,11 @@ class PeerSupplier(Supplier):
         nursery: trio.Nursery,
         clock: Callable[[], float] = trio.current_time,
         whereabouts: Whereabouts | None = None,
+        make_way: MakeWay = for_nobody,
     ) -> None:
         self.node, self.addresses = node, addresses
         self._credentials, self._nursery, self._clock = credentials, nursery, clock
-        self._whereabouts = whereabouts or HintsOnly()
+        self._whereabouts, self._make_way = whereabouts or HintsOnly(), make_way
         self._connections: dict[bool, _Connection] = {}
         self._opening = {True: trio.Lock(), False: trio.Lock()}
         self._retry_at = 0.0
@@ -322,8 +327,9 @@ class PeerSupplier(Supplier):
             answered = partial(self._whereabouts.reached, self.node, address)
             useless = partial(self._whereabouts.failed, self.node, address)
             return _Connection(
-                met.stream, decoder, bulk, address, self._note_sent, answered, useless
-            )
+                met.stream, decoder, bulk, address, self._make_way,
+                self._note_sent, answered, useless,
+            )  # fmt: skip
         raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
 
     async def _begin(self, address: str, met: Met) -> wire.FrameDecoder:

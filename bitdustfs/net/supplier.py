@@ -15,7 +15,7 @@ contract suite holds both to this page. What a caller must know when a call goes
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
@@ -26,7 +26,12 @@ from bitdustfs.net import wire
 T = TypeVar("T", bound=wire.Message)
 
 
+MakeWay = Callable[[int], Awaitable[None]]  #: returns when so many bytes of a fragment may be sent
 Connect = Callable[[Member], "Supplier"]  #: the session with a member of a family, one for each
+
+
+async def for_nobody(size: int) -> None:
+    """What is sent makes way for nobody."""
 
 
 def _due(kind: type[T], reply: wire.Reply) -> T:

@@ -29,7 +29,6 @@ from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reserves import Reserves
-from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
@@ -240,7 +239,7 @@ def _writable_vault(
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
     pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
     lease = Lease(ground.register, pen)
-    throttle, due, deferral, loans = Throttle(), CommitDue(), Deferral(), Loans(table)
+    throttle, due, deferral, loans = settings.throttle, CommitDue(), Deferral(), Loans(table)
     ledger = Ledger(table, deferral, circle.beside)
     courier = Courier(
         pen, circle, table, Cutter(key, pen, table, files), ledger, deferral,

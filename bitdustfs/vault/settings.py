@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bitdustfs.blocks.circle import IsOwn, nobody_is
 from bitdustfs.blocks.evict import CACHE_LIMIT
+from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.rebuild.audit import DAILY
 from bitdustfs.units import MIB
 
@@ -27,4 +28,5 @@ class Settings:
     audits: int = DAILY  #: bytes that audits may fetch in a day
     witness: bool = False  #: whether the first root waits for what the DHT bears witness of
     wall: Callable[[], int] = time.time_ns  #: nanoseconds since 1970, by which snapshots are made
+    throttle: Throttle = field(default_factory=Throttle)  #: by which sessions are paced
     is_own: IsOwn = nobody_is  #: which suppliers are on this very machine

@@ -181,3 +181,33 @@ async def test_an_upload_that_goes_on_is_not_silent_where_the_supplier_is_reache
         bulk._progressed = now - 2 * peer.SILENCE
         bulk.reached_at("192.0.2.1:4000")
         assert bulk.failure is not None
+
+
+async def test_payloads_are_sent_at_the_pace_that_was_given_and_questions_are_not():
+    service, pieces, go_on = (
+        SupplierService(SigningKey(b"n" * 32), MemoryShelf(), 64 * MIB),
+        [],
+        trio.Event(),
+    )
+
+    async def make_way(size):
+        pieces.append(size)
+        await go_on.wait()
+
+    header, fragments = make_block(bytes(4 * MIB))
+    one = fragments[0]
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        node = service.node.verify_key.encode()
+        supplier = PeerSupplier(node, (address,), credentials(), nursery, make_way=make_way)
+        await contracted(supplier, 32 * MIB)
+        assert pieces == []
+        with trio.move_on_after(0.2) as held:
+            await supplier.put(b"b" * 16, 0, claim_of(), header, one.chunks, one.payload)
+        assert held.cancelled_caught
+        assert len(pieces) == 1
+        go_on.set()
+        await supplier.put(b"b" * 16, 0, claim_of(), header, one.chunks, one.payload)
+        assert max(pieces) <= peer.PIECE
+        assert sum(pieces) == 2 * len(one.payload)  # what was begun is sent to its end
+        await supplier.aclose()
+        nursery.cancel_scope.cancel()

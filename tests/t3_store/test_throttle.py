@@ -2,22 +2,22 @@
 
 import os
 import time
-from itertools import pairwise
 
 import pytest
 import trio
 
 from bitdustfs.blocks.throttle import (
+    BESIDE,
     HOLD_BLOCKS,
+    LATELY,
     LOOK_EVERY,
-    REST_MAX,
-    SHARE,
     IdleProcessors,
     Throttle,
 )
+from bitdustfs.units import KIB, MIB
 
-BLOCK = 0.2  #: seconds that a block's upload takes
-WORKERS = 2
+PIECE = 64 * KIB
+SENDERS = 14  #: two blocks of seven fragments
 
 
 @pytest.fixture
@@ -34,66 +34,68 @@ def throttle(idle):
 async def use(act):
     while True:
         act()
-        await trio.sleep(0.1)
+        await trio.sleep(LATELY / 4)
 
 
-async def upload(throttle, waiting, starts, blocks):
-    for _ in range(blocks):
-        await throttle.wait_turn(waiting)
-        starts.append(trio.current_time())
-        await trio.sleep(BLOCK)
-        throttle.uploaded(BLOCK)
+async def send(throttle, size):
+    """How long it takes to send so many bytes over as many connections as there are."""
 
+    async def one():
+        for _ in range(size // SENDERS // PIECE):
+            await throttle.make_way(PIECE)
 
-async def uploads(throttle, waiting=lambda: 1, blocks=10):
-    """When each block's upload began, by as many workers as there are."""
-    starts = []
+    began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        for _ in range(WORKERS):
-            nursery.start_soon(upload, throttle, waiting, starts, blocks)
-    return [start - starts[0] for start in starts]
-
-
-def unhindered(starts):
-    """Whether both workers went on without a pause."""
-    return starts[-1] == pytest.approx((len(starts) / WORKERS - 1) * BLOCK)
+        for _ in range(SENDERS):
+            nursery.start_soon(one)
+    return trio.current_time() - began
 
 
 @pytest.mark.parametrize("act", ["read", "wrote"])
 async def test_who_uses_the_mount_has_most_of_the_time(throttle, act, nursery, autojump_clock):
     nursery.start_soon(use, getattr(throttle, act))
     await trio.sleep(1)
-    starts = await uploads(throttle)
-    period = BLOCK / SHARE
-    assert all(b - a >= period - 0.01 for a, b in pairwise(starts))
-    assert starts[-1] <= (len(starts) - 1) * (period + LOOK_EVERY)  # and not for ever
+    size = 4 * SENDERS * MIB
+    assert await send(throttle, size) == pytest.approx(size / BESIDE, rel=0.05)  # and not for ever
+
+
+async def test_connections_go_on_in_turn(throttle, nursery, autojump_clock):
+    nursery.start_soon(use, throttle.read)
+    await trio.lowlevel.checkpoint()
+    went = []
+
+    async def one(name):
+        for _ in range(5):
+            await throttle.make_way(PIECE)
+            went.append(name)
+
+    async with trio.open_nursery() as senders:
+        for name in range(3):
+            senders.start_soon(one, name)
+    assert all(set(went[at : at + 3]) == {0, 1, 2} for at in range(0, 15, 3))
 
 
 async def test_nobody_makes_way_while_a_processor_is_idle(throttle, idle, nursery, autojump_clock):
     nursery.start_soon(use, throttle.wrote)
     await trio.sleep(1)
     idle[0] = 1.0
-    assert unhindered(await uploads(throttle))
+    assert await send(throttle, 100 * MIB) == 0
 
 
 async def test_nobody_makes_way_where_nobody_uses_the_mount(throttle, autojump_clock):
-    assert unhindered(await uploads(throttle))
+    assert await send(throttle, 100 * MIB) == 0
 
 
-async def test_too_many_blocks_end_the_hold_also_when_they_come_during_it(
-    throttle, nursery, autojump_clock
-):
-    began = trio.current_time()
+async def test_too_many_blocks_end_the_hold(throttle, nursery, autojump_clock):
     nursery.start_soon(use, throttle.wrote)
-    throttle.uploaded(REST_MAX)
-    throttle.wrote()
-    await throttle.wait_turn(lambda: HOLD_BLOCKS if trio.current_time() - began > 2 else 1)
-    assert 2 <= trio.current_time() - began < 2.5
+    await trio.sleep(1)
+    throttle.waiting(HOLD_BLOCKS)
+    assert await send(throttle, 100 * MIB) == 0
+    throttle.waiting(HOLD_BLOCKS - 1)
+    assert await send(throttle, 100 * MIB) > 1
 
 
 async def test_somebody_who_waits_ends_the_hold_at_once(throttle, nursery, autojump_clock):
-    began = trio.current_time()
-
     async def hurry():
         await trio.sleep(2)
         with throttle.hurrying():
@@ -101,10 +103,14 @@ async def test_somebody_who_waits_ends_the_hold_at_once(throttle, nursery, autoj
 
     nursery.start_soon(use, throttle.wrote)
     nursery.start_soon(hurry)
-    throttle.uploaded(REST_MAX)
+    await trio.lowlevel.checkpoint()
     throttle.wrote()
-    await throttle.wait_turn(lambda: 1)
-    assert trio.current_time() - began == pytest.approx(2)
+    assert await send(throttle, 1000 * MIB) == pytest.approx(2)
+
+
+async def test_the_hold_ends_when_nobody_uses_the_mount_any_more(throttle, autojump_clock):
+    throttle.read()
+    assert await send(throttle, 1000 * MIB) == pytest.approx(LATELY, rel=0.05)
 
 
 def test_processors_that_do_nothing_are_counted_by_the_kernel():
