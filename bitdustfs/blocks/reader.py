@@ -87,15 +87,15 @@ class ExtentReader:
                 break
             await under_way.done.wait()
             under_way.check()
-        slow = perf_counter() < self._slow_until
-        plain = None if slow else self._open_local(place, kind)
+        slow, alone = perf_counter() < self._slow_until, kind is Kind.DATA
+        plain = None if slow else self._open_local(place, kind, alone)
         if plain is not None:
             self._remember(key, plain)
             return plain
         mine = self._under_way[key] = _UnderWay()
         try:
             if slow:
-                plain = await trio.to_thread.run_sync(self._open_local, place, kind)
+                plain = await trio.to_thread.run_sync(self._open_local, place, kind, alone)
             if plain is None:
                 plain = await self._fetch(place, kind)
         except Unavailable as error:
@@ -200,7 +200,7 @@ class ExtentReader:
     # -- from the disk, or from suppliers
 
     def _open_run(self, places: Sequence[Place]) -> list[bytes | None]:
-        return [self._open_local(place, Kind.DATA) for place in places]
+        return [self._open_local(place, Kind.DATA, False) for place in places]
 
     async def _fetch(self, place: Place, kind: Kind) -> bytes:
         sealed = await self._fetcher.fetch(place)
@@ -235,12 +235,15 @@ class ExtentReader:
             self._files.read, place.block, place.offset, place.length
         )
 
-    def _open_local(self, place: Place, kind: Kind) -> bytes | None:
-        """The plaintext from this machine's files, or None; what fails its hash is not here."""
+    def _open_local(self, place: Place, kind: Kind, alone: bool) -> bytes | None:
+        """The plaintext from this machine's files, or None; what fails its hash is not here.
+
+        `alone`: what follows is not wanted, too.
+        """
         sealer = self._sealers.of(place.block)
         for read in (self._files.read, self._files.read_fetched):
             began = perf_counter()
-            sealed = read(place.block, place.offset, place.length)
+            sealed = read(place.block, place.offset, place.length, alone)
             ended = perf_counter()
             if ended - began > SLOW_READ:
                 self._slow_until = ended + SLOW_FOR

@@ -27,6 +27,16 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 OPEN_FILES = 64  #: descriptors kept for reading
 
 
+class _Readable:
+    """A descriptor for reading. It is closed once nobody has it, whoever let it go last."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 class BlockFiles:
     """The two folders under `path`. Thread-safe; methods block on the disk."""
 
@@ -35,7 +45,8 @@ class BlockFiles:
         for folder in (self._own, self._fetched):
             folder.mkdir(mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
-        self._descriptors: OrderedDict[tuple[bool, bytes], int] = OrderedDict()  # own?, block
+        # own?, block, read in one place alone?
+        self._readable: OrderedDict[tuple[bool, bytes, bool], _Readable] = OrderedDict()
         self._own_sizes: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
         for file in sorted(self._own.iterdir(), key=lambda f: f.stat().st_mtime):
             self._own_sizes[bytes.fromhex(file.name)] = file.stat().st_size
@@ -47,8 +58,7 @@ class BlockFiles:
 
     def close(self) -> None:
         with self._lock:
-            while self._descriptors:
-                os.close(self._descriptors.popitem()[1])
+            self._readable.clear()
 
     def create(self, block: bytes) -> int:
         """A descriptor to append a new block to; its name is durable when this returns."""
@@ -73,19 +83,24 @@ class BlockFiles:
         os.ftruncate(fd, length)
         return fd
 
-    def read(self, block: bytes, offset: int, length: int) -> bytes | None:
-        """Bytes of a block from its own file, or None where this machine has no such file."""
+    def read(self, block: bytes, offset: int, length: int, alone: bool = False) -> bytes | None:
+        """Bytes of a block from its own file, or None where this machine has no such file.
+
+        `alone`: what lies behind them is not wanted, too.
+        """
         with self._lock:
             if block not in self._own_sizes:
                 return None
             self._own_sizes.move_to_end(block)
-        return self._pread(self._own, block, offset, length)
+        return self._pread(self._own, block, offset, length, alone)
 
-    def read_fetched(self, block: bytes, offset: int, length: int) -> bytes | None:
+    def read_fetched(
+        self, block: bytes, offset: int, length: int, alone: bool = False
+    ) -> bytes | None:
         """Bytes once fetched, or None. May be anything: the caller checks the hash."""
         if block not in self._fetched_sizes:
             return None
-        return self._pread(self._fetched, block, offset, length)
+        return self._pread(self._fetched, block, offset, length, alone)
 
     def store_fetched(
         self, block: bytes, offset: int, pieces: Sequence[Buffer], limit: int
@@ -182,31 +197,42 @@ class BlockFiles:
         return self._own / block.hex()
 
     def _remove(self, folder: Path, block: bytes) -> None:
+        (folder / block.hex()).unlink(missing_ok=True)  # takes its time: nobody waits for the lock
         with self._lock:
-            fd = self._descriptors.pop((folder is self._own, block), None)
-            if fd is not None:
-                os.close(fd)
-            (folder / block.hex()).unlink(missing_ok=True)
+            for alone in (True, False):
+                self._readable.pop((folder is self._own, block, alone), None)
 
-    def _pread(self, folder: Path, block: bytes, offset: int, length: int) -> bytes | None:
-        key = (folder is self._own, block)  # not a path: making one takes longer than reading
+    def _pread(
+        self, folder: Path, block: bytes, offset: int, length: int, alone: bool
+    ) -> bytes | None:
+        file = self._readable_file(folder, block, alone)
+        if file is None:
+            return None
+        try:
+            return os.pread(file.fd, length, offset)  # others read meanwhile
+        except OSError as error:  # a bad sector: suppliers may have it
+            log.error("%s cannot be read at %d: %s", block.hex(), offset, error)
+            return None
+
+    def _readable_file(self, folder: Path, block: bytes, alone: bool) -> _Readable | None:
+        key = (folder is self._own, block, alone)  # no path: making one takes longer than reading
         with self._lock:
-            fd = self._descriptors.get(key)
-            if fd is None:
-                try:
-                    fd = os.open(folder / block.hex(), os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    return None
-                self._descriptors[key] = fd
-                if len(self._descriptors) > OPEN_FILES:
-                    os.close(self._descriptors.popitem(last=False)[1])
-            else:
-                self._descriptors.move_to_end(key)
+            file = self._readable.get(key)
+            if file is not None:
+                self._readable.move_to_end(key)
+                return file
             try:
-                return os.pread(fd, length, offset)
-            except OSError as error:  # a bad sector: suppliers may have it
-                log.error("%s cannot be read at %d: %s", block.hex(), offset, error)
+                file = _Readable(os.open(folder / block.hex(), os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
                 return None
+            if alone:
+                # else the kernel reads ahead: for an extent, a page more than it reads at once,
+                # that is twice the time
+                os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_RANDOM)
+            self._readable[key] = file
+            if len(self._readable) > OPEN_FILES:
+                self._readable.popitem(last=False)
+            return file
 
 
 def append(fd: int, pieces: list[bytes], offset: int) -> None:

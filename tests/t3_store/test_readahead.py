@@ -29,11 +29,11 @@ class Here:
     def __init__(self, ordinals):
         self.ordinals, self.reads = set(ordinals), []
 
-    def read(self, block, offset, length):
+    def read(self, block, offset, length, alone):
         self.reads.append(offset // 10)
         return b"%d" % (offset // 10) if offset // 10 in self.ordinals else None
 
-    def read_fetched(self, block, offset, length):
+    def read_fetched(self, block, offset, length, alone):
         return None
 
     def store_fetched(self, block, offset, pieces, limit):
