@@ -321,7 +321,9 @@ def ago(seconds: float) -> str:
         return f"{seconds:.0f} s ago"
     if seconds < 7200:
         return f"{seconds / 60:.0f} min ago"
-    return f"{seconds / 3600:.0f} h ago"
+    if seconds < 172800:
+        return f"{seconds / 3600:.0f} h ago"
+    return f"{seconds / 86400:.0f} days ago"
 
 
 def _many(count: int, one: str, many: str) -> str:

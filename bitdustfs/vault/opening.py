@@ -33,6 +33,7 @@ from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import LeaseHeld, LocalError, Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import Fenced, RootRegister, View
+from bitdustfs.vault.account import ago
 from bitdustfs.vault.claims import Claims
 
 log = logging.getLogger(__name__)
@@ -160,13 +161,13 @@ def _too_few(view: View, known: Known) -> str:
     """Why a view without a majority is only good for looking; "" with one."""
     if view.majority:
         return ""
-    minutes = max(0, int(time.time()) - known.root.time) // 60
+    when = ago(max(0, time.time() - known.root.time))
     state = "the newest state that is known" if known is view.best else "what this machine has"
     return (
         f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are needed to "
         "write; "
-        f"mounted read-only with {state}, published {minutes} minutes ago, until enough of them "
-        "are back. If the others are gone for good, bitdust vault refound makes a family of those "
+        f"mounted read-only with {state}, published {when}, until enough of them are "
+        "back. If the others are gone for good, bitdust vault refound makes a family of those "
         "that are left, and of new suppliers"
     )
 
