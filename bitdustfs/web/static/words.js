@@ -18,7 +18,8 @@ export function within(seconds) {
 export function ago(seconds) {
   if (seconds < 120) return `${seconds.toFixed(0)} s ago`;
   if (seconds < 7200) return `${(seconds / 60).toFixed(0)} min ago`;
-  return `${(seconds / 3600).toFixed(0)} h ago`;
+  if (seconds < 172800) return `${(seconds / 3600).toFixed(0)} h ago`;
+  return `${(seconds / 86400).toFixed(0)} days ago`;
 }
 
 export function many(count, one, more) {
