@@ -57,6 +57,7 @@ class Thinning:
         self._catalogue, self._held, self._space, self._circle = catalogue, held, space, circle
         self._save, self._wall = save, wall
         self._looked: tuple[int, int, int] | None = None  # at which situation the share was fine
+        self._one = trio.Lock()  # the schedule's task and a writer's: what goes is chosen once
         self.told = _read(load())  #: the last that went, the latest at the end
 
     @property
@@ -71,9 +72,10 @@ class Thinning:
 
     async def by_rows(self) -> None:
         """Those go that no row of the schedule keeps. Raises Unavailable."""
-        scheduled = {_made(k): k for k in await self._catalogue.kept() if k.scheduled}
-        kept = kept_by_rows(scheduled.keys(), self.schedule, self._wall() // SECOND)
-        await self._drop([k for made, k in scheduled.items() if made not in kept], "rows")
+        async with self._one:
+            scheduled = {_made(k): k for k in await self._catalogue.kept() if k.scheduled}
+            kept = kept_by_rows(scheduled.keys(), self.schedule, self._wall() // SECOND)
+            await self._drop([k for made, k in scheduled.items() if made not in kept], "rows")
 
     async def by_share(self) -> None:
         """Those made first go, until all take no more than their share. Raises Unavailable."""
@@ -82,7 +84,8 @@ class Thinning:
         situation = self._catalogue.version, self._space.held, self.share
         if situation == self._looked:
             return
-        await self._give_up(self._held.taken, self.share, "share")
+        async with self._one:
+            await self._give_up(self._held.taken, self.share, "share")
         self._looked = self._catalogue.version, self._space.held, self.share
 
     async def for_quota(self) -> None:
@@ -90,16 +93,18 @@ class Thinning:
 
         None goes where all would not be enough. Raises Unavailable.
         """
-        size = self._space.wanted().quota
-        if 0 < size <= self._held.yields().quota:
-            await self._give_up(self._held.bytes, self._held.bytes() - size, "writers")
+        async with self._one:
+            size = self._space.wanted().quota
+            if 0 < size <= self._held.yields().quota:
+                await self._give_up(self._held.bytes, self._held.bytes() - size, "writers")
 
     async def for_placeable(self) -> bool:
         """The same until suppliers have that room, once what died is deleted; whether any went."""
-        size = self._space.wanted().placeable
-        if not 0 < size <= self._held.yields().placeable:
-            return False
-        return await self._give_up(self._held.taken, self._held.taken() - size, "writers")
+        async with self._one:
+            size = self._space.wanted().placeable
+            if not 0 < size <= self._held.yields().placeable:
+                return False
+            return await self._give_up(self._held.taken, self._held.taken() - size, "writers")
 
     async def _give_up(
         self, measure: Callable[[Sequence[KeptSnapshot]], int], most: int, why: Why
@@ -128,6 +133,8 @@ class Thinning:
     async def _drop(self, snapshots: Sequence[KeptSnapshot], why: Why) -> None:
         """It is published with the next root."""
         for kept in snapshots:
+            if kept not in await self._catalogue.kept():
+                continue  # somebody deleted it meanwhile
             await self._catalogue.drop(kept.name)
             name = kept.name.decode(errors="replace")
             log.info("snapshot %s went: %s", name, why)

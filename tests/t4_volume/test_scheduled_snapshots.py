@@ -168,6 +168,23 @@ async def test_no_schedule_makes_none_and_one_that_suppliers_do_not_get_is_kept_
         assert await then(vault, made.encode()) == {b"file": b"x"}
 
 
+async def test_two_that_thin_at_once_and_one_who_deletes_are_in_nobodys_way(net, tmp_path, clock):
+    async with net.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
+        schedule = await begin(vault, net.key, clock)
+        for number in range(6):
+            await write_file(vault, b"file", b"%d" % number)
+            clock.now += HOUR
+            await schedule.look()
+        first, *others = await names(vault)
+        await set_policy(vault, net.key, words_of(Schedule(hourly=1)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.thinning.by_rows)
+            nursery.start_soon(vault.thinning.by_rows)
+            nursery.start_soon(vault.catalogue.drop, first.encode())
+        assert await names(vault) == others[-1:]
+        assert sorted(t.name for t in vault.thinning.told) == others[:-1], "each once"
+
+
 async def test_a_clock_that_leaps_deletes_nothing_and_makes_no_flood(net, tmp_path, clock):
     async with net.mount(tmp_path / "one", make_root=True, wall=clock, **QUIET) as vault:
         schedule = await begin(vault, net.key, clock, Schedule(hourly=3))
