@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from bitdustfs.cache.nicknames import Nicknames
+from bitdustfs.cache.nicknames import DIGITS_MIN, Nicknames
 from bitdustfs.cli.friend_words import name_friends
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.texts import NODE_DIGITS, SUPPLIER_DIR_HELP
@@ -64,7 +64,8 @@ def _called(line: FriendLine) -> str:
 def _row(line: FriendLine) -> str:
     if line.until:
         until = time.strftime("%F %R", time.localtime(line.until))
-        return f"{_called(line):16}  {line.state:7}  gets {format_size(line.given)}, until {until}"
+        gets, which = f"gets {format_size(line.given)}", line.invitations[0][:DIGITS_MIN]
+        return f"{_called(line):16}  {line.state:7}  {gets}, until {until}, by {which}"
     seen = "never" if line.seen is None else ago(line.seen)
     way = f"{line.address} ({line.way})" if line.way else line.address
     keeps, kept = _part(line.keeps, line.gives), _part(line.kept, line.given)

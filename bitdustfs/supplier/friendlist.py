@@ -70,7 +70,7 @@ def end_deals(own: OwnSupplier, word: str, named: str) -> list[Deal]:
 
     `word`: how the friend's key or the invitation's nonce begins, or for whom it was made; `named`:
     the friend's key, if `word` is the name that it was given. Contracts that were made stay. Raises
-    UsageError where nothing, or more than one friend, is meant.
+    UsageError where nothing, or more than one friend or invitation, is meant.
     """
     meant = [
         deal for nonce, deal in own.deals.all().items()
@@ -83,6 +83,11 @@ def end_deals(own: OwnSupplier, word: str, named: str) -> list[Deal]:
         raise UsageError(
             f"{word} means no friend or invitation, or several: write a name, or the first digits "
             "that bitdust friends shows"
+        )
+    if len(meant) > 1 and not any(deal.made for deal in meant):
+        raise UsageError(
+            f"{word} was invited {len(meant)} times: write the first digits of one, as bitdust "
+            "friends shows them"
         )
     for deal in meant:
         own.friendship.end(deal)

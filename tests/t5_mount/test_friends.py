@@ -154,6 +154,11 @@ def test_what_was_promised_to_a_friend_or_by_an_invitation_is_taken_back(circle)
     _, anna, bert, carl, _ = circle
     unused = anna.invites("--name", "Carl")
     bert.run("join", anna.invites("--name", "Bert"))
+    anna.invites("--name", "Carl")
+    refused = anna.run("friends", "--forget", "Carl", check=False)
+    assert refused.returncode == 2 and "Carl was invited 2 times" in refused.stderr
+    second = anna.run("friends").stdout.splitlines()[-1].rpartition(" by ")[2]
+    anna.run("friends", "--forget", second)
     assert "nobody gets the 400.0 MiB" in anna.run("friends", "--forget", "Carl").stdout
     refused = carl.run("join", unused, check=False)
     assert refused.returncode == 1 and "taken back" in refused.stderr and carl.friends() == []
