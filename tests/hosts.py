@@ -3,7 +3,6 @@
 (`ip netns exec` would hide the mount in a mount namespace; nsenter changes the network alone.)
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,8 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from asked import status_said, suppliers_said, until
 
 LIMIT = 90
 NAME = f"bd{os.getpid()}"
@@ -94,9 +95,13 @@ class Hosts:
         for name in [f"{self.name}h{n}" for n in range(self.count + 1)] + [f"{self.name}s"]:
             ip("netns", "del", name, check=False)
 
+    def status(self):
+        """What the mount says of itself."""
+        return status_said(self.root / "one", self.mountpoint)
+
     def rows(self):
         """What the mount says of its suppliers."""
-        return json.loads(self.on(0, "suppliers", self.mountpoint, "--json").stdout)
+        return suppliers_said(self.root / "one", self.mountpoint)
 
     def host_of(self, row):
         """The host at which a supplier is."""
@@ -111,10 +116,7 @@ class Hosts:
             time.sleep(0.5)
 
     def wait_until_nothing_is_owed(self):
-        deadline = time.monotonic() + LIMIT
-        while json.loads(self.on(0, "status", self.mountpoint, "--json").stdout)["owed_blocks"]:
-            assert time.monotonic() < deadline, "what is owed is not delivered"
-            time.sleep(0.3)
+        until(lambda: not self.status()["owed_blocks"], LIMIT, "what is owed is not delivered")
 
 
 def missing():

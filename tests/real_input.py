@@ -31,8 +31,8 @@ def write_noise(path: Path, size: int, seed: int = 1) -> None:
             file.write(rng.randbytes(min(16 * MIB, size - at)))
 
 
-def awkward_files(folder: Path, noise: int) -> None:
-    """A large file, a sparse one, links, odd names, attributes."""
+def awkward_files(folder: Path, noise: int, sparse: int) -> None:
+    """A large file, a sparse one of so many bytes, links, odd names, attributes."""
     write_noise(folder / "noise", noise)
     os.link(folder / "noise", folder / "hard link")
     os.symlink("hard link", folder / "symlink")
@@ -41,7 +41,7 @@ def awkward_files(folder: Path, noise: int) -> None:
     with open(folder / "sparse", "wb") as file:
         file.seek(40_000_000)
         file.write(b"end")
-        file.truncate(400_000_000)
+        file.truncate(sparse)
     (folder / ("n" * 255)).write_bytes(b"longest name")
     Path(os.fsdecode(os.fsencode(folder) + b"/not utf-8 \xff\xfe")).write_bytes(b"bytes")
     os.mkfifo(folder / "fifo")
@@ -74,7 +74,7 @@ def make_all(folder: Path, noise: int, whole: bool = True) -> None:
     folder.mkdir()
     standard_library(folder / "library", whole)
     many_files(folder / "many", 5000 if whole else 500)
-    awkward_files(folder, noise)
+    awkward_files(folder, noise, 400_000_000 if whole else 60_000_000)
 
 
 def manifest(root: Path) -> dict[bytes, tuple]:

@@ -1,6 +1,5 @@
 """Real mounts of real supplier processes. Every command runs under a time limit."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from asked import status_said, suppliers_said, until
 from crash import alive
 
 LIMIT = 90  #: seconds any one command may take: a hang is a failure, not a wait
@@ -73,9 +73,15 @@ class World:
 
     def wait_until_nothing_is_owed(self):
         """Until every supplier has acknowledged its fragment of every block."""
-        deadline = time.monotonic() + LIMIT
-        while json.loads(self.run("status", self.mountpoint, "--json").stdout)["owed_blocks"]:
-            assert time.monotonic() < deadline, "blocks stay owed"
+        until(lambda: not self.status()["owed_blocks"], LIMIT, "blocks stay owed")
+
+    def status(self):
+        """What `status --json` says of the mount."""
+        return status_said(self.home, self.mountpoint)
+
+    def rows(self):
+        """What `suppliers --json` says of the mount."""
+        return suppliers_said(self.home, self.mountpoint)
 
     def supplier(self, number):
         return self.swarm / f"supplier-{number}"

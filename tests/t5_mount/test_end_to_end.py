@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import real_input
+from asked import until
 
 from bitdustfs.net import loglines
 
@@ -98,10 +99,7 @@ def test_promise_9_a_mount_at_boot_becomes_writable_when_suppliers_are_back(worl
             (world.mountpoint / "new").touch()
         assert caught.value.errno == errno.EROFS
         world.start()
-        deadline = time.monotonic() + 60
-        while "read-only" in world.run("status", world.mountpoint).stdout:
-            assert time.monotonic() < deadline, "the mount stays read-only"
-            time.sleep(0.5)
+        until(lambda: not world.status()["read_only"], 60, "the mount stays read-only")
         assert file.read() == content  # it was open all the time
     (world.mountpoint / "new").write_bytes(content)
     (world.mountpoint / "published").unlink()
@@ -129,14 +127,13 @@ def test_promise_9_a_flipped_byte_in_every_fragment_names_the_supplier(world, po
     bootstrap = world.move_to("two")
     world.mount(bootstrap)
     assert (world.mountpoint / "file").read_bytes() == content
-    deadline = time.monotonic() + 60  # a read meets a damaged slice; parity is found by audits
-    damaged = []
-    while not damaged:
-        assert time.monotonic() < deadline, "nobody is named"
-        status = json.loads(world.run("status", world.mountpoint, "--json").stdout)
-        damaged = [s["address"] for s in status["suppliers"] if s["damaged"]]
-    assert damaged == [rotten]
-    assert rotten in status["warnings"][0]
+
+    def damaged():
+        return [s["address"] for s in world.status()["suppliers"] if s["damaged"]]
+
+    # a read meets a damaged slice; parity is found by audits
+    assert until(damaged, 60, "nobody is named") == [rotten]
+    assert rotten in world.status()["warnings"][0]
 
 
 WRITER = """

@@ -3,7 +3,6 @@
 Leaving well.
 """
 
-import json
 import random
 import shutil
 import time
@@ -31,12 +30,11 @@ def prepared(world, patience="5s"):
 
 
 def rows(world):
-    return json.loads(world.run("suppliers", world.mountpoint, "--json").stdout)
+    return world.rows()
 
 
 def bench(world):
-    status = json.loads(world.run("status", world.mountpoint, "--json").stdout)
-    return status["bench"]
+    return world.status()["bench"]
 
 
 def shelves(world, numbers):

@@ -1,6 +1,5 @@
 """What the commands say of a real mount while suppliers are away (each state: test_account.py)."""
 
-import json
 import os
 import signal
 import time
@@ -67,7 +66,7 @@ def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
         shown, deadline = {"suppliers": []}, time.monotonic() + 20
         while sum(line["state"] != "online" for line in shown["suppliers"]) != 2:
             assert time.monotonic() < deadline, shown["suppliers"]
-            shown = json.loads(world.run("status", world.mountpoint, "--json").stdout)
+            shown = world.status()
         assert shown["may_lose"] == 1 and "1 more supplier" in " ".join(shown["safety"])
         # it was 40 in all; a busy machine takes longer for both
         assert seconds_of_ending_twice(world) < 20 + 2 * well

@@ -1,6 +1,5 @@
 """Suppliers go for good, with the owner's machine there: others are hired and filled."""
 
-import json
 import os
 import random
 import shutil
@@ -13,7 +12,7 @@ LIMIT = 200
 
 
 def suppliers(world):
-    return json.loads(world.run("suppliers", world.mountpoint, "--json").stdout)
+    return world.rows()
 
 
 def wait_for_family(world, gone):

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from asked import until
 from hosts import LIMIT, Hosts, missing
 
 STAYS = ("10.77.0.6:4000", "[fd77::6]:4000")  #: a node of the network that keeps no fragments
@@ -53,19 +54,14 @@ class Moving(Hosts):
 
     def wait_until_all_are_found(self):
         """By the running mount, each where it is now."""
-        deadline = time.monotonic() + LIMIT
-        there = [self.dialled(host) for host in BEFORE]
-        while [row["address"] for row in self.rows()] != there or any(
-            row["state"] != "online" for row in self.rows()
-        ):
-            assert time.monotonic() < deadline, self.rows()
-            time.sleep(0.5)
+        there = [(self.dialled(host), "online") for host in BEFORE]
+        until(
+            lambda: [(row["address"], row["state"]) for row in self.rows()] == there, LIMIT,
+            "somebody is not found",
+        )  # fmt: skip
 
     def wait_until_writable(self):
-        deadline = time.monotonic() + LIMIT
-        while "read-only" in self.on(0, "status", self.mountpoint).stdout:
-            assert time.monotonic() < deadline, "the mount stays read-only"
-            time.sleep(0.5)
+        until(lambda: not self.status()["read_only"], LIMIT, "the mount stays read-only")
 
     def assert_nobody_was_judged(self, nodes):
         rows = self.rows()
