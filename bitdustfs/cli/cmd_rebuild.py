@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_rebuild(args: argparse.Namespace) -> int:
-    """Exit code 0: every supplier has what it should have; 3: something still waits."""
+    """Exit code 0: every supplier has what it should have; 3: something still waits,
+    or is lost.
+    """
     with progress_bar("rebuilding", "block") as show:
         outcome = MountClient(args.mountpoint).rebuild(show)
     if args.json:
@@ -25,4 +27,4 @@ def run_rebuild(args: argparse.Namespace) -> int:
     else:
         for sentence in rebuilt(outcome):
             say_named(sentence)
-    return 3 if outcome.waiting or outcome.failure else 0
+    return 3 if outcome.waiting or outcome.lost or outcome.failure else 0

@@ -102,7 +102,7 @@ def _sending(line: SupplierLine) -> str:
         return f"lacks {line.lacks} {'fragment' if line.lacks == 1 else 'fragments'}"
     if not line.owed:
         return "has everything"
-    if line.rate <= 0:
+    if line.rate <= 0 or line.state != "online":
         return f"lacks {format_size(line.owed)}"
     return (
         f"lacks {format_size(line.owed)}, gets {format_size(line.rate)}/s, has it "

@@ -212,6 +212,7 @@ class Rebuilding:
             placed=placed,
             replaced=replaced,
             waiting=len(latest.waiting),
+            lost=len(latest.lost),
             failure=failure,
             margin=account.margin,
             safety=account.may_lose(),

@@ -19,6 +19,8 @@ def rebuilt(outcome: RebuildOutcome) -> list[str]:
     ]
     if outcome.waiting:
         said.append(f"{outcome.waiting} blocks wait until more of their suppliers are back")
+    if outcome.lost:
+        said.append(f"{outcome.lost} blocks are lost: nobody has enough of them to make them again")
     return said + list(filter(None, [outcome.failure]))
 
 

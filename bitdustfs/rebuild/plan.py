@@ -48,6 +48,11 @@ class BlockState:
         """How many of its fragments can be had right now."""
         return sum(presence[p].online for p in self.stored)
 
+    @property
+    def lost(self) -> bool:
+        """Whether nobody can make it again, whoever comes back."""
+        return not self.local and len(self.stored) < self.k
+
     def margin(self, presence: Sequence[Presence]) -> int:
         """How many more suppliers may be lost besides this machine; see spare."""
         return spare([presence[p] for p in self.stored], self.k)
@@ -67,6 +72,8 @@ class Repair:
 class Plan:
     """Repairs in order; the position to give to another supplier, if any; what must wait.
 
+    `waiting`: blocks of which k fragments are not to be had right now. `lost`: blocks of which
+    suppliers have fewer than k fragments, whoever comes back, as far as is known here.
     `margin`: how many more suppliers may be lost before the thinnest block, `thinnest`, is lost
     with them; `thinnest` is None when no block lacks anything.
     """
@@ -74,6 +81,7 @@ class Plan:
     repairs: tuple[Repair, ...]
     replace: int | None
     waiting: tuple[bytes, ...]
+    lost: tuple[bytes, ...]
     margin: int
     thinnest: bytes | None
 
@@ -96,7 +104,7 @@ def plan(
     repairs, waiting = [], []
     for state in sorted(lacking, key=lambda s: _rank(s, presence)):
         positions = tuple(p for p in range(state.n) if p not in state.stored and presence[p].online)
-        if not positions:
+        if not positions or state.lost:
             continue
         if not state.local and state.reachable(presence) < state.k:
             waiting.append(state.block)
@@ -107,7 +115,8 @@ def plan(
     margins[None] = spare(presence, k)
     thinnest = min(margins, key=lambda block: (margins[block], block is not None))
     replace = _to_replace(lacking, presence, k, patience, margin, refused)
-    return Plan(tuple(repairs), replace, tuple(waiting), margins[thinnest], thinnest)
+    lost = tuple(state.block for state in lacking if state.lost)
+    return Plan(tuple(repairs), replace, tuple(waiting), lost, margins[thinnest], thinnest)
 
 
 def spare(presence: Iterable[Presence], k: int) -> int:

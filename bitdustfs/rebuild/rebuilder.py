@@ -128,7 +128,8 @@ class Rebuilder:
     @property
     def thin_first(self) -> list[bytes]:
         """The blocks that some position lacks, in the order of the last plan."""
-        return [*self._latest.waiting, *(repair.block for repair in self._latest.repairs)]
+        latest = self._latest
+        return [*latest.lost, *latest.waiting, *(repair.block for repair in latest.repairs)]
 
     def presence(self) -> list[Presence]:
         """Who is there, as the watch sees it."""

@@ -50,6 +50,7 @@ class Account:
     #: where each lacks something else: `margin` is then of the block that the fewest have
     complete: int
     here: int = 0  #: bytes that are on this machine only, in its memory or on its disk
+    lost: int = 0  #: blocks of which suppliers have too few fragments, whoever of them comes back
     to_send: int = 0  #: bytes of fragments until a root may name them, to suppliers that are there
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
 
@@ -132,7 +133,7 @@ class Account:
         left = self.seconds_left
         if left is not None:
             return f"; at this rate ({format_size(self.rate)}/s) {within(left)}"
-        return "; nothing is sent just now" if self.to_send else "; published within half a minute"
+        return "; nothing is sent just now" if self.to_send else "; it is due to be published"
 
     def on_mount(self) -> str:
         """What to warn of when a mount begins, or ""."""
@@ -189,10 +190,18 @@ class Account:
         if self.served < self.k:
             return (
                 f"{self.served} of {self.n} suppliers answered when they were asked last, and "
-                f"{self.k} are needed: only what this machine keeps can be read right now"
+                f"{self.k} are needed: not everything can be read right now"
+            )
+        if self.lost:
+            return (
+                f"{_many(self.lost, 'block is', 'blocks are')} lost: all suppliers together have "
+                "less than reading takes, and this machine has no copy"
             )
         if self.margin < 0:
-            return "too many suppliers are away: perhaps not everything can be read right now"
+            return (
+                "too few of those who have everything answer: perhaps not everything can be read "
+                "right now"
+            )
         what = "anything" if self.published and not self.waiting else "anything that is published"
         if not self.margin:
             said = f"you cannot lose one more supplier right now without losing {what}"
@@ -291,8 +300,11 @@ def promised(k: int, n: int, own: int) -> list[str]:
     return said
 
 
-def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: float) -> str:
-    """What `verify` concludes, of so many faults, and so many things that it could not look at."""
+def verdict(faults: int, unseen: int, unsent: bool, local_only: bool, sample: float) -> str:
+    """What `verify` concludes, of so many faults, and so many things that it could not look at.
+
+    `unsent`: something is on this machine only.
+    """
     if faults:
         said = "something is wrong"
         return f"{said}, and not everything could be looked at" if unseen else said

@@ -68,10 +68,10 @@ class Report:
         """Something could not be looked at."""
         self.unseen.append(sentence)
 
-    def conclude(self, local_only: bool, sample: float) -> None:
-        """Everything was looked at that could be."""
-        found = len(self.faults) + self.more_faults
-        self.verdict = verdict(found, len(self.unseen), self.unsent, local_only, sample)
+    def conclude(self, local_only: bool, sample: float, published: bool) -> None:
+        """Everything was looked at that could be. `published`: whether all that is here is."""
+        found, unsent = len(self.faults) + self.more_faults, bool(self.unsent) or not published
+        self.verdict = verdict(found, len(self.unseen), unsent, local_only, sample)
 
     def fault(self, sentence: str) -> None:
         if len(self.faults) < FAULTS_SHOWN:

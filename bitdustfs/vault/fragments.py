@@ -132,7 +132,7 @@ class Fragments:
         for position, count in sorted(self._lacking.items()):
             self._report.fault(
                 f"{self._name(position)} lacks {count} fragments that it should have; "
-                "bitdust rebuild makes them again"
+                "bitdust rebuild makes them again where enough is left"
             )
         for position, count in sorted(self._owed.items()):
             self._report.to_send(

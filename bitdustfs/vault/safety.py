@@ -7,8 +7,9 @@ state    dirty (in memory), local (survives this machine's power loss), publishe
 health   how many more suppliers may be lost before a part of the file is: "3"; "thin" while a part
          is at no more suppliers than reading it takes, and its copy on this machine is kept;
          "local" while a part is only on this machine, or can be read only there right now;
-         "unreadable" while too few of a part's suppliers answer; "unknown" in a mount that only
-         looks, which does not see after what suppliers have
+         "unreadable" while too few of a part's suppliers answer to make it out of what they have
+         (what happens to lie whole at one that answers can be read all the same); "unknown" in a
+         mount that only looks, which does not see after what suppliers have
 
 Who answered is what was seen last (blocks/health.py).
 """
@@ -150,7 +151,7 @@ class Safety:
             thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
             served=_served(circle), silence=_silence(circle), margin=latest.margin,
             audited=True, stuck=too_few(circle, self._register.needed),
-            complete=left.complete, here=left.here + new,
+            complete=left.complete, here=left.here + new, lost=len(latest.lost),
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
         )  # fmt: skip
 

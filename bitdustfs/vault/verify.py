@@ -234,7 +234,7 @@ async def verify(vault: ReadVault, local_only: bool, sample: float, progress: On
             await Fragments(vault, report, sample).check(blocks, progress)
     except Unavailable as error:  # leaves of the tree that this machine does not have
         report.not_seen(f"the vault's tree could not be read to its end: {error}")
-    report.conclude(local_only, sample)
+    report.conclude(local_only, sample, (await vault.account()).published)
     return report
 
 

@@ -7,6 +7,7 @@ as the mount could be left with.
 """
 
 import itertools
+import os
 import random
 import shutil
 import time
@@ -14,20 +15,22 @@ from contextlib import suppress
 
 import pytest
 import trio
-from scenario import forget_leaves, read_file
-from vault_states import STATES, healthy_sessions, writing
+from scenario import QUIET, forget_leaves, read_file, write_file
+from vault_states import STATES, State, healthy_sessions, small, writing
 
 from bitdustfs import failpoints
 from bitdustfs.blocks import courier, deferral
 from bitdustfs.cli.cmd_verify import exit_code
+from bitdustfs.cli.exit_codes import CODES, Exit
 from bitdustfs.errors import BitdustError, Unavailable
 from bitdustfs.family.staffing import Staffing
-from bitdustfs.mount import ending, syncing
+from bitdustfs.mount import ending, outcomes, syncing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
-from bitdustfs.mount.commands import Keep, Sync, Turn, Verify
+from bitdustfs.mount.commands import Keep, Rebuild, Sync, Turn, Verify
 from bitdustfs.mount.ending import ReadSettling, Settling
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.rebuild import watch
+from bitdustfs.system.judging import judged
 from bitdustfs.vault.vaults import WritableVault
 
 
@@ -139,7 +142,7 @@ async def hold_against_the_truth(state, tmp_path):
     await hold_words(state, judge)
     await hold_status(state, judge, describer)
     await hold_mount(state, judge)
-    await hold_verify(state, said)
+    await hold_verify(state, judge, said)
     await hold_turn(state, said)
     await hold_sync(state, judge, said)
     await hold_end(state, judge, said, settling)
@@ -193,12 +196,14 @@ async def hold_status(state, judge, describer):
     assert owed == (not everything), all_said
     there = state.net_size - len(state.away)
     assert ("no supplier answers" in text) == (there == 0)
-    assert ("are needed: only what this machine keeps" in text) == (0 < there < state.net.k)
+    assert ("are needed: not everything can be read" in text) == (0 < there < state.net.k)
+    assert "is lost" not in text
     if "you can lose" in text:
         assert status.may_lose > 0
         await hold_margin(state, judge, published, status.may_lose)
         assert everything or "without losing anything that is published" in text
     hold_verdict(status, everything)
+    hold_check(state, status, everything)
     if status.local_blocks:
         assert "only on this machine" in text and "losing anything right" not in text
     if not everything and isinstance(state.vault, WritableVault) is False:
@@ -213,6 +218,17 @@ def hold_verdict(status, everything):
     assert ("NOT readable" in status.verdict) <= (status.may_lose < 0 or not everything)
 
 
+def hold_check(state, status, everything):
+    """The exit code of `status --check`: 0 only where nobody has to do anything."""
+    code = CODES[judged(status)]
+    if code == Exit.DONE:
+        assert len(state.away) <= state.net_spare
+        assert everything or not state.vault.read_only
+    unread = len(state.away) > state.net_spare
+    if unread or (state.vault.read_only and not everything):
+        assert code == Exit.FAULTS
+
+
 async def hold_mount(state, judge):
     """What a command that mounts warns of."""
     warned = (await state.vault.account()).on_mount()
@@ -222,7 +238,7 @@ async def hold_mount(state, judge):
         assert "not published" in warned or "not part of the history" in warned
 
 
-async def hold_verify(state, said):
+async def hold_verify(state, judge, said):
     """Sentences and exit code; without new work, for which the disk may be full."""
     outcome = await said.answer(Verify(sample=0.2), nobody_hears)
     unseen = " ".join(outcome.unseen)
@@ -232,6 +248,9 @@ async def hold_verify(state, said):
     assert bool(outcome.faults) == bool(state.faults) and state.faults in " ".join(outcome.faults)
     assert exit_code(outcome) == (3 if state.faults else 4 if state.away else 0)
     assert ("not everything could be" in outcome.verdict) == bool(state.away)
+    everything = set(state.files) == await judge.sees()
+    if not outcome.faults and not outcome.unseen:
+        assert ("only on this machine" in outcome.verdict) == (not everything)
 
 
 async def hold_turn(state, said):
@@ -314,3 +333,55 @@ async def test_what_is_being_sealed_or_committed_is_not_published_yet(tmp_path, 
                 await trio.sleep(0.01)
         account = await vault.account()
         assert not account.unkept and account.unpublished and not account.published
+
+
+async def test_what_suppliers_lost_is_called_lost_and_nobody_away(tmp_path):
+    """All answer, and four of seven have nothing any more of what they acknowledged."""
+    net = await small()
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", os.urandom(3_000_000))
+        await vault.publish()
+        await vault.courier.try_all()
+    for service in net.services[:4]:
+        service.shelf.kept.clear()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        await vault.watch.round()
+        state = State(net, tmp_path / "two", vault, {b"file": b""})
+        describer, said, _ = speaker(state)
+        checked = await said.answer(Verify(sample=0.2), nobody_hears)
+        assert "3 fragments were found, 4 are needed" in " ".join(checked.faults)
+        rebuilt = await said.answer(Rebuild(), nobody_hears)
+        assert rebuilt.lost == 1 and rebuilt.waiting == 0
+        assert "1 blocks are lost" in " | ".join(outcomes.rebuilt(rebuilt))
+        status = await describer.status()
+        assert all(line.state == "online" for line in status.suppliers)
+        text = " | ".join((status.verdict, *status.safety, rebuilt.safety))
+        assert "1 block is lost" in text and "away" not in text and "answer" not in text
+        assert status.verdict.startswith("published, but NOT") and CODES[judged(status)] == 3
+        assert await own_word(vault, b"file", b"health") == "unreadable"
+
+
+async def test_what_lies_whole_at_those_who_answer_is_read_while_too_few_do(tmp_path):
+    """Two slices of four answer, and one fragment that is none: a machine without a copy reads
+    some of the files.
+    """
+    net = await small()
+    files = {b"%d" % number: os.urandom(200_000) for number in range(12)}
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        for name, content in files.items():
+            await write_file(vault, name, content)
+        await vault.publish()
+        await vault.courier.try_all()
+    away = (1, 2, 5, 6)
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        for name in files:
+            await vault.volume.lookup(1, name)
+        for position in away:
+            net.suppliers[position].break_()
+        await vault.watch.round()
+        state = State(net, tmp_path / "two", vault, files, away)
+        status, _, _ = speaker(state)
+        said = " | ".join((await status.status()).safety)
+        read = [name for name in files if await can_read_without_this_machines_copy(state, name)]
+        assert 0 < len(read) < len(files)
+        assert "not everything can be read right now" in said and "only what" not in said

@@ -56,7 +56,7 @@ HEADS = {
         (NEW, "NOT safe yet: 60.0 MiB only here; nothing is sent just now"),
         (
             replace(SAFE, unpublished=1),
-            "NOT safe yet: changes of 1 file or folder only here; published within half a minute",
+            "NOT safe yet: changes of 1 file or folder only here; it is due to be published",
         ),
         (replace(NEW, stuck=AWAY), f"NOT safe: 60.0 MiB only here; {AWAY}"),
         (

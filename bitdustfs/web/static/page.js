@@ -115,7 +115,7 @@ function whenPublished(status) {
     const left = status.seconds_left === null ? "" : `, published ${within(status.seconds_left)}`;
     return `${size(status.to_send)} to send at ${size(status.rate)}/s${left}`;
   }
-  return status.to_send ? `${size(status.to_send)} to send; nothing is sent just now` : "published within half a minute";
+  return status.to_send ? `${size(status.to_send)} to send; nothing is sent just now` : "it is due to be published";
 }
 
 async function showSnapshots(place) {
