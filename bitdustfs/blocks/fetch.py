@@ -46,7 +46,7 @@ class Fetcher:
 
     async def fetch(self, place: Place) -> bytes:
         """The sealed bytes at `place`, matching its hash; or Unavailable."""
-        with trio.move_on_after(READ_DEADLINE):
+        with trio.move_on_after(READ_DEADLINE + self._held_up(place.length)):
             return await self._fetch(place)
         raise Unavailable(
             f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
@@ -79,7 +79,8 @@ class Fetcher:
         """
         opened: list[bytes | None] = [None] * len(places)
         why = f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
-        with trio.move_on_after(READ_DEADLINE):
+        size = sum(place.length for place in places)
+        with trio.move_on_after(READ_DEADLINE + self._held_up(size)):
             try:
                 header = await self.header(places[0].block)
                 await self._open_parts(header, places, open_run, opened, self._direct)
@@ -131,6 +132,10 @@ class Fetcher:
         if failures:
             raise failures[0]
 
+    def _held_up(self, length: int) -> float:
+        """What all together may take longer, also where k are asked for what one lacks."""
+        return self._supplier(0)[0].held_up(length * (1 + self.circle.family.group.k))
+
     def _supplier(self, position: int) -> tuple[Supplier, Health]:
         node = self.circle.serving(position)
         return self.circle.supplier(node), self.circle.health(node)
@@ -140,7 +145,7 @@ class Fetcher:
         length = part.stop - part.start
         if not health.usable:
             return None
-        with trio.move_on_after(HEDGE + length / SLOWEST):
+        with trio.move_on_after(HEDGE + length / SLOWEST + supplier.held_up(length)):
             try:
                 data = await supplier.read(header.block, part.position, part.start, length)
             except PeerError as error:
@@ -210,11 +215,10 @@ class Fetcher:
         `node`: whom to ask, where it is not who serves the position.
         """
         node = node or self.circle.serving(position)
-        with trio.move_on_after(HEDGE + (stop - start) / SLOWEST):
+        supplier, length = self.circle.supplier(node), stop - start
+        with trio.move_on_after(HEDGE + length / SLOWEST + supplier.held_up(length)):
             try:
-                return await self.prove_at(
-                    self.circle.supplier(node), header, position, start, stop
-                )
+                return await self.prove_at(supplier, header, position, start, stop)
             except (PeerError, Malformed):
                 return None
         self.circle.health(node).slow()

@@ -20,7 +20,7 @@ from typing import Literal
 from bitdustfs.errors import UsageError
 from bitdustfs.units import KIB, parse_size
 
-Way = Literal["up", "down"]
+Direction = Literal["up", "down"]
 
 LEAST = 8 * KIB  #: bytes a second: with less, small questions do not get through in their time
 MOST = 1 << 40  #: bytes a second
@@ -32,18 +32,18 @@ _EXAMPLE = "write for example 10M, up:1M/down:8M or up:200K@8-23"
 
 
 @dataclass(frozen=True)
-class Bound:
+class Cap:
     """So many bytes a second (0: as many as go), from the hour `first` until before `last`.
 
     `way` None: of each. `first` and `last` alike: at all hours.
     """
 
-    way: Way | None
+    way: Direction | None
     rate: int
     first: int = 0
     last: int = 0
 
-    def holds(self, way: Way, hour: int) -> bool:
+    def holds(self, way: Direction, hour: int) -> bool:
         """Whether it is about that way at that hour, of 0 to 23."""
         if self.way not in (None, way):
             return False
@@ -61,15 +61,18 @@ class Bound:
 class Bandwidth:
     """What may be used of a line. Without any bound: all."""
 
-    bounds: tuple[Bound, ...] = ()
+    bounds: tuple[Cap, ...] = ()
 
-    def rate(self, way: Way, hour: int) -> int:
+    def rate(self, way: Direction, hour: int) -> int:
         """Bytes a second that may go that way at that hour of the day; 0: as many as go."""
         return next((bound.rate for bound in self.bounds if bound.holds(way, hour)), 0)
 
     def __str__(self) -> str:
         """As `parse_bandwidth` reads it."""
         return "/".join(map(str, self.bounds)) or "0"
+
+
+UNBOUNDED = Bandwidth()
 
 
 def parse_bandwidth(text: str) -> Bandwidth:
@@ -81,7 +84,7 @@ def parse_bandwidth(text: str) -> Bandwidth:
     return Bandwidth(bounds if any(bound.rate for bound in bounds) else ())
 
 
-def _parse_bound(part: str, text: str) -> Bound:
+def _parse_bound(part: str, text: str) -> Cap:
     found = _BOUND.fullmatch(part)
     if found is None:
         raise UsageError(f"{text!r} is no bandwidth; {_EXAMPLE}")
@@ -91,13 +94,13 @@ def _parse_bound(part: str, text: str) -> Bound:
         raise UsageError(f"{text!r}: {LEAST // KIB}K bytes a second are the least")
     if rate > MOST:
         raise UsageError(f"{text!r} is more than any line has; leave it out for no bound")
-    named: Way | None = None if way is None else "up" if way.lower() == "up" else "down"
+    named: Direction | None = None if way is None else "up" if way.lower() == "up" else "down"
     if first is None:
-        return Bound(named, rate)
+        return Cap(named, rate)
     hours = int(first), int(last)
     if max(hours) > DAY_HOURS or hours[0] % DAY_HOURS == hours[1] % DAY_HOURS:
         raise UsageError(f"{text!r}: hours are two different ones of 0 to 24, for example 8-23")
-    return Bound(named, rate, hours[0] % DAY_HOURS, hours[1] % DAY_HOURS)
+    return Cap(named, rate, hours[0] % DAY_HOURS, hours[1] % DAY_HOURS)
 
 
 def _size(rate: int) -> str:

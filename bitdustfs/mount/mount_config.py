@@ -3,6 +3,7 @@
     [mount]
     cache = "10G"                  # live
     audits = "80M"                 # live
+    bandwidth = "up:1M/down:8M"    # live; core/bandwidth.py
     log = "info"                   # live: error, warning, info or debug
     bootstrap = ["HOST:PORT"]      # at the next mount, as what follows
     allow_other = false
@@ -27,13 +28,14 @@ from bitdustfs.config import (
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.net.addresses import check_address
+from bitdustfs.net.line import bandwidth_word
 from bitdustfs.plain import LOG_LEVELS, reopen_logs, set_log_level
 from bitdustfs.rebuild.audit import DAILY_MIN
 from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
 
-LIVE = ("cache", "audits", "log")  #: words that a running mount heeds
+LIVE = ("cache", "audits", "bandwidth", "log")  #: words that a running mount heeds
 
 
 def audits_word(value: object) -> int:
@@ -47,6 +49,7 @@ def audits_word(value: object) -> int:
 WORDS: dict[str, Reader] = {
     "cache": size_word,
     "audits": audits_word,
+    "bandwidth": bandwidth_word,
     "log": choice_word(*LOG_LEVELS),
     "bootstrap": texts_word(check_address),
     "allow_other": bool_word,
@@ -95,7 +98,9 @@ class MountReload:
         for word in changed:
             if word not in LIVE:
                 log.warning("%s has changed in config.toml: that needs a new mount", word)
-        self.options = replace(before, cache=now.cache, audits=now.audits, log=now.log)
+        self.options = replace(
+            before, cache=now.cache, audits=now.audits, bandwidth=now.bandwidth, log=now.log
+        )
         set_log_level(now.log)
         apply(self.options)
         log.info("config.toml was read again; new here: %s", ", ".join(live) or "nothing")

@@ -42,6 +42,7 @@ from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.telling import keep_told
 from bitdustfs.net import listening, notify
 from bitdustfs.net.control import Say, Statement
+from bitdustfs.net.line import OwnLine
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
 from bitdustfs.vault.reading import ReadVault
@@ -67,7 +68,8 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
     try:
         async with trio.open_nursery() as network:
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            ways = Ways(key, addresses, network, recall(folder))
+            line = OwnLine(options.bandwidth)
+            ways = Ways(key, addresses, network, recall(folder), line=line)
             family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,
@@ -90,7 +92,7 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                     return Announcing(key, vault, ways.seeker, suite())
 
                 shown = await vault.as_of(options.at) if options.at else vault
-                await Mount(options, key, shown, announcing).run(ready)
+                await Mount(options, key, shown, announcing, line).run(ready)
                 beside.cancel_scope.cancel()
             network.cancel_scope.cancel()
     finally:
@@ -129,10 +131,15 @@ class Mount:
     """An open vault, attached to a mountpoint. One that waits becomes writable when it may be."""
 
     def __init__(
-        self, options: MountOptions, key: VaultKey, vault: ReadVault, announcing: Announcer
+        self,
+        options: MountOptions,
+        key: VaultKey,
+        vault: ReadVault,
+        announcing: Announcer,
+        line: OwnLine,
     ) -> None:
         self._options, self._key, self._vault = options, key, vault
-        self._announcing = announcing
+        self._announcing, self._line = announcing, line
         self._operations = _operations_of(vault, options)
         # one that waits is not read-only for the kernel, which could not be told otherwise
         looks = vault.read_only and not isinstance(vault, WaitingVault)
@@ -191,6 +198,7 @@ class Mount:
                 notify.ready(await self._verdict())
 
     def _apply(self, options: MountOptions) -> None:
+        self._line.change(options.bandwidth)
         if isinstance(self._serving.vault, WritableVault):
             self._serving.vault.set_limits(options.cache, options.audits)
 

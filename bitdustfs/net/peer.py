@@ -17,9 +17,7 @@ waits, the connection that it was sent on is the one that others go on, too.
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import trio
@@ -27,188 +25,25 @@ import trio
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import (
     DeadlineExceeded,
-    Malformed,
     PeerError,
-    ProtocolViolation,
     Refused,
     Unreachable,
 )
 from bitdustfs.net import wire
+from bitdustfs.net.calls import CALL_DEADLINE, SILENCE, Connection, Replied
 from bitdustfs.net.dialing import Race, nowhere_else
-from bitdustfs.net.handshake import Credentials, Met, meet, open_session, refused
-from bitdustfs.net.incoming import take
-from bitdustfs.net.silence import is_lost
+from bitdustfs.net.handshake import Credentials, Met, meet, open_session
 from bitdustfs.net.supplier import Supplier
-from bitdustfs.net.tls import TlsStream
 from bitdustfs.net.whereabouts import DIALLED_MAX, HintsOnly, Whereabouts
 from bitdustfs.units import KIB
 
 log = logging.getLogger(__name__)
 
 OPEN_DEADLINE = 9.0  #: seconds for all addresses, looking for others, and the session together
-CALL_DEADLINE = 10.0  #: seconds for a request and its answer, bulk bytes aside
-SLOWEST = 128 * KIB  #: bytes a second that bulk bytes are allowed to come down to
+SLOWEST = 128 * KIB  #: bytes a second that bulk bytes have at first, also where nothing moves
+CROWD = 8  #: reads under way that have a bounded line to themselves, at most
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
-OWED_MAX = 1000  #: answers that nobody waits for any more and that may still come
-SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
 PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
-
-Replied = tuple[wire.Reply, Buffer]
-
-
-@dataclass
-class _Waiting:
-    """A call whose answer is due."""
-
-    done: trio.Event = field(default_factory=trio.Event)
-    answer: Replied | PeerError | None = None
-
-    def finish(self, answer: Replied | PeerError) -> None:
-        """The first answer counts."""
-        self.answer = self.answer or answer
-        self.done.set()
-
-
-class _Connection:
-    """One open session. Its two tasks live in the nursery it was started in.
-
-    `bulk`: what is sent takes its time, and silence meanwhile means nothing. `address`: where it
-    leads. `sent` is told of the bytes of payload that went out, `answered` of each answer, and
-    `useless` of an end by silence, or before any answer.
-    """
-
-    def __init__(
-        self,
-        stream: TlsStream,
-        decoder: wire.FrameDecoder,
-        bulk: bool,
-        address: str,
-        sent: Callable[[int], None],
-        answered: Callable[[], None],
-        useless: Callable[[], None],
-    ) -> None:
-        self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
-        self._answered, self._useless, self._any_answer = answered, useless, False
-        self._address = address
-        self._running = trio.CancelScope()
-        self._heard = trio.current_time()
-        self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
-        self._waiting: dict[int, _Waiting] = {}
-        self._given_up: set[int] = set()  # requests whose answers nobody waits for any more
-        self._next_id = 1
-        self._progressed = -math.inf  #: when a piece of a payload was taken last
-        self.failure: PeerError | None = None
-
-    async def run(self) -> None:
-        """Until the connection ends."""
-        try:
-            with self._running:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
-                    await self._read()
-        except* (PeerError, Malformed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            self.fail(_ending(group.exceptions))
-        finally:
-            self.fail(Unreachable("the connection was closed"))
-            with trio.CancelScope(shield=True):
-                await self._stream.aclose()
-
-    def fail(self, error: PeerError) -> None:
-        """Every call gets the error; the first one counts."""
-        if self.failure is None:
-            self.failure = error
-            swallowed = self._next_id > 1 and not self._any_answer
-            broke = isinstance(error, ProtocolViolation)
-            if isinstance(error, DeadlineExceeded) or (swallowed and broke):
-                self._useless()
-        for waiting in self._waiting.values():
-            waiting.finish(self.failure)
-        self._waiting.clear()
-        self._queue.close()  # whoever waits to put something in is told
-
-    async def call(self, request: wire.Request, payload: Buffer) -> Replied:
-        if self.failure is not None:
-            raise self.failure
-        request_id, self._next_id = self._next_id, self._next_id + 1
-        waiting, since = _Waiting(), trio.current_time()
-        self._waiting[request_id] = waiting
-        try:
-            await self._send.send((wire.encode_frame(request_id, request, len(payload)), payload))
-            await waiting.done.wait()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            assert self.failure is not None  # only `fail` closes the queue
-            raise self.failure from None
-        finally:
-            self._waiting.pop(request_id, None)
-            if not waiting.done.is_set():
-                self._give_up(request_id, since)
-        if isinstance(waiting.answer, PeerError):
-            raise waiting.answer
-        assert waiting.answer is not None
-        return waiting.answer
-
-    def _give_up(self, request_id: int, since: float) -> None:
-        """Somebody who waited since then gives up: where nothing came meanwhile, it is over."""
-        self._given_up.add(request_id)
-        if len(self._given_up) > OWED_MAX:
-            self.fail(DeadlineExceeded(f"{OWED_MAX} answers did not come in time"))
-            self._running.cancel()
-        silent = trio.current_time() - max(since, self._heard)
-        if self.failure is None and not self._bulk and silent >= SILENCE:
-            self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
-            self._running.cancel()
-
-    def reached_at(self, address: str) -> None:
-        """The supplier was reached there just now: if it is silent here, it has moved.
-
-        Nothing is heard while a fragment is sent; it is not silent as long as that goes on.
-        """
-        silent = trio.current_time() - max(self._heard, self._progressed)
-        if address != self._address and silent >= SILENCE:
-            self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s; it has moved"))
-            self._running.cancel()
-
-    async def _write(self) -> None:
-        async for head, payload in self._queue:
-            await self._stream.send_all(head)
-            for at in range(0, len(payload), PIECE):
-                piece = memoryview(payload)[at : at + PIECE]
-                await self._stream.send_all(piece)
-                self._sent(len(piece))
-                self._progressed = trio.current_time()
-                del piece
-            del payload  # a view of a whole block: must not live on while we wait
-
-    async def _read(self) -> None:
-        while True:
-            frame = self._decoder.next_untrusted()
-            if frame is None:
-                await take(self._stream, self._decoder)
-                self._heard = trio.current_time()
-                continue
-            self._any_answer = True
-            self._answered()
-            waiting = self._waiting.pop(frame.id, None)
-            if waiting is None:
-                if frame.id not in self._given_up:
-                    raise ProtocolViolation("an answer that nobody asked for")
-                self._given_up.remove(frame.id)
-            elif isinstance(frame.message, wire.Fault):
-                waiting.finish(refused(frame.message))
-            elif isinstance(frame.message, wire.Reply):
-                waiting.finish((frame.message, frame.payload))
-            else:
-                raise ProtocolViolation("a challenge in the middle of a session")
-
-
-def _ending(causes: Sequence[BaseException]) -> PeerError:
-    """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
-    for cause in causes:
-        system = cause.__cause__
-        if isinstance(system, OSError) and is_lost(system):
-            return DeadlineExceeded(f"the connection was lost: {system.strerror}")
-    said = causes[0]
-    return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")
 
 
 class PeerSupplier(Supplier):
@@ -231,7 +66,7 @@ class PeerSupplier(Supplier):
         self.node, self.addresses = node, addresses
         self._credentials, self._nursery, self._clock = credentials, nursery, clock
         self._whereabouts = whereabouts or HintsOnly()
-        self._connections: dict[bool, _Connection] = {}
+        self._connections: dict[bool, Connection] = {}
         self._opening = {True: trio.Lock(), False: trio.Lock()}
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
@@ -242,6 +77,9 @@ class PeerSupplier(Supplier):
     @property
     def sent(self) -> int:
         return self._sent
+
+    def _piece(self) -> int:
+        return min(PIECE, self._credentials.line.up.piece)
 
     def _note_sent(self, length: int) -> None:
         self._sent += length
@@ -257,13 +95,18 @@ class PeerSupplier(Supplier):
     async def call(self, request: wire.Request, payload: Buffer = b"") -> Replied:
         bulk = len(payload) + getattr(request, "length", 0)
         deadline = CALL_DEADLINE + bulk / SLOWEST
+        began = trio.current_time()
         with trio.move_on_after(deadline) as scope:
             connection = await self._connection(isinstance(request, wire.Put))
-            return await connection.call(request, payload)
+            with connection.patience(scope, bulk):
+                return await connection.call(request, payload)
         assert scope.cancelled_caught
-        raise DeadlineExceeded(f"no answer within {deadline:.0f} s")
+        raise DeadlineExceeded(f"no answer within {trio.current_time() - began:.0f} s")
 
-    async def _connection(self, bulk: bool) -> _Connection:
+    def held_up(self, length: int) -> float:
+        return CROWD * self._credentials.line.down.seconds(length)
+
+    async def _connection(self, bulk: bool) -> Connection:
         async with self._opening[bulk]:
             connection = self._connections.get(bulk)
             if connection is not None and connection.failure is None:
@@ -296,7 +139,7 @@ class PeerSupplier(Supplier):
             self.addresses = (*fresh, *self.addresses)[:DIALLED_MAX]
             self._retry_at = 0.0
 
-    async def _open(self, bulk: bool) -> _Connection:
+    async def _open(self, bulk: bool) -> Connection:
         """A session at the first address where the supplier is found.
 
         Where another node answers, or something that speaks another protocol, other addresses are
@@ -306,7 +149,7 @@ class PeerSupplier(Supplier):
         own = self._credentials
 
         async def attempt(address: str) -> Met:
-            return await meet(address, self.node, own.context, bulk)
+            return await meet(address, self.node, own.context, bulk, own.line)
 
         later = self._look_up if self.node else nowhere_else
         race = Race(attempt, Met.aclose, later, patient=not self._reached_at)
@@ -321,8 +164,16 @@ class PeerSupplier(Supplier):
                 other.reached_at(address)
             answered = partial(self._whereabouts.reached, self.node, address)
             useless = partial(self._whereabouts.failed, self.node, address)
-            return _Connection(
-                met.stream, decoder, bulk, address, self._note_sent, answered, useless
+            return Connection(
+                met.stream,
+                decoder,
+                bulk,
+                address,
+                self._note_sent,
+                answered,
+                useless,
+                met.moved,
+                self._piece,
             )
         raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
 

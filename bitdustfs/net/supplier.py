@@ -90,6 +90,10 @@ class Supplier(ABC):
         """Deletes a block by its owner-signed block-dead record."""
         await self._ask(wire.Done, wire.Kill(record, claim))
 
+    def held_up(self, length: int) -> float:
+        """Seconds that so many bytes may take longer: this node may not use all of its line."""
+        return 0.0
+
     def invitation(self) -> bytes:
         """The token by which this supplier invited us, or nothing."""
         return b""

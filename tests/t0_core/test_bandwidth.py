@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitdustfs.core.bandwidth import LEAST, Bandwidth, Bound, parse_bandwidth
+from bitdustfs.core.bandwidth import LEAST, Bandwidth, Cap, parse_bandwidth
 from bitdustfs.errors import UsageError
 
 KIB, MIB = 1 << 10, 1 << 20
 RATES = st.just(0) | st.integers(LEAST, 1 << 40)
 HOURS = st.tuples(st.integers(0, 23), st.integers(0, 23)).filter(lambda h: h[0] != h[1])
 BOUNDS = st.builds(
-    lambda way, rate, hours: Bound(way, rate, *hours),
+    lambda way, rate, hours: Cap(way, rate, *hours),
     st.sampled_from([None, "up", "down"]), RATES, st.just((0, 0)) | HOURS,
 )  # fmt: skip
 

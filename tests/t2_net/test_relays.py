@@ -26,6 +26,7 @@ from bitdustfs.net.addresses import Relayed, dialable, is_here, relayed, split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.handshake import greet, meet
 from bitdustfs.net.incoming import next_message
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Trials
@@ -69,7 +70,7 @@ async def standing_by(*at, key=BEHIND):
     async def serve(circuit):
         await server.serve_one(circuit, (RELAYED_HOST, 0))
 
-    standing = StandingBy(key, at, serve)
+    standing = StandingBy(key, at, serve, OwnLine())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(standing.run)
         yield standing
@@ -92,7 +93,7 @@ def through(address):
 async def said_to_relay(address, opening, key=None):
     """(connection, decoder) behind what is said in place of Open."""
     own = (key or SigningKey(os.urandom(32))).encode()
-    met = await meet(address, b"", make_context(own, server_side=False), bulk=False)
+    met = await meet(address, b"", make_context(own, server_side=False), False, OwnLine())
     try:
         yield met.stream, await greet(met.stream, opening)
     finally:
@@ -318,7 +319,7 @@ async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery
         await until(standing.addresses)
         context = make_context(os.urandom(32), server_side=False)
         held = [
-            await meet(through(address), NODE, context, bulk=False)
+            await meet(through(address), NODE, context, False, OwnLine())
             for _ in range(relays.CIRCUITS_OF_NODE)
         ]
         session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
