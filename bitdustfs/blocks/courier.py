@@ -1,7 +1,7 @@
 """Brings closed blocks to their suppliers, in the background, until every position is served.
 
     cut n fragments -> sign the header, synced before the first put
-    -> put to all owed positions at once -> record who acknowledged
+    -> put to all owed positions at once -> record each who acknowledged
     -> where too few did, put what is absent to reserves, for now
 
 The retry policy: a supplier that fails leaves its position owed, and the block is tried again in
@@ -13,12 +13,14 @@ else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY wh
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 
 import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.deferral import Deferral
+from bitdustfs.blocks.laggards import Laggards
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
@@ -51,8 +53,15 @@ class _Delivery:
     def __init__(self, block: bytes, header: bytes) -> None:
         self.block, self.header = block, header
         self.acked: list[int] = []
+        self.recorded: set[int] = set()  #: of these, positions that the ledger knows of
+        self.recording = trio.Lock()
+        self.failure: LocalError | None = None  #: of the disk: it could not be recorded
         self.dead: list[int] = []
         self.full: list[int] = []  #: positions whose suppliers have no room for it
+
+    def failed(self, error: LocalError) -> None:
+        """What somebody acknowledged could not be recorded."""
+        self.failure = error
 
 
 class Courier:
@@ -83,6 +92,7 @@ class Courier:
         self._space, self._throttle = space, throttle
         self._heed_fence, self._is_fenced = heed_fence, is_fenced
         self._busy: set[bytes] = set()
+        self._puts = Laggards(self.kick)
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
         self._wake = trio.Event()
         self._failure: BitdustError | None = None  # of this machine's disk
@@ -163,6 +173,7 @@ class Courier:
         pause = RETRY_FIRST
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_when_lost)
+            nursery.start_soon(self._puts.run)
             while not self._pen.lost:
                 self._wake = trio.Event()
                 before = self._table.owed_positions
@@ -243,7 +254,9 @@ class Courier:
             await self._lend(delivery, fragments)
 
     def _is_due(self, block: bytes, position: int) -> bool:
-        """Whether somebody who is there is owed the position's fragment."""
+        """Whether somebody who is there is owed the position's fragment, and could take it now."""
+        if self._puts.holds(position):
+            return False
         newcomer = self._ledger.newcomer(position)
         if newcomer is not None and not self._ledger.newcomer_has(block, position):
             return True
@@ -297,15 +310,15 @@ class Courier:
     async def _put_all(
         self, delivery: _Delivery, fragments: Mapping[int, Fragment], positions: Iterable[int]
     ) -> None:
-        """Puts, and records who acknowledged."""
-        async with trio.open_nursery() as nursery:
-            for position in positions:
-                nursery.start_soon(self._put, delivery, fragments[position])
-        self._circle.damage.mended(delivery.block, delivery.acked)
-        if delivery.acked and self._table.is_owed(delivery.block):
-            # else it died meanwhile, or another machine wrote it
-            reach("fragment-acked")
-            await self._ledger.acknowledged(delivery.block, delivery.acked)
+        """Puts, and records who acknowledged. Who is slow may come to it later (laggards.py)."""
+        puts = {
+            position: partial(self._put, delivery, fragments[position])
+            for position in positions
+            if not self._puts.holds(position)
+        }
+        await self._puts.put_all(puts, lambda: not self._ledger.is_waiting(delivery.block))
+        if delivery.failure is not None:
+            raise delivery.failure
         row = self._table.get(delivery.block)
         spared = 0 if row is None else row.n - row.least
         if len(delivery.full) > spared and self._ledger.is_waiting(delivery.block):
@@ -325,10 +338,32 @@ class Courier:
         if await self._put_to(self._circle.session(member), delivery, fragment):
             self._deferral.served(position)
             delivery.acked.append(position)
+            await self._record(delivery)
             return
         self._deferral.failed(position)
         if not self._circle.health(member.node).reachable:
             self._absent.add(member.node)
+
+    async def _record(self, delivery: _Delivery) -> None:
+        """Has the ledger know at once: what was acknowledged is never sent again, whatever comes.
+
+        Those who acknowledge meanwhile are recorded together.
+        """
+        async with delivery.recording:
+            fresh = [p for p in delivery.acked if p not in delivery.recorded]
+            if not fresh:
+                return
+            self._circle.damage.mended(delivery.block, fresh)
+            if self._table.is_owed(delivery.block):
+                # else it died meanwhile, or another machine wrote it
+                reach("fragment-acked")
+                try:
+                    await self._ledger.acknowledged(delivery.block, fresh)
+                except LocalError as error:
+                    delivery.failed(error)
+                    return
+            delivery.recorded.update(fresh)
+            self._ledger.notify()
 
     async def _put_to(self, supplier: Supplier, delivery: _Delivery, fragment: Fragment) -> bool:
         """Whether the supplier acknowledged the fragment."""
