@@ -42,7 +42,7 @@ IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
 NO_ROOM = ("quota", "no-space")  #: codes of refusals for want of room
-WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
+WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits while nothing is sent
 FENCED_EVERY = 5.0  #: seconds between looks whether a claim is in the way
 PROBE_DEADLINE = 3.0  #: seconds that who was away has to answer when a round begins
 
@@ -128,8 +128,11 @@ class Courier:
         tried = self.rounds + 2  # the round under way may have passed a block already
         self._failure = None  # of an attempt before this one: the disk may work again
         self.kick()  # once: after that, failures are retried in their own time
-        with trio.move_on_after(WAIT_DEADLINE):
+        moved = self._moved()
+        with trio.move_on_after(WAIT_DEADLINE) as scope:
             while True:
+                if moved != (moved := self._moved()):  # hours, on a slow line
+                    scope.deadline = trio.current_time() + WAIT_DEADLINE
                 while wanted and not self._ledger.is_waiting(wanted[-1], with_newcomers):
                     enough.append(wanted.pop())
                 if not wanted:
@@ -152,6 +155,12 @@ class Courier:
                 with trio.move_on_after(wait):
                     await self._ledger.wait_changed()
         raise Unavailable("not enough suppliers take what is new; it stays on this machine")
+
+    def _moved(self) -> tuple[int, int]:
+        """What changes while uploads get on: positions that are owed, bytes that were sent."""
+        members = self._circle.family.members
+        sent = sum(self._circle.session(member).sent for member in members)
+        return self._table.owed_positions, sent
 
     async def progress(self) -> None:
         """Returns when a block was tried."""

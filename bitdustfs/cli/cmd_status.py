@@ -82,6 +82,8 @@ def _print_status(status: Status) -> None:
     if status.message and status.message not in status.verdict:
         say_named(status.message)
     _print_content(status)
+    if status.bandwidth != "0":
+        say_named(f"its traffic is kept within {status.bandwidth}")
     _print_safety(status)
     for line in status.suppliers:
         say(

@@ -7,8 +7,9 @@ import trio
 from bitdustfs.errors import BitdustError
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.statements import Ended
+from bitdustfs.net import notify
 from bitdustfs.net.control import Progress, Say
-from bitdustfs.vault.account import lost_at_the_end
+from bitdustfs.vault.account import lost_at_the_end, too_long
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
@@ -18,6 +19,7 @@ LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_ATTEMPT = 5.0  #: the same, where too few suppliers just answered
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
+LOOK_AFTER, LOOK_EVERY = 8.0, 2.0  #: seconds until it is looked whether that time will do; then
 HEARING = 2.0  #: seconds that whoever waits for the end may take to hear of it
 
 
@@ -39,11 +41,16 @@ class ReadSettling:
 
 
 class Settling(ReadSettling):
-    """What is left to do after the last request: everything to disk, then to the suppliers."""
+    """What is left to do after the last request: everything to disk, then to the suppliers.
 
-    def __init__(self, vault: WritableVault, staffing: Staffing) -> None:
+    Where that would take longer than the end of a mount may, it is left to the next one at once.
+    `hurried`: set when nobody wants to wait for suppliers.
+    """
+
+    def __init__(self, vault: WritableVault, staffing: Staffing, hurried: trio.Event) -> None:
         super().__init__(vault)
-        self._writable, self._staffing = vault, staffing
+        self._writable, self._staffing, self._hurried = vault, staffing, hurried
+        self._hopeless = ""
 
     async def settle(self) -> Ended:
         """Does it, and gives the lease back. How it ended."""
@@ -54,16 +61,44 @@ class Settling(ReadSettling):
             said = lost_at_the_end(str(error))
             ended = Ended(message=said, verdict=f"NOT safe: {said}")
         else:
-            try:
-                if not vault.read_only:
-                    await self._publish()
-            except (BitdustError, trio.TooSlowError) as error:
-                why = str(error)
+            if not vault.read_only:
+                why = await self._publish_if_soon()
             ended = await self._ended(why)
         if ended.message:
             log.warning(ended.message)
         await vault.lease.release()
         return ended
+
+    async def _publish_if_soon(self) -> str:
+        """Publishes; why it did not, or ""."""
+        why, patience = "", trio.CancelScope()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look, patience)
+            with patience:
+                try:
+                    await self._publish()
+                except (BitdustError, trio.TooSlowError) as error:
+                    why = str(error)
+            nursery.cancel_scope.cancel()
+        return self._hopeless if patience.cancelled_caught else why
+
+    async def _look(self, patience: trio.CancelScope) -> None:
+        """Ends the patience where the time will not do, or nobody has any."""
+        over = trio.current_time() + LAST_PUBLISH
+        pause = LOOK_AFTER
+        while not self._hopeless:
+            with trio.move_on_after(pause):
+                await self._hurried.wait()
+                self._hopeless = "it was ended without waiting for that"
+            pause, flow = LOOK_EVERY, self._writable.flow
+            left = flow.left(self._writable.ledger.is_waiting).waiting
+            rate = sum(flow.rates().values())
+            if left and rate:
+                said = too_long(left, rate)
+                notify.notify(notify.status_word(f"publishing: {said}"))
+                if left / rate > over - trio.current_time():
+                    self._hopeless = self._hopeless or said
+        patience.cancel()
 
     async def _publish(self) -> None:
         vault = self._writable
@@ -92,10 +127,15 @@ class Farewell:
 
     def __init__(self) -> None:
         self._ended = Ended(message="")
+        self.hurried = trio.Event()  #: nobody wants to wait for suppliers
         self._said = trio.Event()
         self._listeners = 0
         self._nobody_listens = trio.Event()
         self._nobody_listens.set()
+
+    def hurry(self) -> None:
+        """Whoever ends the mount does not wait for suppliers."""
+        self.hurried.set()
 
     async def listen(self, say: Say) -> Ended:
         """Says at once that it was understood; returns when `tell` was called."""

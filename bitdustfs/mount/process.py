@@ -153,17 +153,18 @@ class Mount:
     def _serving_of(self, vault: ReadVault) -> Serving:
         if isinstance(vault, WritableVault):
             return self._writing(vault)
-        describer = Describer(self._key, vault)
+        describer = Describer(self._key, vault, self._line)
         answers = MountAnswers(vault, describer, self._attachment, self._farewell)
         return Serving(vault, answers, ReadSettling(vault))
 
     def _writing(self, vault: WritableVault) -> Serving:
         vault.set_limits(self._reload.options.cache, self._reload.options.audits)
         staffing = Staffing(self._key, vault)
-        describer = WritableDescriber(self._key, vault, staffing)
+        describer = WritableDescriber(self._key, vault, staffing, self._line)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
         aside = (("replacing suppliers", staffing.run),)
-        return Serving(vault, answers, Settling(vault, staffing), aside)
+        settling = Settling(vault, staffing, self._farewell.hurried)
+        return Serving(vault, answers, settling, aside)
 
     async def run(self, ready: Ready) -> None:
         """Until the mountpoint is taken away and everything is settled."""

@@ -143,6 +143,10 @@ class Account:
         """What `sync` says when everything is published; see `left` where it is not."""
         return "; ".join(filter(None, (self._all_published(), self._thinly(), self.why)))
 
+    def so_far(self) -> str:
+        """What `sync` says where its time is over and something is left."""
+        return f"{self.verdict()}; {self._fate()}"
+
     def left(self, why: str = "") -> str:
         """What is not published, why, and what becomes of it; "" where all is published."""
         return "" if self.published else f"{self._unfinished(why)}; {self._fate()}"
@@ -304,6 +308,11 @@ def verdict(faults: int, unseen: int, unsent: int, local_only: bool, sample: flo
     if sample < 1:
         return f"nothing is wrong with what was looked at, which was a sample{kept}"
     return f"nothing is wrong{kept}"
+
+
+def too_long(size: float, rate: float) -> str:
+    """Why the end of a mount does not wait for so many bytes, at so many a second."""
+    return f"at {format_size(rate)}/s the {format_size(size)} left are sent {within(size / rate)}"
 
 
 def within(seconds: float) -> str:

@@ -98,7 +98,7 @@ def speaker(state):
         staffing = Staffing(net.key, vault)
         describer = WritableDescriber(net.key, vault, staffing)
         said = WritableMountAnswers(vault, describer, staffing, None, None)
-        return describer, said, Settling(vault, staffing)
+        return describer, said, Settling(vault, staffing, trio.Event())
     describer = Describer(net.key, vault)
     return describer, MountAnswers(vault, describer, None, None), ReadSettling(vault)
 
