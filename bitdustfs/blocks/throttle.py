@@ -11,12 +11,15 @@ from contextlib import contextmanager
 
 import trio
 
+from bitdustfs.net.metered import Metered
+
 QUIET = 0.5  #: seconds without a read or write after which nobody uses the mount
 SHARE = 0.2  #: of the time, that uploading takes of who uses the mount where no processor is idle
 REST_MIN, REST_MAX = 0.3, 5.0  #: seconds from one block to the next meanwhile
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) from which nobody holds uploading back
 IDLE_ENOUGH = 1.0  #: processors that do nothing, from which nobody has to make way
 LOOK_EVERY = 0.25  #: seconds over which that is measured
+PAUSED_LOOK = 1.0  #: seconds between looks whether bulk work may go on
 
 
 class IdleProcessors:
@@ -48,11 +51,14 @@ def _idle_ticks() -> int:
 class Throttle:
     """When to upload. Those who read and write tell it, and those who wait that they hurry.
 
-    `idle`: how many processors do nothing.
+    `idle`: how many processors do nothing. `metered`: while bulk work waits, only those who hurry
+    have anything uploaded.
     """
 
-    def __init__(self, idle: Callable[[], float] | None = None) -> None:
-        self._idle = idle or IdleProcessors()
+    def __init__(
+        self, idle: Callable[[], float] | None = None, metered: Metered | None = None
+    ) -> None:
+        self._idle, self._metered = idle or IdleProcessors(), metered or Metered()
         self._last_read = self._last_write = self._rest_until = -QUIET
         self._hurry = 0
         self._hurried = trio.Event()
@@ -91,6 +97,8 @@ class Throttle:
         At once if nobody uses the mount, a processor is idle, somebody hurries or too many blocks
         wait; else when those who use it had their share since the last block.
         """
+        while self._metered.pauses and not self.hurried:
+            await self._wait_hurried(PAUSED_LOOK)
         while not self.hurried and waiting_blocks() < HOLD_BLOCKS:
             now = trio.current_time()
             quiet_at = max(self._last_read, self._last_write) + QUIET
@@ -99,10 +107,14 @@ class Throttle:
             if now >= self._rest_until:
                 self._rest_until = now + REST_MAX  # one at a time; `uploaded` knows better
                 return
-            if self._hurried.is_set():
-                self._hurried = trio.Event()
-            with trio.move_on_after(min(self._rest_until - now, quiet_at - now, LOOK_EVERY)):
-                await self._hurried.wait()
+            await self._wait_hurried(min(self._rest_until - now, quiet_at - now, LOOK_EVERY))
+
+    async def _wait_hurried(self, seconds: float) -> None:
+        """Until somebody hurries, so long at most."""
+        if self._hurried.is_set():
+            self._hurried = trio.Event()
+        with trio.move_on_after(seconds):
+            await self._hurried.wait()
 
     def uploaded(self, seconds: float) -> None:
         """A block's turn is over, which took so long."""

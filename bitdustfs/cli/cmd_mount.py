@@ -42,6 +42,8 @@ OPTIONS = """mount options (-o, comma-separated):
   audits=SIZE            what checks of suppliers may fetch in a day (80M)
   bandwidth=SIZE         bytes a second that all traffic may take, each way (no bound);
                          up:1M/down:8M each its own; up:200K@8-23 only from 8 to 23 h
+  metered=pause          uploads, rebuilding and audits wait on a connection that is metered, as
+                         NetworkManager says (default); metered=ignore
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
@@ -144,6 +146,8 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             return replace(options, owner=options.owner._replace(**{name: id_of(name, value)}))
         case "setuid" | "user" | "users":  # become did it; mount(8) says who mounts
             return options
+        case "metered" if value in ("pause", "ignore"):
+            return replace(options, metered=value == "pause")
         case "durability" if value in ("local", "published"):
             return replace(options, published=value == "published")
     match word:

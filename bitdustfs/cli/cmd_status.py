@@ -84,6 +84,8 @@ def _print_status(status: Status) -> None:
     _print_content(status)
     if status.bandwidth != "0":
         say_named(f"its traffic is kept within {status.bandwidth}")
+    if status.paused and status.paused not in status.verdict:
+        say_named(status.paused)
     _print_safety(status)
     for line in status.suppliers:
         say(

@@ -4,6 +4,7 @@
     cache = "10G"                  # live
     audits = "80M"                 # live
     bandwidth = "up:1M/down:8M"    # live; core/bandwidth.py
+    metered = "pause"              # live; or "ignore"
     log = "info"                   # live: error, warning, info or debug
     bootstrap = ["HOST:PORT"]      # at the next mount, as what follows
     allow_other = false
@@ -35,7 +36,7 @@ from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
 
-LIVE = ("cache", "audits", "bandwidth", "log")  #: words that a running mount heeds
+LIVE = ("cache", "audits", "bandwidth", "metered", "log")  #: words that a running mount heeds
 
 
 def audits_word(value: object) -> int:
@@ -50,6 +51,7 @@ WORDS: dict[str, Reader] = {
     "cache": size_word,
     "audits": audits_word,
     "bandwidth": bandwidth_word,
+    "metered": choice_word("pause", "ignore"),
     "log": choice_word(*LOG_LEVELS),
     "bootstrap": texts_word(check_address),
     "allow_other": bool_word,
@@ -70,6 +72,8 @@ def with_configured(options: MountOptions) -> MountOptions:
     found = read_section("mount", WORDS)
     if "durability" in found:
         found["durability"] = found["durability"] == "published"
+    if "metered" in found:
+        found["metered"] = found["metered"] == "pause"
     words: dict[str, Any] = {}
     for word in WORDS:
         if word not in options.said:
@@ -99,8 +103,9 @@ class MountReload:
             if word not in LIVE:
                 log.warning("%s has changed in config.toml: that needs a new mount", word)
         self.options = replace(
-            before, cache=now.cache, audits=now.audits, bandwidth=now.bandwidth, log=now.log
-        )
+            before, cache=now.cache, audits=now.audits, bandwidth=now.bandwidth,
+            metered=now.metered, log=now.log,
+        )  # fmt: skip
         set_log_level(now.log)
         apply(self.options)
         log.info("config.toml was read again; new here: %s", ", ".join(live) or "nothing")

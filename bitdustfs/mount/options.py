@@ -22,6 +22,7 @@ class MountOptions:
     take_over: bool = False
     allow_other: bool = False
     published: bool = False  #: fsync waits for suppliers
+    metered: bool = True  #: bulk work waits on a connection that is metered
     foreground: bool = False
     cache: int = CACHE_LIMIT  #: bytes of disk for what suppliers hold already
     audits: int = DAILY  #: bytes that audits may fetch in a day

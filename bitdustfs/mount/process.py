@@ -43,6 +43,7 @@ from bitdustfs.mount.telling import keep_told
 from bitdustfs.net import listening, notify
 from bitdustfs.net.control import Say, Statement
 from bitdustfs.net.line import OwnLine
+from bitdustfs.net.metered import Metered
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
 from bitdustfs.vault.reading import ReadVault
@@ -68,13 +69,14 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
     try:
         async with trio.open_nursery() as network:
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            line = OwnLine(options.bandwidth)
+            line, metered = OwnLine(options.bandwidth), Metered(options.metered)
+            network.start_soon(metered.run)
             ways = Ways(key, addresses, network, recall(folder), line=line)
             family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,
                 audits=options.audits, witness=True,
-                is_own=ways.is_own,
+                is_own=ways.is_own, metered=metered,
             )  # fmt: skip
             async with (
                 open_vault(folder, key, suite(), family, ways.connect, settings) as vault,
@@ -92,7 +94,7 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                     return Announcing(key, vault, ways.seeker, suite())
 
                 shown = await vault.as_of(options.at) if options.at else vault
-                await Mount(options, key, shown, announcing, line).run(ready)
+                await Mount(options, key, shown, announcing, line, metered).run(ready)
                 beside.cancel_scope.cancel()
             network.cancel_scope.cancel()
     finally:
@@ -137,9 +139,10 @@ class Mount:
         vault: ReadVault,
         announcing: Announcer,
         line: OwnLine,
+        metered: Metered,
     ) -> None:
         self._options, self._key, self._vault = options, key, vault
-        self._announcing, self._line = announcing, line
+        self._announcing, self._line, self._metered = announcing, line, metered
         self._operations = _operations_of(vault, options)
         # one that waits is not read-only for the kernel, which could not be told otherwise
         looks = vault.read_only and not isinstance(vault, WaitingVault)
@@ -200,6 +203,7 @@ class Mount:
 
     def _apply(self, options: MountOptions) -> None:
         self._line.change(options.bandwidth)
+        self._metered.heed(options.metered)
         if isinstance(self._serving.vault, WritableVault):
             self._serving.vault.set_limits(options.cache, options.audits)
 

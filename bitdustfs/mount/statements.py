@@ -104,6 +104,7 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
     thinned: list[ThinnedLine] = []  #: that went in the last week for the share or for writers
     bandwidth: str = "0"  #: what the mount may use of its line, as it is written in options
+    paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

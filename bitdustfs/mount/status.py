@@ -72,6 +72,7 @@ class Describer:
             safety=account.safety(),
             thinned=self._thinned(),
             bandwidth=str(self._own_line.bandwidth),
+            paused=account.paused,
         )
 
     async def suppliers(self) -> Suppliers:

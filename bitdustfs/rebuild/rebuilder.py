@@ -21,6 +21,7 @@ from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.net.metered import Metered
 from bitdustfs.rebuild.audit import CENSUS_EVERY, Auditor
 from bitdustfs.rebuild.census import Census
 from bitdustfs.rebuild.pace import Pace
@@ -103,7 +104,9 @@ class Rebuilder:
         auditor: Auditor,
         watch: Watch,
         needs: Callable[[], Needs],
+        metered: Metered,
     ) -> None:
+        self._metered = metered
         self._pen, self._fetcher, self._circle = pen, fetcher, fetcher.circle
         self._table, self._courier = table, courier
         self._auditor, self._watch, self._needs = auditor, watch, needs
@@ -247,6 +250,7 @@ class Rebuilder:
         """Until this machine may not write any more."""
         while not self._pen.lost:
             await trio.sleep(TICK)
+            await self._metered.wait_free()
             try:
                 await self.step()
             except (Unavailable, Malformed) as error:

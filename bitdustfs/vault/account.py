@@ -52,6 +52,7 @@ class Account:
     here: int = 0  #: bytes that are on this machine only, in its memory or on its disk
     to_send: int = 0  #: bytes of fragments until a root may name them, to suppliers that are there
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
+    paused: str = ""  #: why what is new waits although it could be sent, or ""
 
     # -- verdicts
 
@@ -130,6 +131,8 @@ class Account:
         if self._is_final(ended):
             return f"; {self.stuck}" if self.stuck else ""
         left = self.seconds_left
+        if self.paused and not self.rate:
+            return f"; {self.paused}"
         if left is not None:
             return f"; at this rate ({format_size(self.rate)}/s) {within(left)}"
         return "; nothing is sent just now" if self.to_send else "; published within half a minute"

@@ -240,7 +240,8 @@ def _writable_vault(
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
     pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
     lease = Lease(ground.register, pen)
-    throttle, due, deferral, loans = Throttle(), CommitDue(), Deferral(), Loans(table)
+    throttle, due = Throttle(metered=settings.metered), CommitDue()
+    deferral, loans = Deferral(), Loans(table)
     ledger = Ledger(table, deferral, circle.beside)
     courier = Courier(
         pen, circle, table, Cutter(key, pen, table, files), ledger, deferral,
@@ -283,7 +284,9 @@ def _writable_vault(
     allowance = Allowance(
         settings.audits, partial(state.get_value, "audits"), partial(state.set_value, "audits")
     )
-    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, rng, allowance)
+    auditor = Auditor(
+        ground.fetcher, ground.watch, table, on_lost, rng, allowance, settings.metered
+    )  # fmt: skip
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
     condemn = ground.watch.reputation.condemn
@@ -300,7 +303,14 @@ def _writable_vault(
         flusher, auditor, deletion, compactor, held, space, throttle,
     )  # fmt: skip
     rebuilder = Rebuilder(
-        pen, ground.fetcher, table, courier, auditor, ground.watch, reclaimer.needs
+        pen,
+        ground.fetcher,
+        table,
+        courier,
+        auditor,
+        ground.watch,
+        reclaimer.needs,
+        settings.metered,
     )
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, catalogue, writer, state, committer, courier, space,
@@ -310,7 +320,7 @@ def _writable_vault(
     flow = Flow(circle, table)
     safety = Safety(
         tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
-        lambda: writer.unclosed,
+        lambda: writer.unclosed, settings.metered,
     )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bitdustfs.blocks.circle import IsOwn, nobody_is
 from bitdustfs.blocks.evict import CACHE_LIMIT
+from bitdustfs.net.metered import Metered
 from bitdustfs.rebuild.audit import DAILY
 from bitdustfs.units import MIB
 
@@ -28,3 +29,4 @@ class Settings:
     witness: bool = False  #: whether the first root waits for what the DHT bears witness of
     wall: Callable[[], int] = time.time_ns  #: nanoseconds since 1970, by which snapshots are made
     is_own: IsOwn = nobody_is  #: which suppliers are on this very machine
+    metered: Metered = field(default_factory=Metered)  #: whether bulk work waits
