@@ -14,15 +14,15 @@ may hold meanwhile is bounded where a connection begins (`fit`), and comes as a 
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
 from bitdustfs.core.bandwidth import UNBOUNDED, Bandwidth, Direction, parse_bandwidth
 from bitdustfs.errors import UsageError
 from bitdustfs.net.silence import acknowledged
-from bitdustfs.units import KIB, MIB
+from bitdustfs.units import KIB, MIB, READ_MAX
 
 BURST = 0.5  #: seconds' worth that may go at once after a pause
 PIECE_SECONDS = 0.125  #: seconds' worth that goes in one turn
@@ -30,6 +30,10 @@ PIECE_MIN, PIECE_MAX = 1 * KIB, 256 * KIB  #: bytes of it
 TURNS_FIRST = 4  #: turns in a row of those that go first, while others wait
 KERNEL_SECONDS = 0.25  #: seconds' worth that the kernel may hold of what was not taken
 KERNEL_MIN, KERNEL_MAX = 16 * KIB, 4 * MIB  #: bytes of it; where more would be wanted, no bound
+ASKED_SECONDS = 1.0  #: seconds' worth that is asked for before some of it came
+REQUEST_SECONDS = 0.5  #: seconds' worth that one request asks for
+REQUEST_MIN, REQUEST_MAX = 16 * KIB, 1 * MIB  #: bytes of it
+ASKED_FREELY = 64 * KIB  #: bytes; a request for fewer does not wait for that
 SHARED = 32  #: connections that a bound is fairly divided among, at most
 
 
@@ -44,6 +48,8 @@ class Valve:
     def __init__(self, rate: Callable[[], float]) -> None:
         self._rate = rate
         self._free_at = -math.inf  # when what went so far is made good
+        self._asked = self._wanted = 0  # bytes that are to come; with those not asked for yet
+        self._gate, self._came = trio.Lock(), trio.Event()
         self._taken = False
         self._first, self._others = deque[trio.Event](), deque[trio.Event]()
         self._in_a_row = 0  # turns of those that go first, while others waited
@@ -59,10 +65,54 @@ class Valve:
         rate = self.rate
         return min(PIECE_MAX, max(PIECE_MIN, int(rate * PIECE_SECONDS))) if rate else PIECE_MAX
 
+    @property
+    def request(self) -> int:
+        """Bytes that one request asks for, at most: small answers wait for those on their way."""
+        rate = self.rate
+        size = int(rate * REQUEST_SECONDS)
+        return min(REQUEST_MAX, max(REQUEST_MIN, size)) if rate else READ_MAX
+
     def seconds(self, size: float) -> float:
         """How long so many bytes take at least, if nothing else goes; 0 without a bound."""
         rate = self.rate
         return size / rate if rate else 0.0
+
+    def patience(self, size: float) -> float:
+        """Seconds after which that many bytes are there if all goes well: all that was asked for
+        before comes first, and half of what goes is others'. 0 without a bound.
+        """
+        return 2 * self.seconds(self._wanted + size)
+
+    def coming(self, size: float) -> float:
+        """The same once it was asked for, inside `asking`: only what was asked for comes first."""
+        return 2 * (ASKED_SECONDS + self.seconds(size)) if self.rate else 0.0
+
+    @asynccontextmanager
+    async def asking(self, size: int) -> AsyncIterator[None]:
+        """Enters once so many bytes may be asked for; inside, they come.
+
+        What was asked for cannot be taken back, and whatever is asked next waits for it. So on a
+        bounded line it is asked for little by little.
+        """
+        self._wanted += size
+        try:
+            await self._wait_asked(size)
+            self._asked += size
+            try:
+                yield
+            finally:
+                self._asked -= size
+                self._came.set()
+                self._came = trio.Event()
+        finally:
+            self._wanted -= size
+
+    async def _wait_asked(self, size: int) -> None:
+        if size < ASKED_FREELY or not self.rate:
+            return
+        async with self._gate:  # in their order
+            while self._asked and 0 < self.rate * ASKED_SECONDS < self._asked + size:
+                await self._came.wait()
 
     def bearable(self, least: float) -> float:
         """Bytes a second that one of many connections has to come to, where it is `least` without

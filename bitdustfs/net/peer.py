@@ -18,6 +18,7 @@ waits, the connection that it was sent on is the one that others go on, too.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import trio
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 
 OPEN_DEADLINE = 9.0  #: seconds for all addresses, looking for others, and the session together
 SLOWEST = 128 * KIB  #: bytes a second that bulk bytes have at first, also where nothing moves
-CROWD = 8  #: reads under way that have a bounded line to themselves, at most
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
 PIECE = 256 * KIB  #: bytes of payload after which it is noted how much was sent
 
@@ -94,7 +94,7 @@ class PeerSupplier(Supplier):
 
     async def call(self, request: wire.Request, payload: Buffer = b"") -> Replied:
         bulk = len(payload) + getattr(request, "length", 0)
-        deadline = CALL_DEADLINE + bulk / SLOWEST
+        deadline = CALL_DEADLINE + bulk / SLOWEST + self._credentials.line.down.coming(0)
         began = trio.current_time()
         with trio.move_on_after(deadline) as scope:
             connection = await self._connection(isinstance(request, wire.Put))
@@ -103,8 +103,18 @@ class PeerSupplier(Supplier):
         assert scope.cancelled_caught
         raise DeadlineExceeded(f"no answer within {trio.current_time() - began:.0f} s")
 
+    @property
+    def request_max(self) -> int:
+        return self._credentials.line.down.request
+
+    def asking(self, length: int) -> AbstractAsyncContextManager[None]:
+        return self._credentials.line.down.asking(length)
+
+    def coming(self, length: int) -> float:
+        return self._credentials.line.down.coming(length)
+
     def held_up(self, length: int) -> float:
-        return CROWD * self._credentials.line.down.seconds(length)
+        return self._credentials.line.down.patience(length)
 
     async def _connection(self, bulk: bool) -> Connection:
         async with self._opening[bulk]:

@@ -200,3 +200,42 @@ async def test_all_that_a_client_sends_and_fetches_is_bounded(nursery):
     assert MIB < counts["down"] - before <= down * (passed + BURST) + down / 4
     await peer.aclose()
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(1000)  # virtual seconds
+async def test_little_is_asked_for_before_it_comes(autojump_clock):
+    """So a small read waits for a second's worth, not for all that a large file has."""
+    valve, asked, most = Valve(lambda: RATE), [0], [0]
+
+    async def read(size):
+        async with valve.asking(size):
+            asked[0] += size
+            most[0] = max(most[0], asked[0])
+            await valve.take(size)
+            asked[0] -= size
+
+    async with trio.open_nursery() as nursery:
+        began = trio.current_time()
+        for _ in range(40):
+            nursery.start_soon(read, 500_000)
+        await trio.sleep(1)
+        assert valve.patience(0) == pytest.approx(2 * 19, abs=2)
+        before = trio.current_time()
+        await read(10_000)
+        assert trio.current_time() - before <= 1.6
+        with trio.move_on_after(1):
+            await read(500_000)  # whoever gives up waiting holds nobody up
+    assert most[0] <= 1 * RATE + 10_000
+    assert trio.current_time() - began <= 20.1 and valve.patience(0) == 0
+
+
+async def test_what_is_larger_than_that_is_asked_for_alone(autojump_clock):
+    valve = Valve(lambda: 10_000)
+    with trio.fail_after(1):
+        async with valve.asking(1_000_000):
+            with trio.move_on_after(0.5) as waiting:
+                async with valve.asking(100_000):
+                    raise AssertionError("two at once")
+            assert waiting.cancelled_caught
+            async with valve.asking(1000):
+                pass
