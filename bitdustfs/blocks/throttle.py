@@ -81,6 +81,11 @@ class Throttle:
         """Whether somebody waits for the suppliers."""
         return self._hurry > 0
 
+    @property
+    def paused(self) -> str:
+        """Why nothing is uploaded although it could be, a sentence; "" where that is not so."""
+        return "" if self.hurried else self._metered.said
+
     @contextmanager
     def hurrying(self) -> Iterator[None]:
         """While somebody waits for the suppliers, nobody holds anything back."""

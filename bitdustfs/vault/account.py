@@ -131,7 +131,7 @@ class Account:
         if self._is_final(ended):
             return f"; {self.stuck}" if self.stuck else ""
         left = self.seconds_left
-        if self.paused and not self.rate:
+        if self.paused:
             return f"; {self.paused}"
         if left is not None:
             return f"; at this rate ({format_size(self.rate)}/s) {within(left)}"

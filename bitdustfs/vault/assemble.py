@@ -320,7 +320,7 @@ def _writable_vault(
     flow = Flow(circle, table)
     safety = Safety(
         tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
-        lambda: writer.unclosed, settings.metered,
+        lambda: writer.unclosed, lambda: throttle.paused,
     )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(

@@ -24,7 +24,6 @@ from bitdustfs.core.placement import acknowledgements_least
 from bitdustfs.fs.attributes import load_inode
 from bitdustfs.fs.content import Content
 from bitdustfs.fs.xattrs import Own
-from bitdustfs.net.metered import Metered
 from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.rebuilder import Rebuilder
 from bitdustfs.tree.commit import Committer, changed_since_published
@@ -83,7 +82,7 @@ class ReadSafety:
 
 
 class Safety:
-    """In a mount that writes. `unclosed`: bytes in open blocks. `metered`: whether uploads wait."""
+    """In a mount that writes. `unclosed`: bytes in open blocks; `paused`: why uploads wait."""
 
     def __init__(
         self,
@@ -97,9 +96,9 @@ class Safety:
         rebuilder: Rebuilder,
         flow: Flow,
         unclosed: Callable[[], int],
-        metered: Metered,
+        paused: Callable[[], str],
     ) -> None:
-        self._flow, self._unclosed, self._metered = flow, unclosed, metered
+        self._flow, self._unclosed, self._paused = flow, unclosed, paused
         self._tree, self._content, self._committer = tree, content, committer
         self._state, self._ledger = state, ledger
         self._circle, self._register, self._rebuilder = circle, register, rebuilder
@@ -154,7 +153,7 @@ class Safety:
             audited=True, stuck=too_few(circle, self._register.needed),
             complete=left.complete, here=left.here + new,
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
-            paused=self._metered.said,
+            paused=self._paused(),
         )  # fmt: skip
 
 
