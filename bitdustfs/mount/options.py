@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bitdustfs.blocks.evict import CACHE_LIMIT
 from bitdustfs.core.bandwidth import UNBOUNDED, Bandwidth
-from bitdustfs.fuse.entries import AS_KEPT, ShownOwner
+from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.rebuild.audit import DAILY
 
 

@@ -120,7 +120,7 @@ async def test_uploads_wait_unless_somebody_hurries(nursery, autojump_clock):
     link = Metered(True, ask)
     nursery.start_soon(link.run)
     await trio.testing.wait_all_tasks_blocked()
-    throttle = Throttle(lambda: 4.0, link)
+    throttle = Throttle(lambda: 4.0, metered=link)
     with trio.move_on_after(100) as waiting:
         await throttle.wait_turn(lambda: 10_000)
     assert waiting.cancelled_caught
