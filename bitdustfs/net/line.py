@@ -2,13 +2,16 @@
 
 Everything that goes over a connection passes its line: `PacedStream` lies below TLS. So uploads,
 reads, audits, rebuilding and roots are all bounded together. What the headers of TCP and IP take
-comes on top, about 4 %. A datagram of the DHT never waits, but what it took is made good by others.
+comes on top, about 4 %. A datagram of the DHT never waits. What it took is made good by others, but
+no more than a turn of it: nobody asked for what strangers send.
 
 Small questions and answers go first, fragments after them; every few turns a fragment's piece goes
 all the same. Pieces are an eighth of a second long, and a question waits for two of them at most.
+What is small shows by itself (`Firsts`), so also where both come on one connection.
 
 What comes in is bounded by not taking it: the other side's kernel waits. What this machine's kernel
-may hold meanwhile is bounded where a connection begins (`fit`), and comes as a burst.
+may hold meanwhile is bounded where a connection begins (`fit`), and comes as a burst. What was
+taken is passed on at once, and paid for before more is taken: nothing is held meanwhile.
 """
 
 import math
@@ -34,7 +37,9 @@ ASKED_SECONDS = 1.0  #: seconds' worth that is asked for before some of it came
 REQUEST_SECONDS = 0.5  #: seconds' worth that one request asks for
 REQUEST_MIN, REQUEST_MAX = 16 * KIB, 1 * MIB  #: bytes of it
 ASKED_FREELY = 64 * KIB  #: bytes; a request for fewer does not wait for that
-SHARED = 32  #: connections that a bound is fairly divided among, at most
+IDLE, IDLE_SHARE = 1.0, 0.25  #: seconds; in which less than this share came: who is asked hangs
+SHARED = 32  #: connections that a bound is fairly divided among, where no more of them wait
+FIRST_MAX = 8 * KIB  #: bytes of one connection that go first after a pause
 
 
 def hour_now() -> int:
@@ -48,7 +53,9 @@ class Valve:
     def __init__(self, rate: Callable[[], float]) -> None:
         self._rate = rate
         self._free_at = -math.inf  # when what went so far is made good
-        self._asked = self._wanted = 0  # bytes that are to come; with those not asked for yet
+        self._asked: dict[object, int] = {}  # bytes that are to come, by who asked
+        self._wanted = 0  # these, and those that are not asked for yet
+        self._went = 0  # bytes that had their turn, in all
         self._gate, self._came = trio.Lock(), trio.Event()
         self._taken = False
         self._first, self._others = deque[trio.Event](), deque[trio.Event]()
@@ -94,14 +101,15 @@ class Valve:
         What was asked for cannot be taken back, and whatever is asked next waits for it. So on a
         bounded line it is asked for little by little.
         """
+        who = object()
         self._wanted += size
         try:
             await self._wait_asked(size)
-            self._asked += size
+            self._asked[who] = size
             try:
                 yield
             finally:
-                self._asked -= size
+                self._asked.pop(who, None)
                 self._came.set()
                 self._came = trio.Event()
         finally:
@@ -111,21 +119,35 @@ class Valve:
         if size < ASKED_FREELY or not self.rate:
             return
         async with self._gate:  # in their order
-            while self._asked and 0 < self.rate * ASKED_SECONDS < self._asked + size:
-                await self._came.wait()
+            while self._asked and 0 < self.rate * ASKED_SECONDS < sum(self._asked.values()) + size:
+                before = self._went
+                with trio.move_on_after(IDLE) as idle:
+                    await self._came.wait()
+                if idle.cancelled_caught and self._went - before < self.rate * IDLE * IDLE_SHARE:
+                    self._asked.clear()  # whoever was asked hangs: the line is others'
 
     def bearable(self, least: float) -> float:
         """Bytes a second that one of many connections has to come to, where it is `least` without
         a bound: whoever shares a bound is not to blame for it.
         """
         rate = self.rate
-        return min(least, rate / SHARED) if rate else least
+        return min(least, rate / self._sharers) if rate else least
+
+    def own_delay(self, size: float) -> float:
+        """Seconds that so many bytes of one of many connections may take longer by this bound."""
+        return self._sharers * self.seconds(size)
+
+    @property
+    def _sharers(self) -> int:
+        return max(SHARED, len(self._first) + len(self._others))
 
     def charge(self, size: int) -> None:
-        """So many bytes went without asking; others make them good."""
+        """So many bytes went without asking. Others make them good, as far as one turn."""
         rate = self.rate
         if rate:
-            self._free_at = max(self._free_at, trio.current_time() - BURST) + size / rate
+            now = trio.current_time()
+            since = max(self._free_at, now - BURST)
+            self._free_at = max(since, min(since + size / rate, now + PIECE_SECONDS))
 
     async def take(self, size: int, first: bool = True) -> None:
         """Returns once `size` bytes may go. `first`: before those that may wait."""
@@ -135,7 +157,7 @@ class Valve:
         try:
             now = trio.current_time()
             free_at = max(self._free_at, now - BURST)
-            self.charge(size)
+            self._free_at, self._went = free_at + self.seconds(size), self._went + size
             await trio.sleep_until(max(now, free_at))
         finally:
             self._pass_on()
@@ -199,12 +221,36 @@ def bandwidth_word(value: object) -> Bandwidth:
     raise UsageError('write bytes a second, for example "up:1M/down:8M"')
 
 
-class PacedStream(trio.abc.Stream):
-    """A connection, as fast as the line allows. `bulk`: what is sent lets others go first."""
+class Firsts:
+    """Which pieces of one connection go first, one way: as many bytes as fit into small questions
+    and answers. All connections together have no more of them than the line has.
+    """
 
-    def __init__(self, transport: trio.abc.Stream, line: OwnLine, bulk: bool = False) -> None:
-        self._transport, self._line, self._first = transport, line, not bulk
+    def __init__(self) -> None:
+        self._left, self._since = float(FIRST_MAX), trio.current_time()
+
+    def take(self, size: int, rate: float) -> bool:
+        """Whether a piece of `size` bytes goes first; `rate`: of the line, bytes a second."""
+        now = trio.current_time()
+        self._left = min(FIRST_MAX, self._left + (now - self._since) * rate / SHARED)
+        self._since = now
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
+class PacedStream(trio.abc.Stream):
+    """A connection, as fast as the line allows.
+
+    `bulk`: where much is sent, it lets others go first; else all that is sent goes first.
+    """
+
+    def __init__(self, transport: trio.abc.Stream, line: OwnLine, bulk: bool = True) -> None:
+        self._transport, self._line, self._bulk = transport, line, bulk
+        self._going, self._coming = Firsts(), Firsts()
         self._received = self._sent = 0
+        self._unpaid = 0  # bytes that were taken and had no turn yet
         line.fit(transport)
 
     def moved(self) -> int:
@@ -222,22 +268,26 @@ class PacedStream(trio.abc.Stream):
         view = memoryview(data)
         while view:
             piece, view = view[: up.piece], view[up.piece :]
-            await up.take(len(piece), self._first)
+            first = not self._bulk or self._going.take(len(piece), up.rate)
+            await up.take(len(piece), first)
             await self._transport.send_all(piece)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._transport.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        down = self._line.down
-        if not down.rate:
-            data = await self._transport.receive_some(max_bytes)
-            self._received += len(data)
-            return data
-        data = await self._transport.receive_some(min(max_bytes or down.piece, down.piece))
+        down, unpaid = self._line.down, self._unpaid
+        if unpaid:
+            self._unpaid = 0
+            await down.take(unpaid, self._coming.take(unpaid, down.rate))
+        if down.rate:
+            max_bytes = min(max_bytes or down.piece, down.piece)
+        data = await self._transport.receive_some(max_bytes)
         self._received += len(data)
-        await down.take(len(data))
+        self._unpaid = len(data)
         return data
 
     async def aclose(self) -> None:
+        self._line.down.charge(self._unpaid)
+        self._unpaid = 0
         await self._transport.aclose()

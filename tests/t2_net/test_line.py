@@ -9,7 +9,17 @@ from customers import service_of
 from family import claim_of, contracted, credentials, make_block
 
 from bitdustfs.core.bandwidth import UNBOUNDED, parse_bandwidth
-from bitdustfs.net.line import BURST, PIECE_SECONDS, TURNS_FIRST, OwnLine, PacedStream, Valve
+from bitdustfs.net.dht.udp import UdpSocket
+from bitdustfs.net.line import (
+    BURST,
+    FIRST_MAX,
+    IDLE,
+    PIECE_SECONDS,
+    TURNS_FIRST,
+    OwnLine,
+    PacedStream,
+    Valve,
+)
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.server import SupplierServer
@@ -97,11 +107,55 @@ async def test_datagrams_do_not_wait_and_are_made_good(autojump_clock):
     valve = Valve(lambda: 1000)
     await trio.sleep(10)
     before = trio.current_time()
-    for _ in range(50):
+    for _ in range(6):
         valve.charge(100)
     assert trio.current_time() == before
     await valve.take(1)
-    assert trio.current_time() - before == pytest.approx(5 - BURST)
+    assert trio.current_time() - before == pytest.approx(0.6 - BURST)
+
+
+@pytest.mark.parametrize("size", [2000, 1_000_000])
+async def test_a_flood_that_nobody_asked_for_stops_nobody(size, autojump_clock):
+    """Ten times the line's rate comes in datagrams; what was asked for has the line all the same,
+    and a question waits for a turn.
+    """
+    valve = Valve(lambda: RATE)
+
+    async def flood():
+        while True:
+            for _ in range(10 * RATE // 50 // size):
+                valve.charge(size)
+            valve.charge(size)
+            await trio.sleep(0.02)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flood)
+        await trio.sleep(10)
+        before = trio.current_time()
+        await valve.take(10)
+        assert trio.current_time() - before <= PIECE_SECONDS
+        before = trio.current_time()
+        for _ in range(80):
+            await valve.take(valve.piece, False)
+        assert trio.current_time() - before <= 80 * valve.piece / RATE + 2 * PIECE_SECONDS
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_flood_of_real_datagrams_leaves_no_debt(nursery):
+    line = OwnLine(parse_bandwidth("8K"))
+    node, flood = UdpSocket(line), UdpSocket()
+    for socket in (node, flood):
+        await socket.bind(("127.0.0.1", 0))
+    began = trio.current_time()
+    for _ in range(200):  # 280 kB: more than half a minute of the line
+        await flood.sendto(bytes(1400), node.getsockname())
+        await node.recvfrom(2000)
+        await node.sendto(bytes(1400), flood.getsockname())
+    for valve in (line.up, line.down):
+        with trio.fail_after(trio.current_time() - began + 5):
+            await valve.take(100)
+    node.close()
+    flood.close()
 
 
 async def test_hours_and_changes_hold_at_once(autojump_clock):
@@ -239,3 +293,118 @@ async def test_what_is_larger_than_that_is_asked_for_alone(autojump_clock):
             assert waiting.cancelled_caught
             async with valve.asking(1000):
                 pass
+
+
+@pytest.mark.deadline(1000)
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+async def test_promise_9_whoever_hangs_keeps_nobody_from_asking(size, autojump_clock):
+    """Asked for so much, it sends nothing, or next to nothing. Others are asked a second later."""
+    valve = Valve(lambda: RATE)
+
+    async def hang():
+        async with valve.asking(size):
+            while True:
+                await trio.sleep(0.1)
+                await valve.take(100)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(hang)
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.current_time()
+        for _ in range(10):
+            async with valve.asking(500_000):
+                await valve.take(500_000)
+        assert trio.current_time() - before <= 3 * IDLE + 10 * 0.5 + BURST
+        nursery.cancel_scope.cancel()
+
+
+class Endless(trio.abc.ReceiveStream):
+    """Whatever is asked for is there."""
+
+    def __init__(self):
+        self.given = 0
+
+    async def receive_some(self, max_bytes=None):
+        self.given += max_bytes
+        return bytes(max_bytes)
+
+    async def send_all(self, data):
+        pass
+
+    async def wait_send_all_might_not_block(self):
+        pass
+
+    async def aclose(self):
+        pass
+
+
+@pytest.mark.deadline(1000)
+async def test_nothing_is_held_while_a_connection_waits_for_its_turn(autojump_clock):
+    """A hundred connections that send without end: whatever was taken of them has been passed on,
+    and they had the bound together, and a turn each.
+    """
+    line, came, sources = OwnLine(parse_bandwidth("1M")), [0], [Endless() for _ in range(100)]
+
+    async def receive(source):
+        paced = PacedStream(source, line)
+        while True:
+            data = await paced.receive_some(MIB)
+            came[0] += len(data)
+
+    async with trio.open_nursery() as nursery:
+        for source in sources:
+            nursery.start_soon(receive, source)
+        for second in range(1, 20):
+            await trio.sleep(1)
+            given = sum(source.given for source in sources)
+            assert given == came[0]
+            assert given <= MIB * (second + BURST) + (len(sources) + 1) * line.down.piece
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(1000)
+async def test_small_requests_and_answers_do_not_wait_behind_bulk_of_others(autojump_clock):
+    """At a supplier nobody says which connection is for what: it shows by what goes over it."""
+    line = OwnLine(parse_bandwidth("100K"))
+    fat = [PacedStream(Endless(), line) for _ in range(8)]
+    slim = PacedStream(Endless(), line)
+
+    async def bulk(paced):
+        while True:
+            await paced.receive_some(32 * KIB)
+            await paced.send_all(bytes(32 * KIB))
+
+    async with trio.open_nursery() as nursery:
+        for paced in fat:
+            nursery.start_soon(bulk, paced)
+        await trio.sleep(10)
+        for _ in range(50):
+            before = trio.current_time()
+            await slim.receive_some(200)
+            await slim.receive_some(200)  # what came before has had its turn
+            await slim.send_all(bytes(200))
+            assert trio.current_time() - before <= 6 * PIECE_SECONDS
+            await trio.sleep(0.5)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_goes_on_and_on_does_not_stay_first(autojump_clock):
+    """Many who send a little at a time do not keep out those who send much at once."""
+    line, went = OwnLine(parse_bandwidth("100K")), [0]
+
+    async def dribble(paced):
+        while True:
+            await paced.send_all(bytes(KIB))
+            went[0] += KIB
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(dribble, PacedStream(Endless(), line))
+        paced = PacedStream(Endless(), line)
+        await paced.send_all(bytes(2 * FIRST_MAX))
+        await trio.sleep(10)
+        before = trio.current_time()
+        await paced.send_all(bytes(100 * KIB))
+        assert trio.current_time() - before <= 11 * 1.2  # a share like that of others
+        nursery.cancel_scope.cancel()
