@@ -4,7 +4,9 @@ Its two tasks, a reader and a writer, live in the nursery that it was started in
 cancellation reaches them.
 
 A call that moves much is given up when nothing moves: what the other side's kernel acknowledged
-counts. So a fragment on a slow line has its time, and is not begun again and again.
+counts. So a fragment on a slow line has its time, and is not begun again and again. What is before
+it on the connection has its time, too. A fragment that nobody waits for any more is not sent to its
+end: it would hold memory, and whatever comes after it.
 """
 
 import math
@@ -36,10 +38,25 @@ Replied = tuple[wire.Reply, Buffer]
 
 @dataclass
 class _Waiting:
-    """A call whose answer is due."""
+    """A call whose answer is due. `unsent`: what is still to go of its payload."""
 
+    unsent: memoryview
+    begun: bool = False  #: its frame, or some of it, may have gone
+    dropped: bool = False  #: it is not to go any more
     done: trio.Event = field(default_factory=trio.Event)
     answer: Replied | PeerError | None = None
+
+    def begin(self) -> None:
+        """Its frame goes now."""
+        self.begun = True
+
+    def went(self, length: int) -> None:
+        """So many bytes more have gone."""
+        self.unsent = self.unsent[length:]
+
+    def drop(self) -> None:
+        """What has not gone does not go any more, and is not held."""
+        self.dropped, self.unsent = True, memoryview(b"")
 
     def finish(self, answer: Replied | PeerError) -> None:
         """The first answer counts."""
@@ -76,7 +93,8 @@ class Connection:
         self._address = address
         self._running = trio.CancelScope()
         self._heard = trio.current_time()
-        self._send, self._queue = trio.open_memory_channel[tuple[bytes, Buffer]](8)
+        self._send, self._queue = trio.open_memory_channel[tuple[bytes, _Waiting]](8)
+        self._unsent = 0  # bytes of payloads that are still to go
         self._waiting: dict[int, _Waiting] = {}
         self._given_up: set[int] = set()  # requests whose answers nobody waits for any more
         self._next_id = 1
@@ -99,12 +117,16 @@ class Connection:
                 await self._stream.aclose()
 
     @contextmanager
-    def patience(self, scope: trio.CancelScope, bulk: int) -> Iterator[None]:
-        """A call of so many bytes: its `scope` ends later as long as something moves here."""
+    def patience(self, scope: trio.CancelScope, bulk: int, floor: float = FLOOR) -> Iterator[None]:
+        """A call of so many bytes: its `scope` ends later as long as something moves here.
+
+        `floor`: bytes a second that it has to come to, with what is before it.
+        """
+        bulk += self._unsent
         if bulk < PATIENT_FROM:
             yield
             return
-        self._patient[scope] = trio.current_time() + CALL_DEADLINE + bulk / FLOOR
+        self._patient[scope] = trio.current_time() + CALL_DEADLINE + bulk / floor
         self._somebody.set()
         try:
             yield
@@ -143,10 +165,11 @@ class Connection:
         if self.failure is not None:
             raise self.failure
         request_id, self._next_id = self._next_id, self._next_id + 1
-        waiting, since = _Waiting(), trio.current_time()
+        waiting, since = _Waiting(memoryview(payload)), trio.current_time()
         self._waiting[request_id] = waiting
+        self._unsent += len(payload)
         try:
-            await self._send.send((wire.encode_frame(request_id, request, len(payload)), payload))
+            await self._send.send((wire.encode_frame(request_id, request, len(payload)), waiting))
             await waiting.done.wait()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             assert self.failure is not None  # only `fail` closes the queue
@@ -154,14 +177,21 @@ class Connection:
         finally:
             self._waiting.pop(request_id, None)
             if not waiting.done.is_set():
-                self._give_up(request_id, since)
+                self._give_up(request_id, since, waiting)
         if isinstance(waiting.answer, PeerError):
             raise waiting.answer
         assert waiting.answer is not None
         return waiting.answer
 
-    def _give_up(self, request_id: int, since: float) -> None:
+    def _give_up(self, request_id: int, since: float, waiting: _Waiting) -> None:
         """Somebody who waited since then gives up: where nothing came meanwhile, it is over."""
+        if waiting.unsent:
+            self._unsent -= len(waiting.unsent)
+            waiting.drop()
+            if not waiting.begun:
+                return
+            self.fail(Unreachable("a fragment was given up while it was sent"))
+            self._running.cancel()
         self._given_up.add(request_id)
         if len(self._given_up) > OWED_MAX:
             self.fail(DeadlineExceeded(f"{OWED_MAX} answers did not come in time"))
@@ -182,17 +212,23 @@ class Connection:
             self._running.cancel()
 
     async def _write(self) -> None:
-        async for head, payload in self._queue:
+        async for head, waiting in self._queue:
+            if waiting.dropped:
+                continue
+            waiting.begin()
             await self._stream.send_all(head)
-            at = 0
-            while at < len(payload):
-                piece = memoryview(payload)[at : at + self._piece()]
+            while waiting.unsent:
+                piece = waiting.unsent[: self._piece()]
                 await self._stream.send_all(piece)
-                at += len(piece)
+                if waiting.dropped:
+                    return  # the connection ends
+                waiting.went(len(piece))
+                self._unsent -= len(piece)
                 self._sent(len(piece))
                 self._progressed = trio.current_time()
                 del piece
-            del payload  # a view of a whole block: must not live on while we wait
+            waiting.drop()  # a view of a whole block: must not live on while we wait
+            del waiting
 
     async def _read(self) -> None:
         while True:

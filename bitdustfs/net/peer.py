@@ -10,6 +10,7 @@ So a connection is given up, and the next call opens a fresh one,
 - when the kernel gets no acknowledgement (TCP_USER_TIMEOUT), or no answer to keep-alive probes;
 - when the supplier is reached at another address, and nothing was heard on this one lately;
 - when somebody gives up waiting on the one for small questions, and not a byte came meanwhile;
+- when somebody gives up a put whose fragment is still being sent;
 - when an answer comes that nobody asked for, or a second one: whoever reads those is kept busy.
 
 Then a supplier that comes back is reached at once, not when TCP tries again. As long as a call
@@ -31,7 +32,7 @@ from bitdustfs.errors import (
     Unreachable,
 )
 from bitdustfs.net import wire
-from bitdustfs.net.calls import CALL_DEADLINE, SILENCE, Connection, Replied
+from bitdustfs.net.calls import CALL_DEADLINE, FLOOR, SILENCE, Connection, Replied
 from bitdustfs.net.dialing import Race, nowhere_else
 from bitdustfs.net.handshake import Credentials, Met, meet, open_session
 from bitdustfs.net.supplier import Supplier
@@ -93,12 +94,13 @@ class PeerSupplier(Supplier):
         return self._credentials.invitations.get(self.node, b"")
 
     async def call(self, request: wire.Request, payload: Buffer = b"") -> Replied:
-        bulk = len(payload) + getattr(request, "length", 0)
-        deadline = CALL_DEADLINE + bulk / SLOWEST + self._credentials.line.down.coming(0)
+        bulk, line = len(payload) + getattr(request, "length", 0), self._credentials.line
+        deadline = CALL_DEADLINE + bulk / SLOWEST + line.down.coming(0)
+        floor = min(line.up.bearable(FLOOR), line.down.bearable(FLOOR))
         began = trio.current_time()
         with trio.move_on_after(deadline) as scope:
             connection = await self._connection(isinstance(request, wire.Put))
-            with connection.patience(scope, bulk):
+            with connection.patience(scope, bulk, floor):
                 return await connection.call(request, payload)
         assert scope.cancelled_caught
         raise DeadlineExceeded(f"no answer within {trio.current_time() - began:.0f} s")

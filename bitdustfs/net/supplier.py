@@ -8,7 +8,8 @@ contract suite holds both to this page. What a caller must know when a call goes
   may or may not have been carried out.
 - Every call may be repeated: put, kill, prepare and accept of the same bytes again succeed.
 - Cancelling a call loses its answer, not the connection; what was sent may still be carried out.
-  Only a connection on which nothing at all was heard for some seconds is given up with it.
+  Only a connection on which nothing at all was heard for some seconds is given up with it, and the
+  one for puts while the payload is being sent: it would hold memory, and what comes after it.
 - While a call waits, its connection is the one that other small calls use: an answer to one of them
   shows that the supplier is there, on that connection.
 - Nothing returned is verified here beyond its shape. Whoever uses it checks signatures and hashes.

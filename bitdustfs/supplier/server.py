@@ -40,6 +40,7 @@ OUTGOING_MAX = 24 * MIB  #: bytes of answers of all connections, in memory at on
 OPENING_HEAD_MAX = 1 * KIB  #: bytes of a head before there is a session
 READ_STRANGER = 4 * KIB  #: bytes read at once before there is a session
 OPENING_DEADLINE = 10.0  #: seconds for TLS and the session
+OPENING = 2 * KIB  #: bytes that they take, each way
 
 _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
@@ -109,14 +110,15 @@ class SupplierServer:
     async def _talk(self, stream: TlsStream, place: Slot, host: str) -> None:
         """Opens the session, and serves it until the client ends it."""
         decoder = wire.FrameDecoder(from_server=False, head_limit=OPENING_HEAD_MAX)
-        with trio.move_on_after(OPENING_DEADLINE) as opening:
+        own = self._line.down.own_delay(OPENING) + self._line.up.own_delay(OPENING)
+        with trio.move_on_after(OPENING_DEADLINE + own) as opening:
             client_key = await stream.handshake()
             opened = await self._open(stream, decoder, client_key, host)
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
         if not isinstance(opened, Session):
             relay = None if host == RELAYED_HOST else self._relay
-            visitor = Visitor(client_key, stream, decoder, place, self._places)
+            visitor = Visitor(client_key, stream, decoder, place, self._places, self._line)
             await answer_at(relay, opened, visitor)
             return
         session = opened
@@ -127,7 +129,7 @@ class SupplierServer:
         try:
             visit = Talk(
                 self._service, self._places, self._turns, self._spares, stream, decoder, session,
-                place, incoming, outgoing,
+                place, incoming, outgoing, self._line,
             )  # fmt: skip
             await visit.run()
         finally:

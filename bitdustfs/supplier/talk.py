@@ -13,6 +13,7 @@ import trio
 from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import Malformed, ProtocolViolation
 from bitdustfs.net import wire
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, Hold
 from bitdustfs.supplier.connections import Places, Slot
@@ -29,7 +30,7 @@ REQUESTS_MAX = 8  #: requests of one connection worked on, or their answers not 
 SMALL = 4 * KIB  #: bytes of a head or an answer that is not reckoned with
 READ_SMALL, READ_BULK = 32 * KIB, 256 * KIB  #: bytes read at once
 SPARE_MIN = 256 * KIB  #: bytes of a payload that goes into a spare buffer
-SEND_PIECE = 32 * KIB  #: bytes of an answer that are sent before it is looked how fast they went
+SEND_PIECE = 64 * KIB  #: bytes of an answer that are sent before it is looked how fast they went
 TRANSFER_DEADLINE = 10.0  #: seconds for one frame, besides what its bytes take at SLOWEST
 STALLED = 30.0  #: seconds from piece to piece of a payload or an answer of a slow client
 FLOOR = 512  #: bytes a second that it comes to, at least
@@ -48,7 +49,10 @@ class _Answer(NamedTuple):
 
 
 class Talk:
-    """One session: its requests, and what they hold of what all share."""
+    """One session: its requests, and what they hold of what all share.
+
+    `line`: this node's. As far as it is slow by this node's own wish, the client has longer.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,9 @@ class Talk:
         place: Slot,
         incoming: Hold,
         outgoing: Hold,
+        line: OwnLine,
     ) -> None:
+        self._line = line
         self._service, self._places, self._turns = service, places, turns
         self._spares = spares
         self._stream, self._decoder = stream, decoder
@@ -96,26 +102,29 @@ class Talk:
 
     async def _next_frame(self) -> wire.Frame | None:
         """The next frame, or None when the peer closed between frames. Raises Malformed."""
-        decoder = self._decoder
+        decoder, down = self._decoder, self._line.down
         latest = 0.0  # when all of a payload has to be here
         idle = IDLE_STRANGER if self._place.stranger else IDLE_DEADLINE
         with trio.CancelScope(deadline=trio.current_time() + idle) as waiting:
             while (frame := decoder.next_untrusted()) is None:
                 if decoder.asked is not None:
                     await self._decide(decoder.asked)
-                    seconds = TRANSFER_DEADLINE + decoder.payload_due / SLOWEST
-                    waiting.deadline = trio.current_time() + max(seconds, STALLED)
-                    latest = trio.current_time() + decoder.payload_due / FLOOR
+                    due, now = decoder.payload_due, trio.current_time()
+                    seconds = TRANSFER_DEADLINE + due / SLOWEST + down.own_delay(due)
+                    waiting.deadline = now + max(seconds, STALLED)
+                    latest = now + due / down.bearable(FLOOR) + down.own_delay(down.piece)
                     continue
-                if decoder.head_due and waiting.deadline > trio.current_time() + TRANSFER_DEADLINE:
-                    waiting.deadline = trio.current_time() + TRANSFER_DEADLINE
+                if decoder.head_due:
+                    own = down.own_delay(decoder.head_due + down.piece)
+                    soon = trio.current_time() + TRANSFER_DEADLINE + own
+                    waiting.deadline = min(waiting.deadline, soon)
                 if decoder.head_due > SMALL and not self._held:
                     await self._hold(decoder.head_due)
                 if not await self._receive():
                     return None
                 self._place.hear()
                 if decoder.payload_due and not decoder.skipping:  # it may be slow, not stuck
-                    slow = min(latest, trio.current_time() + STALLED)
+                    slow = min(latest, trio.current_time() + STALLED + down.own_delay(down.piece))
                     waiting.deadline = max(waiting.deadline, slow)
         if waiting.cancelled_caught:
             if not (decoder.head_due or decoder.payload_due):
@@ -199,16 +208,19 @@ class Talk:
         await self._send.send(_Answer(frame.id, reply, payload, held, size))
 
     async def _write(self) -> None:
+        up = self._line.up
         async for answer in self._due:
             self._incoming.give_back(answer.incoming)
             now, length = trio.current_time(), len(answer.payload)
-            with trio.move_on_after(TRANSFER_DEADLINE + length / SLOWEST) as scope:
+            seconds = TRANSFER_DEADLINE + length / SLOWEST + up.own_delay(length + SMALL)
+            with trio.move_on_after(seconds) as scope:
                 await self._pass(wire.encode_frame(answer.id, answer.reply, length))
                 view = memoryview(answer.payload)
                 for at in range(0, len(view), SEND_PIECE):
                     await self._pass(view[at : at + SEND_PIECE])
-                    slow = min(now + length / FLOOR, trio.current_time() + STALLED)
-                    scope.deadline = max(scope.deadline, slow)
+                    latest = now + length / up.bearable(FLOOR)
+                    slow = trio.current_time() + STALLED + up.own_delay(SEND_PIECE)
+                    scope.deadline = max(scope.deadline, min(latest, slow))
             if scope.cancelled_caught:
                 raise ProtocolViolation("the client does not take its replies")
             self._outgoing.give_back(answer.outgoing)

@@ -19,8 +19,9 @@ from family import (
 )
 from nacl.signing import SigningKey
 
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.core.keys import node_id
-from bitdustfs.errors import PeerError, UsageError
+from bitdustfs.errors import PeerError, ProtocolViolation, UsageError
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import Relayed, dialable, is_here, relayed, split
 from bitdustfs.net.dht import datagram
@@ -238,12 +239,38 @@ async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, aut
         def hear(self):
             pass
 
-    end = relays.Visitor(NODE, Endless(), None, Place(), None)
+    end = relays.Visitor(NODE, Endless(), None, Place(), None, OwnLine())
     circuit = relays._Passage(NODE, "n", trio.current_time())
     with trio.move_on_after(40):
         async with trio.open_nursery() as pumps:
             await relay._pass_on(circuit, end, end, pumps)
     assert relays.BURST < sum(passed) <= relays.BURST + 40 * relays.RATE + relays.PIECE
+
+
+@pytest.mark.deadline(1000)  # virtual seconds
+@pytest.mark.parametrize(("bound", "takes"), [("0", 29), ("8K", 29), ("8K", 120)])
+async def test_a_relay_that_is_slow_by_its_own_wish_cuts_off_nobody(bound, takes, autojump_clock):
+    """Of 8 KiB a second thirty circuits have so little that a piece takes two minutes."""
+
+    class Slow:
+        async def send_all(self, data):
+            await trio.sleep(takes)
+
+    line = OwnLine(parse_bandwidth(bound))
+    await relays.Visitor(NODE, Slow(), None, None, None, line).send(bytes(relays.PIECE))
+
+
+@pytest.mark.deadline(1000)
+@pytest.mark.parametrize(("bound", "limit"), [("0", 31), ("8K", 200)])
+async def test_whoever_takes_nothing_is_cut_off_by_a_relay(bound, limit, autojump_clock):
+    class Stuck:
+        async def send_all(self, data):
+            await trio.sleep_forever()
+
+    line, began = OwnLine(parse_bandwidth(bound)), trio.current_time()
+    with pytest.raises(ProtocolViolation):
+        await relays.Visitor(NODE, Stuck(), None, None, None, line).send(bytes(relays.PIECE))
+    assert trio.current_time() - began <= limit
 
 
 async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clock):

@@ -4,28 +4,32 @@ import os
 
 import pytest
 import trio
+import trio.testing
 from customers import service_of
 from family import KEY, claim_of, contracted, credentials, make_block, serving
 
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import DeadlineExceeded, PeerError
 from bitdustfs.net import calls, peer, wire
 from bitdustfs.net.handshake import Met
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.supplier import talk
 from bitdustfs.units import KIB, MIB
 
 BLOCK = b"b" * 16
-DONE = wire.encode_frame(1, wire.Done())
 
 
 class SlowLink:
     """A connection in virtual time: `rate` bytes a second go, `stops` bytes at most.
 
-    `buffer`: what a kernel takes at once. It answers the first request when all of it went.
+    `buffer`: what a kernel takes at once. It answers the first request when `due` bytes went, and
+    further ones when `then` did, too.
     """
 
-    def __init__(self, rate, due, stops=1 << 62, buffer=0):
-        self.rate, self.due, self.stops, self.buffer = rate, due, stops, buffer
+    def __init__(self, rate, due, then=(), stops=1 << 62, buffer=0):
+        self.rate, self.due, self.stops, self.buffer = rate, [due, *then], stops, buffer
+        self.answers = 0
         self.taken = self.sent = 0
         self.answered, self.began = trio.Event(), trio.current_time()
 
@@ -37,8 +41,8 @@ class SlowLink:
         self.taken += len(data)
         self.sent += 1
         await self.until(self.taken - self.buffer)
-        if self.taken >= self.due:
-            await self.until(self.due)
+        if self.due and self.taken >= self.due[0]:
+            await self.until(self.due.pop(0))
             self.answered.set()
 
     async def until(self, size):
@@ -48,8 +52,8 @@ class SlowLink:
 
     async def receive_some(self, limit):
         await self.answered.wait()
-        self.answered = trio.Event()
-        return DONE
+        self.answered, self.answers = trio.Event(), self.answers + 1
+        return wire.encode_frame(self.answers, wire.Done())
 
     async def aclose(self):
         pass
@@ -111,6 +115,66 @@ async def test_a_trickle_does_not_go_on_for_ever(linked, nursery, autojump_clock
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.deadline(100_000)
+async def test_by_this_nodes_own_wish_it_may_be_slower_still(linked, nursery, autojump_clock):
+    """Eight KiB a second for thirty suppliers: each has a share, and none is to blame for it."""
+    dialled = linked(lambda: SlowLink(calls.FLOOR * 0.6, MIB))
+    own = credentials()
+    own = type(own)(
+        own.vault, own.role, own.key, own.tls_public, own.context,
+        line=OwnLine(parse_bandwidth("8K")),
+    )  # fmt: skip
+    supplier = PeerSupplier(b"n" * 32, ("192.0.2.1:4000",), own, nursery)
+    await supplier.put(BLOCK, 0, b"claim", b"header", b"", bytes(MIB))
+    assert len(dialled) == 1
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(100_000)
+async def test_what_is_behind_a_large_fragment_has_its_time(linked, nursery, autojump_clock):
+    """It waits for nine minutes before its own first byte goes."""
+    dialled = linked(lambda: SlowLink(8 * KIB, 4 * MIB, then=[4 * MIB + 40 * KIB]))
+    supplier = PeerSupplier(b"n" * 32, ("192.0.2.1:4000",), credentials(), nursery)
+    async with trio.open_nursery() as puts:
+        puts.start_soon(supplier.put, BLOCK, 0, b"claim", b"header", b"", bytes(4 * MIB))
+        await trio.testing.wait_all_tasks_blocked()
+        puts.start_soon(supplier.put, BLOCK, 1, b"claim", b"header", b"", bytes(40 * KIB))
+    assert len(dialled) == 1
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(100_000)
+async def test_what_nobody_waits_for_is_not_sent_to_its_end(linked, nursery, autojump_clock):
+    """Neither what is on its way, nor what is behind it: what comes next has a fresh connection."""
+    dialled = linked(lambda: SlowLink(8 * KIB, 64 * KIB))
+    supplier = PeerSupplier(b"n" * 32, ("192.0.2.1:4000",), credentials(), nursery)
+    with trio.move_on_after(20):
+        async with trio.open_nursery() as puts:
+            for position in range(2):
+                payload = bytes(4 * MIB)
+                puts.start_soon(supplier.put, BLOCK, position, b"claim", b"header", b"", payload)
+    began, [before] = trio.current_time(), dialled
+    taken = before.taken
+    await supplier.put(BLOCK, 2, b"claim", b"header", b"", bytes(64 * KIB))
+    assert trio.current_time() - began <= 10 and len(dialled) == 2
+    assert taken == before.taken <= MIB
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(100_000)
+async def test_of_two_only_the_one_that_is_given_up_does_not_go(linked, nursery, autojump_clock):
+    """It had not begun, so the other goes on where it is."""
+    dialled = linked(lambda: SlowLink(8 * KIB, 4 * MIB))
+    supplier = PeerSupplier(b"n" * 32, ("192.0.2.1:4000",), credentials(), nursery)
+    async with trio.open_nursery() as puts:
+        puts.start_soon(supplier.put, BLOCK, 0, b"claim", b"header", b"", bytes(4 * MIB))
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(20):
+            await supplier.put(BLOCK, 1, b"claim", b"header", b"", bytes(4 * MIB))
+    assert len(dialled) == 1 and dialled[0].taken < 5 * MIB
+    nursery.cancel_scope.cancel()
+
+
 class Dribbling(trio.abc.Stream):
     """A real connection on which this side sends, or takes, a little now and then."""
 
@@ -166,5 +230,23 @@ async def test_a_supplier_waits_for_a_slow_customer_and_not_for_a_stuck_one(
         else:
             await supplier.put(*put)
             assert service.traffic.received == 128 * KIB
+        await supplier.aclose()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_supplier_that_is_slow_by_its_own_wish_cuts_off_nobody(nursery, monkeypatch):
+    """What it takes and gives within its bound is no client's fault, however long it takes."""
+    monkeypatch.setattr(talk, "TRANSFER_DEADLINE", 0.1)
+    monkeypatch.setattr(talk, "SLOWEST", 1 << 40)
+    monkeypatch.setattr(talk, "STALLED", 0.1)
+    monkeypatch.setattr(talk, "FLOOR", 1 << 40)
+    service = service_of()
+    header, fragments = make_block(os.urandom(96 * KIB), BLOCK, k=1, n=1)
+    async with serving(service, line=OwnLine(parse_bandwidth("80K"))) as address:
+        supplier = PeerSupplier(b"", (address,), credentials(), nursery)
+        await contracted(supplier)
+        [fragment] = fragments
+        await supplier.put(BLOCK, 0, claim_of(), header, fragment.chunks, fragment.payload)
+        assert await supplier.read(BLOCK, 0, 0, 96 * KIB) == fragment.payload
         await supplier.aclose()
     nursery.cancel_scope.cancel()
