@@ -2,26 +2,80 @@
 
 A fragment that is on its way to a slow supplier is not taken back, since it would only be sent
 again from its beginning. Where nothing but such ones is waited for, and nobody needs them soon,
-they are *let go*: they come to their end beside what goes on. Until then that position is given
+they are *let go*: they come to their end beside what goes on. Until then whom they go to is given
 nothing else.
+
+Memory bounds of how many blocks fragments may be let go. Where there is no place for one more,
+whoever takes the longest is given up in the end, and rests: so suppliers that take byte after byte
+hold up nobody, however many they are.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 
 import trio
 
+from bitdustfs.errors import BitdustError
+
 LAG = 5.0  #: seconds after which those that are left may be let go
 LOOK_EVERY = 1.0  #: seconds between looks whether they may, from then on
-LET_GO_MAX = 3  #: fragments; each may keep a block of 16 MiB and its parity in memory
+LET_GO_MAX = 3  #: blocks; fragments of each may keep 16 MiB and its parity in memory
+HELD_MAX = 60.0  #: seconds that nobody needs those left, and there is no place; then they rest
+LET_GO_SECONDS = 600.0  #: seconds after which those that were let go make a place for others
+REST, LONG_REST = (
+    60.0,
+    1800.0,
+)  #: seconds that a supplier is given nothing, by which of these it was
+
+Put = Callable[[], Awaitable[None]]
+
+
+class Batch:
+    """The puts of one block. Whom they go to is a *key*: a position, or a reserve's node."""
+
+    def __init__(self, puts: Mapping[Hashable, Put]) -> None:
+        self.left = {key: trio.CancelScope() for key in puts}  #: that have not ended
+        self.let_go_at = math.inf  #: trio's clock
+        self.failures: list[BitdustError] = []  #: of puts that were waited for
+        self._changed = trio.Event()
+
+    @property
+    def is_let_go(self) -> bool:
+        """Whether nobody waits for those left."""
+        return self.let_go_at < math.inf
+
+    def let_go(self) -> None:
+        """From now on nobody does."""
+        self.let_go_at = trio.current_time()
+
+    def ended(self, key: Hashable) -> None:
+        """One has come to its end."""
+        del self.left[key]
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_ended(self, at: float) -> None:
+        """Until one has, or it is `at`, by trio's clock."""
+        with trio.move_on_at(at):
+            await self._changed.wait()
+
+    def cancel(self) -> None:
+        """Gives up those left."""
+        for scope in self.left.values():
+            scope.cancel()
 
 
 class Laggards:
-    """The puts of one courier. `ended` hears when one that was let go has come to its end."""
+    """The puts of one courier.
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self._ended = ended
+    `ended` hears when one that was let go has come to its end, `failed` of the error with which.
+    """
+
+    def __init__(self, ended: Callable[[], None], failed: Callable[[BitdustError], None]) -> None:
+        self._ended, self._failed = ended, failed
         self._nursery: trio.Nursery | None = None
-        self._let_go: set[int] = set()
+        self._let_go: list[Batch] = []  # the longest first
+        self._resting: dict[Hashable, float] = {}  # key -> until when, trio's clock
 
     async def run(self) -> None:
         """Until cancelled. While nobody runs it, every put is waited for."""
@@ -32,51 +86,90 @@ class Laggards:
             finally:
                 self._nursery = None
 
-    def holds(self, position: int) -> bool:
-        """Whether a position's supplier is still being sent something that was let go."""
-        return position in self._let_go
+    @property
+    def busy(self) -> bool:
+        """Whether any that were let go are still on their way."""
+        return bool(self._let_go)
 
-    async def put_all(
-        self, puts: Mapping[int, Callable[[], Awaitable[None]]], may_let_go: Callable[[], bool]
-    ) -> None:
-        """Runs the puts of some positions; returns when all have ended or those left are let go.
+    def holds(self, key: Hashable) -> bool:
+        """Whether one is to be sent nothing now: something that was let go is on its way there, or
+        it rests.
+        """
+        if self._resting.get(key, -math.inf) > trio.current_time():
+            return True
+        return any(key in batch.left for batch in self._let_go)
+
+    async def put_all(self, puts: Mapping[Hashable, Put], may_let_go: Callable[[], bool]) -> Batch:
+        """Runs the puts of a block; returns when all have ended, or those left are let go.
 
         `may_let_go`: whether nobody waits for the rest. When this is cancelled, so are the puts.
+        Raises the first BitdustError of a put that was waited for, after all have ended.
         """
+        batch = Batch(puts)
         if self._nursery is None:
             async with trio.open_nursery() as nursery:
-                for put in puts.values():
-                    nursery.start_soon(put)
-            return
-        left = {position: trio.CancelScope() for position in puts}
-        changed = trio.Event()
-
-        async def run(position: int) -> None:
+                for key, put in puts.items():
+                    nursery.start_soon(self._run, batch, key, put)
+        else:
+            for key, put in puts.items():
+                self._nursery.start_soon(self._run, batch, key, put)
             try:
-                with left[position]:
-                    await puts[position]()
-            finally:
-                del left[position]
-                changed.set()
-                if position in self._let_go:
-                    self._let_go.discard(position)
-                    self._ended()
+                await self._wait(batch, may_let_go)
+            except BaseException:
+                batch.cancel()
+                raise
+        if batch.failures:
+            raise batch.failures[0]
+        return batch
 
-        for position in puts:
-            self._nursery.start_soon(run, position)
+    async def _run(self, batch: Batch, key: Hashable, put: Put) -> None:
         try:
-            look_at = trio.current_time() + LAG
-            while left:
-                changed = trio.Event()
-                with trio.move_on_at(look_at):
-                    await changed.wait()
-                if trio.current_time() < look_at:
-                    continue
-                look_at = trio.current_time() + LOOK_EVERY
-                if left and len(self._let_go) + len(left) <= LET_GO_MAX and may_let_go():
-                    self._let_go.update(left)
-                    return
-        except BaseException:
-            for scope in left.values():
-                scope.cancel()
-            raise
+            with batch.left[key]:
+                await put()
+        except BitdustError as error:
+            if batch.is_let_go:
+                self._failed(error)
+            else:
+                batch.failures.append(error)
+        finally:
+            batch.ended(key)
+            if batch.is_let_go:
+                if not batch.left and batch in self._let_go:
+                    self._let_go.remove(batch)
+                self._ended()
+
+    async def _wait(self, batch: Batch, may_let_go: Callable[[], bool]) -> None:
+        look_at, spare_since = trio.current_time() + LAG, math.inf
+        while batch.left:
+            await batch.wait_ended(look_at)
+            now = trio.current_time()
+            if now < look_at or not batch.left:
+                continue
+            look_at = now + LOOK_EVERY
+            spare_since = min(spare_since, now) if may_let_go() else math.inf
+            if spare_since == math.inf:
+                continue
+            if self._has_place():
+                batch.let_go()
+                self._let_go.append(batch)
+                return
+            if now - spare_since >= HELD_MAX:
+                self._give_up(batch, REST)
+
+    def _has_place(self) -> bool:
+        """Whether one more block's may be let go. Those that take too long make a place."""
+        if len(self._let_go) < LET_GO_MAX:
+            return True
+        longest = self._let_go[0]
+        if trio.current_time() - longest.let_go_at < LET_GO_SECONDS:
+            return False
+        self._let_go.remove(longest)
+        self._give_up(longest, LONG_REST)
+        return True
+
+    def _give_up(self, batch: Batch, rest: float) -> None:
+        """Takes back those left; to whom they went is given nothing for some time."""
+        until = trio.current_time() + rest
+        self._resting = {key: at for key, at in self._resting.items() if at > trio.current_time()}
+        self._resting.update(dict.fromkeys(batch.left, until))
+        batch.cancel()

@@ -66,10 +66,10 @@ class Syncing:
 
     async def _watch(self, attempt: trio.CancelScope, patience: float, say: Say) -> None:
         """Says how far it is; cancels the attempt when nothing moves."""
-        left, since, upload = (-1, -1), trio.current_time(), Upload(self._vault)
+        left, since, upload = None, trio.current_time(), Upload(self._vault)
         while True:
             await trio.sleep(SYNC_TICK)
-            moved = self._vault.ledger.owed_positions, self._vault.flow.sent()
+            moved = self._vault.ledger.owed_positions, self._vault.courier.headway.total()
             await say(upload.progress())
             if moved != left:
                 left, since = moved, trio.current_time()
