@@ -161,6 +161,9 @@ class Sighted(Supplier):
     def held_up(self, length: int) -> float:
         return self._session.held_up(length)
 
+    def bearable(self, least: float) -> float:
+        return self._session.bearable(least)
+
     def reached_at(self) -> str:
         return self._session.reached_at()
 

@@ -118,6 +118,9 @@ class PeerSupplier(Supplier):
     def held_up(self, length: int) -> float:
         return self._credentials.line.down.patience(length)
 
+    def bearable(self, least: float) -> float:
+        return self._credentials.line.up.bearable(least)
+
     async def _connection(self, bulk: bool) -> Connection:
         async with self._opening[bulk]:
             connection = self._connections.get(bulk)

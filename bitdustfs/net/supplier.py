@@ -121,6 +121,10 @@ class Supplier(ABC):
         """Seconds that they may take longer in all."""
         return 0.0
 
+    def bearable(self, least: float) -> float:
+        """Bytes a second that what is sent has to come to, where it is `least` without a bound."""
+        return least
+
     def invitation(self) -> bytes:
         """The token by which this supplier invited us, or nothing."""
         return b""
