@@ -1,6 +1,7 @@
 """The end of a mount: after the last request everything is settled, and whoever waits is told."""
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -19,7 +20,8 @@ LAST_PUBLISH = 120.0  #: seconds that the end of a mount waits for suppliers
 LAST_ATTEMPT = 5.0  #: the same, where too few suppliers just answered
 LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their share, too
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
-LOOK_AFTER, LOOK_EVERY = 8.0, 2.0  #: seconds until it is looked whether that time will do; then
+LOOK_AFTER = 8.0  #: seconds of sending until it is said whether that time will do
+LOOK_EVERY = 2.0  #: seconds between looks at it
 HEARING = 2.0  #: seconds that whoever waits for the end may take to hear of it
 
 
@@ -38,6 +40,29 @@ class ReadSettling:
         if account.published:
             return Ended(message="", said=account.ended(), verdict=account.verdict(ended=True))
         return Ended(message=account.left_behind(why), verdict=account.verdict(ended=True))
+
+
+class Outlook:
+    """Whether what is left can be sent in so many `seconds`, at the rate since the end began: how
+    fast it was before says little, nobody hurried then. `sent`: bytes so far.
+    """
+
+    def __init__(self, seconds: float, sent: Callable[[], int]) -> None:
+        self._over, self._sent = trio.current_time() + seconds, sent
+        self._before, self._since = sent(), trio.current_time()  # of the last look without a byte
+
+    def of(self, left: int) -> tuple[str, bool]:
+        """How long so many bytes take, a sentence ("" while that is not known), and whether that is
+        too long.
+        """
+        now, sent = trio.current_time(), self._sent() - self._before
+        if not sent:
+            self._since = now
+        seconds = now - self._since
+        if not (left and sent) or seconds < LOOK_AFTER:
+            return "", False
+        rate = sent / seconds
+        return too_long(left, rate), left / rate > self._over - now
 
 
 class Settling(ReadSettling):
@@ -84,20 +109,17 @@ class Settling(ReadSettling):
 
     async def _look(self, patience: trio.CancelScope) -> None:
         """Ends the patience where the time will not do, or nobody has any."""
-        over = trio.current_time() + LAST_PUBLISH
-        pause = LOOK_AFTER
+        flow, is_waiting = self._writable.flow, self._writable.ledger.is_waiting
+        outlook = Outlook(LAST_PUBLISH, flow.sent)
         while not self._hopeless:
-            with trio.move_on_after(pause):
+            with trio.move_on_after(LOOK_EVERY):
                 await self._hurried.wait()
                 self._hopeless = "it was ended without waiting for that"
-            pause, flow = LOOK_EVERY, self._writable.flow
-            left = flow.left(self._writable.ledger.is_waiting).waiting
-            rate = sum(flow.rates().values())
-            if left and rate:
-                said = too_long(left, rate)
+            said, hopeless = outlook.of(flow.left(is_waiting).waiting)
+            if said:
                 notify.notify(notify.status_word(f"publishing: {said}"))
-                if left / rate > over - trio.current_time():
-                    self._hopeless = self._hopeless or said
+            if hopeless:
+                self._hopeless = self._hopeless or said
         patience.cancel()
 
     async def _publish(self) -> None:
