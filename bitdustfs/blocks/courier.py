@@ -22,7 +22,7 @@ from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.deferral import Deferral
 from bitdustfs.blocks.delivery import Delivery, Placement, Putter
 from bitdustfs.blocks.headway import Headway
-from bitdustfs.blocks.laggards import Batch, Laggards, Put
+from bitdustfs.blocks.laggards import Laggards, Sending, SendOne
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
@@ -294,7 +294,7 @@ class Courier:
                     self._circle.copies.came(position, member.node)
                     self._ledger.notify()
 
-        puts: dict[Hashable, Put] = {
+        puts: dict[Hashable, SendOne] = {
             member.node: partial(put, position, member) for position, member in chosen.items()
         }
         await self._puts.put_all(puts, lambda: not self._ledger.is_waiting(block))
@@ -322,12 +322,12 @@ class Courier:
 
     async def _put_all(
         self, delivery: Delivery, fragments: Mapping[int, Fragment], positions: Iterable[int]
-    ) -> Batch:
+    ) -> Sending:
         """Puts, and records who acknowledged. Who is slow may come to it later (laggards.py).
 
         Raises LocalError.
         """
-        puts: dict[Hashable, Put] = {
+        puts: dict[Hashable, SendOne] = {
             position: partial(self._put, delivery, fragments[position])
             for position in positions
             if not self._puts.holds(position)

@@ -7,7 +7,7 @@ import trio
 
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.headway import Headway
-from bitdustfs.blocks.laggards import Batch
+from bitdustfs.blocks.laggards import Sending
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.space import Space
@@ -40,7 +40,7 @@ class Delivery:
 class Placement:
     """Fragments that were made again, on their way to suppliers, of whom some are slow."""
 
-    def __init__(self, delivery: Delivery, puts: Batch) -> None:
+    def __init__(self, delivery: Delivery, puts: Sending) -> None:
         self._delivery, self._puts = delivery, puts
 
     @property

@@ -21,19 +21,19 @@ LAG = 5.0  #: seconds after which those that are left may be let go
 LOOK_EVERY = 1.0  #: seconds between looks whether they may, from then on
 LET_GO_MAX = 3  #: blocks; fragments of each may keep 16 MiB and its parity in memory
 HELD_MAX = 60.0  #: seconds that nobody needs those left, and there is no place; then they rest
-LET_GO_SECONDS = 600.0  #: seconds after which those that were let go make a place for others
+LET_GO_SECONDS = 1800.0  #: seconds after which those that were let go make a place for others
 REST, LONG_REST = (
     60.0,
     1800.0,
 )  #: seconds that a supplier is given nothing, by which of these it was
 
-Put = Callable[[], Awaitable[None]]
+SendOne = Callable[[], Awaitable[None]]
 
 
-class Batch:
+class Sending:
     """The puts of one block. Whom they go to is a *key*: a position, or a reserve's node."""
 
-    def __init__(self, puts: Mapping[Hashable, Put]) -> None:
+    def __init__(self, puts: Mapping[Hashable, SendOne]) -> None:
         self.left = {key: trio.CancelScope() for key in puts}  #: that have not ended
         self.let_go_at = math.inf  #: trio's clock
         self.failures: list[BitdustError] = []  #: of puts that were waited for
@@ -74,7 +74,7 @@ class Laggards:
     def __init__(self, ended: Callable[[], None], failed: Callable[[BitdustError], None]) -> None:
         self._ended, self._failed = ended, failed
         self._nursery: trio.Nursery | None = None
-        self._let_go: list[Batch] = []  # the longest first
+        self._let_go: list[Sending] = []  # the longest first
         self._resting: dict[Hashable, float] = {}  # key -> until when, trio's clock
 
     async def run(self) -> None:
@@ -97,64 +97,66 @@ class Laggards:
         """
         if self._resting.get(key, -math.inf) > trio.current_time():
             return True
-        return any(key in batch.left for batch in self._let_go)
+        return any(key in sending.left for sending in self._let_go)
 
-    async def put_all(self, puts: Mapping[Hashable, Put], may_let_go: Callable[[], bool]) -> Batch:
+    async def put_all(
+        self, puts: Mapping[Hashable, SendOne], may_let_go: Callable[[], bool]
+    ) -> Sending:
         """Runs the puts of a block; returns when all have ended, or those left are let go.
 
         `may_let_go`: whether nobody waits for the rest. When this is cancelled, so are the puts.
         Raises the first BitdustError of a put that was waited for, after all have ended.
         """
-        batch = Batch(puts)
+        sending = Sending(puts)
         if self._nursery is None:
             async with trio.open_nursery() as nursery:
                 for key, put in puts.items():
-                    nursery.start_soon(self._run, batch, key, put)
+                    nursery.start_soon(self._run, sending, key, put)
         else:
             for key, put in puts.items():
-                self._nursery.start_soon(self._run, batch, key, put)
+                self._nursery.start_soon(self._run, sending, key, put)
             try:
-                await self._wait(batch, may_let_go)
+                await self._wait(sending, may_let_go)
             except BaseException:
-                batch.cancel()
+                sending.cancel()
                 raise
-        if batch.failures:
-            raise batch.failures[0]
-        return batch
+        if sending.failures:
+            raise sending.failures[0]
+        return sending
 
-    async def _run(self, batch: Batch, key: Hashable, put: Put) -> None:
+    async def _run(self, sending: Sending, key: Hashable, put: SendOne) -> None:
         try:
-            with batch.left[key]:
+            with sending.left[key]:
                 await put()
         except BitdustError as error:
-            if batch.is_let_go:
+            if sending.is_let_go:
                 self._failed(error)
             else:
-                batch.failures.append(error)
+                sending.failures.append(error)
         finally:
-            batch.ended(key)
-            if batch.is_let_go:
-                if not batch.left and batch in self._let_go:
-                    self._let_go.remove(batch)
+            sending.ended(key)
+            if sending.is_let_go:
+                if not sending.left and sending in self._let_go:
+                    self._let_go.remove(sending)
                 self._ended()
 
-    async def _wait(self, batch: Batch, may_let_go: Callable[[], bool]) -> None:
+    async def _wait(self, sending: Sending, may_let_go: Callable[[], bool]) -> None:
         look_at, spare_since = trio.current_time() + LAG, math.inf
-        while batch.left:
-            await batch.wait_ended(look_at)
+        while sending.left:
+            await sending.wait_ended(look_at)
             now = trio.current_time()
-            if now < look_at or not batch.left:
+            if now < look_at or not sending.left:
                 continue
             look_at = now + LOOK_EVERY
             spare_since = min(spare_since, now) if may_let_go() else math.inf
             if spare_since == math.inf:
                 continue
             if self._has_place():
-                batch.let_go()
-                self._let_go.append(batch)
+                sending.let_go()
+                self._let_go.append(sending)
                 return
             if now - spare_since >= HELD_MAX:
-                self._give_up(batch, REST)
+                self._give_up(sending, REST)
 
     def _has_place(self) -> bool:
         """Whether one more block's may be let go. Those that take too long make a place."""
@@ -167,9 +169,9 @@ class Laggards:
         self._give_up(longest, LONG_REST)
         return True
 
-    def _give_up(self, batch: Batch, rest: float) -> None:
+    def _give_up(self, sending: Sending, rest: float) -> None:
         """Takes back those left; to whom they went is given nothing for some time."""
         until = trio.current_time() + rest
         self._resting = {key: at for key, at in self._resting.items() if at > trio.current_time()}
-        self._resting.update(dict.fromkeys(batch.left, until))
-        batch.cancel()
+        self._resting.update(dict.fromkeys(sending.left, until))
+        sending.cancel()

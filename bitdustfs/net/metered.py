@@ -73,18 +73,22 @@ class Metered:
         while self.pauses:
             await self._changed.wait()
 
+    def _note(self, metered: bool) -> None:
+        if metered != self._metered:
+            self._metered = metered
+            log.info("this connection is %s", "metered" if metered else "not metered")
+            self._tell()
+
     async def run(self) -> None:
         """Until cancelled, or where nobody can be asked."""
         while True:
             if self._heeded:
                 try:
-                    metered = await self._ask()
+                    self._note(await self._ask())
                 except OSError as error:
-                    log.info("whether connections are metered is not known here: %s", error)
-                    return
-                if metered != self._metered:
-                    self._metered = metered
-                    log.info("this connection is %s", "metered" if metered else "not metered")
-                    self._tell()
+                    log.info("whether connections are metered is not known: %s", error)
+                    self._note(False)  # nothing waits for ever by that
+                    if isinstance(error, FileNotFoundError):  # nobody can be asked here
+                        return
             with trio.move_on_after(EVERY):
                 await self._changed.wait()

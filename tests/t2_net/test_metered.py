@@ -113,6 +113,28 @@ async def test_bulk_work_waits_while_it_is_heeded(nursery, autojump_clock):
 
 
 @pytest.mark.deadline(1000)
+async def test_where_it_cannot_be_asked_for_a_while_nothing_waits_for_ever(nursery, autojump_clock):
+    """No process can be started just now; later it is asked again."""
+    answers = [True, BlockingIOError("no process just now"), True]
+
+    async def ask():
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    link = Metered(True, ask)
+    nursery.start_soon(link.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert link.pauses
+    await trio.sleep(metered.EVERY + 1)
+    assert not link.pauses
+    await trio.sleep(metered.EVERY)
+    assert link.pauses
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(1000)
 async def test_uploads_wait_unless_somebody_hurries(nursery, autojump_clock):
     async def ask():
         return True
