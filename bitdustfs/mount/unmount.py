@@ -22,7 +22,9 @@ from bitdustfs.mount.statements import Ended
 from bitdustfs.net.control import Progress
 from bitdustfs.vault.account import ENDED_BY_DEATH, left_by_the_dead
 
-SAY_AFTER = 4.0  #: seconds after which it is said how long publishing takes
+SAY_AFTER = 4.0  #: seconds after which it is said how long publishing takes, if that is known
+SAY_LATEST = 15.0  #: seconds after which it is said what is left
+ASK_EVERY = 2.0  #: seconds between questions whether it is known
 SHORT_PATIENCE = 5.0  #: seconds without progress that the sync before it may take
 
 
@@ -94,6 +96,7 @@ class _Patient:
         self._mount, self._typed = mount, shlex.quote(str(mountpoint))
         self._watch, self._tell = watch, tell
         self._say_at = time.monotonic() + SAY_AFTER
+        self._latest = time.monotonic() + SAY_LATEST
 
     def __call__(self, progress: Progress) -> None:
         self._watch(progress)
@@ -101,7 +104,11 @@ class _Patient:
             return
         self._say_at = math.inf
         with suppress(BitdustError):  # else it is heard of all the same that it is waited for
-            self._tell(f"{self._mount.status().verdict}.")
+            status = self._mount.status()
+            if status.seconds_left is None and time.monotonic() < self._latest:
+                self._say_at = time.monotonic() + ASK_EVERY  # it has hardly begun
+                return
+            self._tell(f"{status.verdict}.")
         self._tell(
             "It is waited for. Ctrl-C leaves it mounted, and it goes on; "
             f"bitdust unmount --now {self._typed} leaves the rest to the next mount here"

@@ -1,4 +1,7 @@
-"""A line on which an upload takes minutes: nobody waits without a sentence and a choice."""
+"""A line on which an upload takes minutes: nobody waits without a sentence and a choice.
+
+It takes so long that no part of it is done before a test is over, also on a busy machine.
+"""
 
 import json
 import os
@@ -10,9 +13,10 @@ import time
 import pytest
 from world import LIMIT, World
 
-CAP = "bandwidth=up:64K"
-RATE = 64 << 10
-CONTENT = os.urandom(6 << 20)  # twice that for 1/2: more than three minutes
+CAP = "bandwidth=up:16K"
+RATE = 16 << 10
+CONTENT = os.urandom(6 << 20)  # twice that for 1/2: no fragment is there before 13 minutes
+SOON = 100  # seconds: the end of a mount may take two minutes
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def test_a_bound_holds_for_a_mount_and_sync_ends_when_its_time_is_over(slow):
     passed = time.monotonic() - slow.since
     assert received(slow) - slow.sent_before <= RATE * (passed + 1)
     status = json.loads(slow.run("status", slow.mountpoint, "--json").stdout)
-    assert status["bandwidth"] == "up:64K"
+    assert status["bandwidth"] == "up:16K"
 
 
 def test_unmounting_says_how_long_it_takes_and_leaves_the_rest_where_that_is_wanted(slow):
@@ -76,7 +80,7 @@ def test_unmounting_says_how_long_it_takes_and_leaves_the_rest_where_that_is_wan
     assert os.path.ismount(slow.mountpoint)
     began = time.monotonic()
     done = slow.run("unmount", "--now", slow.mountpoint, check=False)
-    assert time.monotonic() - began < 60  # it would take minutes
+    assert time.monotonic() - began < SOON
     assert done.returncode == 1 and not os.path.ismount(slow.mountpoint)
     assert "published by the next mount here" in done.stderr
     all_there(slow)
@@ -87,7 +91,7 @@ def test_at_sigterm_what_cannot_be_done_in_time_is_left_at_once(slow):
     began = time.monotonic()
     os.kill(pid, signal.SIGTERM)
     while slow.find_mount() == pid:
-        assert time.monotonic() - began < 60  # the end of a mount may take two minutes
+        assert time.monotonic() - began < SOON
         time.sleep(0.2)
     assert "is sent in" in slow.log() or "left are sent in" in slow.log()
     all_there(slow)
