@@ -110,7 +110,7 @@ class MountAnswers:
                 return schedule_said(self._vault)
             case WaitEnd(now=now):
                 if now:
-                    self._farewell.hurry()
+                    self._farewell.hurry.begin()
                 return await self._farewell.listen(say)
             case Unmounted():
                 self._attachment.let_go()

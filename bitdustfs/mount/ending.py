@@ -1,6 +1,7 @@
 """The end of a mount: after the last request everything is settled, and whoever waits is told."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
@@ -22,6 +23,7 @@ LAST_COPIES = 20.0  #: seconds that it then gives slow suppliers to take their s
 LAST_RECLAIM = 5.0  #: seconds that it spends on giving space back
 LOOK_AFTER = 8.0  #: seconds of sending until it is said whether that time will do
 LOOK_EVERY = 2.0  #: seconds between looks at it
+HURRY_SECONDS = 60.0  #: from when it is said that nobody waits for suppliers, to the end
 HEARING = 2.0  #: seconds that whoever waits for the end may take to hear of it
 
 
@@ -65,16 +67,40 @@ class Outlook:
         return too_long(left, rate), left / rate > self._over - now
 
 
+class Hurry:
+    """Whether whoever ends the mount does not want to wait for suppliers.
+
+    That is of the end that follows soon. A mount that is in use is not taken away: it goes on, and
+    ends another time as it would have.
+    """
+
+    def __init__(self) -> None:
+        self._until = -math.inf
+        self._began = trio.Event()
+
+    def begin(self) -> None:
+        """Somebody is about to end it so."""
+        self._until = trio.current_time() + HURRY_SECONDS
+        self._began.set()
+
+    async def wait(self) -> None:
+        """Returns when somebody is, or was a moment ago."""
+        while trio.current_time() > self._until:
+            if self._began.is_set():  # of an end that did not come
+                self._began = trio.Event()
+            await self._began.wait()
+
+
 class Settling(ReadSettling):
     """What is left to do after the last request: everything to disk, then to the suppliers.
 
     Where that would take longer than the end of a mount may, it is left to the next one at once.
-    `hurried`: set when nobody wants to wait for suppliers.
+    `hurry`: whether anybody wants to wait for suppliers.
     """
 
-    def __init__(self, vault: WritableVault, staffing: Staffing, hurried: trio.Event) -> None:
+    def __init__(self, vault: WritableVault, staffing: Staffing, hurry: Hurry) -> None:
         super().__init__(vault)
-        self._writable, self._staffing, self._hurried = vault, staffing, hurried
+        self._writable, self._staffing, self._hurry = vault, staffing, hurry
         self._hopeless = ""
 
     async def settle(self) -> Ended:
@@ -113,7 +139,7 @@ class Settling(ReadSettling):
         outlook = Outlook(LAST_PUBLISH, flow.sent)
         while not self._hopeless:
             with trio.move_on_after(LOOK_EVERY):
-                await self._hurried.wait()
+                await self._hurry.wait()
                 self._hopeless = "it was ended without waiting for that"
             said, hopeless = outlook.of(flow.left(is_waiting).waiting)
             if said:
@@ -149,15 +175,11 @@ class Farewell:
 
     def __init__(self) -> None:
         self._ended = Ended(message="")
-        self.hurried = trio.Event()  #: nobody wants to wait for suppliers
+        self.hurry = Hurry()
         self._said = trio.Event()
         self._listeners = 0
         self._nobody_listens = trio.Event()
         self._nobody_listens.set()
-
-    def hurry(self) -> None:
-        """Whoever ends the mount does not wait for suppliers."""
-        self.hurried.set()
 
     async def listen(self, say: Say) -> Ended:
         """Says at once that it was understood; returns when `tell` was called."""

@@ -166,7 +166,7 @@ class Mount:
         describer = WritableDescriber(self._key, vault, staffing, self._line)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
         aside = (("replacing suppliers", staffing.run),)
-        settling = Settling(vault, staffing, self._farewell.hurried)
+        settling = Settling(vault, staffing, self._farewell.hurry)
         return Serving(vault, answers, settling, aside)
 
     async def run(self, ready: Ready) -> None:

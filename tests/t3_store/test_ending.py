@@ -3,7 +3,14 @@
 import pytest
 import trio
 
-from bitdustfs.mount.ending import LAST_PUBLISH, LOOK_AFTER, LOOK_EVERY, Outlook
+from bitdustfs.mount.ending import (
+    HURRY_SECONDS,
+    LAST_PUBLISH,
+    LOOK_AFTER,
+    LOOK_EVERY,
+    Hurry,
+    Outlook,
+)
 from bitdustfs.units import KIB, MIB
 
 
@@ -49,3 +56,26 @@ async def test_of_what_does_not_move_nothing_is_said(autojump_clock):
         await trio.sleep(LOOK_EVERY)
         assert outlook.of(MIB) == ("", False)
     assert outlook.of(0) == ("", False)
+
+
+@pytest.mark.deadline(1000)
+async def test_nobody_waits_at_the_end_that_was_meant_and_somebody_does_at_a_later_one(
+    autojump_clock,
+):
+    """`unmount --now` of a mount that is in use leaves it mounted."""
+    hurry = Hurry()
+    with trio.move_on_after(10) as waiting:
+        await hurry.wait()
+    assert waiting.cancelled_caught
+    hurry.begin()
+    await trio.sleep(HURRY_SECONDS / 2)
+    await hurry.wait()
+    await trio.sleep(HURRY_SECONDS)
+    with trio.move_on_after(10) as waiting:
+        await hurry.wait()
+    assert waiting.cancelled_caught
+    async with trio.open_nursery() as ending:
+        for _ in range(2):
+            ending.start_soon(hurry.wait)  # it ends already, by umount; now somebody will not wait
+        await trio.sleep(5)
+        hurry.begin()
