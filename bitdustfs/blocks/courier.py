@@ -17,6 +17,7 @@ from functools import partial
 
 import trio
 
+from bitdustfs.blocks import laggards
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.deferral import Deferral
@@ -332,7 +333,11 @@ class Courier:
             for position in positions
             if not self._puts.holds(position)
         }
-        return await self._puts.put_all(puts, lambda: not self._ledger.is_waiting(delivery.block))
+        return await self._puts.put_all(
+            puts,
+            lambda: not self._ledger.is_waiting(delivery.block),
+            laggards.LAG_REMADE if delivery.remade else laggards.LAG,
+        )
 
     def _failed_late(self, error: BitdustError) -> None:
         """Of a put that was let go: it is said as if it had been waited for."""

@@ -18,6 +18,7 @@ import trio
 from bitdustfs.errors import BitdustError
 
 LAG = 5.0  #: seconds after which those that are left may be let go
+LAG_REMADE = 60.0  #: the same of what was made again: to make it took longer
 LOOK_EVERY = 1.0  #: seconds between looks whether they may, from then on
 LET_GO_MAX = 3  #: blocks; fragments of each may keep 16 MiB and its parity in memory
 HELD_MAX = 60.0  #: seconds that nobody needs those left, and there is no place; then they rest
@@ -100,12 +101,13 @@ class Laggards:
         return any(key in sending.left for sending in self._let_go)
 
     async def put_all(
-        self, puts: Mapping[Hashable, SendOne], may_let_go: Callable[[], bool]
+        self, puts: Mapping[Hashable, SendOne], may_let_go: Callable[[], bool], lag: float = LAG
     ) -> Sending:
         """Runs the puts of a block; returns when all have ended, or those left are let go.
 
-        `may_let_go`: whether nobody waits for the rest. When this is cancelled, so are the puts.
-        Raises the first BitdustError of a put that was waited for, after all have ended.
+        `may_let_go`: whether nobody waits for the rest, asked after `lag` seconds. When this is
+        cancelled, so are the puts. Raises the first BitdustError of a put that was waited for,
+        after all have ended.
         """
         sending = Sending(puts)
         if self._nursery is None:
@@ -116,7 +118,7 @@ class Laggards:
             for key, put in puts.items():
                 self._nursery.start_soon(self._run, sending, key, put)
             try:
-                await self._wait(sending, may_let_go)
+                await self._wait(sending, may_let_go, lag)
             except BaseException:
                 sending.cancel()
                 raise
@@ -140,8 +142,8 @@ class Laggards:
                     self._let_go.remove(sending)
                 self._ended()
 
-    async def _wait(self, sending: Sending, may_let_go: Callable[[], bool]) -> None:
-        look_at, spare_since = trio.current_time() + LAG, math.inf
+    async def _wait(self, sending: Sending, may_let_go: Callable[[], bool], lag: float) -> None:
+        look_at, spare_since = trio.current_time() + lag, math.inf
         while sending.left:
             await sending.wait_ended(look_at)
             now = trio.current_time()

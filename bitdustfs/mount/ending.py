@@ -67,7 +67,7 @@ class Outlook:
         return too_long(left, rate), left / rate > self._over - now
 
 
-class Hurry:
+class HurriedEnd:
     """Whether whoever ends the mount does not want to wait for suppliers.
 
     That is of the end that follows soon. A mount that is in use is not taken away: it goes on, and
@@ -98,7 +98,7 @@ class Settling(ReadSettling):
     `hurry`: whether anybody wants to wait for suppliers.
     """
 
-    def __init__(self, vault: WritableVault, staffing: Staffing, hurry: Hurry) -> None:
+    def __init__(self, vault: WritableVault, staffing: Staffing, hurry: HurriedEnd) -> None:
         super().__init__(vault)
         self._writable, self._staffing, self._hurry = vault, staffing, hurry
         self._hopeless = ""
@@ -175,7 +175,7 @@ class Farewell:
 
     def __init__(self) -> None:
         self._ended = Ended(message="")
-        self.hurry = Hurry()
+        self.hurry = HurriedEnd()
         self._said = trio.Event()
         self._listeners = 0
         self._nobody_listens = trio.Event()

@@ -284,7 +284,7 @@ class PacedStream(trio.abc.Stream):
             max_bytes = min(max_bytes or down.piece, down.piece)
         data = await self._transport.receive_some(max_bytes)
         self._received += len(data)
-        self._unpaid = len(data)
+        self._unpaid = len(data) if down.rate else 0
         return data
 
     async def aclose(self) -> None:

@@ -8,7 +8,7 @@ from bitdustfs.mount.ending import (
     LAST_PUBLISH,
     LOOK_AFTER,
     LOOK_EVERY,
-    Hurry,
+    HurriedEnd,
     Outlook,
 )
 from bitdustfs.units import KIB, MIB
@@ -63,7 +63,7 @@ async def test_nobody_waits_at_the_end_that_was_meant_and_somebody_does_at_a_lat
     autojump_clock,
 ):
     """`unmount --now` of a mount that is in use leaves it mounted."""
-    hurry = Hurry()
+    hurry = HurriedEnd()
     with trio.move_on_after(10) as waiting:
         await hurry.wait()
     assert waiting.cancelled_caught
