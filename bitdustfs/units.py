@@ -1,4 +1,4 @@
-"""Sizes and limits, each with its unit, used by more than one layer.
+"""Sizes and limits, each with its unit, used by more than one layer; and how they are said.
 
 Everything that bounds what a peer may send stands here, so that one page shows how much memory a
 stranger can make us use.
@@ -66,3 +66,23 @@ def format_size(size: float) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def within(seconds: float) -> str:
+    """A time to come, for people."""
+    if seconds < 90:
+        return f"in {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"in {seconds / 60:.0f} min"
+    return f"in {seconds / 3600:.0f} h" if seconds < 172800 else f"in {seconds / 86400:.0f} days"
+
+
+def ago(seconds: float) -> str:
+    """A time that has passed, for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min ago"
+    if seconds < 172800:
+        return f"{seconds / 3600:.0f} h ago"
+    return f"{seconds / 86400:.0f} days ago"

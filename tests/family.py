@@ -46,12 +46,12 @@ def credentials(key=KEY, role="owner"):
 
 
 @asynccontextmanager
-async def serving(service, port=0):
-    """The address of a real server for `service` on loopback."""
+async def serving(service, port=0, line=None):
+    """The address of a real server for `service` on loopback. `line`: what it may use."""
     context = make_context(service.node.encode(), server_side=True)
     listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(SupplierServer(service, context).serve, listeners)
+        nursery.start_soon(SupplierServer(service, context, line=line).serve, listeners)
         yield f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         nursery.cancel_scope.cancel()
 

@@ -1,7 +1,7 @@
 """Brings closed blocks to their suppliers, in the background, until every position is served.
 
     cut n fragments -> sign the header, synced before the first put
-    -> put to all owed positions at once -> record who acknowledged
+    -> put to all owed positions at once -> record each who acknowledged
     -> where too few did, put what is absent to reserves, for now
 
 The retry policy: a supplier that fails leaves its position owed, and the block is tried again in
@@ -12,13 +12,18 @@ else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY wh
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from functools import partial
 
 import trio
 
+from bitdustfs.blocks import laggards
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.blocks.cutter import Cutter
 from bitdustfs.blocks.deferral import Deferral
+from bitdustfs.blocks.delivery import Delivery, Placement, Putter
+from bitdustfs.blocks.headway import Headway
+from bitdustfs.blocks.laggards import Laggards, Sending, SendOne
 from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
@@ -29,30 +34,20 @@ from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED
 from bitdustfs.core.fragment import Fragment
 from bitdustfs.core.records import BlockHeader, Member
-from bitdustfs.errors import BitdustError, LocalError, PeerError, Refused, Unavailable
-from bitdustfs.failpoints import reach
+from bitdustfs.errors import BitdustError, LocalError, Unavailable
 from bitdustfs.net.ask import ask_all
-from bitdustfs.net.supplier import Supplier
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 2  #: blocks encoded and sent at once: bounds memory (about 28 MiB a block at 4/7)
 RETRY_FIRST, RETRY_MAX = 0.5, 15.0  #: seconds until owed positions are tried again
 RETRY_HURRY = 3.0  #: the same, at most, while somebody waits
-NO_ROOM = ("quota", "no-space")  #: codes of refusals for want of room
-WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits for suppliers
+WAIT_DEADLINE = 600.0  #: seconds that one attempt to publish waits while nothing moves
+TRY_DEADLINE = 600.0  #: seconds for one try of all that is owed
+STILL = 5.0  #: seconds after which those that are slow are not waited for there, if nothing moves
+STILL_LOOK = 1.0  #: seconds between looks whether anything does
 FENCED_EVERY = 5.0  #: seconds between looks whether a claim is in the way
 PROBE_DEADLINE = 3.0  #: seconds that who was away has to answer when a round begins
-
-
-class _Delivery:
-    """One attempt to place fragments of one block, and what suppliers said to it."""
-
-    def __init__(self, block: bytes, header: bytes) -> None:
-        self.block, self.header = block, header
-        self.acked: list[int] = []
-        self.dead: list[int] = []
-        self.full: list[int] = []  #: positions whose suppliers have no room for it
 
 
 class Courier:
@@ -80,9 +75,11 @@ class Courier:
         self._pen, self._circle = pen, circle
         self._table, self._cutter, self._ledger, self._deferral = table, cutter, ledger, deferral
         self._reserves, self._loans = reserves, loans
-        self._space, self._throttle = space, throttle
-        self._heed_fence, self._is_fenced = heed_fence, is_fenced
+        self._throttle, self._is_fenced = throttle, is_fenced
         self._busy: set[bytes] = set()
+        self._puts = Laggards(self.kick, self._failed_late)
+        self.headway = Headway()
+        self._putter = Putter(pen, circle, table, ledger, space, heed_fence, self.headway)
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
         self._wake = trio.Event()
         self._failure: BitdustError | None = None  # of this machine's disk
@@ -118,8 +115,11 @@ class Courier:
         tried = self.rounds + 2  # the round under way may have passed a block already
         self._failure = None  # of an attempt before this one: the disk may work again
         self.kick()  # once: after that, failures are retried in their own time
-        with trio.move_on_after(WAIT_DEADLINE):
+        moved = self.headway.total()
+        with trio.move_on_after(WAIT_DEADLINE) as scope:
             while True:
+                if moved != (moved := self.headway.total()):  # hours, on a slow line
+                    scope.deadline = trio.current_time() + WAIT_DEADLINE
                 while wanted and not self._ledger.is_waiting(wanted[-1], with_newcomers):
                     enough.append(wanted.pop())
                 if not wanted:
@@ -149,12 +149,29 @@ class Courier:
             await self._ledger.wait_changed()
 
     async def try_all(self) -> None:
-        """Returns when nothing is owed, or each owed position was tried once more."""
-        enough = self.rounds + 2  # the round under way may have passed a block already
-        with self._throttle.hurrying():
-            while self._table.owed_count and self.rounds < enough and not self._pen.lost:
-                self.kick()
+        """Returns when nothing is owed, or each owed position was tried once more: those that take
+        it slowly as well, while something moves. After TRY_DEADLINE in any case.
+        """
+        with self._throttle.hurrying(), trio.move_on_after(TRY_DEADLINE):
+            slow = True  # by then they are tried once more, too
+            while slow and not self._pen.lost:
+                enough = self.rounds + 2  # the round under way may have passed a block already
+                while self._table.owed_count and self.rounds < enough and not self._pen.lost:
+                    self.kick()
+                    await self._ledger.wait_changed()
+                slow = self._puts.busy and await self._slow_ended()
+
+    async def _slow_ended(self) -> bool:
+        """Returns when what was let go has come to its end, or (False) nothing moves."""
+        moved, since = self.headway.total(), trio.current_time()
+        while self._puts.busy:
+            if moved != (moved := self.headway.total()):
+                since = trio.current_time()
+            if trio.current_time() - since >= STILL:
+                return False
+            with trio.move_on_after(STILL_LOOK):
                 await self._ledger.wait_changed()
+        return True
 
     # -- doing it
 
@@ -163,6 +180,7 @@ class Courier:
         pause = RETRY_FIRST
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_when_lost)
+            nursery.start_soon(self._puts.run)
             while not self._pen.lost:
                 self._wake = trio.Event()
                 before = self._table.owed_positions
@@ -174,6 +192,7 @@ class Courier:
                 pause = RETRY_FIRST if placed else min(pause * 2, longest)
                 with trio.move_on_after(pause if self._table.owed_count else float("inf")):
                     await self._wake.wait()
+            nursery.cancel_scope.cancel()
 
     async def _tell_when_lost(self) -> None:
         """The pen is lost: whoever waits for suppliers is told."""
@@ -190,6 +209,7 @@ class Courier:
             for block in blocks:  # shared: each block is one worker's
                 if self._ledger.is_due(block):
                     self._throttle.waiting(self._table.owed_count)
+                    await self._throttle.wait_turn()
                     await self._deliver_one(block)
 
         async with trio.open_nursery() as nursery:
@@ -234,45 +254,50 @@ class Courier:
         elif due:
             fragments = await self._cutter.cut(block, row, due)
         header = row.header or await self._cutter.sign(block, row, fragments)
-        delivery = _Delivery(block, header)
+        delivery = Delivery(block, header)
         if due:
             await self._put_all(delivery, fragments, due)
+            self._note_crowd(delivery)
         if not delivery.dead:
             await self._lend(delivery, fragments)
 
     def _is_due(self, block: bytes, position: int) -> bool:
-        """Whether somebody who is there is owed the position's fragment."""
+        """Whether somebody who is there is owed the position's fragment, and could take it now."""
+        if self._puts.holds(position):
+            return False
         newcomer = self._ledger.newcomer(position)
         if newcomer is not None and not self._ledger.newcomer_has(block, position):
             return True
         return self._circle.family.members[position].node not in self._absent
 
-    async def _lend(self, delivery: _Delivery, fragments: Mapping[int, Fragment]) -> None:
+    async def _lend(self, delivery: Delivery, fragments: Mapping[int, Fragment]) -> None:
         """Puts fragments that nobody took to reserves, where they are needed there."""
         block = delivery.block
         row = self._table.get(block)
         if row is None or row.state != CLOSED or not row.local or self._pen.lost:
             return
         lacking = [p for p in row.owed if not self._ledger.newcomer_has(block, p)]
-        chosen = self._reserves.choose(row, lacking)
+        chosen = {
+            position: member for position, member in self._reserves.choose(row, lacking).items()
+            if not self._puts.holds(member.node)
+        }  # fmt: skip
         if not chosen:
             return
         more = [position for position in chosen if position not in fragments]
         there = {**fragments, **(await self._cutter.cut(block, row, more) if more else {})}
-        nodes = {position: member.node for position, member in chosen.items()}
-        taken: dict[int, bytes] = {}
 
         async def put(position: int, member: Member) -> None:
-            if await self._put_to(self._circle.session(member), delivery, there[position]):
-                taken[position] = member.node
+            loan = {position: member.node}
+            with self._loans.coming(loan):
+                if await self._putter.put(self._circle.session(member), delivery, there[position]):
+                    await self._loans.taken(block, loan)
+                    self._circle.copies.came(position, member.node)
+                    self._ledger.notify()
 
-        with self._loans.coming(nodes):
-            async with trio.open_nursery() as nursery:
-                for position, member in chosen.items():
-                    nursery.start_soon(put, position, member)
-            await self._loans.taken(block, taken)
-        for position, node in taken.items():
-            self._circle.copies.came(position, node)
+        puts: dict[Hashable, SendOne] = {
+            member.node: partial(put, position, member) for position, member in chosen.items()
+        }
+        await self._puts.put_all(puts, lambda: not self._ledger.is_waiting(block))
 
     async def encode_one(self, block: bytes, position: int) -> Fragment | None:
         """One fragment from this machine's own copy of a block; None where it has none."""
@@ -286,24 +311,41 @@ class Courier:
 
     async def place(
         self, header: BlockHeader, raw: bytes, fragments: Mapping[int, Fragment]
-    ) -> tuple[list[int], bool]:
-        """Puts fragments that were made again; who took them, and whether one said it is dead."""
-        delivery = _Delivery(header.block, raw)
-        await self._put_all(delivery, fragments, fragments.keys())
-        return delivery.acked, bool(delivery.dead)
+    ) -> Placement:
+        """Puts fragments that were made again; whoever is slow may take them later."""
+        delivery = Delivery(header.block, raw, remade=True)
+        return Placement(delivery, await self._put_all(delivery, fragments, fragments.keys()))
+
+    def is_slow(self, position: int) -> bool:
+        """Whether a position's supplier is not to be sent anything now: it is slow."""
+        return self._puts.holds(position)
 
     async def _put_all(
-        self, delivery: _Delivery, fragments: Mapping[int, Fragment], positions: Iterable[int]
-    ) -> None:
-        """Puts, and records who acknowledged."""
-        async with trio.open_nursery() as nursery:
-            for position in positions:
-                nursery.start_soon(self._put, delivery, fragments[position])
-        self._circle.damage.mended(delivery.block, delivery.acked)
-        if delivery.acked and self._table.is_owed(delivery.block):
-            # else it died meanwhile, or another machine wrote it
-            reach("fragment-acked")
-            await self._ledger.acknowledged(delivery.block, delivery.acked)
+        self, delivery: Delivery, fragments: Mapping[int, Fragment], positions: Iterable[int]
+    ) -> Sending:
+        """Puts, and records who acknowledged. Who is slow may come to it later (laggards.py).
+
+        Raises LocalError.
+        """
+        puts: dict[Hashable, SendOne] = {
+            position: partial(self._put, delivery, fragments[position])
+            for position in positions
+            if not self._puts.holds(position)
+        }
+        return await self._puts.put_all(
+            puts,
+            lambda: not self._ledger.is_waiting(delivery.block),
+            laggards.LAG_REMADE if delivery.remade else laggards.LAG,
+        )
+
+    def _failed_late(self, error: BitdustError) -> None:
+        """Of a put that was let go: it is said as if it had been waited for."""
+        log.error("what a slow supplier took cannot be recorded: %s", error)
+        self._failure = error
+        self._ledger.notify()
+
+    def _note_crowd(self, delivery: Delivery) -> None:
+        """Whether so many have no room for the block that no root can name it."""
         row = self._table.get(delivery.block)
         spared = 0 if row is None else row.n - row.least
         if len(delivery.full) > spared and self._ledger.is_waiting(delivery.block):
@@ -311,43 +353,20 @@ class Courier:
         else:
             self._crowded.discard(delivery.block)
 
-    async def _put(self, delivery: _Delivery, fragment: Fragment) -> None:
+    async def _put(self, delivery: Delivery, fragment: Fragment) -> None:
         position, block = fragment.position, delivery.block
         member = self._circle.family.members[position]
         newcomer = self._ledger.newcomer(position)
         if newcomer is not None and not self._ledger.newcomer_has(block, position):
-            if await self._put_to(newcomer, delivery, fragment):
+            if await self._putter.put(newcomer, delivery, fragment):
                 self._ledger.newcomer_acknowledged(block, position)
             if not self._circle.health(member.node).reachable:
                 return
-        if await self._put_to(self._circle.session(member), delivery, fragment):
+        if await self._putter.put(self._circle.session(member), delivery, fragment):
             self._deferral.served(position)
             delivery.acked.append(position)
+            await self._putter.record(delivery)
             return
         self._deferral.failed(position)
         if not self._circle.health(member.node).reachable:
             self._absent.add(member.node)
-
-    async def _put_to(self, supplier: Supplier, delivery: _Delivery, fragment: Fragment) -> bool:
-        """Whether the supplier acknowledged the fragment."""
-        health = self._circle.health(supplier.node)
-        reach("fragment-put")
-        try:
-            await supplier.put(
-                delivery.block, fragment.position, self._pen.claim, delivery.header,
-                fragment.chunks, fragment.payload,
-            )  # fmt: skip
-        except PeerError as error:
-            health.fault(error)
-            code = error.code if isinstance(error, Refused) else ""
-            if code in NO_ROOM:
-                delivery.full.append(fragment.position)
-            if code == "dead":
-                delivery.dead.append(fragment.position)
-            if code == "fenced":
-                await self._heed_fence()
-            log.debug("%s lacks %s: %s", supplier.node.hex()[:12], delivery.block.hex(), error)
-            return False
-        health.ok()
-        self._space.placed(supplier.node, len(fragment))
-        return True

@@ -28,8 +28,10 @@ from bitdustfs.units import KIB
 log = logging.getLogger(__name__)
 
 READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries included
+BOUNDED = 120.0  #: seconds more where this node may not use all of its line
 HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
 SLOWEST = 256 * KIB  #: bytes a second below which a supplier is slow
+TOO_LATE = "no answer from enough suppliers in time; try again later"
 HEADERS_KEPT = 1024
 KEEP_FROM = 4  #: extents in a run, from which the rest of the file is expected to be read, too
 #: opens sealed pieces in a worker thread: each as its reference names it, else None
@@ -46,11 +48,9 @@ class Fetcher:
 
     async def fetch(self, place: Place) -> bytes:
         """The sealed bytes at `place`, matching its hash; or Unavailable."""
-        with trio.move_on_after(READ_DEADLINE):
+        with trio.move_on_after(self._deadline(place.length)):
             return await self._fetch(place)
-        raise Unavailable(
-            f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
-        )
+        raise Unavailable(TOO_LATE)
 
     async def _fetch(self, place: Place) -> bytes:
         header = await self.header(place.block)
@@ -78,8 +78,8 @@ class Fetcher:
         a thread.
         """
         opened: list[bytes | None] = [None] * len(places)
-        why = f"no answer from enough suppliers within {READ_DEADLINE:.0f} s; try again later"
-        with trio.move_on_after(READ_DEADLINE):
+        why, size = TOO_LATE, sum(place.length for place in places)
+        with trio.move_on_after(self._deadline(size)):
             try:
                 header = await self.header(places[0].block)
                 await self._open_parts(header, places, open_run, opened, self._direct)
@@ -131,6 +131,14 @@ class Fetcher:
         if failures:
             raise failures[0]
 
+    def _deadline(self, length: int) -> float:
+        """Seconds for a read of so much."""
+        return READ_DEADLINE + (BOUNDED + more if (more := self.held_up(length)) else 0.0)
+
+    def held_up(self, length: int) -> float:
+        """Seconds that so much may take longer on a bounded line, also of k others."""
+        return self._supplier(0)[0].held_up(length * (1 + self.circle.family.group.k))
+
     def _supplier(self, position: int) -> tuple[Supplier, Health]:
         node = self.circle.serving(position)
         return self.circle.supplier(node), self.circle.health(node)
@@ -140,14 +148,15 @@ class Fetcher:
         length = part.stop - part.start
         if not health.usable:
             return None
-        with trio.move_on_after(HEDGE + length / SLOWEST):
-            try:
-                data = await supplier.read(header.block, part.position, part.start, length)
-            except PeerError as error:
-                health.fault(error)
-                return None
-            health.ok()
-            return data
+        async with supplier.asking(length):
+            with trio.move_on_after(HEDGE + length / SLOWEST + supplier.coming(length)):
+                try:
+                    data = await supplier.read(header.block, part.position, part.start, length)
+                except PeerError as error:
+                    health.fault(error)
+                    return None
+                health.ok()
+                return data
         health.slow()
         return None
 
@@ -210,13 +219,13 @@ class Fetcher:
         `node`: whom to ask, where it is not who serves the position.
         """
         node = node or self.circle.serving(position)
-        with trio.move_on_after(HEDGE + (stop - start) / SLOWEST):
-            try:
-                return await self.prove_at(
-                    self.circle.supplier(node), header, position, start, stop
-                )
-            except (PeerError, Malformed):
-                return None
+        supplier, length = self.circle.supplier(node), stop - start
+        async with supplier.asking(length):
+            with trio.move_on_after(HEDGE + length / SLOWEST + supplier.coming(length)):
+                try:
+                    return await self.prove_at(supplier, header, position, start, stop)
+                except (PeerError, Malformed):
+                    return None
         self.circle.health(node).slow()
         return None
 

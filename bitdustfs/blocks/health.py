@@ -9,6 +9,7 @@ Its *sight* is what was seen last, and when: an answer, or that none came. Nobod
 so this machine's own outage shows in it, too. Every call of a session that is `Sighted` is noted.
 """
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import trio
@@ -146,6 +147,22 @@ class Sighted(Supplier):
             raise
         self._health.heard()
         return answer
+
+    @property
+    def request_max(self) -> int:
+        return self._session.request_max
+
+    def asking(self, length: int) -> AbstractAsyncContextManager[None]:
+        return self._session.asking(length)
+
+    def coming(self, length: int) -> float:
+        return self._session.coming(length)
+
+    def held_up(self, length: int) -> float:
+        return self._session.held_up(length)
+
+    def bearable(self, least: float) -> float:
+        return self._session.bearable(least)
 
     def reached_at(self) -> str:
         return self._session.reached_at()

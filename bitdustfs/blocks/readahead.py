@@ -21,6 +21,7 @@ STREAMS = 64  #: files whose readers are remembered
 READERS = 4  #: of one file
 WORKERS = 4  #: jobs at a time: what they wait for is mostly suppliers
 JOB = 8  #: extents in one
+PATIENCE = 10.0  #: seconds that a bounded line may take for what is read ahead, and all before it
 
 
 class Stream(NamedTuple):
@@ -79,6 +80,8 @@ class ReadAhead:
         """These extents of file content will be asked for, in this order."""
         if not self._working or self._jobs:
             return  # who cannot keep up gains nothing
+        while places and self._reader.held_up(sum(p.length for p in places)) > PATIENCE:
+            places = places[: len(places) // 2]  # others wait for what was asked for
         wanted = self._reader.expect(places)
         self._jobs += (wanted[at : at + JOB] for at in range(0, len(wanted), JOB))
         self._due.set()

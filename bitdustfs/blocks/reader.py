@@ -140,6 +140,10 @@ class ExtentReader:
                 wanted.append(place)
         return wanted
 
+    def held_up(self, length: int) -> float:
+        """Seconds that fetching so much may take longer: this node may not use all of its line."""
+        return self._fetcher.held_up(length)
+
     async def bring(self, places: Sequence[Place]) -> str:
         """Opens extents of file content that were expected, each once; those who wait hear what
         failed.

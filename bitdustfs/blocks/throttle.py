@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import trio
 
+from bitdustfs.net.metered import Metered
 from bitdustfs.units import MIB
 
 QUIET = 0.5  #: seconds without a write after which nobody writes
@@ -20,6 +21,7 @@ BESIDE = 16 * MIB  #: bytes a second that go to suppliers meanwhile, where no pr
 HOLD_BLOCKS = 96  #: waiting blocks (1.3 GiB) from which nobody holds uploading back
 IDLE_ENOUGH = 1.0  #: processors that do nothing, from which nobody has to make way
 LOOK_EVERY = 0.25  #: seconds over which that is measured
+PAUSED_LOOK = 1.0  #: seconds between looks whether bulk work may go on
 
 
 class IdleProcessors:
@@ -51,11 +53,14 @@ def _idle_ticks() -> int:
 class Throttle:
     """How fast to upload. Those who read and write tell it, and those who wait that they hurry.
 
-    `idle`: how many processors do nothing.
+    `idle`: how many processors do nothing. `metered`: while bulk work waits, only those who hurry
+    have anything uploaded.
     """
 
-    def __init__(self, idle: Callable[[], float] | None = None) -> None:
-        self._idle = idle or IdleProcessors()
+    def __init__(
+        self, idle: Callable[[], float] | None = None, metered: Metered | None = None
+    ) -> None:
+        self._idle, self._metered = idle or IdleProcessors(), metered or Metered()
         self._last_read = self._last_write = -QUIET
         self._hurry = self._waiting_blocks = 0
         self._hurried = trio.Event()
@@ -82,6 +87,11 @@ class Throttle:
     def hurried(self) -> bool:
         """Whether somebody waits for the suppliers."""
         return self._hurry > 0
+
+    @property
+    def paused(self) -> str:
+        """Why nothing is uploaded although it could be, a sentence; "" where that is not so."""
+        return "" if self.hurried else self._metered.said
 
     @contextmanager
     def hurrying(self) -> Iterator[None]:
@@ -110,6 +120,12 @@ class Throttle:
                     return
                 with trio.move_on_after(min(wait, LATELY)):
                     await self._hurried.wait()
+
+    async def wait_turn(self) -> None:
+        """Returns when the next block may be begun: on a metered network once somebody hurries."""
+        while self._metered.pauses and not self.hurried:
+            with trio.move_on_after(PAUSED_LOOK):
+                await self._hurried.wait()
 
     def _has_to_make_way(self) -> bool:
         lately = max(self._last_read, self._last_write) + LATELY

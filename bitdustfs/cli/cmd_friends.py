@@ -17,8 +17,7 @@ from bitdustfs.plain import say
 from bitdustfs.supplier.befriend import own_supplier
 from bitdustfs.supplier.friendlist import KeptThere, end_deals, friend_lines
 from bitdustfs.supplier.orders import FriendLine
-from bitdustfs.units import format_size
-from bitdustfs.vault.account import ago
+from bitdustfs.units import ago, format_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

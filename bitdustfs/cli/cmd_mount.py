@@ -17,6 +17,7 @@ from bitdustfs.cli.accounts import become, id_of, user_of
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.remount_words import RemountWords, parse_remount
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.mount_config import with_configured
 from bitdustfs.mount.mountable import check_mountable
@@ -38,6 +39,10 @@ OPTIONS = """mount options (-o, comma-separated):
   allow_other            let other users of this machine in, by the files' permissions
   cache=SIZE             disk space for what suppliers hold already (10G)
   audits=SIZE            what checks of suppliers may fetch in a day (80M)
+  bandwidth=SIZE         bytes a second that all traffic may take, each way (no bound);
+                         up:1M/down:8M each its own; up:200K@8-23 only from 8 to 23 h
+  metered=pause          uploads, rebuilding and audits wait on a connection that is metered, as
+                         NetworkManager says (default); metered=ignore
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
   take-over              mount although another machine holds the vault; it turns read-only
@@ -134,10 +139,14 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             if audits < DAILY_MIN:
                 raise UsageError(f"audits={value}: {format_size(DAILY_MIN)} a day is the least")
             return replace(options, audits=audits)
+        case "bandwidth":
+            return replace(options, bandwidth=parse_bandwidth(value))
         case "uid" | "gid":
             return replace(options, owner=options.owner._replace(**{name: id_of(name, value)}))
         case "setuid" | "user" | "users":  # become did it; mount(8) says who mounts
             return options
+        case "metered" if value in ("pause", "ignore"):
+            return replace(options, metered=value == "pause")
         case "durability" if value in ("local", "published"):
             return replace(options, published=value == "published")
     match word:

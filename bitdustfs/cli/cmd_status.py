@@ -16,8 +16,7 @@ from bitdustfs.mount.mountpoint import attached_unasked, mountpoint_of
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
 from bitdustfs.system.judging import judged, worst
-from bitdustfs.units import format_size
-from bitdustfs.vault.account import ago, within
+from bitdustfs.units import ago, format_size, within
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +81,10 @@ def _print_status(status: Status) -> None:
     if status.message and status.message not in status.verdict:
         say_named(status.message)
     _print_content(status)
+    if status.bandwidth != "0":
+        say_named(f"its traffic is kept within {status.bandwidth}")
+    if status.paused and status.paused not in status.verdict:
+        say_named(status.paused)
     _print_safety(status)
     for line in status.suppliers:
         say(

@@ -11,8 +11,9 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import complain_named, names, say_named
 from bitdustfs.cli.progress import progress_bar
-from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
+from bitdustfs.cli.texts import BANDWIDTH_HELP, INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, ignore
 from bitdustfs.mount.outcomes import replaced
@@ -42,8 +43,7 @@ from bitdustfs.supplier.supplier_config import (
     through_words,
     whom_word,
 )
-from bitdustfs.units import format_size, parse_size
-from bitdustfs.vault.account import ago
+from bitdustfs.units import ago, format_size, parse_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--through", action="append", metavar="HOST:PORT",
         help="this node cannot be dialled: it is reached through that relay (up to three)",
     )  # fmt: skip
+    run.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
     run.add_argument(
         "--log", type=Path, metavar="FILE",
         help="where it logs, within a bound (standard error, for a journal)",
@@ -140,10 +141,11 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         add_json(verb)
         verb.set_defaults(run=run_self, command=command)
     verb = verbs.add_parser(
-        "set", help="how much a running supplier donates, after a restart as well"
+        "set", help="how much a running supplier donates or sends, after a restart as well"
     )
     verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
-    verb.add_argument("--space", required=True, help="bytes to donate, for example 10G")
+    verb.add_argument("--space", help="bytes to donate, for example 10G")
+    verb.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
     add_json(verb)
     verb.set_defaults(run=run_self, command=None)
     verb = verbs.add_parser("customers", help="for whom a running supplier keeps how much")
@@ -175,6 +177,7 @@ def offering_of(args: argparse.Namespace) -> Offering:
         "relay": args.relay and relay_words(args.relay),
         "through": args.through and through_words(args.through),
         "for": args.customers and whom_word(args.customers),
+        "bandwidth": args.bandwidth and parse_bandwidth(args.bandwidth),
     }
     said = {word: value for word, value in values.items() if value is not None}
     return configured_offering(args.dir, said)
@@ -236,7 +239,7 @@ def _ask(folder: Path, command: Command, expected: type[S]) -> S:
 
 def run_self(args: argparse.Namespace) -> int:
     """Status, pause, resume, set."""
-    order = args.command or Donate(space=parse_size(args.space))
+    order = args.command or _change(args)
     told = _ask(args.dir, order, SupplierSelf)
     if args.json:
         say_json(told)
@@ -252,10 +255,20 @@ def run_self(args: argparse.Namespace) -> int:
         f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
         f"started; it knows {told.network} nodes of the network",
         told.reached,
+        *([f"its traffic is kept within {told.bandwidth}"] if told.bandwidth != "0" else []),
         *(f"warning: {sentence}" for sentence in told.warnings),
     ):
         say_named(sentence)
     return 0
+
+
+def _change(args: argparse.Namespace) -> Donate:
+    """What `set` says. Raises UsageError."""
+    if args.space is None and args.bandwidth is None:
+        raise UsageError("say --space 10G, or --bandwidth up:1M/down:8M")
+    space = None if args.space is None else parse_size(args.space)
+    bandwidth = None if args.bandwidth is None else str(parse_bandwidth(args.bandwidth))
+    return Donate(space=space, bandwidth=bandwidth)
 
 
 def run_customers(args: argparse.Namespace) -> int:

@@ -1,9 +1,14 @@
-"""`bitdust unmount`: publish, then unmount; returns when all is safe."""
+"""`bitdust unmount`: publish, then unmount; returns when all is safe.
+
+If that takes its time, it is said how much is left, how long it takes at this rate, and what can be
+done. `--now` does not wait for suppliers: this machine keeps what they have not, and the next mount
+here goes on with it.
+"""
 
 import argparse
 
 from bitdustfs.cli.mount_words import add_mountpoint
-from bitdustfs.cli.named import say_named, say_verdict
+from bitdustfs.cli.named import complain_named, say_named, say_verdict
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.unmount import unmount
@@ -11,6 +16,10 @@ from bitdustfs.mount.unmount import unmount
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mountpoint(parser, whole=True)
+    parser.add_argument(
+        "--now", action="store_true",
+        help="do not wait for suppliers: the next mount here publishes the rest",
+    )  # fmt: skip
     parser.set_defaults(run=run_unmount)
 
 
@@ -19,7 +28,7 @@ def run_unmount(args: argparse.Namespace) -> int:
     it is said which.
     """
     with progress_bar("publishing", "block") as show:
-        done = unmount(args.mountpoint, show)
+        done = unmount(args.mountpoint, show, complain_named, args.now)
     mountpoint = done.mountpoint
     what = "was a dead mount; it is cleared away" if done.was_dead else "is unmounted"
     if done.verdict:

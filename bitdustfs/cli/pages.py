@@ -72,9 +72,12 @@ PAGES = {
     ),
     "suppliers": Page(("bitdust suppliers",), ONLY_LOOKED),
     "rebuild": Page(("bitdust rebuild",), MOUNT_GOES_ON),
-    "sync": Page(("bitdust sync",), f"what was written is kept here, and {MOUNT_GOES_ON}"),
+    "sync": Page(
+        ("bitdust sync", "bitdust sync ~/vault --once --for 10m"),
+        f"what was written is kept here, and {MOUNT_GOES_ON}",
+    ),
     "unmount": Page(
-        ("bitdust unmount", "bitdust unmount ~/vault"),
+        ("bitdust unmount", "bitdust unmount ~/vault", "bitdust unmount --now"),
         f"what was written is kept here, and {MOUNT_GOES_ON}, whether it is unmounted yet or not",
     ),
     "verify": Page(("bitdust verify", "bitdust verify --sample 5%"), ONLY_LOOKED),

@@ -21,6 +21,7 @@ from bitdustfs.net.dht.discover import find_family_addresses
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.dialing import LATER_AFTER
 from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.supplier import MakeWay, for_nobody
 from bitdustfs.net.tls import make_context
@@ -31,23 +32,28 @@ GIVEN_MAX = 8  #: addresses given by hand that the DHT is joined by before other
 GRACE = 1.0  #: seconds for the rest, once one address led to the vault
 
 
-def owner_credentials(key: VaultKey, tokens: Sequence[str] = ()) -> Credentials:
+def owner_credentials(
+    key: VaultKey, tokens: Sequence[str] = (), line: OwnLine | None = None
+) -> Credentials:
     """The owner's sessions; TLS shows a key made for this process only.
 
-    `tokens`: by which suppliers invited him. Raises UsageError for one that is none.
+    `tokens`: by which suppliers invited him. `line`: what may be used of it. Raises UsageError for
+    a token that is none.
     """
     seed = os.urandom(32)
     public = SigningKey(seed).verify_key.encode()
     context = make_context(seed, False)
-    return Credentials(key.vault_id, "owner", key.signing, public, context, read_tokens(tokens))
+    return Credentials(
+        key.vault_id, "owner", key.signing, public, context, read_tokens(tokens), line or OwnLine()
+    )
 
 
 class Ways:
     """How one process of the owner gets at the suppliers of a vault.
 
     `addresses`: of any of them, or of any nodes of the network, given by hand first. `remembered`:
-    of an earlier process. `tokens`: by which suppliers invited the owner. `make_way`: how fast
-    fragments are sent.
+    of an earlier process. `tokens`: by which suppliers invited the owner. `line`: its own.
+    `make_way`: how fast fragments are sent.
     """
 
     def __init__(
@@ -57,13 +63,14 @@ class Ways:
         nursery: trio.Nursery,
         remembered: Sightings | None = None,
         tokens: Sequence[str] = (),
+        line: OwnLine | None = None,
         make_way: MakeWay = for_nobody,
     ) -> None:
-        self.credentials = owner_credentials(key, tokens)
+        self.credentials = owner_credentials(key, tokens, line)
         self._key, self._given, self._nursery = key, addresses, nursery
         self._make_way = make_way
         self._contacts = () if remembered is None else remembered.contacts
-        self.seeker = Seeker(self._joined_by, nursery)
+        self.seeker = Seeker(self._joined_by, nursery, line)
         self._book = AddressBook(self.seeker.find, nursery, remembered)
         self._sessions: dict[bytes, PeerSupplier] = {}
 

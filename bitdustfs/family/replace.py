@@ -19,7 +19,7 @@ from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.rebuild.census import list_in_time, obtainable
-from bitdustfs.rebuild.fill import Fill
+from bitdustfs.rebuild.fill import FLOOR, Fill
 from bitdustfs.rebuild.rebuilder import OnProgress
 from bitdustfs.units import CHUNK_SIZE
 from bitdustfs.vault.vaults import WritableVault
@@ -59,8 +59,9 @@ async def replace_member(
     supplier = vault.circle.connect(member)
     await supplier.prepare(vault.pen.claim, True)
     fill = Fill(
-        vault.fetcher, supplier, position, lambda: vault.pen.claim, vault.courier.encode_one, wanted
-    )
+        vault.fetcher, supplier, position, lambda: vault.pen.claim, vault.courier.encode_one,
+        wanted, lambda: supplier.bearable(FLOOR),
+    )  # fmt: skip
     vault.ledger.welcome(position, supplier)  # what is new goes there at once
     try:
         missing = await _fill_all(vault, fill, supplier, position, progress)

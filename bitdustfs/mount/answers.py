@@ -4,6 +4,7 @@
 statements.py.
 """
 
+import math
 from typing import assert_never
 
 import msgspec
@@ -107,7 +108,9 @@ class MountAnswers:
                 return await list_snapshots(self._vault)
             case AskSchedule():
                 return schedule_said(self._vault)
-            case WaitEnd():
+            case WaitEnd(now=now):
+                if now:
+                    self._farewell.hurry.begin()
                 return await self._farewell.listen(say)
             case Unmounted():
                 self._attachment.let_go()
@@ -139,8 +142,9 @@ class WritableMountAnswers(MountAnswers):
     async def answer(self, command: MountCommand, say: Say) -> Statement:
         """As for all, and what changes something."""
         match command:
-            case Sync(patience=patience):
-                return await self._syncing.run(patience, say)
+            case Sync(patience=patience, within=within):
+                time = math.inf if within is None else within
+                return await self._syncing.run(patience, say, time)
             case Keep() | Turn(read_only=True):
                 await self._writable.committer.commit(sync=True)
                 return Completed()

@@ -60,9 +60,9 @@ class MountClient:
     def suppliers(self) -> Suppliers:
         return self._ask(commands.AskSuppliers(), Suppliers, ignore)
 
-    def sync(self, watch: Onlooker, patience: float = STALL) -> Synced:
-        """Returns when all that was written before is published. `patience`: see commands.Sync."""
-        return self._ask(commands.Sync(patience=patience), Synced, watch)
+    def sync(self, watch: Onlooker, patience: float = STALL, within: float | None = None) -> Synced:
+        """Returns when all that was written before is published. See commands.Sync."""
+        return self._ask(commands.Sync(patience=patience, within=within), Synced, watch)
 
     def keep(self) -> None:
         """Returns when all that was written before is on this machine's disk."""
@@ -123,9 +123,12 @@ class MountClient:
     def drop_snapshot(self, name: str, watch: Onlooker) -> SnapshotDropped:
         return self._ask(commands.DropSnapshot(name=name), SnapshotDropped, watch)
 
-    def wait_for_end(self) -> Iterator[Progress | Ended]:
-        """First a Progress: from then on the mount waits for us to hear of its end. Then Ended."""
-        return converse(self._socket, self._nobody, commands.WaitEnd(), Ended)
+    def wait_for_end(self, now: bool = False) -> Iterator[Progress | Ended]:
+        """First a Progress: from then on the mount waits for us to hear of its end. Then Ended.
+
+        `now`: nothing is published at the end.
+        """
+        return converse(self._socket, self._nobody, commands.WaitEnd(now=now), Ended)
 
     def unmounted(self) -> None:
         """Tells the mount that its mountpoint was taken away."""

@@ -28,10 +28,12 @@ class AskSuppliers(Command, frozen=True, kw_only=True, tag="suppliers"):
 class Sync(Command, frozen=True, kw_only=True, tag="sync"):
     """Publish all that was written before. Answered by Synced.
 
-    `patience`: seconds without progress, with too few suppliers, after which it fails.
+    `patience`: seconds without progress, with too few suppliers, after which it fails. `within`:
+    seconds after which it is answered anyway.
     """
 
     patience: Seconds = STALL
+    within: Seconds | None = None
 
 
 class Keep(Command, frozen=True, kw_only=True, tag="keep"):
@@ -136,7 +138,12 @@ class DropSnapshot(Command, frozen=True, kw_only=True, tag="drop-snapshot"):
 
 
 class WaitEnd(Command, frozen=True, kw_only=True, tag="wait-end"):
-    """Say when the mount has ended. Answered by a Progress at once, and by Ended at the end."""
+    """Say when the mount has ended. Answered by a Progress at once, and by Ended at the end.
+
+    `now`: it is not to publish any more then.
+    """
+
+    now: bool = False
 
 
 class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):

@@ -3,6 +3,8 @@
     [mount]
     cache = "10G"                  # live
     audits = "80M"                 # live
+    bandwidth = "up:1M/down:8M"    # live; core/bandwidth.py
+    metered = "pause"              # live; or "ignore"
     log = "info"                   # live: error, warning, info or debug
     bootstrap = ["HOST:PORT"]      # at the next mount, as what follows
     allow_other = false
@@ -27,13 +29,14 @@ from bitdustfs.config import (
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.net.addresses import check_address
+from bitdustfs.net.line import bandwidth_word
 from bitdustfs.plain import LOG_LEVELS, reopen_logs, set_log_level
 from bitdustfs.rebuild.audit import DAILY_MIN
 from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
 
-LIVE = ("cache", "audits", "log")  #: words that a running mount heeds
+LIVE = ("cache", "audits", "bandwidth", "metered", "log")  #: words that a running mount heeds
 
 
 def audits_word(value: object) -> int:
@@ -47,6 +50,8 @@ def audits_word(value: object) -> int:
 WORDS: dict[str, Reader] = {
     "cache": size_word,
     "audits": audits_word,
+    "bandwidth": bandwidth_word,
+    "metered": choice_word("pause", "ignore"),
     "log": choice_word(*LOG_LEVELS),
     "bootstrap": texts_word(check_address),
     "allow_other": bool_word,
@@ -67,6 +72,8 @@ def with_configured(options: MountOptions) -> MountOptions:
     found = read_section("mount", WORDS)
     if "durability" in found:
         found["durability"] = found["durability"] == "published"
+    if "metered" in found:
+        found["metered"] = found["metered"] == "pause"
     words: dict[str, Any] = {}
     for word in WORDS:
         if word not in options.said:
@@ -95,7 +102,10 @@ class MountReload:
         for word in changed:
             if word not in LIVE:
                 log.warning("%s has changed in config.toml: that needs a new mount", word)
-        self.options = replace(before, cache=now.cache, audits=now.audits, log=now.log)
+        self.options = replace(
+            before, cache=now.cache, audits=now.audits, bandwidth=now.bandwidth,
+            metered=now.metered, log=now.log,
+        )  # fmt: skip
         set_log_level(now.log)
         apply(self.options)
         log.info("config.toml was read again; new here: %s", ", ".join(live) or "nothing")

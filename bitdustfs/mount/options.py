@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitdustfs.blocks.evict import CACHE_LIMIT
+from bitdustfs.core.bandwidth import UNBOUNDED, Bandwidth
 from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.rebuild.audit import DAILY
 
@@ -21,9 +22,11 @@ class MountOptions:
     take_over: bool = False
     allow_other: bool = False
     published: bool = False  #: fsync waits for suppliers
+    metered: bool = True  #: bulk work waits on a connection that is metered
     foreground: bool = False
     cache: int = CACHE_LIMIT  #: bytes of disk for what suppliers hold already
     audits: int = DAILY  #: bytes that audits may fetch in a day
+    bandwidth: Bandwidth = UNBOUNDED  #: what all of its traffic may take of the line
     owner: ShownOwner = AS_KEPT  #: whose all files are shown to be
     log: str = "info"  #: the least level that is logged (plain.LOG_LEVELS)
     said: frozenset[str] = frozenset()  #: words of -o: config.toml does not change these

@@ -43,6 +43,8 @@ from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.telling import keep_told
 from bitdustfs.net import listening, notify
 from bitdustfs.net.control import Say, Statement
+from bitdustfs.net.line import OwnLine
+from bitdustfs.net.metered import Metered
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
 from bitdustfs.vault.reading import ReadVault
@@ -68,13 +70,17 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
     try:
         async with trio.open_nursery() as network:
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            throttle = Throttle()
-            ways = Ways(key, addresses, network, recall(folder), make_way=throttle.make_way)
+            line, metered = OwnLine(options.bandwidth), Metered(options.metered)
+            network.start_soon(metered.run)
+            throttle = Throttle(metered=metered)
+            ways = Ways(
+                key, addresses, network, recall(folder), line=line, make_way=throttle.make_way
+            )
             family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,
                 audits=options.audits, witness=True,
-                throttle=throttle, is_own=ways.is_own,
+                is_own=ways.is_own, metered=metered, throttle=throttle,
             )  # fmt: skip
             async with (
                 open_vault(folder, key, suite(), family, ways.connect, settings) as vault,
@@ -92,7 +98,7 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                     return Announcing(key, vault, ways.seeker, suite())
 
                 shown = await vault.as_of(options.at) if options.at else vault
-                await Mount(options, key, shown, announcing).run(ready)
+                await Mount(options, key, shown, announcing, line, metered).run(ready)
                 beside.cancel_scope.cancel()
             network.cancel_scope.cancel()
     finally:
@@ -131,10 +137,16 @@ class Mount:
     """An open vault, attached to a mountpoint. One that waits becomes writable when it may be."""
 
     def __init__(
-        self, options: MountOptions, key: VaultKey, vault: ReadVault, announcing: Announcer
+        self,
+        options: MountOptions,
+        key: VaultKey,
+        vault: ReadVault,
+        announcing: Announcer,
+        line: OwnLine,
+        metered: Metered,
     ) -> None:
         self._options, self._key, self._vault = options, key, vault
-        self._announcing = announcing
+        self._announcing, self._line, self._metered = announcing, line, metered
         self._operations = _operations_of(vault, options)
         # one that waits is not read-only for the kernel, which could not be told otherwise
         looks = vault.read_only and not isinstance(vault, WaitingVault)
@@ -148,17 +160,18 @@ class Mount:
     def _serving_of(self, vault: ReadVault) -> Serving:
         if isinstance(vault, WritableVault):
             return self._writing(vault)
-        describer = Describer(self._key, vault)
+        describer = Describer(self._key, vault, self._line)
         answers = MountAnswers(vault, describer, self._attachment, self._farewell)
         return Serving(vault, answers, ReadSettling(vault))
 
     def _writing(self, vault: WritableVault) -> Serving:
         vault.set_limits(self._reload.options.cache, self._reload.options.audits)
         staffing = Staffing(self._key, vault)
-        describer = WritableDescriber(self._key, vault, staffing)
+        describer = WritableDescriber(self._key, vault, staffing, self._line)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
         aside = (("replacing suppliers", staffing.run),)
-        return Serving(vault, answers, Settling(vault, staffing), aside)
+        settling = Settling(vault, staffing, self._farewell.hurry)
+        return Serving(vault, answers, settling, aside)
 
     async def run(self, ready: Ready) -> None:
         """Until the mountpoint is taken away and everything is settled."""
@@ -193,6 +206,8 @@ class Mount:
                 notify.ready(await self._verdict())
 
     def _apply(self, options: MountOptions) -> None:
+        self._line.change(options.bandwidth)
+        self._metered.heed(options.metered)
         if isinstance(self._serving.vault, WritableVault):
             self._serving.vault.set_limits(options.cache, options.audits)
 

@@ -103,6 +103,8 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     program: str = ""  #: version of bitdustfs that runs
     safety: list[str] = []  #: sentences: what is published, what is only here, what may be lost
     thinned: list[ThinnedLine] = []  #: that went in the last week for the share or for writers
+    bandwidth: str = "0"  #: what the mount may use of its line, as it is written in options
+    paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
@@ -140,9 +142,10 @@ class PolicySaid(Statement, frozen=True, kw_only=True, tag="policy"):
 
 
 class Synced(Statement, frozen=True, kw_only=True, tag="synced"):
-    """All that was written before is published. `said`: that, as a sentence."""
+    """All that was written before is published, or the time is over. `said`: that, in words."""
 
     said: str
+    published: bool = True  #: false: the time is over; what is left is published by itself
 
 
 class GoneLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from bitdustfs.mount.statements import (
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 from bitdustfs.mount.thinned import thinned_lately
 from bitdustfs.net.addresses import relayed
+from bitdustfs.net.line import OwnLine
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
@@ -28,8 +29,8 @@ from bitdustfs.vault.vaults import WritableVault
 class Describer:
     """Describes one mounted vault, that is only looked at, as it is at the call."""
 
-    def __init__(self, key: VaultKey, vault: ReadVault) -> None:
-        self._key, self._vault = key, vault
+    def __init__(self, key: VaultKey, vault: ReadVault, line: OwnLine | None = None) -> None:
+        self._key, self._vault, self._own_line = key, vault, line or OwnLine()
 
     async def status(self) -> Status:
         """How safe the content is, and who keeps it."""
@@ -70,6 +71,8 @@ class Describer:
             complete=account.complete,
             safety=account.safety(),
             thinned=self._thinned(),
+            bandwidth=str(self._own_line.bandwidth),
+            paused=account.paused,
         )
 
     async def suppliers(self) -> Suppliers:
@@ -162,8 +165,14 @@ class Describer:
 class WritableDescriber(Describer):
     """The same of one that is also written."""
 
-    def __init__(self, key: VaultKey, vault: WritableVault, staffing: Staffing) -> None:
-        super().__init__(key, vault)
+    def __init__(
+        self,
+        key: VaultKey,
+        vault: WritableVault,
+        staffing: Staffing,
+        line: OwnLine | None = None,
+    ) -> None:
+        super().__init__(key, vault, line)
         self._writable, self._staffing = vault, staffing
 
     async def _thinnest(self) -> str:

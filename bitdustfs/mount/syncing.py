@@ -1,5 +1,7 @@
 """Publishing because somebody asked: how far it is, and when it is given up."""
 
+import math
+
 import trio
 
 from bitdustfs.errors import BitdustError, Unavailable
@@ -19,15 +21,22 @@ class Syncing:
     def __init__(self, vault: WritableVault) -> None:
         self._vault = vault
 
-    async def run(self, patience: float, say: Say) -> Synced:
-        """Returns when all that was written before the call is published.
+    async def run(self, patience: float, say: Say, within: float = math.inf) -> Synced:
+        """Returns when all that was written before the call is published, or after `within`
+        seconds; publishing then goes on.
 
         Raises Unavailable, with what is not published and why, when nothing moved for `patience`
         seconds while too few suppliers answered (for SLOW while enough did), and when publishing
         failed.
         """
         before = self._vault.published_seq()
-        failure = await self.attempt(patience, say)
+        with trio.move_on_after(within) as time:
+            failure = await self.attempt(patience, say)
+        if time.cancelled_caught:
+            account = await self._vault.account()
+            if not account.published:
+                return Synced(said=account.so_far(), published=False)
+            return Synced(said=account.synced())
         if failure is None and before == self._vault.published_seq():
             with trio.move_on_after(CONFIRM):  # nobody was asked whether this machine still writes
                 await self._vault.lease.renew()
@@ -57,13 +66,13 @@ class Syncing:
 
     async def _watch(self, attempt: trio.CancelScope, patience: float, say: Say) -> None:
         """Says how far it is; cancels the attempt when nothing moves."""
-        left, since, upload = -1, trio.current_time(), Upload(self._vault)
+        left, since, upload = None, trio.current_time(), Upload(self._vault)
         while True:
             await trio.sleep(SYNC_TICK)
-            positions = self._vault.ledger.owed_positions
+            moved = self._vault.ledger.owed_positions, self._vault.courier.headway.total()
             await say(upload.progress())
-            if positions != left:
-                left, since = positions, trio.current_time()
+            if moved != left:
+                left, since = moved, trio.current_time()
             enough = not self._vault.too_few()  # then they may be slow, or refuse
             if trio.current_time() - since > (max(SLOW, patience) if enough else patience):
                 attempt.cancel()

@@ -1,20 +1,35 @@
 """Ending a mount from outside: publish, take the mountpoint away, hear how it ended."""
 
+import math
 import os
 import shlex
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker
-from bitdustfs.mount.mountpoint import check_ours, is_dead, mountpoint_of, take_away
+from bitdustfs.mount.mountpoint import (
+    check_ours,
+    is_dead,
+    mountpoint_of,
+    sync_filesystem,
+    take_away,
+)
 from bitdustfs.mount.statements import Ended
 from bitdustfs.net.control import Progress
 from bitdustfs.vault.account import ENDED_BY_DEATH, left_by_the_dead
 
+SAY_AFTER = 4.0  #: seconds after which it is said how long publishing takes, if that is known
+SAY_LATEST = 15.0  #: seconds after which it is said what is left
+ASK_EVERY = 2.0  #: seconds between questions whether it is known
 SHORT_PATIENCE = 5.0  #: seconds without progress that the sync before it may take
+
+
+def _unheard(sentence: str) -> None:
+    """Nobody listens."""
 
 
 class Unmounting(NamedTuple):
@@ -27,12 +42,17 @@ class Unmounting(NamedTuple):
     verdict: str = ""  #: is my data safe now?
 
 
-def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
+def unmount(
+    named: Path | None, watch: Onlooker, tell: Callable[[str], None] = _unheard, now: bool = False
+) -> Unmounting:
     """Unmounts, whatever could be published; a dead mount is cleared away.
 
     `named`: the mountpoint itself; None: the only one.
 
-    `watch` hears of the publishing. Raises UsageError when no mount of a vault is there, dead or
+    `watch` hears of the publishing; `tell` a sentence where that takes its time: what is left, and
+    what can be done. `now`: nobody waits for suppliers; this machine keeps what they have not.
+
+    Raises UsageError when no mount of a vault is there, dead or
     alive, LocalError when the mountpoint is in use, and BitdustError when this machine's disk does
     not take what is in memory: it would be lost with the mount.
     """
@@ -46,12 +66,16 @@ def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
         return _end_of_the_dead(mountpoint)
     mount = MountClient(mountpoint)
     try:
-        mount.sync(watch, SHORT_PATIENCE)
+        if not now:
+            mount.sync(_Patient(mount, mountpoint, watch, tell), SHORT_PATIENCE)
     except UsageError:
         raise
     except BitdustError:  # the mount tries once more when it ends, and then says how it went
         _keep(mount, mountpoint)
-    statements = mount.wait_for_end()
+    if now:
+        sync_filesystem(mountpoint)
+        _keep(mount, mountpoint)
+    statements = mount.wait_for_end(now)
     next(statements, None)  # the mount knows that somebody waits
     take_away(mountpoint)
     with suppress(BitdustError, OSError):
@@ -61,6 +85,34 @@ def unmount(named: Path | None, watch: Onlooker) -> Unmounting:
         lost = "its process ended without saying how; see its log"
         return Unmounting(mountpoint, False, lost, "")
     return Unmounting(mountpoint, False, ended.message, ended.said, ended.verdict)
+
+
+class _Patient:
+    """Passes on how far it is; once it takes long, says how long, and what the choices are."""
+
+    def __init__(
+        self, mount: MountClient, mountpoint: Path, watch: Onlooker, tell: Callable[[str], None]
+    ) -> None:
+        self._mount, self._typed = mount, shlex.quote(str(mountpoint))
+        self._watch, self._tell = watch, tell
+        self._say_at = time.monotonic() + SAY_AFTER
+        self._latest = time.monotonic() + SAY_LATEST
+
+    def __call__(self, progress: Progress) -> None:
+        self._watch(progress)
+        if time.monotonic() < self._say_at:
+            return
+        self._say_at = math.inf
+        with suppress(BitdustError):  # else it is heard of all the same that it is waited for
+            status = self._mount.status()
+            if status.seconds_left is None and time.monotonic() < self._latest:
+                self._say_at = time.monotonic() + ASK_EVERY  # it has hardly begun
+                return
+            self._tell(f"{status.verdict}.")
+        self._tell(
+            "It is waited for. Ctrl-C leaves it mounted, and it goes on; "
+            f"bitdust unmount --now {self._typed} leaves the rest to the next mount here"
+        )
 
 
 def _heard(statements: Iterator[Progress | Ended]) -> Ended | None:

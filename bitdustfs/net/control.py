@@ -32,9 +32,14 @@ STATEMENT_MAX = 4 * MIB  #: bytes of one statement's line
 
 
 class Command(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True
-):
-    """What a client wants. Each subclass sets its tag: the verb."""
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True,
+    omit_defaults=True,
+):  # fmt: skip
+    """What a client wants. Each subclass sets its tag: the verb.
+
+    A field that has its default is not sent: so a process of before that field understands whoever
+    asks for nothing new. A field that it does not know it refuses: it could not heed it.
+    """
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

@@ -1,7 +1,7 @@
 """From an address to a session with whoever holds a key: TCP, TLS, the vault's signature."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.dialing import Race
 from bitdustfs.net.hostnames import joined_address, resolve
 from bitdustfs.net.incoming import next_message
+from bitdustfs.net.line import OwnLine, PacedStream
 from bitdustfs.net.silence import notice_silence
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.plain import told
@@ -27,7 +28,8 @@ CONNECT_DEADLINE = 5.0  #: seconds for TCP and TLS at one address
 class Credentials:
     """Who we are to suppliers: `key` signs sessions of `vault` in `role`; TLS shows a fresh key.
 
-    `invitations`: suppliers' keys, and the tokens by which they invited us.
+    `invitations`: suppliers' keys, and the tokens by which they invited us. `line`: what
+    their connections take their bytes from.
     """
 
     vault: bytes
@@ -36,17 +38,19 @@ class Credentials:
     tls_public: bytes
     context: ssl.SSLContext
     invitations: Mapping[bytes, bytes] = field(default_factory=dict)
+    line: OwnLine = field(default_factory=OwnLine)
 
 
 class Met(NamedTuple):
     """Who answers at an address: the key that its TLS proved.
 
-    `literal`: the address without a name, as the kernel says.
+    `literal`: the address without a name, as the kernel says. `moved`: see PacedStream.
     """
 
     stream: TlsStream
     key: bytes
     literal: str
+    moved: Callable[[], int]
 
     async def aclose(self) -> None:
         """Closes the connection, whatever is being cancelled."""
@@ -54,18 +58,22 @@ class Met(NamedTuple):
             await self.stream.aclose()
 
 
-async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -> Met:
+async def meet(
+    address: str, node: bytes, context: ssl.SSLContext, bulk: bool, line: OwnLine
+) -> Met:
     """Who answers at "host:port", or through a relay ("relay:KEY@HOST:PORT"): the node with that
     key; with an empty one, anybody, or, through a relay, whom the address names.
 
     Raises WrongPeer where another one answers, ProtocolViolation where it does not speak our TLS,
-    else Unreachable. `bulk`: what is sent may take its time.
+    else Unreachable. `bulk`: what is sent may take its time, and others go first on the
+    `line`.
     """
     try:
         with trio.fail_after(CONNECT_DEADLINE):
             through = relayed(address)
             transport = await _transport(through.relay if through else address)
-            stream = TlsStream(transport, context, server_side=False)
+            paced = PacedStream(transport, line, bulk)
+            stream = TlsStream(paced, context, server_side=False)
             try:
                 notice_silence(transport, bulk)
                 if through:
@@ -79,7 +87,7 @@ async def meet(address: str, node: bytes, context: ssl.SSLContext, bulk: bool) -
                 literal = joined_address(host, port)
                 if through:
                     literal = str(Relayed(through.node, literal))
-                return Met(stream, key, literal)
+                return Met(stream, key, literal, paced.moved)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await stream.aclose()

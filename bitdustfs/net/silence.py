@@ -1,6 +1,7 @@
 """A connection whose other end fell silent: how the kernel notices, and what it then says."""
 
 import errno
+import struct
 
 import trio
 
@@ -8,6 +9,7 @@ import trio
 #: supplier may leave in the buffers for a while
 UNACKNOWLEDGED, UNACKNOWLEDGED_BULK = 10, 30
 IDLE, PROBES, PROBES_EVERY = 15, 3, 5  #: keep-alive: after so many idle seconds, how many, seconds
+_ACKED, _ACKED_AT = struct.Struct("=Q"), 120  #: tcpi_bytes_acked in struct tcp_info (linux/tcp.h)
 LOST = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 
 
@@ -22,6 +24,18 @@ def notice_silence(transport: trio.SocketStream, bulk: bool) -> None:
         (trio.socket.TCP_USER_TIMEOUT, 1000 * unacknowledged),
     ):
         transport.setsockopt(trio.socket.IPPROTO_TCP, option, value)
+
+
+def acknowledged(transport: trio.SocketStream) -> int:
+    """Bytes that the other end's kernel has acknowledged since the beginning (tcp(7), TCP_INFO).
+
+    What lies in this kernel's buffer is not among them. Raises OSError where it is closed.
+    """
+    told = transport.getsockopt(
+        trio.socket.IPPROTO_TCP, trio.socket.TCP_INFO, _ACKED_AT + _ACKED.size
+    )
+    assert isinstance(told, bytes)
+    return int(_ACKED.unpack_from(told, _ACKED_AT)[0]) if len(told) > _ACKED_AT else 0
 
 
 def is_lost(error: OSError) -> bool:

@@ -8,7 +8,8 @@ contract suite holds both to this page. What a caller must know when a call goes
   may or may not have been carried out.
 - Every call may be repeated: put, kill, prepare and accept of the same bytes again succeed.
 - Cancelling a call loses its answer, not the connection; what was sent may still be carried out.
-  Only a connection on which nothing at all was heard for some seconds is given up with it.
+  Only a connection on which nothing at all was heard for some seconds is given up with it, and the
+  one for puts while the payload is being sent: it would hold memory, and what comes after it.
 - While a call waits, its connection is the one that other small calls use: an answer to one of them
   shows that the supplier is there, on that connection.
 - Nothing returned is verified here beyond its shape. Whoever uses it checks signatures and hashes.
@@ -16,12 +17,14 @@ contract suite holds both to this page. What a caller must know when a call goes
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Member, Visit
 from bitdustfs.errors import ProtocolViolation
 from bitdustfs.net import wire
+from bitdustfs.units import READ_MAX
 
 T = TypeVar("T", bound=wire.Message)
 
@@ -80,12 +83,21 @@ class Supplier(ABC):
         return await self._ask(wire.HeadIs, wire.Head(block, position))
 
     async def read(self, block: bytes, position: int, offset: int, length: int) -> Buffer:
-        """Exactly `length` bytes (at most READ_MAX) of a fragment's payload."""
-        reply, data = await self.call(wire.Read(block, position, offset, length))
-        _due(wire.Bytes, reply)
-        if len(data) != length:
-            raise ProtocolViolation(f"{len(data)} bytes where {length} were asked for")
-        return data
+        """Exactly `length` bytes (at most READ_MAX) of a fragment's payload.
+
+        Where this node may not use all of its line, in several requests: others are answered in
+        between.
+        """
+        pieces, stop = list[Buffer](), offset + length
+        while offset < stop:
+            size = min(stop - offset, self.request_max)
+            reply, data = await self.call(wire.Read(block, position, offset, size))
+            _due(wire.Bytes, reply)
+            if len(data) != size:
+                raise ProtocolViolation(f"{len(data)} bytes where {size} were asked for")
+            pieces.append(data)
+            offset += size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def list(self, after: bytes = b"", limit: int = wire.LIST_MAX) -> wire.Listed:
         """Fragments kept, ordered by block id + position byte, after the key `after`."""
@@ -94,6 +106,29 @@ class Supplier(ABC):
     async def kill(self, record: bytes, claim: bytes) -> None:
         """Deletes a block by its owner-signed block-dead record."""
         await self._ask(wire.Done, wire.Kill(record, claim))
+
+    # -- where this node may not use all of its line: what takes long then is nobody's fault
+
+    @property
+    def request_max(self) -> int:
+        """Bytes that one request asks for, at most."""
+        return READ_MAX
+
+    def asking(self, length: int) -> AbstractAsyncContextManager[None]:
+        """Enters once it is this node's turn to ask for so many bytes; inside they are read."""
+        return nullcontext()
+
+    def coming(self, length: int) -> float:
+        """Seconds that they may take longer from then on."""
+        return 0.0
+
+    def held_up(self, length: int) -> float:
+        """Seconds that they may take longer in all."""
+        return 0.0
+
+    def bearable(self, least: float) -> float:
+        """Bytes a second that what is sent has to come to, where it is `least` without a bound."""
+        return least
 
     def invitation(self) -> bytes:
         """The token by which this supplier invited us, or nothing."""

@@ -28,6 +28,7 @@ from bitdustfs.cache.rows import CLOSED, DEAD, BlockRow
 from bitdustfs.core.records import BlockHeader
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Unavailable
+from bitdustfs.net.metered import Metered
 from bitdustfs.rebuild.allowance import Allowance
 from bitdustfs.rebuild.census import Census, take_census
 from bitdustfs.rebuild.probe import Probe, Verdict
@@ -80,7 +81,9 @@ class Auditor:
         on_lost: OnLost,
         rng: random.Random,
         allowance: Allowance,
+        metered: Metered | None = None,
     ) -> None:
+        self._metered = metered or Metered()
         self._allowance, self._kept = allowance, -math.inf
         self._fetcher, self._circle, self._watch = fetcher, fetcher.circle, watch
         self._table, self._on_lost, self._rng = table, on_lost, rng
@@ -134,6 +137,7 @@ class Auditor:
         pause = FIRST_PAUSE
         while True:
             await self._rest(self._allowance.wait())
+            await self._metered.wait_free()
             await self.recent(CENSUS_EVERY if self._samples else FIRST_COUNT)
             if self._samples:
                 block, position = self._choose()

@@ -66,7 +66,8 @@ class Probe:
         """Asks for the chunk at `start`."""
         stop = min(slice_length(header.length, header.k), start + CHUNK_SIZE)
         ask = partial(self._fetcher.prove_at, supplier, header, position, start, stop)
-        return await self._check(supplier, ask)
+        async with supplier.asking(stop - start):
+            return await self._check(supplier, ask)
 
     async def _check(self, supplier: Supplier, question: Probing) -> Verdict:
         """Asks; what that shows of the supplier. Never HUNG_UP."""
@@ -88,7 +89,7 @@ class Probe:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(ask)
-            await trio.sleep(DEADLINE)
+            await trio.sleep(DEADLINE + supplier.coming(CHUNK_SIZE))
             # the request waits still, so its connection is the one that a ping goes by
             if await self._is_there(supplier) and verdict is Verdict.UNKNOWN:
                 verdict = Verdict.WITHHELD

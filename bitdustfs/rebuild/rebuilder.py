@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import trio
 
 from bitdustfs.blocks.courier import Courier
+from bitdustfs.blocks.delivery import Placement
 from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.spans import slice_length
 from bitdustfs.errors import Malformed, PeerError, Unavailable
+from bitdustfs.net.metered import Metered
 from bitdustfs.rebuild.audit import CENSUS_EVERY, Auditor
 from bitdustfs.rebuild.census import Census
 from bitdustfs.rebuild.pace import Pace
@@ -103,7 +105,9 @@ class Rebuilder:
         auditor: Auditor,
         watch: Watch,
         needs: Callable[[], Needs],
+        metered: Metered,
     ) -> None:
+        self._metered = metered
         self._pen, self._fetcher, self._circle = pen, fetcher, fetcher.circle
         self._table, self._courier = table, courier
         self._auditor, self._watch, self._needs = auditor, watch, needs
@@ -112,6 +116,7 @@ class Rebuilder:
         self._unlisted: dict[bytes, frozenset[int]] = {}
         self._shapes: dict[bytes, Shape] = {}
         self._refused: set[bytes] = set()  # dead at a supplier: never again
+        self._late: list[tuple[bytes, Placement]] = []  # some suppliers are slow to take them
         self._working = trio.Lock()
         self.done = self.total = 0  #: blocks of the repairs under way
         self.moved = 0  #: bytes moved over the network for repairs since the mount
@@ -161,6 +166,7 @@ class Rebuilder:
         census = await self._auditor.recent(age)
         if census is not self._counted:
             self._unlisted, self._counted = dict(census.unlisted), census
+        self._heed_late()
         needs, suspects = self._needs(), [*self._unlisted, *self._circle.damage.blocks()]
         listed = census.blocks()  # by many: those are no fiction
 
@@ -248,6 +254,7 @@ class Rebuilder:
         """Until this machine may not write any more."""
         while not self._pen.lost:
             await trio.sleep(TICK)
+            await self._metered.wait_free()
             try:
                 await self.step()
             except (Unavailable, Malformed) as error:
@@ -285,17 +292,34 @@ class Rebuilder:
             return placed
 
     async def _repair(self, repair: Repair) -> int:
+        """Fragments that were placed. Those whose suppliers are slow may come to it later: nothing
+        is made for them in vain meanwhile.
+        """
+        positions = [p for p in repair.positions if not self._courier.is_slow(p)]
+        if not positions:
+            return 0
         header, raw = await self._fetcher.signed_header(repair.block)
         size = repair.cost * slice_length(header.length, header.k)
         await self._pace.take(size)
-        fragments = await remake(self._fetcher, header, repair.positions)
+        fragments = await remake(self._fetcher, header, positions)
         if self._pen.lost:
             return 0
-        placed, dead = await self._courier.place(header, raw, fragments)
-        if dead:
-            self._refused.add(repair.block)
+        placement = await self._courier.place(header, raw, fragments)
         self.moved += size
-        left = self._unlisted.get(repair.block, frozenset()) - set(placed)
-        if repair.block in self._unlisted:
-            self._unlisted[repair.block] = left
-        return len(placed)
+        self._heed(repair.block, placement)
+        if placement.under_way:
+            self._late.append((repair.block, placement))
+        return len(placement.acked)
+
+    def _heed(self, block: bytes, placement: Placement) -> None:
+        """What suppliers took is not missing any more."""
+        if placement.dead:
+            self._refused.add(block)
+        if block in self._unlisted:
+            self._unlisted[block] -= set(placement.acked)
+
+    def _heed_late(self) -> None:
+        """The same of what slow suppliers took meanwhile."""
+        for block, placement in self._late:
+            self._heed(block, placement)
+        self._late = [late for late in self._late if late[1].under_way]

@@ -20,10 +20,10 @@ STRANGERS = b""  #: in whose name all strangers hold
 
 
 class Buffers:
-    """One pool of `limit` bytes."""
+    """One pool of `limit` bytes. `slowest`: bytes a second that a client has to come to now."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, slowest: Callable[[], float] = lambda: SLOWEST) -> None:
+        self._limit, self.slowest = limit, slowest
         self._taken = 0
         self._by_owner: dict[bytes, int] = defaultdict(int)
         self._holds: set[Hold] = set()
@@ -117,7 +117,7 @@ class Hold:
     def wait_ends(self, moved: int) -> None:
         """It sent or took so many bytes."""
         self._since, self._waiting = trio.current_time(), False
-        self._due = min(self._since + AHEAD, self._due + moved / SLOWEST)
+        self._due = min(self._since + AHEAD, self._due + moved / self._pool.slowest())
 
     def late(self) -> bool:
         """Whether the client is slower than it has to be."""

@@ -25,6 +25,8 @@ from bitdustfs.net import notify
 from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht.udp import UdpSocket
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.listening import serve as serve_control
 from bitdustfs.net.tls import make_context
 from bitdustfs.plain import set_log_level
@@ -109,6 +111,7 @@ class Daemon:
 
     def __init__(self, service: SupplierService, settings: Offering) -> None:
         self._service, self._settings = service, settings
+        self._line = OwnLine(with_donated(settings).bandwidth)
 
     async def run(self) -> None:
         """Until a signal comes, or nobody depends on a supplier that leaves."""
@@ -123,10 +126,13 @@ class Daemon:
         private = private_wanted(
             address, settings.through or settings.announced, settings.bootstrap
         )
-        server = SupplierServer(service, context, self._relay())
+        server = SupplierServer(service, context, self._relay(), self._line)
         standing_by = self._standing_by(server)
         # nobody could ask a node that is behind a router
-        dht = Dht(service.node, serves=standing_by is None, allow_private=private)
+        dht = Dht(
+            service.node, serves=standing_by is None, allow_private=private,
+            make_socket=partial(UdpSocket, self._line),
+        )  # fmt: skip
         await dht.bind(host, port)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
@@ -145,17 +151,17 @@ class Daemon:
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", presence.run)
             book, dials = kin_book(dht, nursery), Dials()
-            connect = kin_connector(service.node, nursery, private, book, dials)
+            connect = kin_connector(service.node, nursery, private, book, dials, self._line)
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
                 service, guard, presence.addresses, self._settings,
-                lambda: len(dht.contacts()), nursery.cancel_scope,
+                lambda: len(dht.contacts()), nursery.cancel_scope, self._line,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
-            reload = SupplierReload(service, settings, self._room, self._admit)
+            reload = SupplierReload(service, settings, self._room, self._admit, self._line)
             wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             with trio.open_signal_receiver(*wanted) as signals:
                 notify.ready(f"offers {offer} at {address}, for {customers}")
@@ -183,7 +189,7 @@ class Daemon:
         async def serve(circuit: trio.abc.Stream) -> None:
             await server.serve_one(circuit, (RELAYED_HOST, 0))
 
-        return StandingBy(self._service.node, self._settings.through, serve)
+        return StandingBy(self._service.node, self._settings.through, serve, self._line)
 
     def _admit(self, customers: tuple[str, ...]) -> Admission:
         own, deals = self._service.node.verify_key.encode(), self._service.friendship.deals

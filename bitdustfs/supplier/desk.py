@@ -7,11 +7,13 @@ from collections.abc import Callable
 import trio
 
 import bitdustfs
+from bitdustfs.core.bandwidth import Bandwidth, parse_bandwidth
 from bitdustfs.errors import UsageError
 from bitdustfs.net.control import Completed, Progress, Say, Statement
+from bitdustfs.net.line import OwnLine
 from bitdustfs.supplier.admission import TOKEN_NONCE
 from bitdustfs.supplier.guard import Guard
-from bitdustfs.supplier.offering import Offering, donate
+from bitdustfs.supplier.offering import Offering, bound, donate
 from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
@@ -37,7 +39,8 @@ ALONE_AFTER = 30.0  #: seconds after which it is warned that no node of the netw
 class Desk:
     """Answers at the control socket. `paused`: a file that is there while no contracts are made.
 
-    `network`: how many nodes are known; `offering`: with what words it was started.
+    `network`: how many nodes are known; `offering`: with what words it was started; `line`: what
+    may be used of it.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class Desk:
         offering: Offering,
         network: Callable[[], int],
         running: trio.CancelScope,
+        line: OwnLine,
     ) -> None:
+        self._line = line
         self._service, self._guard, self._running = service, guard, running
         self._found_at, self._offering, self._network = found_at, offering, network
         self._folder = offering.folder
@@ -71,8 +76,11 @@ class Desk:
             case Resume():
                 self._paused.unlink(missing_ok=True)
                 self._service.housekeeping.pause(False)
-            case Donate(space=space):
-                self._donate(space)
+            case Donate(space=space, bandwidth=bandwidth):
+                if bandwidth is not None:
+                    self._bound(parse_bandwidth(bandwidth))
+                if space is not None:
+                    self._donate(space)
             case AskSelf():
                 pass
         return await trio.to_thread.run_sync(self._self, self._network())
@@ -106,6 +114,7 @@ class Desk:
             reachable=reach.seen,
             reached=reach.said,
             program=bitdustfs.__version__,
+            bandwidth=str(self._line.bandwidth),
         )
 
     def _free(self) -> int:
@@ -150,6 +159,10 @@ class Desk:
             raise UsageError(f"there is room for {format_size(there)} only")
         donate(self._offering, space)
         self._service.housekeeping.donate(space)
+
+    def _bound(self, bandwidth: Bandwidth) -> None:
+        bound(self._offering, bandwidth)
+        self._line.change(bandwidth)
 
     # -- leaving
 

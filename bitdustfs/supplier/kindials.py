@@ -17,6 +17,7 @@ from bitdustfs.net.addresses import dialable
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.seeker import located
 from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import make_context
@@ -95,22 +96,23 @@ def kin_connector(
     allow_private: bool = True,
     shared: AddressBook | None = None,
     dials: Dials | None = None,
+    line: OwnLine | None = None,
 ) -> MemberConnect:
     """Sessions with the other suppliers of families that this node belongs to, one each.
 
     `shared`: what is known of where they are; without it what families name is dialled at any time.
-    `dials`: how often; the guard asks it who was not asked.
+    `dials`: how often; the guard asks it who was not asked. `line`: what may be used of it.
     """
     own = node.verify_key.encode()
     context = make_context(node.encode(), server_side=False)
-    budget = dials or Dials()
+    budget, shares = dials or Dials(), line or OwnLine()
     sessions: OrderedDict[tuple[bytes, bytes], PeerSupplier] = OrderedDict()
 
     def connect(vault: bytes, member: Member) -> PeerSupplier:
         addresses = dialable(member.addresses, allow_private)
         known = sessions.get((vault, member.node))
         if known is None or known.addresses != addresses:
-            credentials = Credentials(vault, "member", node, own, context)
+            credentials = Credentials(vault, "member", node, own, context, line=shares)
             if known is not None:
                 nursery.start_soon(known.aclose)
             book = HintsOnly() if shared is None else KinBook(shared, vault, budget)

@@ -2,20 +2,24 @@
 
     offering   JSON: the words that it was started with last; what starts it again reads them
     donated    JSON: what `bitdust supplier set --space` said, and what the words said then
+    bandwidth  the same of `--bandwidth`
 
-So of `--space` and `set` the newer one counts, also after a restart.
+So of the words and `set` the newer one counts, also after a restart.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from bitdustfs.cache.folder import write_durably
-from bitdustfs.errors import LocalError
+from bitdustfs.core.bandwidth import UNBOUNDED, Bandwidth, parse_bandwidth
+from bitdustfs.errors import LocalError, UsageError
 
-OFFERING, DONATED = "offering", "donated"
+OFFERING, DONATED, BANDWIDTH = "offering", "donated", "bandwidth"
+T = TypeVar("T")
+
 WORDS_SAID = ("space", "listen", "announce", "bootstrap", "trash_days", "for")
 
 
@@ -35,6 +39,7 @@ class Offering:
     said: tuple[str, ...] = WORDS_SAID
     relay: tuple[str, ...] = ("circle",)  #: for whom it is a relay (relay.py)
     through: tuple[str, ...] = ()  #: relays through which it is reached; none: it is dialled
+    bandwidth: Bandwidth = UNBOUNDED  #: what all of its traffic may take of the line
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -50,6 +55,7 @@ class _Words(msgspec.Struct, frozen=True):
     said: tuple[str, ...] = WORDS_SAID
     relay: tuple[str, ...] = ("circle",)
     through: tuple[str, ...] = ()
+    bandwidth: str = "0"
 
 
 class Donated(NamedTuple):
@@ -59,12 +65,19 @@ class Donated(NamedTuple):
     space: int  #: bytes that it was set to
 
 
+class BandwidthSet(NamedTuple):
+    """The file `bandwidth`; both as core/bandwidth.py writes them."""
+
+    said: str  #: what the words of the command line said when it was set
+    bandwidth: str  #: what it was set to
+
+
 def remember(offering: Offering) -> None:
     """Keeps the words, for what starts it again. Raises OSError."""
     kept = _Words(
         offering.space, offering.listen, offering.announced, offering.bootstrap,
         offering.trash_seconds, offering.customers, offering.log, offering.said,
-        offering.relay, offering.through,
+        offering.relay, offering.through, str(offering.bandwidth),
     )  # fmt: skip
     write_durably(offering.folder / OFFERING, msgspec.json.encode(kept))
 
@@ -73,11 +86,12 @@ def last_offering(folder: Path) -> Offering | None:
     """With what the supplier in `folder` was started last; None where nothing tells."""
     try:
         kept = msgspec.json.decode((folder / OFFERING).read_bytes(), type=_Words)
-    except (OSError, msgspec.MsgspecError, ValueError):
+        bandwidth = parse_bandwidth(kept.bandwidth)
+    except (OSError, msgspec.MsgspecError, ValueError, UsageError):
         return None
     return Offering(
         folder, kept.space, kept.listen, kept.announced, kept.bootstrap, kept.trash_seconds,
-        kept.customers, kept.log, kept.said, kept.relay, kept.through,
+        kept.customers, kept.log, kept.said, kept.relay, kept.through, bandwidth,
     )  # fmt: skip
 
 
@@ -87,7 +101,7 @@ def command_words(offering: Offering) -> list[str]:
         "space": (str(offering.space),), "listen": (offering.listen,),
         "announce": offering.announced, "bootstrap": offering.bootstrap,
         "trash_days": (f"{offering.trash_seconds / 86400:g}",),
-        "through": offering.through,
+        "through": offering.through, "bandwidth": (str(offering.bandwidth),),
     }  # fmt: skip
     words = ["supplier", "run", "--dir", str(offering.folder)]
     for word, said in values.items():
@@ -99,20 +113,37 @@ def command_words(offering: Offering) -> list[str]:
 
 
 def with_donated(offering: Offering) -> Offering:
-    """The same with what was set since its words were written."""
+    """The same with what was set since its words were written. Raises LocalError."""
+    space = _kept(offering.folder / DONATED, list[int], "--space")
+    if space is not None and Donated(*space).said == offering.space:
+        offering = replace(offering, space=Donated(*space).space)
+    line = _kept(offering.folder / BANDWIDTH, list[str], "--bandwidth")
+    if line is not None and BandwidthSet(*line).said == str(offering.bandwidth):
+        bandwidth = parse_bandwidth(BandwidthSet(*line).bandwidth)
+        offering = replace(offering, bandwidth=bandwidth)
+    return offering
+
+
+def _kept(path: Path, kind: type[list[T]], word: str) -> list[T] | None:
+    """The two values of a file, where there is one."""
     try:
-        kept = Donated(
-            *msgspec.json.decode((offering.folder / DONATED).read_bytes(), type=list[int])
-        )
+        kept = msgspec.json.decode(path.read_bytes(), type=kind)
+        if len(kept) == 2:
+            return kept
+        error: Exception = ValueError("it does not hold two values")
     except FileNotFoundError:
-        return offering
-    except (OSError, msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise LocalError(
-            f"{offering.folder / DONATED} cannot be read ({error}); delete it, and say --space"
-        ) from None
-    return replace(offering, space=kept.space) if kept.said == offering.space else offering
+        return None
+    except (OSError, msgspec.MsgspecError, ValueError) as failure:
+        error = failure
+    raise LocalError(f"{path} cannot be read ({error}); delete it, and say {word}")
 
 
 def donate(offering: Offering, space: int) -> None:
     """Keeps that `space` bytes are donated, until the words say something else. Raises OSError."""
     write_durably(offering.folder / DONATED, msgspec.json.encode([offering.space, space]))
+
+
+def bound(offering: Offering, bandwidth: Bandwidth) -> None:
+    """Keeps what may be used of the line, until the words say something else. Raises OSError."""
+    kept = [str(offering.bandwidth), str(bandwidth)]
+    write_durably(offering.folder / BANDWIDTH, msgspec.json.encode(kept))

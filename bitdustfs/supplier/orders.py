@@ -30,9 +30,12 @@ class Resume(Command, frozen=True, kw_only=True, tag="resume"):
 
 
 class Donate(Command, frozen=True, kw_only=True, tag="set"):
-    """From now on `space` bytes are donated, after a restart as well. Answered by SupplierSelf."""
+    """From now on `space` bytes are donated, and so much of the line is used (core/bandwidth.py),
+    after a restart as well; null: as before. Answered by SupplierSelf.
+    """
 
-    space: int
+    space: int | None = None
+    bandwidth: str | None = None
 
 
 SupplierCommand = Leave | AskSelf | AskCustomers | Pause | Resume | Donate
@@ -63,6 +66,7 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     reachable: bool | None = None  #: from other networks: seen, cannot be, or null: not seen yet
     reached: str = ""  #: why that is said, the rest of a sentence
     program: str = ""  #: version of bitdustfs that runs
+    bandwidth: str = "0"  #: what may be used of its line, as it is written in options
 
 
 class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):

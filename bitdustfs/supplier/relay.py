@@ -18,6 +18,7 @@ import trio
 
 from bitdustfs.errors import Malformed, ProtocolViolation, UsageError
 from bitdustfs.net import wire
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.connections import Places, Slot
@@ -33,7 +34,7 @@ LOOK_EVERY = 10.0  #: seconds between looks whether a node that pings is of the 
 LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on standby any more
 CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
 PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
-PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece
+PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece, on an unbounded line
 RATE, BURST = 4.0 * MIB, 64.0 * MIB  #: bytes a second to and from one node; at once
 RATE_ALL, BURST_ALL = 8.0 * MIB, 128.0 * MIB  #: the same for all nodes together
 
@@ -82,10 +83,18 @@ class Visitor(NamedTuple):
     decoder: wire.FrameDecoder
     place: Slot
     places: Places
+    line: OwnLine
 
     async def say(self, message: wire.Reply | wire.Called) -> None:
-        with trio.move_on_after(PIECE_DEADLINE) as sending:
-            await self.stream.send_all(wire.encode_frame(0, message))
+        await self.send(wire.encode_frame(0, message))
+
+    async def send(self, data: bytes) -> None:
+        """A word or a piece. Where the line is slow by this node's own wish, it may take longer.
+
+        Raises ProtocolViolation where the visitor does not take it.
+        """
+        with trio.move_on_after(PIECE_DEADLINE + self.line.up.own_delay(len(data))) as sending:
+            await self.stream.send_all(data)
         if sending.cancelled_caught:
             raise ProtocolViolation("it does not take what it is sent")
 
@@ -286,10 +295,7 @@ class Relay:
             await trio.sleep(
                 max(self._rates.spend(circuit.node, size), self._all.spend(None, size))
             )
-            with trio.move_on_after(PIECE_DEADLINE) as sending:
-                await sink.stream.send_all(data)
-            if sending.cancelled_caught:
-                raise ProtocolViolation("a circuit's other side takes nothing")
+            await sink.send(data)
         pumps.cancel_scope.cancel()
 
     def _make_way(self, node: bytes) -> None:

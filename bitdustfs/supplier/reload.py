@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from bitdustfs.errors import BitdustError
+from bitdustfs.net.line import OwnLine
 from bitdustfs.plain import reopen_logs, set_log_level
 from bitdustfs.supplier.admission import Admission
 from bitdustfs.supplier.offering import Offering, with_donated
@@ -15,13 +16,13 @@ log = logging.getLogger(__name__)
 FIELDS = {
     "space": "space", "for": "customers", "trash_days": "trash_seconds", "log": "log",
     "listen": "listen", "announce": "announced", "bootstrap": "bootstrap",
-    "relay": "relay", "through": "through",
+    "relay": "relay", "through": "through", "bandwidth": "bandwidth",
 }  # fmt: skip
 
 
 class SupplierReload:
     """For a supplier that was started with this `offering`. `room`: what the disk has of what is
-    wanted (raises UsageError); `admit`: whom words of `for` mean.
+    wanted (raises UsageError); `admit`: whom words of `for` mean; `line`: that it uses.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class SupplierReload:
         offering: Offering,
         room: Callable[[int], int],
         admit: Callable[[tuple[str, ...]], Admission],
+        line: OwnLine,
     ) -> None:
         self._service, self.offering, self._room, self._admit = service, offering, room, admit
+        self._line = line
 
     def reread(self) -> None:
         """What can be changed live is; what cannot is said. A broken file changes nothing."""
@@ -39,7 +42,8 @@ class SupplierReload:
         before = self.offering
         try:
             now = configured_offering(before.folder, said_of(before))
-            space = self._room(with_donated(now).space)
+            held = with_donated(now)
+            space = self._room(held.space)
         except (BitdustError, OSError) as error:
             log.error("config.toml is not heeded, all stays as it was: %s", error)
             return
@@ -51,6 +55,7 @@ class SupplierReload:
                 log.warning("%s has changed in config.toml: that needs a restart", word)
         admission = self._admit(now.customers)
         self._service.housekeeping.change(space, admission, now.trash_seconds)
+        self._line.change(held.bandwidth)
         set_log_level(now.log)
         self.offering = now
         live = ", ".join(word for word in changed if word in LIVE)

@@ -17,6 +17,7 @@ from bitdustfs.net.addresses import Relayed
 from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.handshake import CONNECT_DEADLINE, greet, meet, refused
 from bitdustfs.net.incoming import next_message
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.tls import make_context
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,19 @@ _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
 class StandingBy:
-    """One node at its relays (HOST:PORT). `serve` is given each circuit, and closes it."""
+    """One node at its relays (HOST:PORT). `serve` is given each circuit, and closes it.
+
+    `line`: all that goes over relays is on it.
+    """
 
     def __init__(
         self,
         node: SigningKey,
         relays: tuple[str, ...],
         serve: Callable[[trio.abc.Stream], Awaitable[None]],
+        line: OwnLine,
     ) -> None:
+        self._line = line
         self._own, self._relays, self._serve = node.verify_key.encode(), relays, serve
         self._context = make_context(node.encode(), server_side=False)
         self._up: dict[str, str] = {}  # relay -> its address: records hold no names
@@ -74,7 +80,7 @@ class StandingBy:
             await trio.sleep(pause * random.uniform(0.5, 1.0))
 
     async def _stand_by(self, relay: str, nursery: trio.Nursery) -> None:
-        met = await meet(relay, b"", self._context, bulk=False)
+        met = await meet(relay, b"", self._context, False, self._line)
         try:
             with trio.fail_after(CONNECT_DEADLINE):
                 decoder = await greet(met.stream, wire.Standby(wire.VERSION))
@@ -109,7 +115,7 @@ class StandingBy:
             log.warning("the relay at %s calls too often", relay)
             return
         try:
-            met = await meet(relay, key, self._context, bulk=True)
+            met = await meet(relay, key, self._context, True, self._line)
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
                     await greet(met.stream, wire.Meeting(wire.VERSION, circuit))

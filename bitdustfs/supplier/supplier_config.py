@@ -4,6 +4,7 @@
     space = "100G"                 # live; what `bitdust supplier set` said later counts
     for = ["invited"]              # live
     trash_days = 3                 # live
+    bandwidth = "up:1M/down:8M"    # live; core/bandwidth.py
     log = "info"                   # live: error, warning, info or debug
     listen = "0.0.0.0:4100"        # after a restart, as what follows
     announce = ["HOST:PORT"]
@@ -27,9 +28,11 @@ from bitdustfs.config import (
     text_word,
     texts_word,
 )
+from bitdustfs.core.bandwidth import UNBOUNDED
 from bitdustfs.errors import UsageError
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.dht.datagram import RELAYS_MAX
+from bitdustfs.net.line import bandwidth_word
 from bitdustfs.plain import LOG_LEVELS
 from bitdustfs.supplier.admission import read_admission
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
@@ -39,7 +42,7 @@ from bitdustfs.supplier.relay import relay_words
 
 DAY = 86400.0
 TRASH_DAYS_MAX = 3650
-LIVE = ("space", "for", "trash_days", "log")  #: words that a running supplier heeds
+LIVE = ("space", "for", "trash_days", "log", "bandwidth")  #: words that a running supplier heeds
 
 
 def whom_word(value: object) -> tuple[str, ...]:
@@ -69,10 +72,11 @@ WORDS: dict[str, Reader] = {
     "bootstrap": texts_word(check_address),
     "relay": lambda value: relay_words(texts_word(str)(value)),
     "through": lambda value: through_words(texts_word(str)(value)),
+    "bandwidth": bandwidth_word,
 }
 DEFAULTS: dict[str, Any] = {
     "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
-    "bootstrap": (), "relay": ("circle",), "through": (),
+    "bootstrap": (), "relay": ("circle",), "through": (), "bandwidth": UNBOUNDED,
 }  # fmt: skip
 
 
@@ -90,7 +94,7 @@ def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
     return Offering(
         folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
         words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
-        words["relay"], words["through"],
+        words["relay"], words["through"], words["bandwidth"],
     )  # fmt: skip
 
 
@@ -100,5 +104,6 @@ def said_of(offering: Offering) -> dict[str, Any]:
         "space": offering.space, "listen": offering.listen, "announce": offering.announced,
         "bootstrap": offering.bootstrap, "trash_days": offering.trash_seconds / DAY,
         "for": offering.customers, "relay": offering.relay, "through": offering.through,
+        "bandwidth": offering.bandwidth,
     }  # fmt: skip
     return {word: value for word, value in values.items() if word in offering.said}

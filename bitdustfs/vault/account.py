@@ -15,7 +15,7 @@ What is seen of suppliers is what was seen last (blocks/health.py). It blames no
 
 from dataclasses import dataclass
 
-from bitdustfs.units import format_size
+from bitdustfs.units import ago, format_size, within
 
 BY_THE_NEXT = (
     "published by the next mount here that may write, unless another machine has published "
@@ -53,6 +53,7 @@ class Account:
     lost: int = 0  #: blocks of which suppliers have too few fragments, whoever of them comes back
     to_send: int = 0  #: bytes of fragments until a root may name them, to suppliers that are there
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
+    paused: str = ""  #: why what is new waits although it could be sent, or ""
 
     # -- verdicts
 
@@ -131,6 +132,8 @@ class Account:
         if self._is_final(ended):
             return f"; {self.stuck}" if self.stuck else ""
         left = self.seconds_left
+        if self.paused:
+            return f"; {self.paused}"
         if left is not None:
             return f"; at this rate ({format_size(self.rate)}/s) {within(left)}"
         return "; nothing is sent just now" if self.to_send else "; it is due to be published"
@@ -143,6 +146,10 @@ class Account:
     def synced(self) -> str:
         """What `sync` says when everything is published; see `left` where it is not."""
         return "; ".join(filter(None, (self._all_published(), self._thinly(), self.why)))
+
+    def so_far(self) -> str:
+        """What `sync` says where its time is over and something is left."""
+        return f"{self.verdict()}; {self._fate()}"
 
     def left(self, why: str = "") -> str:
         """What is not published, why, and what becomes of it; "" where all is published."""
@@ -318,24 +325,9 @@ def verdict(faults: int, unseen: int, unsent: bool, local_only: bool, sample: fl
     return f"nothing is wrong{kept}"
 
 
-def within(seconds: float) -> str:
-    """A time to come, for people."""
-    if seconds < 90:
-        return f"in {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"in {seconds / 60:.0f} min"
-    return f"in {seconds / 3600:.0f} h" if seconds < 172800 else f"in {seconds / 86400:.0f} days"
-
-
-def ago(seconds: float) -> str:
-    """A time that has passed, for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s ago"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min ago"
-    if seconds < 172800:
-        return f"{seconds / 3600:.0f} h ago"
-    return f"{seconds / 86400:.0f} days ago"
+def too_long(size: float, rate: float) -> str:
+    """Why the end of a mount does not wait for so many bytes, at so many a second."""
+    return f"at {format_size(rate)}/s the {format_size(size)} left are sent {within(size / rate)}"
 
 
 def _many(count: int, one: str, many: str) -> str:

@@ -29,6 +29,7 @@ from bitdustfs.blocks.ledger import Ledger
 from bitdustfs.blocks.loans import Loans
 from bitdustfs.blocks.pen import Pen
 from bitdustfs.blocks.reserves import Reserves
+from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
@@ -239,7 +240,8 @@ def _writable_vault(
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
     pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
     lease = Lease(ground.register, pen)
-    throttle, due, deferral, loans = settings.throttle, CommitDue(), Deferral(), Loans(table)
+    throttle = settings.throttle or Throttle(metered=settings.metered)
+    due, deferral, loans = CommitDue(), Deferral(), Loans(table)
     ledger = Ledger(table, deferral, circle.beside)
     courier = Courier(
         pen, circle, table, Cutter(key, pen, table, files), ledger, deferral,
@@ -282,7 +284,9 @@ def _writable_vault(
     allowance = Allowance(
         settings.audits, partial(state.get_value, "audits"), partial(state.set_value, "audits")
     )
-    auditor = Auditor(ground.fetcher, ground.watch, table, on_lost, rng, allowance)
+    auditor = Auditor(
+        ground.fetcher, ground.watch, table, on_lost, rng, allowance, settings.metered
+    )  # fmt: skip
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
     condemn = ground.watch.reputation.condemn
@@ -299,7 +303,14 @@ def _writable_vault(
         flusher, auditor, deletion, compactor, held, space, throttle,
     )  # fmt: skip
     rebuilder = Rebuilder(
-        pen, ground.fetcher, table, courier, auditor, ground.watch, reclaimer.needs
+        pen,
+        ground.fetcher,
+        table,
+        courier,
+        auditor,
+        ground.watch,
+        reclaimer.needs,
+        settings.metered,
     )
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, catalogue, writer, state, committer, courier, space,
@@ -309,7 +320,7 @@ def _writable_vault(
     flow = Flow(circle, table)
     safety = Safety(
         tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
-        lambda: writer.unclosed,
+        lambda: writer.unclosed, lambda: throttle.paused,
     )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(

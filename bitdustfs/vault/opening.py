@@ -33,7 +33,7 @@ from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import LeaseHeld, LocalError, Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import Fenced, RootRegister, View
-from bitdustfs.vault.account import ago
+from bitdustfs.units import ago
 from bitdustfs.vault.claims import Claims
 
 log = logging.getLogger(__name__)

@@ -83,7 +83,7 @@ class ReadSafety:
 
 
 class Safety:
-    """In a mount that writes. `unclosed`: bytes in open blocks."""
+    """In a mount that writes. `unclosed`: bytes in open blocks; `paused`: why uploads wait."""
 
     def __init__(
         self,
@@ -97,8 +97,9 @@ class Safety:
         rebuilder: Rebuilder,
         flow: Flow,
         unclosed: Callable[[], int],
+        paused: Callable[[], str],
     ) -> None:
-        self._flow, self._unclosed = flow, unclosed
+        self._flow, self._unclosed, self._paused = flow, unclosed, paused
         self._tree, self._content, self._committer = tree, content, committer
         self._state, self._ledger = state, ledger
         self._circle, self._register, self._rebuilder = circle, register, rebuilder
@@ -153,6 +154,7 @@ class Safety:
             audited=True, stuck=too_few(circle, self._register.needed),
             complete=left.complete, here=left.here + new, lost=len(latest.lost),
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
+            paused=self._paused(),
         )  # fmt: skip
 
 

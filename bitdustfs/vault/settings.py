@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from bitdustfs.blocks.circle import IsOwn, nobody_is
 from bitdustfs.blocks.evict import CACHE_LIMIT
 from bitdustfs.blocks.throttle import Throttle
+from bitdustfs.net.metered import Metered
 from bitdustfs.rebuild.audit import DAILY
 from bitdustfs.units import MIB
 
@@ -28,5 +29,6 @@ class Settings:
     audits: int = DAILY  #: bytes that audits may fetch in a day
     witness: bool = False  #: whether the first root waits for what the DHT bears witness of
     wall: Callable[[], int] = time.time_ns  #: nanoseconds since 1970, by which snapshots are made
-    throttle: Throttle = field(default_factory=Throttle)  #: by which sessions are paced
     is_own: IsOwn = nobody_is  #: which suppliers are on this very machine
+    metered: Metered = field(default_factory=Metered)  #: whether bulk work waits
+    throttle: Throttle | None = None  #: by which sessions make way, if they do

@@ -214,7 +214,8 @@ class WritableVault(ReadVault):
             await trio.sleep(self._settings.publish_tick)
             late = trio.current_time() - last >= self._settings.publish_every
             due = self.publisher.due or self.publisher.wants_seat
-            if not (due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
+            waits = self._settings.metered.pauses and not self.publisher.wants_seat
+            if waits or not (due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
                 continue
             try:
                 await self.publish(hurry=False)

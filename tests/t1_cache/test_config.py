@@ -22,6 +22,7 @@ GOOD = """# what this machine offers
 [mount]
 cache = "2G"
 audits = 104857600
+bandwidth = "up:1M/down:8M"
 bootstrap = ["192.0.2.1:4000"]
 durability = "published"
 
@@ -30,6 +31,7 @@ space = "50G"
 listen = "0.0.0.0:4100"
 for = ["anyone"]
 trash_days = 1.5
+bandwidth = 2097152
 """
 
 
@@ -55,6 +57,7 @@ def test_what_it_says_is_heeded_unless_the_command_line_says_otherwise(file, opt
     made = with_configured(options)
     assert (made.cache, made.audits, made.published) == (2 * GIB, 100 << 20, True)
     assert made.bootstrap == ("192.0.2.1:4000",) and made.log == "info"
+    assert str(made.bandwidth) == "up:1M/down:8M"
     words = ["mount", str(tmp_path), "-o", "cache=1G,durability=local"]
     said = parse_options(make_parser({"mount"}).parse_args(words))
     made = with_configured(said)
@@ -69,6 +72,8 @@ def test_what_it_says_is_heeded_unless_the_command_line_says_otherwise(file, opt
         ("[mount]\ncache = true\n", 2, "write a size"),
         ("[mount]\ncache = -1\n", 2, "write a size"),
         ("[mount]\naudits = 10\n", 2, "a day is the least"),
+        ('[mount]\nbandwidth = "1M@8"\n', 2, "write for example 10M"),
+        ("[mount]\nbandwidth = true\n", 2, "write bytes a second"),
         ('[supplier]\nspace = "1G"\n[mount]\nspase = "1G"\n', 4, "no word of [mount]"),
         ('[supplier]\ncache = 1\n[mount]\nlog = "loud"\n', 4, "write one of error, warning"),
         ('[mount]\nallow_other = "yes"\n', 2, "true or false"),
@@ -128,9 +133,10 @@ def test_a_supplier_is_what_its_words_say_then_the_file(file, tmp_path):
     file.write_text(GOOD)
     made = configured_offering(tmp_path, {"space": GIB})
     assert (made.space, made.listen, made.customers) == (GIB, "0.0.0.0:4100", ("anyone",))
+    assert made.bandwidth.rate("up", 0) == made.bandwidth.rate("down", 0) == 2 << 20
     assert made.trash_seconds == 1.5 * 86400 and said_of(made) == {"space": GIB}
     file.write_text(GOOD.replace("anyone", "everyone"))
-    with pytest.raises(UsageError, match=":11: for: 'everyone' is not a vault"):
+    with pytest.raises(UsageError, match=":12: for: 'everyone' is not a vault"):
         configured_offering(tmp_path, {})
 
 

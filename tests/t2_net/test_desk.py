@@ -11,11 +11,13 @@ from nacl.signing import SigningKey
 
 from bitdustfs.cli.cmd_supplier import offering_of
 from bitdustfs.cli.main import make_parser
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import LocalError, Refused, UsageError
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import network_of
 from bitdustfs.net.control import Completed
+from bitdustfs.net.line import OwnLine
 from bitdustfs.supplier import desk
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.memory import MemorySupplier
@@ -46,7 +48,7 @@ class Place:
         self.offering = Offering(
             folder, GIB, "0.0.0.0:4000", (), ("192.0.2.9:4000",), 0.0, ("invited",)
         )
-        self.folder, self.scope = folder, trio.CancelScope()
+        self.folder, self.scope, self.line = folder, trio.CancelScope(), OwnLine()
         self.desk = self.another()
 
     def another(self):
@@ -54,7 +56,7 @@ class Place:
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
             self.service, guard, lambda: self.addresses, self.offering, lambda: self.nodes,
-            self.scope,
+            self.scope, self.line,
         )  # fmt: skip
 
     def customer(self, key=KEY):
@@ -120,6 +122,20 @@ async def test_what_is_donated_changes_while_it_runs(place):
         await contracted(place.customer(OTHER), 50 * MIB, OTHER)
     with pytest.raises(UsageError, match="there is room for"):
         await place.ask(Donate(space=2**60))
+
+
+async def test_what_it_uses_of_its_line_changes_while_it_runs(place):
+    told = await place.ask(Donate(bandwidth="up:1M@8-23"))
+    assert (told.space, told.bandwidth) == (GIB, "up:1M@8-23")
+    assert place.line.bandwidth == parse_bandwidth("up:1M@8-23")
+    with pytest.raises(UsageError, match="for example"):
+        await place.ask(Donate(bandwidth="fast"))
+    assert with_donated(place.offering).bandwidth == place.line.bandwidth  # of the next start
+    said = replace(place.offering, bandwidth=parse_bandwidth("2M"))
+    assert with_donated(said).bandwidth == said.bandwidth  # unless its words changed since
+    (place.folder / "bandwidth").write_text('["up:1M"]')
+    with pytest.raises(LocalError, match="delete it, and say --bandwidth"):
+        with_donated(place.offering)
 
 
 async def test_leaving_says_what_it_waits_for(place, monkeypatch):

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import bitdustfs.web
-from bitdustfs.units import format_size
-from bitdustfs.vault.account import ago, within
+from bitdustfs.units import ago, format_size, within
 
 STATIC = Path(str(files(bitdustfs.web) / "static"))
 HTML, CSS = (STATIC / "page.html").read_text(), (STATIC / "page.css").read_text()

@@ -29,6 +29,7 @@ from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.net import wire
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
+from bitdustfs.net.metered import is_metered_untrusted
 from bitdustfs.net.tokens import Invitation, invitation_records
 from bitdustfs.web.endpoints import body_untrusted
 from bitdustfs.web.views import SnapshotWords
@@ -136,6 +137,7 @@ PLAIN = {
     "next_untrusted": (frame, wire.encode_frame(
         1, wire.Listed(tuple((bytes([i]) * 17, i) for i in range(9)), True))),
     "decode_untrusted": (MOUNT_COMMANDS.decode_untrusted, b'{"verb": "verify", "sample": 0.5}'),
+    "is_metered_untrusted": (is_metered_untrusted, b"u 3\n"),
     "read_join_line_untrusted": (
         lambda data: read_join_line_untrusted(data.decode("latin-1")), JOIN_LINE.encode()),
     "a join line that is whole": (whole_line, encode((TOKEN, ("8.8.8.8:4000",), bytes(16)))),

@@ -19,13 +19,15 @@ from family import (
 )
 from nacl.signing import SigningKey
 
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.core.keys import node_id
-from bitdustfs.errors import PeerError, UsageError
+from bitdustfs.errors import PeerError, ProtocolViolation, UsageError
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import Relayed, dialable, is_here, relayed, split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.handshake import greet, meet
 from bitdustfs.net.incoming import next_message
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Trials
@@ -69,7 +71,7 @@ async def standing_by(*at, key=BEHIND):
     async def serve(circuit):
         await server.serve_one(circuit, (RELAYED_HOST, 0))
 
-    standing = StandingBy(key, at, serve)
+    standing = StandingBy(key, at, serve, OwnLine())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(standing.run)
         yield standing
@@ -92,7 +94,7 @@ def through(address):
 async def said_to_relay(address, opening, key=None):
     """(connection, decoder) behind what is said in place of Open."""
     own = (key or SigningKey(os.urandom(32))).encode()
-    met = await meet(address, b"", make_context(own, server_side=False), bulk=False)
+    met = await meet(address, b"", make_context(own, server_side=False), False, OwnLine())
     try:
         yield met.stream, await greet(met.stream, opening)
     finally:
@@ -237,12 +239,38 @@ async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, aut
         def hear(self):
             pass
 
-    end = relays.Visitor(NODE, Endless(), None, Place(), None)
+    end = relays.Visitor(NODE, Endless(), None, Place(), None, OwnLine())
     circuit = relays._Passage(NODE, "n", trio.current_time())
     with trio.move_on_after(40):
         async with trio.open_nursery() as pumps:
             await relay._pass_on(circuit, end, end, pumps)
     assert relays.BURST < sum(passed) <= relays.BURST + 40 * relays.RATE + relays.PIECE
+
+
+@pytest.mark.deadline(1000)  # virtual seconds
+@pytest.mark.parametrize(("bound", "takes"), [("0", 29), ("8K", 29), ("8K", 120)])
+async def test_a_relay_that_is_slow_by_its_own_wish_cuts_off_nobody(bound, takes, autojump_clock):
+    """Of 8 KiB a second thirty circuits have so little that a piece takes two minutes."""
+
+    class Slow:
+        async def send_all(self, data):
+            await trio.sleep(takes)
+
+    line = OwnLine(parse_bandwidth(bound))
+    await relays.Visitor(NODE, Slow(), None, None, None, line).send(bytes(relays.PIECE))
+
+
+@pytest.mark.deadline(1000)
+@pytest.mark.parametrize(("bound", "limit"), [("0", 31), ("8K", 200)])
+async def test_whoever_takes_nothing_is_cut_off_by_a_relay(bound, limit, autojump_clock):
+    class Stuck:
+        async def send_all(self, data):
+            await trio.sleep_forever()
+
+    line, began = OwnLine(parse_bandwidth(bound)), trio.current_time()
+    with pytest.raises(ProtocolViolation):
+        await relays.Visitor(NODE, Stuck(), None, None, None, line).send(bytes(relays.PIECE))
+    assert trio.current_time() - began <= limit
 
 
 async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clock):
@@ -318,7 +346,7 @@ async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery
         await until(standing.addresses)
         context = make_context(os.urandom(32), server_side=False)
         held = [
-            await meet(through(address), NODE, context, bulk=False)
+            await meet(through(address), NODE, context, False, OwnLine())
             for _ in range(relays.CIRCUITS_OF_NODE)
         ]
         session = PeerSupplier(NODE, (through(address),), credentials(), nursery)

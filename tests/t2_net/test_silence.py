@@ -10,8 +10,8 @@ from family import claim_of, contracted, credentials, make_block, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.errors import DeadlineExceeded, Refused
-from bitdustfs.net import peer
-from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net import calls
+from bitdustfs.net.peer import PIECE, PeerSupplier
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import MIB
@@ -63,7 +63,7 @@ async def over_a_line():
 
 
 async def test_whoever_comes_back_is_reached_by_a_fresh_connection_at_once(monkeypatch):
-    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    monkeypatch.setattr(calls, "SILENCE", 0.2)
     async with over_a_line() as (supplier, line, _):
         await supplier.ping()
         line.cut()
@@ -77,7 +77,7 @@ async def test_whoever_comes_back_is_reached_by_a_fresh_connection_at_once(monke
 
 async def test_what_waits_on_a_silent_connection_ends_when_a_ping_gives_it_up(monkeypatch):
     """So an audit that waits still is on the connection on which a later ping is answered."""
-    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    monkeypatch.setattr(calls, "SILENCE", 0.2)
     async with over_a_line() as (supplier, line, _):
         await contracted(supplier, 4 * MIB)
         line.cut()
@@ -97,7 +97,7 @@ async def test_what_waits_on_a_silent_connection_ends_when_a_ping_gives_it_up(mo
 
 
 async def test_a_slow_answer_costs_no_connection_while_others_come(monkeypatch):
-    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    monkeypatch.setattr(calls, "SILENCE", 0.2)
     async with over_a_line() as (supplier, line, service):
         await contracted(supplier, 4 * MIB)
         reading = threading.Event()
@@ -124,7 +124,7 @@ async def test_a_slow_answer_costs_no_connection_while_others_come(monkeypatch):
 
 
 async def test_putting_takes_its_time_and_silence_meanwhile_means_nothing(monkeypatch):
-    monkeypatch.setattr(peer, "SILENCE", 0.0)
+    monkeypatch.setattr(calls, "SILENCE", 0.0)
     async with over_a_line() as (supplier, line, _):
         await contracted(supplier, 64 * MIB)
         header, fragments = make_block(bytes(4 * MIB))
@@ -144,7 +144,7 @@ async def test_putting_takes_its_time_and_silence_meanwhile_means_nothing(monkey
 
 async def test_a_supplier_that_is_reached_elsewhere_is_not_waited_for_where_it_was(monkeypatch):
     """The connection for puts may be silent for long; not when its supplier has moved."""
-    monkeypatch.setattr(peer, "SILENCE", 0.2)
+    monkeypatch.setattr(calls, "SILENCE", 0.2)
     async with over_a_line() as (supplier, line, service), serving(service) as elsewhere:
         await contracted(supplier, 32 * MIB)
         header, fragments = make_block(bytes(4 * MIB))
@@ -175,10 +175,10 @@ async def test_an_upload_that_goes_on_is_not_silent_where_the_supplier_is_reache
         await supplier.put(b"b" * 16, 0, claim_of(), header, one.chunks, one.payload)
         bulk, now = supplier._connections[True], trio.current_time()
         assert bulk._progressed > -math.inf
-        bulk._heard, bulk._progressed = now - 2 * peer.SILENCE, now
+        bulk._heard, bulk._progressed = now - 2 * calls.SILENCE, now
         bulk.reached_at("192.0.2.1:4000")
         assert bulk.failure is None
-        bulk._progressed = now - 2 * peer.SILENCE
+        bulk._progressed = now - 2 * calls.SILENCE
         bulk.reached_at("192.0.2.1:4000")
         assert bulk.failure is not None
 
@@ -207,7 +207,7 @@ async def test_payloads_are_sent_at_the_pace_that_was_given_and_questions_are_no
         assert len(pieces) == 1
         go_on.set()
         await supplier.put(b"b" * 16, 0, claim_of(), header, one.chunks, one.payload)
-        assert max(pieces) <= peer.PIECE
-        assert sum(pieces) == 2 * len(one.payload)  # what was begun is sent to its end
+        assert max(pieces) <= PIECE
+        assert sum(pieces[1:]) == len(one.payload)  # the first was given up
         await supplier.aclose()
         nursery.cancel_scope.cancel()

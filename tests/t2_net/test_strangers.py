@@ -34,6 +34,7 @@ from bitdustfs.supplier import (
     dials,
     diskshelf,
     server,
+    talk,
 )
 from bitdustfs.supplier import guard as guards
 from bitdustfs.supplier.buffers import Buffers
@@ -248,7 +249,7 @@ async def test_a_strangers_family_makes_a_supplier_dial_only_so_often(
     """What the family names, and what the records of those nodes name."""
     service, asked = service_of(), []
 
-    async def meet(address, node, context, bulk):
+    async def meet(address, node, context, bulk, line):
         asked.append(address)
         raise Unreachable("nobody is there")
 
@@ -455,7 +456,7 @@ def test_another_traceback_is_said_although_the_text_is_the_same():
 
 @pytest.mark.parametrize("ends", ["before the handshake", "idle"])
 async def test_who_merely_goes_or_is_idle_is_no_warning(ends, monkeypatch, caplog):
-    monkeypatch.setattr(server, "IDLE_STRANGER", 0.2)
+    monkeypatch.setattr(talk, "IDLE_STRANGER", 0.2)
     with caplog.at_level(logging.INFO):
         async with serving(service_of()) as address:
             if ends == "idle":

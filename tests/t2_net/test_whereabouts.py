@@ -14,7 +14,7 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
 from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
-from bitdustfs.net import peer
+from bitdustfs.net import calls, peer
 from bitdustfs.net.addresses import split
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.seeker import Seeker
@@ -296,6 +296,7 @@ async def test_a_relay_that_swallows_what_follows_a_handshake_is_not_dialled_fir
     real_open = peer.open_session
     monkeypatch.setattr(peer, "open_session", open_session)
     monkeypatch.setattr(peer, "SILENCE", 0.1)
+    monkeypatch.setattr(calls, "SILENCE", 0.1)
     network = Network(seconds=0.1)
     book = AddressBook(network.find, nursery)
     async with serving(supplier) as real:

@@ -8,7 +8,16 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitdustfs.blocks.readahead import AHEAD_MAX, JOB, NEAR, READERS, STREAMS, ReadAhead, Streams
+from bitdustfs.blocks.readahead import (
+    AHEAD_MAX,
+    JOB,
+    NEAR,
+    PATIENCE,
+    READERS,
+    STREAMS,
+    ReadAhead,
+    Streams,
+)
 from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.blocks.runs import RUN_GAP, RUN_MAX, runs, stretches
 from bitdustfs.core.records import Place
@@ -46,6 +55,10 @@ class Elsewhere:
     def __init__(self, missing=()):
         self.missing, self.asked, self.answer = set(missing), [], trio.Event()
         self.all_asked = trio.Event()
+        self.seconds = 0.0  # that a byte takes on a bounded line
+
+    def held_up(self, length):
+        return self.seconds * length
 
     async def fetch(self, place):
         (sealed,) = await self._sealed([place])
@@ -271,3 +284,17 @@ async def test_what_came_and_is_expected_again_is_not_abandoned_by_who_brought_i
         await trio.testing.wait_all_tasks_blocked()
         assert await reader.bring(again) == ""
     assert len(reader._plain) == 4
+
+
+async def test_on_a_bounded_line_little_is_read_ahead(world, nursery):
+    """Whoever reads something else waits for all that was asked for."""
+    reader, ahead, files, fetcher = world
+    nursery.start_soon(ahead.run)
+    await trio.testing.wait_all_tasks_blocked()
+    wanted = places(range(16))
+    fetcher.seconds = PATIENCE / sum(place.length for place in wanted[:4])
+    ahead.want(wanted)
+    for place in wanted[:4]:
+        assert await reader.read_extent(place, Kind.DATA) == b"plain %d" % place.ordinal
+    await trio.testing.wait_all_tasks_blocked()
+    assert sorted(files.reads) == [0, 1, 2, 3]

@@ -27,7 +27,7 @@ from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount import ending, outcomes, syncing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
 from bitdustfs.mount.commands import Keep, Rebuild, Sync, Turn, Verify
-from bitdustfs.mount.ending import ReadSettling, Settling
+from bitdustfs.mount.ending import HurriedEnd, ReadSettling, Settling
 from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.rebuild import watch
 from bitdustfs.system.judging import judged
@@ -101,7 +101,7 @@ def speaker(state):
         staffing = Staffing(net.key, vault)
         describer = WritableDescriber(net.key, vault, staffing)
         said = WritableMountAnswers(vault, describer, staffing, None, None)
-        return describer, said, Settling(vault, staffing)
+        return describer, said, Settling(vault, staffing, HurriedEnd())
     describer = Describer(net.key, vault)
     return describer, MountAnswers(vault, describer, None, None), ReadSettling(vault)
 

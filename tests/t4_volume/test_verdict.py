@@ -12,8 +12,8 @@ from vault_states import State, small
 
 from bitdustfs.blocks import flow
 from bitdustfs.mount.syncing import Upload
-from bitdustfs.units import GIB, KIB, MIB
-from bitdustfs.vault.account import Account, within
+from bitdustfs.units import GIB, KIB, MIB, within
+from bitdustfs.vault.account import Account
 
 SAFE = Account(
     writes=True, why="", unpublished=0, unkept=False, diverged=False, adrift=False, waiting=0,

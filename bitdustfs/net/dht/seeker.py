@@ -6,6 +6,7 @@ It joins when it is first needed, and again whenever nobody is left that it know
 import logging
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import trio
 from nacl.signing import SigningKey
@@ -14,7 +15,9 @@ from bitdustfs.core.keys import node_id
 from bitdustfs.net.addresses import dialable
 from bitdustfs.net.dht.discover import endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht.udp import UdpSocket
 from bitdustfs.net.hostnames import joined_address
+from bitdustfs.net.line import OwnLine
 from bitdustfs.net.whereabouts import Located
 
 log = logging.getLogger(__name__)
@@ -23,10 +26,16 @@ JOINED_BY_MAX = 32  #: addresses that it joins by
 
 
 class Seeker:
-    """Joins by `addresses`, as they are then; it runs in `nursery`."""
+    """Joins by `addresses`, as they are then; it runs in `nursery`. `line`: see UdpSocket."""
 
-    def __init__(self, addresses: Callable[[], Iterable[str]], nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        addresses: Callable[[], Iterable[str]],
+        nursery: trio.Nursery,
+        line: OwnLine | None = None,
+    ) -> None:
         self._addresses, self._nursery = addresses, nursery
+        self._make_socket = partial(UdpSocket, line)
         self._joining = trio.Lock()
         self._dht: Dht | None = None
 
@@ -36,7 +45,10 @@ class Seeker:
             known = list(dict.fromkeys(self._addresses()))[:JOINED_BY_MAX]
             if self._dht is None:
                 key = SigningKey(os.urandom(32))
-                dht = Dht(key, serves=False, allow_private=is_private(known))
+                dht = Dht(
+                    key, serves=False, allow_private=is_private(known),
+                    make_socket=self._make_socket,
+                )  # fmt: skip
                 await dht.bind("::", 0)
                 self._dht = await self._nursery.start(self._run, dht)
             if not self._dht.contacts():

@@ -17,6 +17,7 @@ import trio
 
 from bitdustfs.net.addresses import is_wildcard
 from bitdustfs.net.dht.datagram import Endpoint
+from bitdustfs.net.line import OwnLine
 
 ASKERS_MAX = 1000  #: endpoints of which it is remembered where they asked
 IP_PKTINFO = 8  #: of linux/in.h; the standard library does not name it
@@ -41,9 +42,14 @@ class DatagramSocket(Protocol):
 
 
 class UdpSocket:
-    """Bind it first. Endpoints are plain: an IPv4 address is never written as one of IPv6."""
+    """Bind it first. Endpoints are plain: an IPv4 address is never written as one of IPv6.
 
-    def __init__(self) -> None:
+    Datagrams are small and answered within a second: they never wait for the `line`, which is told
+    of them.
+    """
+
+    def __init__(self, line: OwnLine | None = None) -> None:
+        self._line = line or OwnLine()
         self._bound: trio.socket.SocketType | None = None
         self._both = self._chosen = False
         self._asked: OrderedDict[Endpoint, bytes] = OrderedDict()  # own address, packed
@@ -79,6 +85,7 @@ class UdpSocket:
 
     async def sendto(self, data: bytes, address: Endpoint, /) -> int:
         """Raises OSError, also where there is no way to that family."""
+        self._line.up.charge(len(data))
         host, port = address
         if self._both and ":" not in host:
             host = _MAPPED + host
@@ -95,6 +102,7 @@ class UdpSocket:
         """A datagram and the endpoint that it came from."""
         where: Any
         data, beside, _, where = await self._socket.recvmsg(size, _AUXILIARY)
+        self._line.down.charge(len(data))
         endpoint = str(where[0]).removeprefix(_MAPPED), int(where[1])
         if self._chosen:
             self._note(endpoint, beside)
