@@ -68,7 +68,13 @@ PAGES = {
         "it may go on in the background: bitdust status tells, bitdust unmount ends it",
     ),
     "status": Page(
-        ("bitdust status", "bitdust status ~/vault --json", "bitdust status --check"), ONLY_LOOKED
+        (
+            "bitdust status",
+            "bitdust status ~/vault --json",
+            "bitdust status --check",
+            "bitdust status --risk",
+        ),
+        ONLY_LOOKED,
     ),
     "suppliers": Page(("bitdust suppliers",), ONLY_LOOKED),
     "rebuild": Page(("bitdust rebuild",), MOUNT_GOES_ON),

@@ -17,6 +17,7 @@ from bitdustfs.mount.commands import (
     AskGone,
     AskMap,
     AskPolicy,
+    AskRisk,
     AskSchedule,
     AskSnapshots,
     AskStatus,
@@ -37,6 +38,7 @@ from bitdustfs.mount.commands import (
     WaitEnd,
 )
 from bitdustfs.mount.ending import Farewell
+from bitdustfs.mount.foresight import Foresight
 from bitdustfs.mount.snapshotting import Snapshotting, list_snapshots
 from bitdustfs.mount.statements import (
     Forgiven,
@@ -76,6 +78,7 @@ class MountAnswers:
         self._attachment, self._farewell = attachment, farewell
         self._verifying = Verifying(vault)
         self._forgiving = Forgiving(vault)
+        self._foresight = Foresight(vault)
 
     async def answer(self, command: MountCommand, say: Say) -> Statement:
         """The last statement to one command. Raises BitdustError."""
@@ -88,6 +91,8 @@ class MountAnswers:
                 return self._forgiving.gone()
             case AskPolicy():
                 return self._describer.policy()
+            case AskRisk():
+                return await self._foresight.reckon()
             case AskMap():
                 return await map_of(self._vault)
             case Forgive(supplier=supplier):

@@ -8,6 +8,7 @@ from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
+from bitdustfs.mount.foresight import foreseen
 from bitdustfs.mount.statements import (
     PolicySaid,
     RebuildingLine,
@@ -70,6 +71,7 @@ class Describer:
             complete=account.complete,
             safety=account.safety(),
             thinned=self._thinned(),
+            risk=foreseen(self._vault.state),
         )
 
     async def suppliers(self) -> Suppliers:

@@ -194,11 +194,11 @@ class _Path:
         return self._hiring + self._todo / self._rules.speed(left)
 
     def _horizon(self, due: float, left: frozenset[int]) -> float:
-        """Seconds until a place is filled, if nobody else leaves, about."""
+        """Seconds until a place is filled, if nobody else leaves, about; never none."""
         if self._filling is not None:
-            return due
+            return max(INSTANT, due)
         filled = self._rules.terms.fill / self._rules.speed(left)
-        return due + filled + (0.0 if self._reserves else HIRE)
+        return max(INSTANT, due + filled + (0.0 if self._reserves else HIRE))
 
     def _pass(self, seconds: float, left: frozenset[int]) -> None:
         self._away = {p: away + seconds * self._rules.clock for p, away in self._away.items()}

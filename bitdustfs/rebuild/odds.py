@@ -37,6 +37,7 @@ TOGETHER = 0.1  #: departures a year of all suppliers of one network at once: a 
 PATIENCE_MIN = 86400.0  #: seconds below which no patience is recommended: nights are no departures
 STANDS_OUT = 1.25  #: times what the one in the middle scores: from there on somebody is the weakest
 HELPS = 0.8  #: of the chance: what leaves more of it is not worth a word
+LINE = 1_000_000  #: bytes a second in which a place is filled: what a home's line is sure to do
 SEED = 15
 NICE = 19
 
@@ -85,6 +86,15 @@ class Odds(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     weakest: int = -1  #: position of the supplier that is most likely to leave; -1: all are alike
     remedies: tuple[Remedy, ...] = ()  #: the best first
+
+
+def seconds_to_fill(size: int, k: int, bandwidth: float = 0.0) -> float:
+    """How long it takes to fill the place of a supplier that kept `size` bytes.
+
+    k fragments are read for each that is written. `bandwidth`: the policy's, in bytes a second; 0:
+    it has none.
+    """
+    return (k + 1) * size / min(LINE, bandwidth or LINE)
 
 
 class Draw(NamedTuple):
