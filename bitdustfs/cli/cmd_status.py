@@ -8,6 +8,7 @@ from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
+from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.schedule_words import given_up
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
@@ -77,7 +78,9 @@ def run_status(args: argparse.Namespace) -> int:
 
 def run_risk(args: argparse.Namespace) -> int:
     """The chance of a loss, and what would help."""
-    told = MountClient(args.mountpoint).risk()
+    mount = MountClient(args.mountpoint)
+    with progress_bar("reckoning", "case") as show:
+        told = mount.risk(show)
     if args.json:
         say_json(told)
         return 0

@@ -34,6 +34,7 @@ PAGES = {
         ),
         "no vault was made; suppliers have back what they promised to it",
     ),
+    "vault codes": Page(("bitdust vault codes 7 --space 50G",), ONLY_LOOKED),
     "vault set": Page(
         ("bitdust vault set", "bitdust vault set patience=48h bandwidth=10M"),
         "the policy may be changed already: bitdust vault set shows it",

@@ -39,6 +39,7 @@ from bitdustfs.mount.commands import (
 )
 from bitdustfs.mount.ending import Farewell
 from bitdustfs.mount.foresight import Foresight
+from bitdustfs.mount.reckoner import ASKED
 from bitdustfs.mount.snapshotting import Snapshotting, list_snapshots
 from bitdustfs.mount.statements import (
     Forgiven,
@@ -92,7 +93,7 @@ class MountAnswers:
             case AskPolicy():
                 return self._describer.policy()
             case AskRisk():
-                return await self._foresight.reckon()
+                return await self._foresight.reckon(ASKED, Counted(say))
             case AskMap():
                 return await map_of(self._vault)
             case Forgive(supplier=supplier):

@@ -58,9 +58,9 @@ class MountClient:
     def status(self) -> Status:
         return self._ask(commands.AskStatus(), Status, ignore)
 
-    def risk(self) -> RiskSaid:
+    def risk(self, watch: Onlooker) -> RiskSaid:
         """Reckoned now: it takes seconds."""
-        return self._ask(commands.AskRisk(), RiskSaid, ignore)
+        return self._ask(commands.AskRisk(), RiskSaid, watch)
 
     def suppliers(self) -> Suppliers:
         return self._ask(commands.AskSuppliers(), Suppliers, ignore)

@@ -1,12 +1,10 @@
 """How likely a vault loses anything: reckoned each night, in a process of its own, and remembered.
 
-The reckoning takes a processor for seconds, so it never runs in the mount's loop, nor in a thread
-of the mount, which would hold the interpreter. What comes out is kept on this machine, a year of
+What comes out is kept on this machine, a year of
 nights of it, so that `status` costs nothing and a trend can be told.
 """
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 
@@ -18,10 +16,10 @@ from bitdustfs.core.codec import Decoder, encode
 from bitdustfs.core.records import Record
 from bitdustfs.errors import Malformed, Unavailable
 from bitdustfs.mount.measured import Measured, measure
+from bitdustfs.mount.reckoner import AT_NIGHT, OnStep, reckoned_apart
 from bitdustfs.mount.risk_words import ASSUMED_DAYS, remedy_words, sentence
 from bitdustfs.mount.statements import RemedyLine, RiskLine, RiskPoint, RiskSaid
-from bitdustfs.rebuild import odds
-from bitdustfs.rebuild.odds import Odds, OddsQuestion
+from bitdustfs.rebuild.odds import Odds
 from bitdustfs.units import KIB
 from bitdustfs.vault.reading import ReadVault
 
@@ -30,7 +28,6 @@ log = logging.getLogger(__name__)
 FIRST = 600.0  #: seconds after the mount until it is reckoned first: short mounts need not
 LOOK_EVERY = 600.0  #: seconds between looks at whether it is time
 NIGHT, CHANGED = 20 * 3600.0, 3600.0  #: seconds until the next one; where something changed
-DEADLINE = 600.0  #: seconds that the process may take, at the lowest priority
 NIGHTS_MAX = 400
 MONTH = 30 * 86400.0
 NAME = "odds"  #: of the value in this machine's state
@@ -75,7 +72,7 @@ class Foresight:
         while not self._vault.read_only:
             if self._is_due():
                 try:
-                    await self.reckon()
+                    await self.reckon(AT_NIGHT, _nobody_watches)
                 except Unavailable as error:
                     log.warning("%s", error)
             await trio.sleep(LOOK_EVERY)
@@ -88,13 +85,15 @@ class Foresight:
             kept.about
         )
 
-    async def reckon(self) -> RiskSaid:
-        """Now. Raises Unavailable, LocalError."""
+    async def reckon(self, niceness: int, on_step: OnStep) -> RiskSaid:
+        """Now. `on_step` hears how far it is. Raises Unavailable, LocalError."""
         vault, now = self._vault, self._wall()
         measured = measure(vault, now)
-        answer = await reckoned_apart(measured.question)
+        answer = await reckoned_apart(measured.question, niceness, on_step)
         before = _kept(vault.state)
         nights = () if before is None else before.nights
+        if nights and 0 <= now - nights[-1][0] < NIGHT / 2:
+            nights = nights[:-1]  # of one night the last
         made = Foreseen(
             now, msgspec.json.encode(answer), measured.positions, measured.days,
             measured.question.k, _about(vault, measured),
@@ -104,6 +103,10 @@ class Foresight:
         return RiskSaid(risk=_line(made), nights=[RiskPoint(*night) for night in made.nights])
 
 
+async def _nobody_watches(done: int, total: int) -> None:
+    """At night."""
+
+
 def _about(vault: ReadVault, measured: Measured) -> tuple[int, ...]:
     """The epoch of the family, whether reserves stand by, and who is away."""
     away = (
@@ -111,28 +114,6 @@ def _about(vault: ReadVault, measured: Measured) -> tuple[int, ...]:
         if seen.away is not None
     )  # fmt: skip
     return (vault.known.family.epoch, int(measured.question.reserves > 0), *away)
-
-
-async def reckoned_apart(question: OddsQuestion) -> Odds:
-    """Asks a process of lowest priority. Raises Unavailable where it fails."""
-    command = [sys.executable, "-P", "-m", odds.__name__]
-    with trio.move_on_after(DEADLINE):
-        ended = await trio.run_process(
-            command, stdin=msgspec.json.encode(question), capture_stdout=True,
-            capture_stderr=True, check=False,
-        )  # fmt: skip
-        try:
-            return _answer.decode(ended.stdout)
-        except msgspec.MsgspecError:
-            said = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise Unavailable(
-                f"the chance of a loss could not be reckoned: the process ended with "
-                f"{ended.returncode}: {said}"
-            ) from None
-    raise Unavailable(
-        f"the chance of a loss was not reckoned within {DEADLINE:.0f} seconds: this machine has "
-        "too much to do"
-    )
 
 
 def _line(kept: Foreseen) -> RiskLine:

@@ -30,8 +30,8 @@ def assumed_words(days: float) -> str:
     """That little was measured as yet, as the end of a sentence; or ""."""
     if days >= ASSUMED_DAYS:
         return ""
-    seen = "were not seen yet" if days < 1 else f"have been seen for {days:.0f} days only"
-    return f"; mostly assumed as yet: its suppliers {seen}"
+    seen = "less than a day" if days < 1.5 else f"{days:.0f} days only"
+    return f"; mostly assumed as yet: its suppliers have been seen for {seen}"
 
 
 def remedy_words(remedy: Remedy, k: int, n: int, weakest: int) -> str:

@@ -5,7 +5,7 @@ are drawn many times over: each draw has a chance of its own. Their mean is the 
 leaves out one draw of twenty on either side. The same question has the same answer: draws and paths
 are seeded, and alternatives are judged by the same draws.
 
-Run as a process it answers one question: JSON in, JSON out, at the lowest priority.
+Run as a process it answers one question: JSON in, how far it is and JSON out (main).
 """
 
 import math
@@ -13,6 +13,7 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +32,7 @@ LEAST = 1e-8  #: a year; below it faults of this software and a lost key are wha
 DRAWS = 200  #: sets of rates
 CYCLES = 60  #: of a draw, at most
 CYCLES_MIN, PILOT = 2, 20  #: of a draw at least; to see what they take
+QUICK = 0.2  #: share of the draws that is enough for comparing
 WORK, OVERHEAD = 2_000_000, 10  #: positions looked at in one reckoning, about; and so many a step
 OUTSIDE = 0.05  #: share of the draws that the range leaves out on either side
 TOGETHER = 0.1  #: departures a year of all suppliers of one network at once: a fire, a provider
@@ -39,7 +41,9 @@ STANDS_OUT = 1.25  #: times what the one in the middle scores: from there on som
 HELPS = 0.8  #: of the chance: what leaves more of it is not worth a word
 LINE = 1_000_000  #: bytes a second in which a place is filled: what a home's line is sure to do
 SEED = 15
-NICE = 19
+
+
+Stepping = Callable[[int, int], None]
 
 
 class SupplierSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,20 +123,22 @@ def _said(chance: float) -> float:
     return min(1.0, max(LEAST, chance))
 
 
-def advise(question: OddsQuestion) -> Odds:
-    """The same, with the weakest supplier and with what would help."""
-    now, weakest = reckon(question), weakest_of(question)
-    if now.chance <= LEAST:
-        return msgspec.structs.replace(now, weakest=weakest)
-    remedies = sorted(
-        (
-            msgspec.structs.replace(remedy, chance=reckon(other).chance)
-            for remedy, other in _alternatives(question, weakest)
-        ),
-        key=lambda remedy: (remedy.chance, remedy.what),
-    )
-    helping = tuple(remedy for remedy in remedies if remedy.chance <= HELPS * now.chance)
-    return msgspec.structs.replace(now, weakest=weakest, remedies=helping)
+def advise(question: OddsQuestion, on_step: Stepping = lambda done, total: None) -> Odds:
+    """The same, with the weakest supplier and with what would help.
+
+    `on_step` hears how many cases are reckoned, and of how many.
+    """
+    weakest = weakest_of(question)
+    cases = _alternatives(question, weakest)
+    on_step(0, 1 + len(cases))
+    now, remedies = reckon(question), []
+    if now.chance > LEAST:
+        for done, (remedy, other) in enumerate(cases, start=1):
+            on_step(done, 1 + len(cases))
+            remedies.append(msgspec.structs.replace(remedy, chance=reckon(other).chance))
+    helping = [remedy for remedy in remedies if remedy.chance <= HELPS * now.chance]
+    helping.sort(key=lambda remedy: (remedy.chance, remedy.what))
+    return msgspec.structs.replace(now, weakest=weakest, remedies=tuple(helping))
 
 
 def weakest_of(question: OddsQuestion) -> int:
@@ -229,10 +235,15 @@ def _chance(
 
 
 def main() -> None:
-    """Answers the question on standard input."""
-    os.nice(NICE)
+    """Answers the question on standard input. The first argument is how nice it is meanwhile."""
+    os.nice(int(sys.argv[1]))
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=OddsQuestion)
-    sys.stdout.buffer.write(msgspec.json.encode(advise(question)))
+
+    def tell(done: int, total: int) -> None:
+        sys.stdout.buffer.write(b"%d %d\n" % (done, total))
+        sys.stdout.buffer.flush()
+
+    sys.stdout.buffer.write(msgspec.json.encode(advise(question, tell)))
 
 
 if __name__ == "__main__":

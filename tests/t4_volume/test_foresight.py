@@ -5,8 +5,9 @@ import pytest
 
 from bitdustfs.core.codec import encode
 from bitdustfs.mount import foresight
-from bitdustfs.mount.foresight import Foresight, foreseen, reckoned_apart
+from bitdustfs.mount.foresight import Foresight, foreseen
 from bitdustfs.mount.measured import age_of, has_left, measure
+from bitdustfs.mount.reckoner import AT_NIGHT, reckoned_apart
 from bitdustfs.mount.risk_words import one_in, remedy_words, sentence, trend_words
 from bitdustfs.rebuild import odds
 from bitdustfs.rebuild.lifetimes import YEAR
@@ -15,6 +16,10 @@ from bitdustfs.rebuild.reputation import History
 
 NOW = 1_800_000_000.0
 DAY, PATIENCE = 86400.0, 72 * 3600.0
+
+
+async def nobody(done, total):
+    """Nobody watches."""
 
 
 def seen_for(days, **changed):
@@ -77,30 +82,39 @@ async def test_a_process_reckons_the_same_as_it_would_here_and_it_is_kept(
             measure(vault, NOW).question, k=1, suppliers=(odds.SupplierSeen(),), lives=(),
             patience=DAY, reserves=1,
         )  # fmt: skip
-        assert await reckoned_apart(question) == advise(question)
+        steps = []
+
+        async def step(done, total):
+            steps.append((done, total))
+
+        assert await reckoned_apart(question, 0, step) == advise(question)
+        assert steps == [(0, 2), (1, 2)]
 
         answers = []
 
-        async def answer(question):
+        async def answer(question, niceness, on_step):
             answers.append(Odds(chance=0.25 / (1 + len(answers)), low=0.01, high=0.5, weakest=1))
             return answers[-1]
 
         monkeypatch.setattr(foresight, "reckoned_apart", answer)
         at = [NOW]
         foreseer = Foresight(vault, lambda: at[0])
-        first = await foreseer.reckon()
+        first = await foreseer.reckon(AT_NIGHT, nobody)
         assert foreseen(vault.state) == first.risk and first.risk.month_ago is None
         assert first.risk.weakest == 1 and first.risk.assumed
         at[0] += 31 * DAY
-        second = await foreseer.reckon()
+        second = await foreseer.reckon(AT_NIGHT, nobody)
         assert second.risk.month_ago == 0.25 and [n.chance for n in second.nights] == [0.25, 0.125]
+        at[0] += DAY / 4
+        third = await foreseer.reckon(AT_NIGHT, nobody)
+        assert len(third.nights) == 2  # of one night the last
 
 
 async def test_it_is_reckoned_each_night_and_soon_after_somebody_left(net, tmp_path, monkeypatch):
     async with net.mount(tmp_path, make_root=True) as vault:
         at, asked = [NOW], []
 
-        async def answer(question):
+        async def answer(question, niceness, on_step):
             asked.append(at[0])
             return Odds(chance=0.1, low=0.01, high=0.5)
 
@@ -110,7 +124,7 @@ async def test_it_is_reckoned_each_night_and_soon_after_somebody_left(net, tmp_p
         async def is_due():
             due = foreseer._is_due()
             if due:
-                await foreseer.reckon()
+                await foreseer.reckon(AT_NIGHT, nobody)
             return due
 
         assert await is_due() and not await is_due()
@@ -129,8 +143,8 @@ async def test_a_process_that_fails_is_said(net, monkeypatch):
     question = odds.OddsQuestion(
         k=1, patience=PATIENCE, margin=1, fill=1.0, suppliers=(odds.SupplierSeen(),)
     )
-    with pytest.raises(foresight.Unavailable, match=r"could not be reckoned.*no_such_module"):
-        await reckoned_apart(question)
+    with pytest.raises(foresight.Unavailable, match="no_such_module"):
+        await reckoned_apart(question, 0, nobody)
 
 
 async def test_what_is_kept_is_parsed_as_anybody_elses(net, tmp_path):
