@@ -261,9 +261,11 @@ def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Foun
         f"each promises {format_size(order.promise)}: {format_size(content)} for its share of the "
         f"content, and {format_size(order.promise - content)} for names, deleting and tidying up"
     )
-    for sentence in promised(k, n, sum(on_this_machine(f.member) for f in founders)):
+    own = sum(on_this_machine(f.member) for f in founders)
+    for sentence in promised(k, n, own):
         say(sentence)
-    say(codes.hint(k, n, order.size, n if order.bootstrap else 0))
+    elsewhere = max(k, n - own)  # one on this machine is lost with it
+    say(codes.hint(k, elsewhere, order.size, n if order.bootstrap else 0))
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
     vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
     say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")

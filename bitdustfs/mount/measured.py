@@ -10,9 +10,16 @@ from typing import NamedTuple
 from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.core.records import Member
 from bitdustfs.core.spread import neighbourhood
+from bitdustfs.mount.risk_words import ASSUMED_DAYS
 from bitdustfs.net.addresses import relayed
 from bitdustfs.rebuild.lifetimes import YEAR
-from bitdustfs.rebuild.odds import OddsQuestion, SupplierSeen, seconds_to_fill
+from bitdustfs.rebuild.odds import (
+    LEAST,
+    LEAST_ASSUMED,
+    OddsQuestion,
+    SupplierSeen,
+    seconds_to_fill,
+)
 from bitdustfs.rebuild.plan import LATE
 from bitdustfs.rebuild.reputation import History
 from bitdustfs.rebuild.watch import PING_EVERY
@@ -44,15 +51,16 @@ def measure(vault: ReadVault, now: float) -> Measured:
         for node, seen in histories.items() if seen.since
     )  # fmt: skip
     suppliers = tuple(_seen(vault, p, family.members[p]) for p in positions)
+    days = sum(seen.age for seen in suppliers) / len(suppliers) * YEAR / 86400
     used = max(vault.space.used(family.members[p]) for p in positions)
     question = OddsQuestion(
         k=family.group.k, patience=watch.patience, margin=family.policy.margin,
         fill=seconds_to_fill(used, family.group.k, family.policy.bandwidth), suppliers=suppliers,
         reserves=sum(watch.stays(member.node) for member in family.bench), lives=lives,
         mounted=max((_mounted(histories[n], now) for n in there & histories.keys()), default=1.0),
+        least=LEAST_ASSUMED if days < ASSUMED_DAYS else LEAST,
     )  # fmt: skip
-    mean = sum(seen.age for seen in suppliers) / len(suppliers)
-    return Measured(question, positions, mean * YEAR / 86400)
+    return Measured(question, positions, days)
 
 
 def age_of(seen: History) -> float:

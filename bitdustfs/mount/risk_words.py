@@ -1,6 +1,6 @@
 """The chance of a loss in words: as what happens once in so many years is spoken of."""
 
-from bitdustfs.rebuild.odds import LEAST, Odds, Remedy
+from bitdustfs.rebuild.odds import LEAST, LEAST_ASSUMED, Odds, Remedy
 
 ASSUMED_DAYS = 28.0  #: for which suppliers are seen until most of a chance is measured
 HARDLY = 1 / 3  #: from here on "1 in so many" says less than a percentage
@@ -10,18 +10,17 @@ def one_in(chance: float) -> str:
     """1 in 40,000, in two digits; 1 in 2 million; 60 % where it is likely."""
     if chance > HARDLY:
         return f"{100 * chance:.0f} %"
-    if chance <= LEAST:
-        return "1 in 100 million or less"
+    less = " or less" if chance in (LEAST, LEAST_ASSUMED) else ""
     years = 1 / chance
     if round(years) >= 1_000_000:
-        return f"1 in {float(f'{years / 1e6:.2g}'):g} million"
-    return f"1 in {int(float(f'{years:.2g}')):,}"
+        return f"1 in {float(f'{years / 1e6:.2g}'):g} million{less}"
+    return f"1 in {int(float(f'{years:.2g}')):,}{less}"
 
 
 def sentence(odds: Odds, days: float) -> str:
     """The chance and its range. `days`: for which the suppliers were seen, in the mean."""
     said = f"chance that anything is lost within a year: {one_in(odds.chance)}"
-    if odds.high > LEAST:
+    if odds.high > odds.low:
         said += f" (between {one_in(odds.high)} and {one_in(odds.low)})"
     return f"{said}{assumed_words(days)}"
 

@@ -29,6 +29,7 @@ from bitdustfs.rebuild.lifetimes import (
 )
 
 LEAST = 1e-8  #: a year; below it faults of this software and a lost key are what is to be feared
+LEAST_ASSUMED = 1e-4  #: the least that is claimed while most is assumed, not measured
 DRAWS = 200  #: sets of rates
 CYCLES = 60  #: of a draw, at most
 CYCLES_MIN, PILOT = 2, 20  #: of a draw at least; to see what they take
@@ -68,6 +69,7 @@ class OddsQuestion(msgspec.Struct, frozen=True, kw_only=True):
     reserves: int = 0
     mounted: float = 1.0  #: share of time in which its owner looks after it
     lives: tuple[tuple[float, bool], ...] = ()
+    least: float = LEAST  #: no smaller chance is claimed
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,11 +118,8 @@ def reckon(question: OddsQuestion, effort: float = 1.0) -> Odds:
     chances = sorted(_chance(question, repairing, draw, count, rng) for draw in draws)
     out = int(OUTSIDE * len(chances))
     mean = math.fsum(chances) / len(chances)
-    return Odds(chance=_said(mean), low=_said(chances[out]), high=_said(chances[-1 - out]))
-
-
-def _said(chance: float) -> float:
-    return min(1.0, max(LEAST, chance))
+    said = [min(1.0, max(question.least, c)) for c in (mean, chances[out], chances[-1 - out])]
+    return Odds(chance=said[0], low=said[1], high=said[2])
 
 
 def advise(question: OddsQuestion, on_step: Stepping = lambda done, total: None) -> Odds:
@@ -132,7 +131,7 @@ def advise(question: OddsQuestion, on_step: Stepping = lambda done, total: None)
     cases = _alternatives(question, weakest)
     on_step(0, 1 + len(cases))
     now, remedies = reckon(question), []
-    if now.chance > LEAST:
+    if now.chance > question.least:
         for done, (remedy, other) in enumerate(cases, start=1):
             on_step(done, 1 + len(cases))
             remedies.append(msgspec.structs.replace(remedy, chance=reckon(other).chance))

@@ -11,7 +11,7 @@ from bitdustfs.mount.reckoner import AT_NIGHT, reckoned_apart
 from bitdustfs.mount.risk_words import one_in, remedy_words, sentence, trend_words
 from bitdustfs.rebuild import odds
 from bitdustfs.rebuild.lifetimes import YEAR
-from bitdustfs.rebuild.odds import LEAST, Odds, Remedy, advise
+from bitdustfs.rebuild.odds import LEAST, LEAST_ASSUMED, Odds, Remedy, advise
 from bitdustfs.rebuild.reputation import History
 
 NOW = 1_800_000_000.0
@@ -47,6 +47,14 @@ async def test_what_was_seen_of_suppliers_is_what_is_asked(net, tmp_path):
         assert away == [2, 4] and asked.suppliers[2].away == 30 * 3600.0
         # who was replaced while it was away has left, whoever is still waited for has not
         assert sorted(left for _, left in asked.lives) == [False] * 6 + [True] * 2
+
+
+async def test_in_the_first_weeks_no_great_safety_is_claimed(net, tmp_path):
+    async with net.mount(tmp_path, make_root=True) as vault:
+        for days, least in ((20, LEAST_ASSUMED), (40, LEAST)):
+            for member in vault.known.family.members:
+                vault.watch.reputation.note(member.node, seen_for(days))
+            assert measure(vault, NOW).question.least == least
 
 
 def test_who_left_and_how_long_it_lived():
@@ -164,7 +172,7 @@ async def test_what_is_kept_is_parsed_as_anybody_elses(net, tmp_path):
         (1 / 40_321, "1 in 40,000"), (1 / 7.2, "1 in 7"), (5.04e-7, "1 in 2 million"),
         (1 / 1.26e6, "1 in 1.3 million"), (0.5, "50 %"), (1.0, "100 %"),
         (1 / 999_999.6, "1 in 1 million"),
-        (LEAST, "1 in 100 million or less"), (1e-12, "1 in 100 million or less"),
+        (LEAST, "1 in 100 million or less"), (LEAST_ASSUMED, "1 in 10,000 or less"),
     ],
 )  # fmt: skip
 def test_chances_in_words(chance, said):
