@@ -11,6 +11,7 @@ NAMES = (
     "system/diagnosis.py",
     "cli/holdings.py",
     "cli/cmd_versions.py",
+    "cli/cmd_codes.py",
 )
 SOURCES = [ROOT / "bitdustfs" / name for name in NAMES]
 PRINTED = {
@@ -20,6 +21,9 @@ PRINTED = {
     "SupplierLine": "each line of `bitdust suppliers --json`, and of `suppliers` in a status",
     "ReserveLine": "each line of `bench` in a status",
     "VisitLine": "each line of `visits` in a status",
+    "RiskSaid": "`bitdust status --risk --json`",
+    "RiskLine": "`risk` there and in a status",
+    "RemedyLine": "each line of `remedies` there",
     "Synced": "`bitdust sync --json`",
     "VerifyOutcome": "`bitdust verify --json`",
     "Version": "each line of `bitdust versions --json`, the oldest first",
@@ -31,6 +35,7 @@ PRINTED = {
     "SnapshotDropped": "`bitdust snapshot delete --json`",
     "RebuildOutcome": "`bitdust rebuild --json`",
     "PolicySaid": "`bitdust vault set --json`",
+    "CodeLine": "each line of `bitdust vault codes --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "CustomerLine": "each line of `bitdust supplier customers --json`",
     "FriendLine": "each line of `bitdust friends --json`",
@@ -41,8 +46,8 @@ PRINTED = {
 HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
-`bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py` and
-`bitdustfs/cli/cmd_versions.py`.
+`bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py`,
+`bitdustfs/cli/cmd_versions.py` and `bitdustfs/cli/cmd_codes.py`.
 Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
 are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
 names the statement. This page is made by `tests/json_page.py`.

@@ -8,11 +8,13 @@ from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
+from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.schedule_words import given_up
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, status_of
 from bitdustfs.mount.mountpoint import attached_unasked, mountpoint_of
+from bitdustfs.mount.risk_words import trend_words
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
 from bitdustfs.system.judging import judged, worst
@@ -25,6 +27,11 @@ def add_status(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true",
         help="for cron and monit: one line a mount (of all, where none is named), in time, and an "
         "exit code: 0 nothing is to be done, 4 look at it, 3 data is not safe",
+    )  # fmt: skip
+    parser.add_argument(
+        "--risk", action="store_true",
+        help="how likely it is that anything is lost within a year, reckoned now, which takes "
+        "seconds, and what would help most",
     )  # fmt: skip
     parser.set_defaults(run=run_status)
 
@@ -58,11 +65,31 @@ def run_check(args: argparse.Namespace) -> int:
 def run_status(args: argparse.Namespace) -> int:
     if args.check:
         return run_check(args)
+    if args.risk:
+        return run_risk(args)
     status = MountClient(args.mountpoint).status()
     if args.json:
         say_json(status)
     else:
         _print_status(status)
+    return 0
+
+
+def run_risk(args: argparse.Namespace) -> int:
+    """The chance of a loss, and what would help."""
+    mount = MountClient(args.mountpoint)
+    with progress_bar("reckoning", "case") as show:
+        told = mount.risk(show)
+    if args.json:
+        say_json(told)
+        return 0
+    say_named(told.risk.said)
+    if trend := trend_words(told.risk.chance, told.risk.month_ago):
+        say_named(trend)
+    for remedy in told.risk.remedies:
+        say_named(remedy.said)
+    if not told.risk.remedies:
+        say_named("nothing simple would make it much better")
     return 0
 
 
@@ -134,6 +161,8 @@ def _print_content(status: Status) -> None:
 def _print_safety(status: Status) -> None:
     for sentence in status.safety:
         say_named(sentence)
+    if status.risk is not None:
+        say_named(status.risk.said)
     if status.thinnest:
         say_named(f"the thinnest block is {status.thinnest}")
     if status.rebuilding.total:

@@ -11,6 +11,7 @@ import trio
 from bitdustfs import config
 from bitdustfs.cache import keyfile
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
+from bitdustfs.cli import cmd_codes as codes
 from bitdustfs.cli import cmd_delete as delete
 from bitdustfs.cli import cmd_recover as recover
 from bitdustfs.cli.cmd_key import load_key
@@ -44,6 +45,8 @@ SUPPLIERS = 7  #: of a vault for which neither a code nor suppliers are named
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     _add_create(verbs.add_parser("create", help="make a new vault and its key file"))
+    text = "how likely a loss is with each code K/N, before anything was measured"
+    codes.add_arguments(verbs.add_parser("codes", help=text, description=codes.__doc__))
     _add_set(verbs.add_parser("set", help="change the size or the policy of a mounted vault"))
     text = "a new family, of those that are left, when a majority of the suppliers is gone for good"
     _add_refound(verbs.add_parser("refound", help=text, description=refound.__doc__))
@@ -258,8 +261,11 @@ def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Foun
         f"each promises {format_size(order.promise)}: {format_size(content)} for its share of the "
         f"content, and {format_size(order.promise - content)} for names, deleting and tidying up"
     )
-    for sentence in promised(k, n, sum(on_this_machine(f.member) for f in founders)):
+    own = sum(on_this_machine(f.member) for f in founders)
+    for sentence in promised(k, n, own):
         say(sentence)
+    elsewhere = max(k, n - own)  # one on this machine is lost with it
+    say(codes.hint(k, elsewhere, order.size, n if order.bootstrap else 0))
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
     vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
     say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")

@@ -34,6 +34,7 @@ PAGES = {
         ),
         "no vault was made; suppliers have back what they promised to it",
     ),
+    "vault codes": Page(("bitdust vault codes 7 --space 50G",), ONLY_LOOKED),
     "vault set": Page(
         ("bitdust vault set", "bitdust vault set patience=48h bandwidth=10M"),
         "the policy may be changed already: bitdust vault set shows it",
@@ -68,7 +69,13 @@ PAGES = {
         "it may go on in the background: bitdust status tells, bitdust unmount ends it",
     ),
     "status": Page(
-        ("bitdust status", "bitdust status ~/vault --json", "bitdust status --check"), ONLY_LOOKED
+        (
+            "bitdust status",
+            "bitdust status ~/vault --json",
+            "bitdust status --check",
+            "bitdust status --risk",
+        ),
+        ONLY_LOOKED,
     ),
     "suppliers": Page(("bitdust suppliers",), ONLY_LOOKED),
     "rebuild": Page(("bitdust rebuild",), MOUNT_GOES_ON),

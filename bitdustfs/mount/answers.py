@@ -18,6 +18,7 @@ from bitdustfs.mount.commands import (
     AskGone,
     AskMap,
     AskPolicy,
+    AskRisk,
     AskSchedule,
     AskSnapshots,
     AskStatus,
@@ -38,6 +39,8 @@ from bitdustfs.mount.commands import (
     WaitEnd,
 )
 from bitdustfs.mount.ending import Farewell
+from bitdustfs.mount.foresight import Foresight
+from bitdustfs.mount.reckoner import ASKED
 from bitdustfs.mount.snapshotting import Snapshotting, list_snapshots
 from bitdustfs.mount.statements import (
     Forgiven,
@@ -77,6 +80,7 @@ class MountAnswers:
         self._attachment, self._farewell = attachment, farewell
         self._verifying = Verifying(vault)
         self._forgiving = Forgiving(vault)
+        self._foresight = Foresight(vault)
 
     async def answer(self, command: MountCommand, say: Say) -> Statement:
         """The last statement to one command. Raises BitdustError."""
@@ -89,6 +93,8 @@ class MountAnswers:
                 return self._forgiving.gone()
             case AskPolicy():
                 return self._describer.policy()
+            case AskRisk():
+                return await self._foresight.reckon(ASKED, Counted(say))
             case AskMap():
                 return await map_of(self._vault)
             case Forgive(supplier=supplier):

@@ -16,6 +16,7 @@ from bitdustfs.mount.statements import (
     RebuildOutcome,
     Replaced,
     Resized,
+    RiskSaid,
     ScheduleSaid,
     SnapshotDropped,
     SnapshotList,
@@ -56,6 +57,10 @@ class MountClient:
 
     def status(self) -> Status:
         return self._ask(commands.AskStatus(), Status, ignore)
+
+    def risk(self, watch: Onlooker) -> RiskSaid:
+        """Reckoned now: it takes seconds."""
+        return self._ask(commands.AskRisk(), RiskSaid, watch)
 
     def suppliers(self) -> Suppliers:
         return self._ask(commands.AskSuppliers(), Suppliers, ignore)

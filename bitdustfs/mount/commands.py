@@ -82,6 +82,12 @@ class AskMap(Command, frozen=True, kw_only=True, tag="map"):
     """Which suppliers have which blocks. Answered by BlockMap."""
 
 
+class AskRisk(Command, frozen=True, kw_only=True, tag="risk"):
+    """How likely is it that anything is lost? Reckoned now, which takes seconds. Answered by
+    RiskSaid.
+    """
+
+
 class AskPolicy(Command, frozen=True, kw_only=True, tag="policy"):
     """What the family's policy is. Answered by PolicySaid."""
 
@@ -155,7 +161,7 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 MountCommand = (
     AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Turn | Replace
     | Rebuild | SetPolicy | SetSpace | Verify | AskSnapshots | AskSchedule | MakeSnapshot
-    | DropSnapshot | AskMap
+    | DropSnapshot | AskMap | AskRisk
     | WaitEnd | Unmounted
 )  # fmt: skip
 

@@ -33,6 +33,7 @@ from bitdustfs.mount.commands import MOUNT_COMMANDS, MountCommand
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.durability import durability
 from bitdustfs.mount.ending import Farewell, ReadSettling, Settling
+from bitdustfs.mount.foresight import Foresight
 from bitdustfs.mount.garbage import leave_out_what_stays
 from bitdustfs.mount.mount_config import MountReload
 from bitdustfs.mount.mountpoint import socket_path
@@ -169,7 +170,10 @@ class Mount:
         staffing = Staffing(self._key, vault)
         describer = WritableDescriber(self._key, vault, staffing, self._line)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
-        aside = (("replacing suppliers", staffing.run),)
+        aside = (
+            ("replacing suppliers", staffing.run),
+            ("reckoning what may be lost", Foresight(vault).run),
+        )
         settling = Settling(vault, staffing, self._farewell.hurry)
         return Serving(vault, answers, settling, aside)
 

@@ -72,6 +72,45 @@ class ThinnedLine(msgspec.Struct, frozen=True, kw_only=True):
     why: str  #: rows (newer ones are kept), share (all took too much) or writers (they need room)
 
 
+class RemedyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that would make a loss less likely."""
+
+    what: str  #: replace, reserve, patience or supplier (rebuild/odds.py)
+    chance: float  #: of a loss within a year, with it
+    said: str  #: what that is, and how it is done
+
+
+class RiskLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The chance that anything published is lost within a year (docs/durability.md)."""
+
+    at: float  #: when it was reckoned
+    chance: float  #: 0.000025 is 1 in 40,000; 0.00000001 means that or less
+    low: float  #: of twenty cases one is better
+    high: float  #: and one is worse
+    days: float  #: for which the suppliers were seen, in the mean
+    assumed: bool  #: too few days: most of it is assumed, not measured
+    weakest: int | None  #: position of the supplier that is most likely to leave; null: all alike
+    remedies: list[RemedyLine]  #: what would help most first
+    month_ago: float | None  #: the chance as it was reckoned then
+    said: str  #: the chance and its range, one sentence
+
+
+class RiskPoint(msgspec.Struct, frozen=True, array_like=True):
+    """A chance that was reckoned in one night; in JSON the array [at, chance, low, high]."""
+
+    at: float
+    chance: float
+    low: float
+    high: float
+
+
+class RiskSaid(Statement, frozen=True, kw_only=True, tag="risk"):
+    """How likely anything is lost."""
+
+    risk: RiskLine
+    nights: list[RiskPoint]  #: the oldest first
+
+
 class Status(Statement, frozen=True, kw_only=True, tag="status"):
     """How safe a mount's content is, and who keeps it."""
 
@@ -105,6 +144,7 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     thinned: list[ThinnedLine] = []  #: that went in the last week for the share or for writers
     bandwidth: str = "0"  #: what the mount may use of its line, as it is written in options
     paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
+    risk: RiskLine | None = None  #: null: it was not reckoned yet
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

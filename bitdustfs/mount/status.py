@@ -8,6 +8,7 @@ from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
+from bitdustfs.mount.foresight import foreseen
 from bitdustfs.mount.statements import (
     PolicySaid,
     RebuildingLine,
@@ -73,6 +74,7 @@ class Describer:
             thinned=self._thinned(),
             bandwidth=str(self._own_line.bandwidth),
             paused=account.paused,
+            risk=foreseen(self._vault.state),
         )
 
     async def suppliers(self) -> Suppliers:

@@ -35,6 +35,8 @@ class History(Record, frozen=True):
     noted: float = 0.0
     passed: int = 0  #: audits in a row, none failed or left unanswered between
     lasting: bool = False  #: it is gone until its owner forgives it, whatever audits say
+    since: float = 0.0  #: when it first answered; 0: it never did, or nobody wrote that down
+    heard: float = 0.0  #: when it last did
 
 
 _histories = Decoder(tuple[tuple[bytes, History], ...], "histories of suppliers", 1 << 20)
@@ -59,6 +61,10 @@ class Reputation:
 
     def history(self, node: bytes) -> History:
         return self._histories.get(node, History())
+
+    def everybody(self) -> dict[bytes, History]:
+        """The histories of all that ever were in the family or on its bench."""
+        return dict(self._histories)
 
     def note(self, node: bytes, seen: History) -> None:
         """The history of a supplier is this from now on."""

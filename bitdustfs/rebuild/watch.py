@@ -241,9 +241,10 @@ class Watch:
                 away_since=seen.away_since or self._wall(),
             )  # fmt: skip
         smoothed = latency if not seen.latency else 0.8 * seen.latency + 0.2 * latency
+        now = self._wall()
         return msgspec.structs.replace(
             seen, rounds=seen.rounds + 1, answered=seen.answered + 1, missed=0, away_since=0.0,
-            latency=smoothed, away=0.0,
+            latency=smoothed, away=0.0, since=min(now, seen.since or now - _lived(seen)), heard=now,
         )  # fmt: skip
 
     def _passed(self, seen: History, before: float | None) -> float:
@@ -251,6 +252,11 @@ class Watch:
         if before is not None and self._looked_at is not None:
             return step(self._looked_at - before, self.patience)
         return step(self._wall() - (seen.noted or seen.away_since), self.patience)
+
+
+def _lived(seen: History) -> float:
+    """Seconds for which somebody was there at least, of whom nobody wrote down since when."""
+    return seen.answered * PING_EVERY
 
 
 async def find_stand_ins(circle: Circle) -> None:

@@ -57,6 +57,10 @@ MOUNT = (
     Figure("thin_blocks", "published blocks that bear no loss", lambda s: s.thin_blocks),
     Figure("owed_blocks", "blocks that some supplier lacks", lambda s: s.owed_blocks),
     Figure("warnings", "warnings in its status", lambda s: len(s.warnings)),
+    Figure("loss_chance_ratio", "chance that anything is lost within a year",
+           lambda s: s.risk and s.risk.chance),
+    Figure("loss_chance_high_ratio", "the same, and one case of twenty is worse",
+           lambda s: s.risk and s.risk.high),
     Figure("reserves_ready", "reserves that stand by", lambda s: sum(r.ready for r in s.bench)),
 )  # fmt: skip
 POSITION = (

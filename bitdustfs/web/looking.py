@@ -26,7 +26,7 @@ from bitdustfs.errors import BitdustError, UsageError
 from bitdustfs.mount.client import asked_in_time, status_of
 from bitdustfs.mount.commands import AskPolicy
 from bitdustfs.mount.mountpoint import attached_unasked
-from bitdustfs.mount.statements import PolicySaid
+from bitdustfs.mount.statements import PolicySaid, Status
 from bitdustfs.plain import plain
 from bitdustfs.supplier.orders import AskCustomers, Customers
 from bitdustfs.system.diagnosis import OK, WARNING, WRONG
@@ -59,6 +59,13 @@ def place_id(path: Path) -> str:
 def shown_path(path: Path) -> str:
     """A path as text that is valid Unicode, in one line: its bytes need not be."""
     return plain(os.fsencode(path).decode(errors="replace"))
+
+
+def risk_sentences(status: Status) -> list[str]:
+    """The chance of a loss, and what would help most."""
+    if status.risk is None:
+        return []
+    return [status.risk.said, *(remedy.said for remedy in status.risk.remedies[:1])]
 
 
 class Looking:
@@ -165,7 +172,8 @@ class Looking:
             policy = None
         return MountView(
             id=place_id(path), mountpoint=shown_path(path), grade=judged(status),
-            verdict=self.dress(status.verdict), safety=[*map(self.dress, status.safety)],
+            verdict=self.dress(status.verdict),
+            safety=[*map(self.dress, (*status.safety, *risk_sentences(status)))],
             warnings=[*map(self.dress, status.warnings)],
             names=self._called([line.node for line in status.suppliers]),
             status=status, policy=policy, history=[],

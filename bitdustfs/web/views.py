@@ -30,7 +30,7 @@ class MountView(msgspec.Struct, frozen=True, kw_only=True):
     mountpoint: str
     grade: str  #: ok, warning or wrong: is anything to be done? (system/judging.py)
     verdict: str  #: the first line of `bitdust status`; of a silent mount why there is none
-    safety: list[str]  #: sentences: what is published, what is only here, what may be lost
+    safety: list[str]  #: sentences: what is published, only here, may be lost, and how likely
     warnings: list[str]  #: sentences
     names: dict[str, str]  #: of suppliers, by their keys, where they have one
     status: Status | None  #: null: it did not answer

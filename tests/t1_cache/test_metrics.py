@@ -13,12 +13,13 @@ import msgspec
 import pytest
 
 from bitdustfs.errors import LocalError, UsageError
-from bitdustfs.mount.statements import RebuildingLine, Status, SupplierLine
+from bitdustfs.mount.statements import RebuildingLine, RemedyLine, RiskLine, Status, SupplierLine
 from bitdustfs.supplier.orders import SupplierSelf
 from bitdustfs.system import exporter, metrics
 from bitdustfs.system.exporter import Exporter, check_loopback
 from bitdustfs.system.judging import judged, worst
 from bitdustfs.system.metrics import Polled, text_of
+from bitdustfs.web.looking import risk_sentences
 
 LIMIT = 60
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
@@ -27,10 +28,15 @@ LINE = SupplierLine(
     away=0.0, stored=7, full=False, audits=10, audits_failed=1, lacks=3, damaged=4, last_error="",
     owed=50,
 )  # fmt: skip
+RISK = RiskLine(
+    at=1.0, chance=0.25, low=0.125, high=0.5, days=99.0, assumed=False, weakest=None,
+    remedies=[RemedyLine(what="reserve", chance=0.125, said="with reserves: 1 in 8")],
+    month_ago=None, said="chance that anything is lost within a year: 1 in 4",
+)  # fmt: skip
 STATUS = Status(
     vault="cd" * 32, state="published", message="", inodes=5, live=6, dirty=0, may_lose=2,
     thinnest="", rebuilding=RebuildingLine(), bench=[], visits=[], local_blocks=0, owed_blocks=1,
-    suppliers=[LINE], warnings=[], judged="safe",
+    suppliers=[LINE], warnings=[], judged="safe", risk=RISK,
 )  # fmt: skip
 SELF = SupplierSelf(
     node="ef" * 32, address="", state="serving", uptime=9.5, space=100, promised=50, used=20,
@@ -64,6 +70,14 @@ def test_what_somebody_has_to_do_something_about(more, verdict):
     assert judged(msgspec.structs.replace(STATUS, **more)) == verdict
 
 
+def test_a_chance_that_was_not_reckoned_has_no_value_and_no_sentence():
+    pytest.importorskip("prometheus_client")
+    new = msgspec.structs.replace(STATUS, risk=None)
+    assert b"loss_chance_ratio{" not in text_of(Polled({Path("/v"): new}, {}))
+    assert risk_sentences(new) == []
+    assert risk_sentences(STATUS) == [RISK.said, "with reserves: 1 in 8"]
+
+
 def test_the_worst_of_all_mounts_counts():
     assert worst([]) == worst(["ok"]) == "ok" and worst(["ok", "warning"]) == "warning"
     assert worst(["wrong", "warning"]) == "wrong"
@@ -76,6 +90,7 @@ def test_the_worst_of_all_mounts_counts():
         'bitdust_mount_up{mountpoint="/dead \\"one\\""} 0.0',
         'bitdust_mount_safe{mountpoint="/v",vault="cdcdcdcdcdcdcdcd"} 1.0',
         'bitdust_mount_owed_bytes{mountpoint="/v",vault="cdcdcdcdcdcdcdcd"} 50.0',
+        'bitdust_mount_loss_chance_ratio{mountpoint="/v",vault="cdcdcdcdcdcdcdcd"} 0.25',
         'bitdust_supplier_up{folder="/shelf"} 1.0',
         'bitdust_supplier_received_bytes_total{folder="/shelf"} 11.0',
         'bitdust_supplier_warnings{folder="/shelf"} 1.0',

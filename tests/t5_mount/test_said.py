@@ -1,5 +1,6 @@
 """What the commands say of a real mount while suppliers are away (each state: test_account.py)."""
 
+import json
 import os
 import signal
 import time
@@ -57,6 +58,9 @@ def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
     world.mount()
     (world.mountpoint / "file").write_bytes(b"x" * 100_000)
     said(world, "sync", 0)
+    told = json.loads(world.run("status", world.mountpoint, "--risk", "--json").stdout)
+    risk = told["risk"]
+    assert 0 < risk["low"] < risk["chance"] < risk["high"] <= 1 and len(told["nights"]) == 1
     well = seconds_of_ending_twice(world)
     world.mount()
     hung = [world.supplier_pid(number) for number in (1, 4)]
@@ -68,6 +72,7 @@ def test_who_hangs_is_shown_silent_and_the_end_of_a_mount_does_not_wait(world):
             assert time.monotonic() < deadline, shown["suppliers"]
             shown = world.status()
         assert shown["may_lose"] == 1 and "1 more supplier" in " ".join(shown["safety"])
+        assert shown["risk"]["chance"] == risk["chance"] and shown["risk"]["assumed"]
         # it was 40 in all; a busy machine takes longer for both
         assert seconds_of_ending_twice(world) < 20 + 2 * well
     finally:

@@ -33,7 +33,7 @@ from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 from bitdustfs.net.listening import serve
 from bitdustfs.vault.assemble import open_state_folder
 
-VERBS = ["status", "suppliers", "sync", "replace", "rebuild", "set", "verify", "wait-end"]
+VERBS = ["status", "risk", "suppliers", "sync", "replace", "rebuild", "set", "verify", "wait-end"]
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUE = SCALAR | st.lists(SCALAR, max_size=3) | st.dictionaries(st.text(), SCALAR, max_size=3)
 FIELDS = ["patience", "position", "address", "words", "local", "sample", "other"]
@@ -93,7 +93,7 @@ def test_the_keys_that_programs_rely_on_stay():
         "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks",
         "thin_blocks", "suppliers", "warnings", "unpublished", "safety", "verdict", "only_here",
         "to_send", "rate", "seconds_left", "complete", "judged", "read_only", "program",
-        "thinned", "bandwidth", "paused",
+        "thinned", "bandwidth", "paused", "risk",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
     assert set(said["bench"][0]) == {

@@ -1,0 +1,109 @@
+"""What was measured of a vault's suppliers, put as a question to rebuild/odds.py.
+
+Whatever was not measured is taken for what is worse: who was just hired was never seen; whoever is
+away for longer than a quarter of the patience, or was found to lack something, has left; suppliers
+on this machine, and the copies here, are not there at all.
+"""
+
+from typing import NamedTuple
+
+from bitdustfs.blocks.circle import addresses_of
+from bitdustfs.core.records import Member
+from bitdustfs.core.spread import neighbourhood
+from bitdustfs.mount.risk_words import ASSUMED_DAYS
+from bitdustfs.net.addresses import relayed
+from bitdustfs.rebuild.lifetimes import YEAR
+from bitdustfs.rebuild.odds import (
+    LEAST,
+    LEAST_ASSUMED,
+    OddsQuestion,
+    SupplierSeen,
+    seconds_to_fill,
+)
+from bitdustfs.rebuild.plan import LATE
+from bitdustfs.rebuild.reputation import History
+from bitdustfs.rebuild.watch import PING_EVERY
+from bitdustfs.vault.reading import ReadVault
+
+PINGS_ASSUMED, UPTIME_ASSUMED = 360, 0.8  #: an hour of pings is given before the first
+MOUNTED_MIN = 0.02  #: share of time that an owner is reckoned with at least
+LOST = 10.0  #: times the patience: away for so long is who is there without what it should have
+
+
+class Measured(NamedTuple):
+    """The question, and which position each of its suppliers has. `days`: of the mean supplier."""
+
+    question: OddsQuestion
+    positions: tuple[int, ...]
+    days: float
+
+
+def measure(vault: ReadVault, now: float) -> Measured:
+    """As things are now (`now`: Unix seconds)."""
+    family, watch = vault.known.family, vault.watch
+    beside = vault.circle.beside()
+    elsewhere = tuple(p for p in range(len(family.members)) if p not in beside)
+    positions = elsewhere if len(elsewhere) >= family.group.k else tuple(range(family.group.n))
+    histories = watch.reputation.everybody()
+    there = {member.node for member in family.everybody}
+    lives = tuple(
+        (age_of(seen), has_left(seen, node in there, watch.patience))
+        for node, seen in histories.items() if seen.since
+    )  # fmt: skip
+    suppliers = tuple(_seen(vault, p, family.members[p]) for p in positions)
+    days = sum(seen.age for seen in suppliers) / len(suppliers) * YEAR / 86400
+    used = max(vault.space.used(family.members[p]) for p in positions)
+    question = OddsQuestion(
+        k=family.group.k, patience=watch.patience, margin=family.policy.margin,
+        fill=seconds_to_fill(used, family.group.k, family.policy.bandwidth), suppliers=suppliers,
+        reserves=sum(watch.stays(member.node) for member in family.bench), lives=lives,
+        mounted=max((_mounted(histories[n], now) for n in there & histories.keys()), default=1.0),
+        least=LEAST_ASSUMED if days < ASSUMED_DAYS else LEAST,
+    )  # fmt: skip
+    return Measured(question, positions, days)
+
+
+def age_of(seen: History) -> float:
+    """Years between the first answer of a supplier and the last one."""
+    return max(0.0, seen.heard - seen.since) / YEAR
+
+
+def has_left(seen: History, member: bool, patience: float) -> bool:
+    """Whether a supplier left for ever, as far as anybody can tell.
+
+    One that was replaced while it answered did not; one that was away for so long that it may have
+    been replaced for that did.
+    """
+    bound = patience if member else patience * LATE
+    return bool(seen.gone) or (seen.missed > 0 and seen.away > bound)
+
+
+def _seen(vault: ReadVault, position: int, member: Member) -> SupplierSeen:
+    seen = vault.watch.history(member.node)
+    address = next(iter(addresses_of(vault.circle, member)), "")
+    return SupplierSeen(
+        age=age_of(seen),
+        uptime=(seen.answered + PINGS_ASSUMED * UPTIME_ASSUMED) / (seen.rounds + PINGS_ASSUMED),
+        audits=seen.audits,
+        audits_failed=seen.audits_failed,
+        network="" if not address or relayed(address) else neighbourhood(address),
+        away=_away(vault, position, member.node),
+    )
+
+
+def _away(vault: ReadVault, position: int, node: bytes) -> float | None:
+    """Seconds for which a position's fragments are away; None where they are to be had again."""
+    watch, patience = vault.watch, vault.watch.patience
+    if watch.stand_in(position) is not None:
+        return None
+    if watch.history(node).gone or vault.circle.damage.at(position):
+        return LOST * patience
+    away = watch.lasting(node)
+    return away if away > patience * LATE else None
+
+
+def _mounted(seen: History, now: float) -> float:
+    """Share of the time since a supplier was first seen in which it was asked how it is."""
+    if not seen.since or now <= seen.since:
+        return 1.0
+    return min(1.0, max(MOUNTED_MIN, seen.rounds * PING_EVERY / (now - seen.since)))

@@ -1,0 +1,252 @@
+"""How likely a family loses data once somebody leaves, by plan.py's own rules in virtual time.
+
+A family is complete nearly always. A *cycle* begins when somebody leaves for ever, and ends when
+everybody's place is filled again, or when fewer than k are left: then something is lost. Who leaves
+is away for good, and nobody can tell; what the plan makes of that, and how long a place takes to be
+filled, is the time in which others may leave.
+
+Losses are rare, so departures are made frequent, and each path is weighed by its likelihood ratio
+(importance sampling; balanced failure biasing: Shahabuddin, Management Science 40(3), 1994). What
+is counted has the right mean whatever the bias is; only its scatter depends on it. A chance of one
+in a million takes some hundred cycles.
+
+Positions may be hollow besides: their suppliers lack something, and no audit showed it yet. Where
+so many of those that are left are hollow that fewer than k have everything, something may be lost.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bitdustfs.rebuild.plan import LATE, Presence, plan
+
+HIRE = 30 * 86400.0  #: seconds until somebody is found where no reserve stands by: by hand
+PUSH = 1.5  #: departures that are to come while a place is filled; an exponent of the weight
+PUSHED = 2  #: times as many departures as it takes to lose something: then nothing is biased
+SPEED_MIN = 0.01  #: share of time that is reckoned with at least
+INSTANT = 1.0  #: seconds past a bound at which it counts as passed
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a family repairs itself by. Times are seconds."""
+
+    k: int
+    patience: float
+    margin: int
+    fill: float  #: to fill a place, while k others are there
+    reserves: int  #: that stand by
+    mounted: float  #: share of time in which the owner looks after it
+    uptimes: Sequence[float]  #: of the positions: share of time
+    hollow: Sequence[float]  #: of the positions: probability
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that takes the suppliers of these positions away for ever, so often a second."""
+
+    rate: float
+    positions: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Means over cycles. `loss`: probability; `length`: seconds; `steps`: what it took."""
+
+    loss: float
+    length: float
+    steps: float
+
+
+class Repairing:
+    """What the rules make of who is left: the same for all cycles, and reckoned once for each."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.everybody = frozenset(range(len(terms.uptimes)))
+        self._plans: dict[tuple[int, ...], int | None] = {}
+        self._speed: dict[frozenset[int], float] = {}
+        self._lost: dict[frozenset[int], float] = {}
+
+        #: how fast time counts: while the owner is away, nothing is done where no reserve is
+        self.clock = 1.0 if terms.reserves else terms.mounted
+
+    def to_replace(self, away: Mapping[int, float]) -> int | None:
+        """Whose place is filled next, by the plan; `away`: seconds of those who left."""
+        terms = self.terms
+        late, bound = terms.patience * LATE, terms.patience
+        key = tuple(
+            0 if p not in away else 1 + (away[p] > late) + (away[p] > bound)
+            for p in range(len(terms.uptimes))
+        )
+        if key not in self._plans:
+            there = [
+                Presence(away.get(p, 0.0), uptime=uptime) for p, uptime in enumerate(terms.uptimes)
+            ]
+            self._plans[key] = plan(
+                (), there, k=terms.k, patience=terms.patience, margin=terms.margin
+            ).replace
+        return self._plans[key]
+
+    def next_bound(self, away: Mapping[int, float]) -> float:
+        """Seconds until somebody is away for so long that the plan may change."""
+        bounds = (self.terms.patience * LATE, self.terms.patience)
+        return min(b - t for t in away.values() for b in bounds if t <= b) + INSTANT
+
+    def speed(self, left: frozenset[int]) -> float:
+        """Share of time in which a place can be filled: k of these have to be there."""
+        if left not in self._speed:
+            share = 1 - fewer_than(self.terms.k, [self.terms.uptimes[p] for p in left])
+            self._speed[left] = max(SPEED_MIN, share * self.clock)
+        return self._speed[left]
+
+    def lost(self, left: frozenset[int]) -> float:
+        """The probability that something is lost where nobody else is left."""
+        if left not in self._lost:
+            whole = [1 - self.terms.hollow[p] for p in left]
+            self._lost[left] = fewer_than(self.terms.k, whole)
+        return self._lost[left]
+
+
+def fewer_than(k: int, chances: Iterable[float]) -> float:
+    """The probability that fewer than k of independent things are so.
+
+    It is summed up from what is tiny, so that it stays exact.
+    """
+    counts = [1.0]
+    for chance in chances:
+        counts = [
+            (counts[i] * (1 - chance) if i < len(counts) else 0.0)
+            + (counts[i - 1] * chance if i else 0.0)
+            for i in range(len(counts) + 1)
+        ]
+    return min(1.0, math.fsum(counts[:k]))
+
+
+class _Path:
+    """One cycle as it goes."""
+
+    def __init__(
+        self, repairing: Repairing, causes: Sequence[Cause], rng: random.Random,
+        away: Mapping[int, float],
+    ) -> None:  # fmt: skip
+        self._rules, self._causes, self._rng = repairing, causes, rng
+        self._away = dict(away)
+        self._reserves = repairing.terms.reserves
+        self._filling: int | None = None
+        self._hiring = self._todo = 0.0  # seconds: of looking for somebody, of filling the place
+        self._weight, self._worst = 1.0, repairing.lost(repairing.everybody)
+        self._pushes = PUSHED * (len(repairing.everybody) - repairing.terms.k + 1)
+        self.loss = self.length = 0.0
+        self.steps = 0
+
+    def begin(self) -> None:
+        """The first one leaves, or several at once."""
+        shares = _biased([c.rate for c in self._causes])
+        total = sum(c.rate for c in self._causes)
+        [at] = self._rng.choices(range(len(shares)), shares)
+        self._weight = self._causes[at].rate / total / shares[at]
+        self._take(self._causes[at])
+
+    def run(self) -> None:
+        """Until all places are filled, or something is lost."""
+        while self._away:
+            self.steps += 1
+            left = self._rules.everybody.difference(self._away)
+            lost = self._rules.lost(left)
+            if lost > self._worst:
+                self.loss += (lost - self._worst) * self._weight
+                self._worst = lost
+            if len(left) < self._rules.terms.k:
+                return
+            self._step(left)
+
+    def _step(self, left: frozenset[int]) -> None:
+        """Until somebody else leaves, or the next thing happens that was to come."""
+        due = self._due(left)
+        hitting = [cause for cause in self._causes if cause.positions & left]
+        rates = [cause.rate for cause in hitting]
+        total = sum(rates)
+        pushed = total if self._pushes <= 0 else max(total, PUSH / self._horizon(due, left))
+        after = self._rng.expovariate(pushed)
+        self.length += self._weight * -math.expm1(-total * due) / total  # the mean, unbiased
+        self._weight *= math.exp((pushed - total) * min(after, due))
+        self._pass(min(after, due), left)
+        if after < due:
+            shares = _biased(rates) if self._pushes > 0 else [rate / total for rate in rates]
+            [at] = self._rng.choices(range(len(shares)), shares)
+            self._weight *= rates[at] / (pushed * shares[at])
+            self._take(hitting[at])
+        elif self._filling is not None:
+            del self._away[self._filling]
+            self._filling = None
+
+    def _due(self, left: frozenset[int]) -> float:
+        """Seconds until the next thing happens that was to come."""
+        if self._filling is None:
+            self._filling = self._rules.to_replace(self._away)
+            if self._filling is None:
+                return self._rules.next_bound(self._away) / self._rules.clock
+            self._hiring = 0.0 if self._reserves else HIRE
+            self._todo = self._rules.terms.fill
+            self._reserves = max(0, self._reserves - 1)
+        return self._hiring + self._todo / self._rules.speed(left)
+
+    def _horizon(self, due: float, left: frozenset[int]) -> float:
+        """Seconds until a place is filled, if nobody else leaves, about; never none."""
+        if self._filling is not None:
+            return max(INSTANT, due)
+        filled = self._rules.terms.fill / self._rules.speed(left)
+        return max(INSTANT, due + filled + (0.0 if self._reserves else HIRE))
+
+    def _pass(self, seconds: float, left: frozenset[int]) -> None:
+        self._away = {p: away + seconds * self._rules.clock for p, away in self._away.items()}
+        hiring = min(seconds, self._hiring)
+        self._hiring -= hiring
+        self._todo -= (seconds - hiring) * self._rules.speed(left)
+
+    def _take(self, cause: Cause) -> None:
+        self._pushes -= 1
+        for position in cause.positions.difference(self._away):
+            self._away[position] = INSTANT
+
+
+def _biased(rates: Sequence[float]) -> list[float]:
+    """Shares in which causes are taken: half by their rates, half all alike."""
+    total, count = sum(rates), len(rates)
+    return [(rate / total + 1 / count) / 2 for rate in rates]
+
+
+def cycles(
+    repairing: Repairing, causes: Sequence[Cause], count: int, rng: random.Random
+) -> Outcome:
+    """What becomes of a complete family once somebody leaves."""
+    paths = [_Path(repairing, causes, rng, {}) for _ in range(count)]
+    for path in paths:
+        path.begin()
+        path.run()
+    return _mean(paths)
+
+
+def present_cycle(
+    repairing: Repairing,
+    causes: Sequence[Cause],
+    away: Mapping[int, float],
+    count: int,
+    rng: random.Random,
+) -> Outcome:
+    """What becomes of a family that is not complete now. `away`: seconds, by position."""
+    paths = [_Path(repairing, causes, rng, away) for _ in range(count)]
+    for path in paths:
+        path.run()
+    return _mean(paths)
+
+
+def _mean(paths: Sequence[_Path]) -> Outcome:
+    count = len(paths)
+    return Outcome(
+        min(1.0, math.fsum(p.loss for p in paths) / count),
+        math.fsum(p.length for p in paths) / count,
+        sum(p.steps for p in paths) / count,
+    )
