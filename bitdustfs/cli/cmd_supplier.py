@@ -82,6 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this node cannot be dialled: it is reached through that relay (up to three)",
     )  # fmt: skip
     run.add_argument(
+        "--no-port-mapping", dest="port_mapping", action="store_false", default=None,
+        help="do not ask the router to let others in (PCP, NAT-PMP, UPnP)",
+    )  # fmt: skip
+    run.add_argument(
         "--log", type=Path, metavar="FILE",
         help="where it logs, within a bound (standard error, for a journal)",
     )  # fmt: skip
@@ -173,6 +177,7 @@ def offering_of(args: argparse.Namespace) -> Offering:
         "trash_days": args.trash_days,
         "relay": args.relay and relay_words(args.relay),
         "through": args.through and through_words(args.through),
+        "port_mapping": args.port_mapping,
         "for": args.customers and whom_word(args.customers),
     }
     said = {word: value for word, value in values.items() if value is not None}

@@ -34,10 +34,13 @@ from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
+from bitdustfs.supplier.mapping import PortMapping
 from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
+from bitdustfs.supplier.outside import Doors
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
+from bitdustfs.supplier.proofs import Proofs
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
 from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
@@ -128,13 +131,13 @@ class Daemon:
         # nobody could ask a node that is behind a router
         dht = Dht(service.node, serves=standing_by is None, allow_private=private)
         await dht.bind(host, port)
+        doors = self._doors(dht)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
             Contacts(settings.folder / "contacts"), friends=lambda: self._friends(private),
-            through=standing_by.addresses if standing_by else None,
+            through=standing_by.addresses if standing_by else None, outside=doors,
         )  # fmt: skip
-        offer = format_size(service.housekeeping.offer())
-        customers = " ".join(self._settings.customers)
+        offer, customers = format_size(service.housekeeping.offer()), " ".join(settings.customers)
         log.info("supplier at %s offers %s, for %s", address, offer, customers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, listeners)
@@ -144,12 +147,14 @@ class Daemon:
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", presence.run)
+            finding = partial(doors.run, presence.maybe)
+            nursery.start_soon(steadily, "finding a way through the router", finding)
             book, dials = kin_book(dht, nursery), Dials()
             connect = kin_connector(service.node, nursery, private, book, dials)
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
-                service, guard, presence.addresses, self._settings,
+                service, guard, presence.addresses, doors, self._settings,
                 lambda: len(dht.contacts()), nursery.cancel_scope,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
@@ -175,6 +180,11 @@ class Daemon:
         if settings.relay == ("off",) or settings.through:
             return None
         return Relay(circle_of(self._service, settings.relay))
+
+    def _doors(self, dht: Dht) -> Doors:
+        settings = self._settings
+        wanted = settings.port_mapping and not settings.announced and not settings.through
+        return Doors(Proofs(dht), PortMapping(settings.listen) if wanted else None)
 
     def _standing_by(self, server: SupplierServer) -> StandingBy | None:
         if not self._settings.through:

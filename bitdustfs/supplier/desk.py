@@ -24,7 +24,8 @@ from bitdustfs.supplier.orders import (
     SupplierCommand,
     SupplierSelf,
 )
-from bitdustfs.supplier.reach import seen_from_outside
+from bitdustfs.supplier.outside import Outside
+from bitdustfs.supplier.reach import reach_of
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import MIB, format_size
 
@@ -45,12 +46,14 @@ class Desk:
         service: SupplierService,
         guard: Guard,
         found_at: Callable[[], tuple[str, ...]],
+        outside: Outside,
         offering: Offering,
         network: Callable[[], int],
         running: trio.CancelScope,
     ) -> None:
         self._service, self._guard, self._running = service, guard, running
-        self._found_at, self._offering, self._network = found_at, offering, network
+        self._found_at, self._outside = found_at, outside
+        self._offering, self._network = offering, network
         self._folder = offering.folder
         self._paused = self._folder / "paused"
         self._started = time.monotonic()
@@ -85,7 +88,10 @@ class Desk:
         asked = service.traffic.asked
         leaving = service.kinship.leaving
         found_at = self._found_at()
-        reach = seen_from_outside(found_at, self._offering.listen, service.traffic.came)
+        offering = self._offering
+        reach = reach_of(
+            found_at, offering.listen, offering.through, self._outside, service.traffic.came
+        )
         return SupplierSelf(
             node=service.node.verify_key.encode().hex(),
             address=", ".join(found_at) or self._offering.listen,
@@ -105,6 +111,7 @@ class Desk:
             warnings=[*filter(None, (self._disk_warning(), self._network_warning(network)))],
             reachable=reach.seen,
             reached=reach.said,
+            way=reach.way,
             program=bitdustfs.__version__,
         )
 

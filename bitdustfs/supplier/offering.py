@@ -35,6 +35,7 @@ class Offering:
     said: tuple[str, ...] = WORDS_SAID
     relay: tuple[str, ...] = ("circle",)  #: for whom it is a relay (relay.py)
     through: tuple[str, ...] = ()  #: relays through which it is reached; none: it is dialled
+    port_mapping: bool = True  #: whether the router is asked to map its port
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class _Words(msgspec.Struct, frozen=True):
     said: tuple[str, ...] = WORDS_SAID
     relay: tuple[str, ...] = ("circle",)
     through: tuple[str, ...] = ()
+    port_mapping: bool = True
 
 
 class Donated(NamedTuple):
@@ -64,7 +66,7 @@ def remember(offering: Offering) -> None:
     kept = _Words(
         offering.space, offering.listen, offering.announced, offering.bootstrap,
         offering.trash_seconds, offering.customers, offering.log, offering.said,
-        offering.relay, offering.through,
+        offering.relay, offering.through, offering.port_mapping,
     )  # fmt: skip
     write_durably(offering.folder / OFFERING, msgspec.json.encode(kept))
 
@@ -77,7 +79,7 @@ def last_offering(folder: Path) -> Offering | None:
         return None
     return Offering(
         folder, kept.space, kept.listen, kept.announced, kept.bootstrap, kept.trash_seconds,
-        kept.customers, kept.log, kept.said, kept.relay, kept.through,
+        kept.customers, kept.log, kept.said, kept.relay, kept.through, kept.port_mapping,
     )  # fmt: skip
 
 
@@ -93,6 +95,8 @@ def command_words(offering: Offering) -> list[str]:
     for word, said in values.items():
         if word in offering.said:
             words += [each for value in said for each in (f"--{word.replace('_', '-')}", value)]
+    if "port_mapping" in offering.said and not offering.port_mapping:
+        words.append("--no-port-mapping")
     if "relay" in offering.said:
         words += ["--relay", *offering.relay]
     return [*words, "--for", *offering.customers] if "for" in offering.said else words

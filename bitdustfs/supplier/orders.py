@@ -62,6 +62,7 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     warnings: list[str]  #: sentences
     reachable: bool | None = None  #: from other networks: seen, cannot be, or null: not seen yet
     reached: str = ""  #: why that is said, the rest of a sentence
+    way: str = ""  #: direct, mapped (at the router), relayed, or empty: none is known
     program: str = ""  #: version of bitdustfs that runs
 
 

@@ -10,6 +10,7 @@
     bootstrap = ["HOST:PORT"]
     relay = ["circle"]             # or off, or keys of nodes besides
     through = ["HOST:PORT"]        # relays, for a supplier that cannot be dialled
+    port_mapping = true            # the router is asked to let others in
 
 At SIGHUP a supplier reads it again. A broken file changes nothing, and its log says why.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 from bitdustfs.config import (
     Reader,
+    bool_word,
     choice_word,
     number_word,
     read_section,
@@ -69,10 +71,11 @@ WORDS: dict[str, Reader] = {
     "bootstrap": texts_word(check_address),
     "relay": lambda value: relay_words(texts_word(str)(value)),
     "through": lambda value: through_words(texts_word(str)(value)),
+    "port_mapping": bool_word,
 }
 DEFAULTS: dict[str, Any] = {
     "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
-    "bootstrap": (), "relay": ("circle",), "through": (),
+    "bootstrap": (), "relay": ("circle",), "through": (), "port_mapping": True,
 }  # fmt: skip
 
 
@@ -90,7 +93,7 @@ def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
     return Offering(
         folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
         words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
-        words["relay"], words["through"],
+        words["relay"], words["through"], words["port_mapping"],
     )  # fmt: skip
 
 
@@ -100,5 +103,6 @@ def said_of(offering: Offering) -> dict[str, Any]:
         "space": offering.space, "listen": offering.listen, "announce": offering.announced,
         "bootstrap": offering.bootstrap, "trash_days": offering.trash_seconds / DAY,
         "for": offering.customers, "relay": offering.relay, "through": offering.through,
+        "port_mapping": offering.port_mapping,
     }  # fmt: skip
     return {word: value for word, value in values.items() if word in offering.said}

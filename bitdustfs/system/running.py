@@ -129,7 +129,8 @@ def supplier_status(folder: Path) -> SupplierSelf:
 def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Observation]:
     """What a supplier says of itself."""
     status = f"bitdust supplier status --dir {quote(str(folder))}"
-    yield ok("suppliers", f"the supplier in {folder} is {told.state} at {told.address}")
+    way = f", {told.way}" if told.way else ""
+    yield ok("suppliers", f"the supplier in {folder} is {told.state} at {told.address}{way}")
     if told.reachable is False:
         yield warning("suppliers", f"the supplier in {folder} is {told.reached}", status)
     elif told.reachable is None:

@@ -28,6 +28,7 @@ from bitdustfs.supplier.offering import (
     with_donated,
 )
 from bitdustfs.supplier.orders import AskCustomers, AskSelf, Donate, Leave, Pause, Resume
+from bitdustfs.supplier.outside import NothingKnown
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -53,8 +54,8 @@ class Place:
         """The desk of the next start."""
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
-            self.service, guard, lambda: self.addresses, self.offering, lambda: self.nodes,
-            self.scope,
+            self.service, guard, lambda: self.addresses, NothingKnown(), self.offering,
+            lambda: self.nodes, self.scope,
         )  # fmt: skip
 
     def customer(self, key=KEY):

@@ -29,6 +29,7 @@ from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.net import wire
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
+from bitdustfs.net.routers import packets
 from bitdustfs.net.tokens import Invitation, invitation_records
 
 NODE = SigningKey(b"n" * 32)
@@ -134,6 +135,12 @@ PLAIN = {
     "decode_untrusted": (MOUNT_COMMANDS.decode_untrusted, b'{"verb": "verify", "sample": 0.5}'),
     "read_join_line_untrusted": (
         lambda data: read_join_line_untrusted(data.decode("latin-1")), JOIN_LINE.encode()),
+    "read_natpmp_untrusted": (
+        packets.read_natpmp_untrusted, bytes.fromhex("00820000000000050fa00fa100001c20")),
+    "read_pcp_untrusted": (
+        packets.read_pcp_untrusted, bytes.fromhex(
+            "02810000000004b000000005" + "00" * 12 + "00" * 12 + "06000000" + "0fa00fa1"
+            + "00" * 10 + "ffff09090909")),
     "a join line that is whole": (whole_line, encode((TOKEN, ("8.8.8.8:4000",), bytes(16)))),
     "a hint that is sealed": (sealed_hint, encode(HINT)),
 }  # fmt: skip

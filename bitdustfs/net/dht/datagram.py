@@ -74,6 +74,16 @@ class StoreRecord(DhtMessage, frozen=True, tag=4):
     record: DhtRecordBytes
 
 
+class DialBack(DhtMessage, frozen=True, tag=5):
+    """Am I reached from outside, at this port of the address that this comes from?
+
+    Answered by DialledBack, some seconds later; by older nodes, and by who was asked too often, not
+    at all.
+    """
+
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)]
+
+
 class DhtPong(DhtMessage, frozen=True, tag=10):
     """`token` proves, when it is sent back, that its bearer receives at its address."""
 
@@ -96,8 +106,18 @@ class Stored(DhtMessage, frozen=True, tag=13):
     """The record is kept, or a newer one is."""
 
 
-Question = DhtPing | FindNode | FindValue | StoreRecord
-Response = DhtPong | ContactsAre | RecordIs | Stored
+class DialledBack(DhtMessage, frozen=True, tag=14):
+    """What became of it: the asker's key was shown over TCP (TLS), and by a datagram to a socket
+    that it had never sent anything to. `host`: which address was dialled.
+    """
+
+    host: Address
+    tcp: bool
+    udp: bool
+
+
+Question = DhtPing | FindNode | FindValue | StoreRecord | DialBack
+Response = DhtPong | ContactsAre | RecordIs | Stored | DialledBack
 
 
 class Body(Record, frozen=True):

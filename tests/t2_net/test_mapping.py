@@ -1,0 +1,272 @@
+"""A supplier behind a router: its port is mapped, proven by others, announced, and taken back."""
+
+import ipaddress
+import math
+import os
+from itertools import pairwise
+
+import pytest
+import trio
+from nacl.signing import SigningKey
+
+from bitdustfs.net.dht import datagram, dialback
+from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.routers.gateway import Gateway
+from bitdustfs.net.routers.packets import TCP, UDP
+from bitdustfs.net.routers.router import OpenPort, Router, RouterRefuses
+from bitdustfs.net.tls import make_context
+from bitdustfs.supplier.mapping import LOOK_EVERY, REFUSED_AGAIN, RENEWED_MAX, PortMapping
+from bitdustfs.supplier.outside import Doors, NothingKnown
+from bitdustfs.supplier.proofs import FAILED_AGAIN, PROVEN_AGAIN, UNKNOWN_AGAIN, Proofs
+from bitdustfs.supplier.reach import reach_of
+from bitdustfs.supplier.server import SupplierServer
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.units import GIB
+
+LISTEN, ADDRESS = "0.0.0.0:4000", "9.9.9.9:4000"
+HOUR = 3600.0
+
+
+def gateway(own="192.168.7.2", router="192.168.7.1"):
+    return Gateway(ipaddress.IPv4Address(router), ipaddress.IPv4Address(own))
+
+
+class Told(Router):
+    """A router that maps what it is asked, and can forget and refuse."""
+
+    name = "PCP"
+
+    def __init__(self, host="9.9.9.9", lifetime=HOUR):
+        self.host, self.lifetime = host, lifetime
+        self.mapped, self.times, self.forgot, self.refuses = set(), [], False, ""
+
+    async def map(self, protocol, internal, external):
+        if self.refuses:
+            raise RouterRefuses(self.refuses)
+        self.mapped.add(protocol)
+        self.times.append(trio.current_time())
+        return OpenPort(self.host, external, self.lifetime)
+
+    async def unmap(self, protocol, internal, external):
+        self.mapped.discard(protocol)
+
+    async def remembers(self):
+        forgot, self.forgot = self.forgot, False
+        return not forgot
+
+
+class World:
+    """Who dials back: `answers` to each, or nobody."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = answers, 0
+
+    def contacts(self):
+        return [(f"8.8.{n}.1", 4000) for n in range(len(self.answers))]
+
+    async def ask(self, contact, question):
+        self.asked += 1
+        answer = self.answers[int(contact[0].split(".")[2])]
+        if answer is None:
+            return None
+        host, tcp = answer
+        return datagram.Body(
+            1, bytes(32), True, bytes(16), b"", datagram.DialledBack(host, tcp, tcp)
+        )
+
+
+YES, NO, ELSEWHERE = ("9.9.9.9", True), ("9.9.9.9", False), ("7.7.7.7", True)
+
+
+class Here:
+    """A supplier's mapping, and what it knows of the outside."""
+
+    def __init__(self, world, router=None, behind=None, listen=LISTEN):
+        self.router, self.behind = router or Told(), behind or gateway()
+        self.mapping = PortMapping(listen, lambda: self.behind, self.first)
+        self.doors = Doors(Proofs(world), self.mapping)
+
+    async def first(self, _, *asked):
+        return self.router, await self.router.map(*asked)
+
+    def reach(self, announced=("192.168.7.2:4000",)):
+        return reach_of(announced, LISTEN, (), self.doors, lambda networks: None)
+
+
+@pytest.fixture
+def run(nursery):
+    def start(here):
+        nursery.start_soon(here.doors.run, lambda: ("192.168.7.2:4000",))
+        return here
+
+    return start
+
+
+async def test_a_mapped_address_is_announced_once_another_came_in(run, autojump_clock):
+    here = run(Here(World(YES, NO, None)))
+    assert here.doors.mapped() == ()
+    await trio.sleep(1)
+    assert here.router.mapped == {TCP, UDP}
+    assert here.doors.mapped() == (ADDRESS,)
+    assert here.reach()[:2] == ("mapped", True)
+
+
+@pytest.mark.parametrize("world", [World(NO), World(None), World(ELSEWHERE), World()])
+async def test_a_mapped_address_that_nobody_came_in_by_is_not(run, autojump_clock, world):
+    here = run(Here(world))
+    await trio.sleep(1)
+    assert here.router.mapped == {TCP, UDP} and here.doors.mapped() == ()
+    reach = here.reach()
+    assert (reach.way, reach.seen) == ("", False if world.answers == (NO,) else None)
+    assert ADDRESS in reach.said and "--through" in reach.said
+
+
+@pytest.mark.parametrize("host", ["100.64.0.5", "192.168.1.2", "10.0.0.1", "127.0.0.1"])
+async def test_an_address_of_another_router_s_network_is_not(run, autojump_clock, host):
+    world = World((host, True))
+    here = run(Here(world, Told(host)))
+    await trio.sleep(1)
+    assert here.doors.mapped() == () and world.asked == 0
+    assert here.reach().seen is False and "another router" in here.reach().said
+
+
+async def test_the_router_has_its_port_back_at_the_end(autojump_clock):
+    here = Here(World(YES))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.doors.run, tuple)
+        await trio.sleep(1)
+        assert here.router.mapped == {TCP, UDP}
+        nursery.cancel_scope.cancel()
+    assert here.router.mapped == set()
+
+
+@pytest.mark.deadline(100_000)
+@pytest.mark.parametrize(("lifetime", "after"), [(HOUR, HOUR / 2), (math.inf, RENEWED_MAX)])
+async def test_a_mapping_is_renewed_at_half_of_its_lifetime(run, autojump_clock, lifetime, after):
+    here = run(Here(World(YES), Told(lifetime=lifetime)))
+    await trio.sleep(4 * after)
+    renewed = here.router.times[::2]  # TCP; UDP each time behind it
+    gaps = [two - one for one, two in pairwise(renewed)]
+    assert gaps and all(after <= gap <= after + LOOK_EVERY + 5 for gap in gaps)
+
+
+@pytest.mark.deadline(10_000)
+async def test_a_router_that_forgot_is_asked_again_within_a_minute(run, autojump_clock):
+    here = run(Here(World(YES)))
+    await trio.sleep(1)
+    here.router.forgot = True
+    here.router.mapped.clear()
+    await trio.sleep(60)
+    assert here.router.mapped == {TCP, UDP}
+
+
+@pytest.mark.deadline(10_000)
+async def test_a_router_that_refuses_is_named_and_asked_again_later(run, autojump_clock):
+    router = Told()
+    router.refuses = "maps no port: port mapping is switched off in it"
+    here = run(Here(World(YES), router))
+    await trio.sleep(1)
+    assert here.reach().seen is False and "switched off" in here.reach().said
+    router.refuses = ""
+    await trio.sleep(REFUSED_AGAIN + 5)
+    assert here.doors.mapped() == (ADDRESS,)
+
+
+@pytest.mark.deadline(10_000)
+async def test_in_another_network_the_old_mapping_counts_no_more(run, autojump_clock):
+    here = run(Here(World(YES)))
+    await trio.sleep(1)
+    here.behind = gateway("8.8.8.8", "8.8.8.1")  # no router's network
+    await trio.sleep(60)
+    assert here.doors.mapped() == () and here.reach().said.startswith("not reachable")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:4000", "192.168.9.9:4000", "[2606:4700::1]:4000"])
+async def test_a_supplier_that_does_not_listen_where_the_router_leads_maps_nothing(
+    run, autojump_clock, listen
+):
+    here = run(Here(World(YES), listen=listen))
+    await trio.sleep(1)
+    assert here.router.times == []
+
+
+@pytest.mark.deadline(100_000)
+@pytest.mark.parametrize(
+    ("answer", "pause"), [(YES, PROVEN_AGAIN), (NO, FAILED_AGAIN), (None, UNKNOWN_AGAIN)]
+)
+async def test_an_address_is_dialled_again_after_a_while(autojump_clock, answer, pause):
+    world = World(answer)
+    proofs = Proofs(world)
+    await proofs.look([ADDRESS])
+    await trio.sleep(pause - 1)
+    await proofs.look([ADDRESS, ADDRESS])
+    assert world.asked == 1
+    await trio.sleep(2)
+    await proofs.look([ADDRESS])
+    assert world.asked == 2
+
+
+@pytest.mark.deadline(10_000)
+async def test_who_was_reached_before_is_so_while_nobody_answers(autojump_clock):
+    world = World(YES)
+    proofs = Proofs(world)
+    await proofs.look([ADDRESS])
+    world.answers = (None,)
+    await trio.sleep(PROVEN_AGAIN + 1)
+    await proofs.look([ADDRESS])
+    assert proofs.of(ADDRESS).tcp is True
+
+
+def test_a_supplier_behind_relays_says_through_which():
+    relay = f"relay:{'ab' * 32}@9.9.9.9:4000"
+    reach = reach_of([relay], LISTEN, ["9.9.9.9:4000"], NothingKnown(), lambda networks: None)
+    assert reach[:2] == ("relayed", True)
+    reach = reach_of([], LISTEN, ["9.9.9.9:4000"], NothingKnown(), lambda networks: None)
+    assert reach[:2] == ("", False) and "no relay" in reach.said
+
+
+# -- nodes that are asked to dial
+
+
+async def a_node(nursery, key, port=0):
+    node = Dht(key, serves=True, allow_private=True)
+    await node.bind("127.0.0.1", port)
+    await nursery.start(node.run)
+    return node
+
+
+async def test_who_is_asked_to_dial_back_says_whether_the_key_answered(nursery):
+    """The asker listens at its port by UDP; by TCP nobody does, then another node, then it."""
+    key = SigningKey(os.urandom(32))
+    asker, other = await a_node(nursery, key), await a_node(nursery, SigningKey(os.urandom(32)))
+    port = asker.endpoint[1]
+
+    async def dialled(at=port):
+        body = await asker.ask(other.endpoint, datagram.DialBack(at))
+        return body.message
+
+    assert await dialled() == datagram.DialledBack("127.0.0.1", False, True)
+    for node, right in ((SigningKey(os.urandom(32)), False), (key, True)):
+        async with trio.open_nursery() as listening:
+            service = SupplierService(node, MemoryShelf(), GIB)
+            server = SupplierServer(service, make_context(node.encode(), server_side=True))
+            listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+            listening.start_soon(server.serve, listeners)
+            assert (await dialled()).tcp is right
+            listening.cancel_scope.cancel()
+    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as nobody:
+        await nobody.bind(("127.0.0.1", 0))
+        assert (await dialled(nobody.getsockname()[1])).udp is False
+
+
+async def test_nobody_has_another_dial_more_often_than_now_and_then(nursery, monkeypatch):
+    monkeypatch.setattr(dialback, "TRIED_FOR", 0.01)
+    key = SigningKey(os.urandom(32))
+    asker, other = await a_node(nursery, key), await a_node(nursery, SigningKey(os.urandom(32)))
+    asked = datagram.DialBack(asker.endpoint[1])
+    for _ in range(int(dialback.BURST)):
+        assert await asker.ask(other.endpoint, asked) is not None
+    with trio.move_on_after(0.5) as waited:
+        await asker.ask(other.endpoint, asked)
+    assert waited.cancelled_caught
