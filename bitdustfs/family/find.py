@@ -21,6 +21,7 @@ from bitdustfs.net.dht.discover import find_family_addresses
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.dialing import LATER_AFTER
 from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.lan.nearby import Near
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.tokens import read_tokens
@@ -45,7 +46,8 @@ class Ways:
     """How one process of the owner gets at the suppliers of a vault.
 
     `addresses`: of any of them, or of any nodes of the network, given by hand first. `remembered`:
-    of an earlier process. `tokens`: by which suppliers invited the owner.
+    of an earlier process. `tokens`: by which suppliers invited the owner. `near`: who is in the
+    same network.
     """
 
     def __init__(
@@ -55,19 +57,21 @@ class Ways:
         nursery: trio.Nursery,
         remembered: Sightings | None = None,
         tokens: Sequence[str] = (),
+        near: Near | None = None,
     ) -> None:
         self.credentials = owner_credentials(key, tokens)
         self._key, self._given, self._nursery = key, addresses, nursery
         self._contacts = () if remembered is None else remembered.contacts
         self.seeker = Seeker(self._joined_by, nursery)
-        self._book = AddressBook(self.seeker.find, nursery, remembered)
+        self._book = AddressBook(self.seeker.find, nursery, remembered, near=near)
         self._sessions: dict[bytes, PeerSupplier] = {}
 
     def _joined_by(self) -> list[str]:
         return [*self._given[:GIVEN_MAX], *self._contacts, *self._book.addresses(), *self._given]
 
     async def find_family(self) -> Known:
-        """The newest root and family, from members at known addresses or found through the DHT.
+        """The newest root and family, from members at known addresses, found through the DHT, or
+        heard of in the local network meanwhile.
 
         Raises UsageError where no address is known, and Unavailable.
         """
@@ -90,7 +94,7 @@ class Ways:
             both.start_soon(ask)
             with trio.move_on_after(LATER_AFTER):
                 await failed.wait()
-            found = await self._found_in_dht()
+            found = [*await self._found_in_dht(), *self._book.addresses()]
             if set(found) - set(addresses):
                 with suppress(Unavailable):
                     known.append(await self._ask(found))

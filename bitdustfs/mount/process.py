@@ -42,6 +42,7 @@ from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.telling import keep_told
 from bitdustfs.net import listening, notify
 from bitdustfs.net.control import Say, Statement
+from bitdustfs.net.lan.nearby import NobodyNear, listening_nearby
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
 from bitdustfs.vault.reading import ReadVault
@@ -67,7 +68,8 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
     try:
         async with trio.open_nursery() as network:
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
-            ways = Ways(key, addresses, network, recall(folder))
+            near = await listening_nearby(network) if options.lan else NobodyNear()
+            ways = Ways(key, addresses, network, recall(folder), near=near)
             family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,

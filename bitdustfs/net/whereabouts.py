@@ -19,6 +19,7 @@ import trio
 
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings
 from bitdustfs.net.addresses import relayed
+from bitdustfs.net.lan.nearby import Near, NobodyNear
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,8 @@ class AddressBook(Whereabouts):
     """What one process knows of the nodes that it dials; looks up by `find` in `nursery`.
 
     Look-ups are bounded: LOOK_UPS at once, one at a time for a node, and the longer the node is not
-    found, the seldomer. `admits` says whether another one may begin for a vault; one that may not
+    found, the seldomer. `near` knows of those in the same network; its way is the short one, and is
+    tried first. `admits` says whether another one may begin for a vault; one that may not
     is no failure of the node.
     """
 
@@ -152,8 +154,10 @@ class AddressBook(Whereabouts):
         nursery: trio.Nursery,
         remembered: Sightings | None = None,
         admits: Admits = _every_look_up,
+        near: Near | None = None,
     ) -> None:
         self._find, self._nursery, self._admits = find, nursery, admits
+        self._near = near or NobodyNear()
         nodes = () if remembered is None else remembered.nodes
         self._seen = OrderedDict((sighting.node, sighting) for sighting in nodes)
         self._trials: OrderedDict[bytes, Trials] = OrderedDict()
@@ -164,11 +168,12 @@ class AddressBook(Whereabouts):
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
         seen = self._seen.get(node, Sighting(node))
         worked = (seen.worked,) if seen.worked else ()
-        return self._trials.get(node, Trials()).arranged((*worked, *seen.found, *hints))
+        known = (*self._near.of(node), *worked, *seen.found, *hints)
+        return self._trials.get(node, Trials()).arranged(known)
 
     def found(self, node: bytes) -> tuple[str, ...]:
-        """Where the node itself says that it is."""
-        return self._seen.get(node, Sighting(node)).found
+        """Where the node itself says that it is: to those in its network, and to all."""
+        return (*self._near.of(node), *self._seen.get(node, Sighting(node)).found)
 
     def reached(self, node: bytes, address: str) -> None:
         self.is_there(node)
@@ -192,6 +197,7 @@ class AddressBook(Whereabouts):
         self._searches.pop(node, None)
 
     def search(self, node: bytes, vault: bytes = b"") -> None:
+        self._near.ask()
         search = self._searches.get(node) or _Search()
         if search.over is not None or trio.current_time() < search.not_before:
             return

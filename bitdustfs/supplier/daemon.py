@@ -25,6 +25,8 @@ from bitdustfs.net import notify
 from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.lan.multicast import Multicast
+from bitdustfs.net.lan.nearby import Calling, Near, Nearby, NobodyNear, links_of
 from bitdustfs.net.listening import serve as serve_control
 from bitdustfs.net.tls import make_context
 from bitdustfs.plain import set_log_level
@@ -149,7 +151,7 @@ class Daemon:
             nursery.start_soon(steadily, "announcing this node", presence.run)
             finding = partial(doors.run, presence.maybe)
             nursery.start_soon(steadily, "finding a way through the router", finding)
-            book, dials = kin_book(dht, nursery), Dials()
+            book, dials = kin_book(dht, nursery, self._nearby(nursery)), Dials()
             connect = kin_connector(service.node, nursery, private, book, dials)
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
@@ -185,6 +187,18 @@ class Daemon:
         settings = self._settings
         wanted = settings.port_mapping and not settings.announced and not settings.through
         return Doors(Proofs(dht), PortMapping(settings.listen) if wanted else None)
+
+    def _nearby(self, nursery: trio.Nursery) -> Near:
+        """Listens, and calls, in this machine's networks."""
+        settings = self._settings
+        if not settings.lan:
+            return NobodyNear()
+        cast = Multicast(lambda: links_of(settings.listen))
+        nearby = Nearby(cast)
+        calling = Calling(self._service.node, settings.listen, nearby, cast)
+        nursery.start_soon(nearby.run)
+        nursery.start_soon(steadily, "calling in the local network", calling.run)
+        return nearby
 
     def _standing_by(self, server: SupplierServer) -> StandingBy | None:
         if not self._settings.through:

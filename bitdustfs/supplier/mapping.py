@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import trio
 
-from bitdustfs.net.addresses import is_wildcard, split
+from bitdustfs.net.addresses import is_at_home, is_wildcard, split
 from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.routers.gateway import Gateway, default_gateway
 from bitdustfs.net.routers.mapper import map_first
@@ -91,7 +91,7 @@ class PortMapping:
         except OSError as error:
             log.warning("where the router is cannot be told: %s", error)
             return None
-        if found is None or not found.own.is_private or found.own.is_loopback:
+        if found is None or not is_at_home(found.own):
             return None
         here = is_wildcard(self._host) or self._host == str(found.own)
         return found if here else None

@@ -11,6 +11,7 @@
     relay = ["circle"]             # or off, or keys of nodes besides
     through = ["HOST:PORT"]        # relays, for a supplier that cannot be dialled
     port_mapping = true            # the router is asked to let others in
+    lan = true                     # friends in the same network are told where it is
 
 At SIGHUP a supplier reads it again. A broken file changes nothing, and its log says why.
 """
@@ -72,10 +73,12 @@ WORDS: dict[str, Reader] = {
     "relay": lambda value: relay_words(texts_word(str)(value)),
     "through": lambda value: through_words(texts_word(str)(value)),
     "port_mapping": bool_word,
+    "lan": bool_word,
 }
 DEFAULTS: dict[str, Any] = {
     "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
     "bootstrap": (), "relay": ("circle",), "through": (), "port_mapping": True,
+    "lan": True,
 }  # fmt: skip
 
 
@@ -93,7 +96,7 @@ def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
     return Offering(
         folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
         words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
-        words["relay"], words["through"], words["port_mapping"],
+        words["relay"], words["through"], words["port_mapping"], words["lan"],
     )  # fmt: skip
 
 
@@ -103,6 +106,6 @@ def said_of(offering: Offering) -> dict[str, Any]:
         "space": offering.space, "listen": offering.listen, "announce": offering.announced,
         "bootstrap": offering.bootstrap, "trash_days": offering.trash_seconds / DAY,
         "for": offering.customers, "relay": offering.relay, "through": offering.through,
-        "port_mapping": offering.port_mapping,
+        "port_mapping": offering.port_mapping, "lan": offering.lan,
     }  # fmt: skip
     return {word: value for word, value in values.items() if word in offering.said}

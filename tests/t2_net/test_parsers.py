@@ -29,6 +29,7 @@ from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.net import wire
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
+from bitdustfs.net.lan import beacon
 from bitdustfs.net.routers import packets
 from bitdustfs.net.tokens import Invitation, invitation_records
 
@@ -85,6 +86,14 @@ def sealed_hint(plain):
     return datagram.open_vault_record_untrusted(raw, CAPABILITY)
 
 
+def beacon_heard(data):
+    """A beacon, by who knows the key, whatever its tag says."""
+    read = beacon.read_beacon_untrusted(data)
+    if read is not None:
+        masks = dict(beacon.tags_of(PUBLIC, NOW))
+        beacon.port_untrusted(PUBLIC, read, masks.get(read.tag, 0))
+
+
 def whole_line(body):
     """A body as a line, with the check that belongs to it."""
     raw = body + tagged("join line", body)[:4]
@@ -135,6 +144,9 @@ PLAIN = {
     "decode_untrusted": (MOUNT_COMMANDS.decode_untrusted, b'{"verb": "verify", "sample": 0.5}'),
     "read_join_line_untrusted": (
         lambda data: read_join_line_untrusted(data.decode("latin-1")), JOIN_LINE.encode()),
+    "read_beacon_untrusted": (
+        beacon.read_beacon_untrusted, beacon.make_beacon(NODE, 4000, NOW)),
+    "port_untrusted": (beacon_heard, beacon.make_beacon(NODE, 4000, NOW)),
     "read_natpmp_untrusted": (
         packets.read_natpmp_untrusted, bytes.fromhex("00820000000000050fa00fa100001c20")),
     "read_pcp_untrusted": (
