@@ -11,6 +11,7 @@ import trio
 
 from bitdustfs.errors import LocalError
 from bitdustfs.fuse.operations import Operations
+from bitdustfs.fuse.workers import kept_turns
 from bitdustfs.mount.mountpoint import (
     attached_marker,
     ending_marker,
@@ -52,7 +53,8 @@ class Attachment:
         """Answers the kernel until the mountpoint is taken away, or `let_go`."""
         self._serving = True
         try:
-            await pyfuse3.main(max_tasks=HANDLERS_MAX)
+            with kept_turns():
+                await pyfuse3.main(max_tasks=HANDLERS_MAX)
         finally:
             self._serving = False
             with suppress(FileNotFoundError):

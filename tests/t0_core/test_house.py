@@ -70,6 +70,7 @@ ASSIGNED = [
     ("fuse/*", "entry", "generation", "pyfuse3 takes attributes that are filled field by field"),
     ("fuse/*", "absent", "*", "pyfuse3 takes attributes that are filled field by field"),
     ("fuse/*", "data", "f_*", "pyfuse3 takes statfs data that is filled field by field"),
+    ("fuse/workers.py", "pyfuse3", "trio", "the way in of pyfuse3's own adapter for asyncio"),
     ("cli/*", "bar", "n", "tqdm's way to move a bar to a place"),
     ("cli/*", "bar", "unit*", "tqdm's way to count something else from now on"),
     ("cli/*", "parser", "*", "argparse makes subparsers itself: only then can a command fill them"),
