@@ -165,6 +165,18 @@ def test_what_a_supplier_was_started_with_starts_it_again(tmp_path):
     assert offering_of(args) == said
 
 
+def test_a_supplier_that_asks_no_router_and_does_not_call_begins_so_again(tmp_path):
+    words = ["supplier", "run", "--dir", str(tmp_path), "--space", "1G", "--listen", "0.0.0.0:4000"]
+    parser = make_parser({"supplier"})
+    usual = offering_of(parser.parse_args(words))
+    assert usual.port_mapping and usual.lan
+    quiet = offering_of(parser.parse_args([*words, "--no-port-mapping", "--no-lan"]))
+    assert not quiet.port_mapping and not quiet.lan
+    remember(quiet)
+    assert last_offering(tmp_path) == quiet
+    assert offering_of(parser.parse_args(command_words(quiet))) == quiet
+
+
 async def test_whether_it_is_reached_from_outside_is_what_was_seen(place):
     place.addresses = ("9.9.9.9:4000",)
     told = await place.ask(AskSelf())
