@@ -15,7 +15,9 @@ from bitdustfs.net.routers.router import LIFETIME, OpenPort, Router, RouterRefus
 
 #: seconds until it is asked again: doubled each time (RFC 6886, section 3.1), but not for a minute
 TRIES = (0.25, 0.5, 1.0, 2.0)
-EPOCH_SLACK = 10.0  #: seconds that a router's clock may be behind ours, besides 1/16
+#: seconds that a router's clock may be behind ours, besides 1/16 (RFC 6887, section 8.5); so one
+#: that was restarted as soon as it was up is not noticed before the mapping is renewed
+EPOCH_SLACK = 2.0
 
 T = TypeVar("T", Says, SaysAddress, SaysMapped)
 
