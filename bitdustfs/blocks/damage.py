@@ -24,7 +24,7 @@ class Damage:
     """What was found of one vault since the mount."""
 
     def __init__(self) -> None:
-        self._at: dict[bytes, set[int]] = {}
+        self._at: dict[bytes, frozenset[int]] = {}  # sets are replaced, so that a copy is cheap
         self._codes: dict[bytes, tuple[int, int]] = {}
         self._made_again: set[tuple[bytes, int]] = set()
         self._new: list[Finding] = []
@@ -34,9 +34,10 @@ class Damage:
         """A position's supplier lacks its fragment. `code`: k and n of the block, where known."""
         if code is not None:
             self._codes[block] = code
-        if position in self._at.setdefault(block, set()):
+        at = self._at.get(block, frozenset())
+        if position in at:
             return
-        self._at[block].add(position)
+        self._at[block] = at | {position}
         again = (block, position) in self._made_again
         self._new.append(Finding(block, position, node, again))
         self._is_new.set()
@@ -56,7 +57,7 @@ class Damage:
 
     def mended(self, block: bytes, positions: list[int]) -> None:
         """These positions have their fragment again."""
-        for position in self._at.get(block, set()).intersection(positions):
+        for position in self._at.get(block, frozenset()).intersection(positions):
             self._made_again.add((block, position))
             self._drop(block, position)
 
@@ -73,7 +74,7 @@ class Damage:
         self._codes.pop(block, None)
 
     def _drop(self, block: bytes, position: int) -> None:
-        self._at[block].discard(position)
+        self._at[block] -= {position}
         if not self._at[block]:
             self.died(block)
 
@@ -81,7 +82,7 @@ class Damage:
 
     def blocks(self) -> dict[bytes, frozenset[int]]:
         """Block -> positions that lack it."""
-        return {block: frozenset(at) for block, at in self._at.items()}
+        return dict(self._at)
 
     def codes(self) -> dict[bytes, tuple[int, int]]:
         """Block -> its k and n, of those where they are known."""

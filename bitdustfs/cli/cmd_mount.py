@@ -18,11 +18,10 @@ from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.remount_words import RemountWords, parse_remount
 from bitdustfs.errors import UsageError
-from bitdustfs.mount.background import mount_in_background
 from bitdustfs.mount.mount_config import with_configured
 from bitdustfs.mount.mountable import check_mountable
+from bitdustfs.mount.needed import need_pyfuse3
 from bitdustfs.mount.options import MountOptions
-from bitdustfs.mount.process import run_mount
 from bitdustfs.mount.remains import clear_dead
 from bitdustfs.mount.remount import remount
 from bitdustfs.net.addresses import check_address
@@ -169,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
         return run_remount(args, words)
     options = with_configured(parse_options(args))
     set_log_level(options.log)
+    need_pyfuse3()
     check_mountable(options, os.geteuid())
     default = config.default_key_path()
     if options.key_path == default and not default.exists():
@@ -186,6 +186,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if said := clear_dead(options.mountpoint, key.vault_id):
         complain_named(said)
+    # here: these need pyfuse3, and commands that never mount take words of this module
+    from bitdustfs.mount.background import mount_in_background
+    from bitdustfs.mount.process import run_mount
+
     if options.foreground:
         trio.run(run_mount, options, key, _warn, complain)
     else:

@@ -24,6 +24,7 @@ from bitdustfs.cli.schedule_words import (
 from bitdustfs.core.schedule import schedule_words
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.outcomes import name_by_time, snapshot_made
 from bitdustfs.mount.statements import SnapshotLine
 from bitdustfs.plain import say
 from bitdustfs.units import format_size
@@ -72,15 +73,13 @@ def _meant(words: list[str]) -> tuple[MountClient, str]:
 def run_create(args: argparse.Namespace) -> int:
     """Exit code 0: it is published; 3: it is only on this machine as yet."""
     mount, name = _meant(args.words)
-    name = name or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    name = name or name_by_time(time.time())
     with progress_bar("publishing", "block") as show:
         made = mount.make_snapshot(name, show)
     if args.json:
         say_json(made)
-    elif made.left:
-        say_named(f"snapshot {name} is kept on this machine only, and published later: {made.left}")
     else:
-        say(f"snapshot {name} is made and published")
+        say_named(snapshot_made(made))
     return Exit.FAULTS if made.left else Exit.DONE
 
 
@@ -156,7 +155,7 @@ def run_delete(args: argparse.Namespace) -> int:
 
 
 def _when(line: SnapshotLine) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(line.made))
+    return name_by_time(line.made)
 
 
 def _back(line: SnapshotLine) -> str:

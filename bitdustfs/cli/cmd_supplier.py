@@ -15,6 +15,7 @@ from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, ignore
+from bitdustfs.mount.outcomes import replaced
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Command, Completed, Progress, S, ask
 from bitdustfs.net.loglines import FewLines
@@ -213,7 +214,7 @@ def run_replace(args: argparse.Namespace) -> int:
     if done.same:
         say(f"position {args.position} keeps its supplier, which is at {args.address} now")
         return 0
-    say(f"position {args.position} has another supplier; {format_size(done.bytes)} were sent to it")
+    say(replaced(args.position, done))
     return 0
 
 

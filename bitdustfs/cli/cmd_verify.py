@@ -13,6 +13,7 @@ from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.outcomes import verified
 from bitdustfs.mount.statements import VerifyOutcome
 
 
@@ -43,7 +44,11 @@ def run_verify(args: argparse.Namespace) -> int:
     with progress_bar("verifying") as show:
         mount = MountClient(args.mountpoint)
         outcome = mount.verify(args.local, parse_share(args.sample), show)
-    say_json(outcome) if args.json else _print_outcome(outcome)
+    if args.json:
+        say_json(outcome)
+    else:
+        for sentence in verified(outcome):
+            say_named(sentence)
     return exit_code(outcome)
 
 
@@ -52,31 +57,3 @@ def exit_code(outcome: VerifyOutcome) -> int:
     if outcome.faults:
         return 3
     return 4 if outcome.unseen else 0
-
-
-def _print_outcome(outcome: VerifyOutcome) -> None:
-    say_named(
-        f"{outcome.inodes} files and folders in {outcome.blocks} blocks were looked at; "
-        f"{outcome.extents_checked} pieces here and {outcome.chunks_checked} at suppliers "
-        "were checked"
-    )
-    if outcome.snapshots:
-        say_named(f"{outcome.snapshots} snapshots were walked")
-    if outcome.margin is not None and outcome.margin >= 0:
-        say_named(
-            f"every block that is at suppliers would survive the loss of {outcome.margin} more of "
-            "those that answer"
-        )
-    if outcome.unsent:
-        say_named(f"{outcome.unsent} blocks are only on this machine as yet")
-    for sentence in outcome.faults:
-        say_named(f"fault: {sentence}")
-    if outcome.more_faults:
-        say_named(f"and {outcome.more_faults} more faults")
-    for sentence in outcome.unseen:
-        say_named(f"not looked at: {sentence}")
-    for sentence in outcome.proved:
-        say_named(sentence)
-    for sentence in outcome.owed:
-        say_named(sentence)
-    say_named(outcome.verdict)

@@ -64,6 +64,7 @@ VERBS = (
     Verb("name", "cmd_name", "names for suppliers, vaults and machines, beside their keys"),
     Verb("supplier", "cmd_supplier", "keep fragments for others"),
     Verb("doctor", "cmd_doctor", "everything here that can be wrong, and what to do about it"),
+    Verb("dashboard", "cmd_dashboard", "a page in your browser: is my data safe, and who keeps it"),
     Verb("metrics", "cmd_metrics", "figures for Prometheus"),
     Verb("install", "cmd_install", "have systemd start mounts and suppliers", "add_install"),
     Verb("uninstall", "cmd_install", "take away what install wrote", "add_uninstall"),

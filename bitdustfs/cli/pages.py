@@ -152,6 +152,10 @@ PAGES = {
         ("bitdust doctor", "bitdust doctor --quiet", "bitdust doctor --dir ~/shelf --json"),
         ONLY_LOOKED,
     ),
+    "dashboard": Page(
+        ("bitdust dashboard", "bitdust dashboard ~/vault --no-open --listen 127.0.0.1:8384"),
+        "the page is gone; mounts and suppliers run on, and what it began goes on there",
+    ),
     "metrics": Page(
         (
             "bitdust metrics",

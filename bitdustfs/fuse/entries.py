@@ -1,48 +1,17 @@
 """What the kernel is told of an inode, and for how long it may believe it."""
 
-import errno
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyfuse3
 
 from bitdustfs.core.items import Inode, Time
-from bitdustfs.errors import FsError
 from bitdustfs.fs.names import Caller
 from bitdustfs.fs.past import is_fleeting
 from bitdustfs.fs.volume import Seen
+from bitdustfs.fuse.shown import ShownOwner
 
 CACHE_SECONDS = 3600.0  #: how long the kernel may keep what only this mount can change
 UNSETTLED_SECONDS = 1.0  #: the same, while it is not sure how much of a file is no hole
-
-
-class ShownOwner(NamedTuple):
-    """Whose all files are shown to be, as by uid= and gid= of other mounts; None: as is kept.
-
-    The kernel checks permissions by it. What is kept of owners changes by nothing then: owners of
-    new files are kept as ever.
-    """
-
-    uid: int | None = None
-    gid: int | None = None
-
-    def new_uid(self, uid: int) -> int | None:
-        """What chown keeps: None where it is shown so already. Raises FsError(EPERM)."""
-        return _new_owner(self.uid, uid)
-
-    def new_gid(self, gid: int) -> int | None:
-        """The same of a group."""
-        return _new_owner(self.gid, gid)
-
-
-def _new_owner(shown: int | None, wanted: int) -> int | None:
-    if shown is None:
-        return wanted
-    if shown != wanted:
-        raise FsError(errno.EPERM)
-    return None
-
-
-AS_KEPT = ShownOwner()
 
 
 def caller_of(ctx: Any) -> Caller:

@@ -21,8 +21,9 @@ from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.past import is_past
 from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
-from bitdustfs.fuse.entries import AS_KEPT, ShownOwner, absent_from, caller_of, entry_of
+from bitdustfs.fuse.entries import absent_from, caller_of, entry_of
 from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault

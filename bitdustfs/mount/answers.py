@@ -12,8 +12,10 @@ import trio
 from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.attachment import Attachment
+from bitdustfs.mount.blockmap import map_of
 from bitdustfs.mount.commands import (
     AskGone,
+    AskMap,
     AskPolicy,
     AskSchedule,
     AskSnapshots,
@@ -86,6 +88,8 @@ class MountAnswers:
                 return self._forgiving.gone()
             case AskPolicy():
                 return self._describer.policy()
+            case AskMap():
+                return await map_of(self._vault)
             case Forgive(supplier=supplier):
                 return self._forgiving.forgive(supplier)
             case Sync():

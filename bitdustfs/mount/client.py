@@ -137,12 +137,17 @@ def ignore(progress: Progress) -> None:
 
 
 def status_of(mountpoint: Path) -> Status:
-    """What a mount says of itself. Raises UsageError where none runs, and BitdustError where it
-    does not answer, or not in time.
+    """What a mount says of itself. Raises as `asked_in_time`."""
+    return asked_in_time(mountpoint, commands.AskStatus(), Status)
+
+
+def asked_in_time(mountpoint: Path, command: MountCommand, expected: type[S]) -> S:
+    """A mount's answer to what takes no time. Raises UsageError where none runs, and BitdustError
+    where it does not answer, or not within ANSWERED_IN.
     """
     nobody = f"no bitdust mount runs at {mountpoint} (as seen from this BITDUST_HOME)"
     try:
         path = socket_path(mountpoint)
-        return ask(path, nobody, commands.AskStatus(), Status, ignore, ANSWERED_IN)
+        return ask(path, nobody, command, expected, ignore, ANSWERED_IN)
     except Unavailable as error:
         raise Unavailable(f"the mount at {mountpoint} hangs: {error}") from None

@@ -76,6 +76,10 @@ class Rebuild(Command, frozen=True, kw_only=True, tag="rebuild"):
     """Make now what is missing, and replace whoever is due. Answered by RebuildOutcome."""
 
 
+class AskMap(Command, frozen=True, kw_only=True, tag="map"):
+    """Which suppliers have which blocks. Answered by BlockMap."""
+
+
 class AskPolicy(Command, frozen=True, kw_only=True, tag="policy"):
     """What the family's policy is. Answered by PolicySaid."""
 
@@ -144,7 +148,7 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 MountCommand = (
     AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Turn | Replace
     | Rebuild | SetPolicy | SetSpace | Verify | AskSnapshots | AskSchedule | MakeSnapshot
-    | DropSnapshot
+    | DropSnapshot | AskMap
     | WaitEnd | Unmounted
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitdustfs.blocks.evict import CACHE_LIMIT
-from bitdustfs.fuse.entries import AS_KEPT, ShownOwner
+from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.rebuild.audit import DAILY
 
 

@@ -111,6 +111,23 @@ class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
     suppliers: list[SupplierLine]
 
 
+class HoldingLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Blocks that the same suppliers have."""
+
+    k: int  #: suppliers that reading one of them takes
+    has: list[int]  #: positions whose suppliers acknowledged their fragments, and keep them
+    blocks: int
+    bytes: int  #: of these blocks, before they are cut into fragments
+    local: int  #: how many of them are on this machine, too
+
+
+class BlockMap(Statement, frozen=True, kw_only=True, tag="map"):
+    """Which suppliers have which blocks, as far as this machine knows."""
+
+    lines: list[HoldingLine]  #: those that bear the least first
+    more: int  #: blocks of further lines, which bear more
+
+
 class PolicySaid(Statement, frozen=True, kw_only=True, tag="policy"):
     """The policy of the vault's family (core/policy.py), and its code k/n."""
 

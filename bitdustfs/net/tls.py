@@ -114,7 +114,7 @@ class TlsStream:
         der = self._tls.getpeercert(binary_form=True)
         try:
             public = x509.load_der_x509_certificate(der or b"").public_key()
-        except ValueError as error:
+        except Exception as error:  # InvalidVersion, UnsupportedAlgorithm: not all are ValueErrors
             raise ProtocolViolation("the peer's certificate does not parse") from error
         if not isinstance(public, Ed25519PublicKey):
             raise ProtocolViolation("the peer's certificate holds no Ed25519 key")

@@ -10,6 +10,7 @@ import bitdustfs
 from bitdustfs import config
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount import mount_config
+from bitdustfs.mount.needed import lack_of_pyfuse3
 from bitdustfs.system import fuse_checks, homecheck, programs, resources, running
 from bitdustfs.system.diagnosis import Diagnosis, Observation, diagnosis_of, wrong
 
@@ -17,17 +18,18 @@ Check = Callable[[], Iterator[Observation]]
 
 
 def all_checks(suppliers: Sequence[Path] = ()) -> list[tuple[str, Check]]:
-    """By name. `suppliers`: folders of suppliers that are looked at besides those known here."""
-    home, uid = config.home(), os.geteuid()
+    """By name. `suppliers`: folders of suppliers that are looked at besides those known here.
+
+    Where pyfuse3 is not installed, what else a mount needs is not looked at.
+    """
+    home, uid, lack = config.home(), os.geteuid(), lack_of_pyfuse3()
+    mounts = lack is None or not lack.missing
     return [
         ("python", programs.check_python),
         ("libraries", programs.check_libraries),
         ("isal", programs.check_isal),
         ("cipher", programs.check_cipher),
-        ("device", partial(fuse_checks.check_device, uid)),
-        ("fusermount3", partial(fuse_checks.check_fusermount, uid)),
-        ("allow_other", partial(fuse_checks.check_allow_other, uid, wanted=wants_others())),
-        ("fusectl", partial(fuse_checks.check_control, uid)),
+        *(_mounting(uid) if mounts else []),
         ("fstab", fuse_checks.check_fstab),
         ("clock", partial(resources.check_clock, home)),
         ("limits", resources.check_limits),
@@ -38,6 +40,15 @@ def all_checks(suppliers: Sequence[Path] = ()) -> list[tuple[str, Check]]:
         ("mounts", running.check_mounts),
         ("suppliers", partial(running.check_suppliers, list(suppliers))),
         ("logs", partial(homecheck.check_logs, home)),
+    ]
+
+
+def _mounting(uid: int) -> list[tuple[str, Check]]:
+    return [
+        ("device", partial(fuse_checks.check_device, uid)),
+        ("fusermount3", partial(fuse_checks.check_fusermount, uid)),
+        ("allow_other", partial(fuse_checks.check_allow_other, uid, wanted=wants_others())),
+        ("fusectl", partial(fuse_checks.check_control, uid)),
     ]
 
 

@@ -3,11 +3,12 @@
 import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module, metadata
+from importlib import metadata
 
 from bitdustfs.core.erasure import accelerated
 from bitdustfs.core.sealing import Suite
 from bitdustfs.mount.cpu import suite
+from bitdustfs.mount.needed import lack_of_pyfuse3
 from bitdustfs.system.diagnosis import Observation, ok, warning, wrong
 
 PYTHON = (3, 11)
@@ -70,17 +71,12 @@ def _numbers(version: str) -> list[int]:
 
 
 def check_pyfuse3() -> Iterator[Observation]:
-    """It loads libfuse3 and is built for this interpreter."""
-    try:
-        module = import_module("pyfuse3")
-    except ImportError as error:
-        yield wrong(
-            "pyfuse3", f"pyfuse3 does not load: {error}",
-            "apt install fuse3 libfuse3-dev pkg-config gcc python3-dev, "
-            "then pip install --force-reinstall --no-binary pyfuse3 pyfuse3",
-        )  # fmt: skip
-        return
-    yield ok("pyfuse3", f"pyfuse3 {getattr(module, '__version__', 'of an unknown version')}")
+    """It loads libfuse3 and is built for this interpreter. Who only keeps data needs none."""
+    if lack := lack_of_pyfuse3():
+        say = warning if lack.missing else wrong
+        yield say("pyfuse3", lack.said, lack.todo)
+    else:
+        yield ok("pyfuse3", f"pyfuse3 {metadata.version('pyfuse3')}")
 
 
 def check_isal() -> Iterator[Observation]:

@@ -17,9 +17,9 @@ from bitdustfs.mount.client import ANSWERED_IN, ignore, status_of
 from bitdustfs.mount.mountpoint import attached_unasked, is_dead
 from bitdustfs.mount.statements import Status
 from bitdustfs.net.addresses import split
-from bitdustfs.net.control import ask
+from bitdustfs.net.control import S, ask
 from bitdustfs.supplier.offering import command_words, last_offering
-from bitdustfs.supplier.orders import AskSelf, SupplierSelf
+from bitdustfs.supplier.orders import AskSelf, SupplierCommand, SupplierSelf
 from bitdustfs.system.diagnosis import OK, Observation, ok, warning, wrong
 from bitdustfs.system.judging import judged
 from bitdustfs.system.resources import check_disk
@@ -122,8 +122,13 @@ def _check_supplier(folder: Path) -> Iterator[Observation]:
 
 def supplier_status(folder: Path) -> SupplierSelf:
     """The same of a supplier."""
+    return supplier_answer(folder, AskSelf(), SupplierSelf)
+
+
+def supplier_answer(folder: Path, command: SupplierCommand, expected: type[S]) -> S:
+    """Its answer to what takes no time. Raises UsageError where none runs, and BitdustError."""
     nobody = f"no supplier runs in {folder}"
-    return ask(folder / "control", nobody, AskSelf(), SupplierSelf, ignore, ANSWERED_IN)
+    return ask(folder / "control", nobody, command, expected, ignore, ANSWERED_IN)
 
 
 def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Observation]:

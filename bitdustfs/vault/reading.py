@@ -152,6 +152,13 @@ class ReadVault:
                     return
                 log.warning("%s waits: %s", what, why)
                 await trio.sleep(AFTER_FAILURE)
+            except BaseExceptionGroup as ending:
+                # it failed in the moment in which the mount ended: nothing is left to begin again
+                cancelled, failed = ending.split(trio.Cancelled)
+                if cancelled is None or not isinstance(failed, ExceptionGroup):
+                    raise
+                log.warning("%s ended with the mount, and failed: %s", what, failed.exceptions)
+                raise cancelled from None
 
 
 def _why_it_waits(error: Exception) -> str:

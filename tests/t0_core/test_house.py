@@ -27,7 +27,8 @@ DOCSTRING_LINES_MIN = 3  #: lines in which a room says what lives there
 
 #: a room, or a module at the top, and those right below it: it may import these and what they may
 BELOW = {
-    "cli": "system",
+    "cli": "web",
+    "web": "system",
     "system": "mount supplier",
     "mount": "fuse family",
     "fuse": "vault",

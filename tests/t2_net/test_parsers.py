@@ -32,6 +32,8 @@ from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
 from bitdustfs.net.lan import beacon
 from bitdustfs.net.routers import packets
 from bitdustfs.net.tokens import Invitation, invitation_records
+from bitdustfs.web.endpoints import body_untrusted
+from bitdustfs.web.views import SnapshotWords
 
 NODE = SigningKey(b"n" * 32)
 PUBLIC = NODE.verify_key.encode()
@@ -102,6 +104,8 @@ def whole_line(body):
 
 #: parser by the name of its function -> (what takes bytes, genuine bytes)
 PLAIN = {
+    "body_untrusted": (
+        lambda raw: body_untrusted(raw, SnapshotWords), b'{"name":"before-the-move"}'),
     "decode_directory_untrusted": (block.decode_directory_untrusted, encode(
         block.Directory(1, (ENTRY,) * 3, (block.InodeHint(7, b"a/path", 0o644, 9, 1),)))),
     "decode_leaf_untrusted": (leaves.decode_leaf_untrusted, leaves.encode_leaf(

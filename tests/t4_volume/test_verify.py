@@ -186,6 +186,29 @@ async def test_repairs_go_on_once_this_disk_takes_what_they_note(net, tmp_path, 
         assert not refuses and not vault.troubles
 
 
+@pytest.mark.parametrize("fault", [LocalError("the disk is full"), ValueError("a bug")])
+async def test_what_fails_in_the_moment_a_mount_ends_does_not_fail_its_end(net, tmp_path, fault):
+    begun = trio.Event()
+
+    async def fails_at_the_end():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            begun.set()
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise fault
+
+    async with (
+        net.mount(tmp_path / "one", make_root=True) as vault,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(vault.aside, "this", fails_at_the_end)
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+    assert not vault.troubles
+
+
 async def test_what_is_wrong_again_after_it_was_made_again_counts_as_failed_audits(net, tmp_path):
     async with net.mount(tmp_path / "one", make_root=True, audits=NO_AUDITS) as vault:
         await write_file(vault, b"file", os.urandom(3 * MIB))

@@ -223,7 +223,9 @@ def test_joining_that_is_interrupted_goes_on_by_the_same_line(circle):
     deal = own_supplier(anna.shelf).friendship.invite(1 << 28, int(time.time()) + 3600)
     with socket.create_server((MINE, 0)) as silent:  # whoever is there says nothing
         line = write_join_line(deal.ours, (f"{MINE}:{silent.getsockname()[1]}",))
-        command = [sys.executable, "-m", "bitdustfs.cli.main", "join", line]
+        # what a shell starts in the background ignores interrupts, and so does all that it starts
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "bitdustfs.cli.main",
+                   "join", line]  # fmt: skip
         environment = {**os.environ, "BITDUST_HOME": str(bert.home)}
         joining = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         with silent.accept()[0]:

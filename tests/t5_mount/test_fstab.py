@@ -17,7 +17,7 @@ import bitdustfs
 from bitdustfs.cli.accounts import become, id_of, user_of
 from bitdustfs.cli.cmd_mount import with_word
 from bitdustfs.errors import FsError, UsageError
-from bitdustfs.fuse.entries import AS_KEPT, ShownOwner
+from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.mount.options import MountOptions
 from bitdustfs.system.unitfiles import MOUNTING
 

@@ -1,0 +1,53 @@
+// What changes something: asked for once more where it cannot be taken back.
+
+import { by, shown, text } from "/dom.js";
+
+const word = document.querySelector('meta[name="bitdust-action"]').content;
+
+export async function post(path, body = {}) {
+  const answer = await fetch(path, {
+    method: "POST", credentials: "same-origin", body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json", "X-Bitdust-Action": word },
+  });
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.error);
+  return said;
+}
+
+// Carries it out; what goes wrong is said at the lower edge, until the next one.
+export async function attempt(button, work) {
+  button.disabled = true;
+  text(by("refused"), "");
+  try {
+    await work();
+  } catch (error) {
+    text(by("refused"), error.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+// Resolves with what was typed ("" without a field), or with null.
+export function confirm(title, said, yes, field = false) {
+  const dialog = by("sure"), input = by("sure-input");
+  text(by("sure-title"), title);
+  text(by("sure-text"), said);
+  text(by("sure-yes"), yes);
+  shown(by("sure-name"), field);
+  input.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  (field ? input : by("sure-no")).focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? input.value.trim() : null), { once: true });
+  });
+}
+
+by("sure-no").addEventListener("click", () => by("sure").close(""));
+by("sure-yes").addEventListener("click", () => by("sure").close("yes"));
+by("sure-input").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  // else the rest of this key press goes to the button that opened the dialog, and opens it again
+  event.preventDefault();
+  by("sure").close("yes");
+});
