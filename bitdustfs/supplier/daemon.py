@@ -23,6 +23,7 @@ from bitdustfs.cache.secrecy import lock_node_key
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net import notify
 from bitdustfs.net.addresses import dialable, split
+from bitdustfs.net.dht.dialback import Dialling
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.lan.multicast import Multicast
@@ -131,7 +132,10 @@ class Daemon:
         server = SupplierServer(service, context, self._relay())
         standing_by = self._standing_by(server)
         # nobody could ask a node that is behind a router
-        dht = Dht(service.node, serves=standing_by is None, allow_private=private)
+        dht = Dht(
+            service.node, serves=standing_by is None, allow_private=private,
+            dial_backs=Dialling(service.node, private),
+        )  # fmt: skip
         await dht.bind(host, port)
         doors = self._doors(dht)
         presence = OwnRecord(

@@ -89,7 +89,7 @@ class Proofs:
         said: list[DialledBack] = []
 
         async def ask(contact: Endpoint) -> None:
-            body = await self._dht.ask(contact, DialBack(port))
+            body = await self._dht.ask(contact, DialBack(host, port))
             message = None if body is None else body.message
             if isinstance(message, DialledBack) and message.host == host:
                 said.append(message)

@@ -2,27 +2,19 @@
 
 import ipaddress
 import math
-import os
 from itertools import pairwise
 
 import pytest
 import trio
-from nacl.signing import SigningKey
 
-from bitdustfs.net.dht import datagram, dialback
-from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht import datagram
 from bitdustfs.net.routers.gateway import Gateway
 from bitdustfs.net.routers.packets import TCP, UDP
 from bitdustfs.net.routers.router import OpenPort, Router, RouterRefuses
-from bitdustfs.net.tls import make_context
 from bitdustfs.supplier.mapping import LOOK_EVERY, REFUSED_AGAIN, RENEWED_MAX, PortMapping
 from bitdustfs.supplier.outside import Doors, NothingKnown
 from bitdustfs.supplier.proofs import FAILED_AGAIN, PROVEN_AGAIN, UNKNOWN_AGAIN, Proofs
 from bitdustfs.supplier.reach import reach_of
-from bitdustfs.supplier.server import SupplierServer
-from bitdustfs.supplier.service import SupplierService
-from bitdustfs.supplier.shelf import MemoryShelf
-from bitdustfs.units import GIB
 
 LISTEN, ADDRESS = "0.0.0.0:4000", "9.9.9.9:4000"
 HOUR = 3600.0
@@ -224,49 +216,3 @@ def test_a_supplier_behind_relays_says_through_which():
     assert reach[:2] == ("relayed", True)
     reach = reach_of([], LISTEN, ["9.9.9.9:4000"], NothingKnown(), lambda networks: None)
     assert reach[:2] == ("", False) and "no relay" in reach.said
-
-
-# -- nodes that are asked to dial
-
-
-async def a_node(nursery, key, port=0):
-    node = Dht(key, serves=True, allow_private=True)
-    await node.bind("127.0.0.1", port)
-    await nursery.start(node.run)
-    return node
-
-
-async def test_who_is_asked_to_dial_back_says_whether_the_key_answered(nursery):
-    """The asker listens at its port by UDP; by TCP nobody does, then another node, then it."""
-    key = SigningKey(os.urandom(32))
-    asker, other = await a_node(nursery, key), await a_node(nursery, SigningKey(os.urandom(32)))
-    port = asker.endpoint[1]
-
-    async def dialled(at=port):
-        body = await asker.ask(other.endpoint, datagram.DialBack(at))
-        return body.message
-
-    assert await dialled() == datagram.DialledBack("127.0.0.1", False, True)
-    for node, right in ((SigningKey(os.urandom(32)), False), (key, True)):
-        async with trio.open_nursery() as listening:
-            service = SupplierService(node, MemoryShelf(), GIB)
-            server = SupplierServer(service, make_context(node.encode(), server_side=True))
-            listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-            listening.start_soon(server.serve, listeners)
-            assert (await dialled()).tcp is right
-            listening.cancel_scope.cancel()
-    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as nobody:
-        await nobody.bind(("127.0.0.1", 0))
-        assert (await dialled(nobody.getsockname()[1])).udp is False
-
-
-async def test_nobody_has_another_dial_more_often_than_now_and_then(nursery, monkeypatch):
-    monkeypatch.setattr(dialback, "TRIED_FOR", 0.01)
-    key = SigningKey(os.urandom(32))
-    asker, other = await a_node(nursery, key), await a_node(nursery, SigningKey(os.urandom(32)))
-    asked = datagram.DialBack(asker.endpoint[1])
-    for _ in range(int(dialback.BURST)):
-        assert await asker.ask(other.endpoint, asked) is not None
-    with trio.move_on_after(0.5) as waited:
-        await asker.ask(other.endpoint, asked)
-    assert waited.cancelled_caught

@@ -75,12 +75,13 @@ class StoreRecord(DhtMessage, frozen=True, tag=4):
 
 
 class DialBack(DhtMessage, frozen=True, tag=5):
-    """Am I reached from outside, at this port of the address that this comes from?
+    """Am I reached from outside, at this address? Dialled if this comes from that host.
 
     Answered by DialledBack, some seconds later; by older nodes, and by who was asked too often, not
     at all.
     """
 
+    host: Address
     port: Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 
 
@@ -108,7 +109,8 @@ class Stored(DhtMessage, frozen=True, tag=13):
 
 class DialledBack(DhtMessage, frozen=True, tag=14):
     """What became of it: the asker's key was shown over TCP (TLS), and by a datagram to a socket
-    that it had never sent anything to. `host`: which address was dialled.
+    that it had never sent anything to. `host`: where the question came from; if that is another
+    one than it named, nothing was dialled.
     """
 
     host: Address

@@ -21,7 +21,7 @@ from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens, distance
 from bitdustfs.net.dht.datagram import Body, Contact, Endpoint
-from bitdustfs.net.dht.dialback import ANSWERED_IN, DialBacks
+from bitdustfs.net.dht.dialback import ANSWERED_IN, DialBacks, NoDialBacks
 from bitdustfs.net.dht.due import Due
 from bitdustfs.net.dht.tables import Tables, family_of
 from bitdustfs.net.dht.udp import DatagramSocket, UdpSocket
@@ -43,6 +43,7 @@ class Dht:
     """One node. `serves=False`: asks only (a mount, a command), and nobody keeps it as a contact.
 
     `allow_private`: loopback and private addresses are contacts too (swarms, home networks).
+    `dial_backs`: dials those who ask for it; else such questions are not answered.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Dht:
         serves: bool,
         allow_private: bool,
         make_socket: Callable[[], DatagramSocket] = UdpSocket,
+        dial_backs: DialBacks | None = None,
     ) -> None:
         self._key, self._serves, self.allow_private = key, serves, allow_private
         self.id = node_id(key.verify_key.encode())
@@ -58,7 +60,7 @@ class Dht:
         self._neighbourhoods = Neighbourhoods(allow_private)
         self._rates, self._tokens = DatagramRates(self._neighbourhoods), Tokens()
         self._socket = make_socket()
-        self._dial_backs = DialBacks(key, self._neighbourhoods, allow_private)
+        self._dial_backs = dial_backs or NoDialBacks()
         self._due: dict[bytes, Due] = {}
         self._tables = Tables(self.id, self._check_later)
         self._to_check, self._checks = trio.open_memory_channel[Contact](CHECKS_MAX)
@@ -110,7 +112,9 @@ class Dht:
             await self._send(endpoint, body.id, datagram.DhtPong(token))
             return
         if isinstance(message, datagram.DialBack):
-            self._dial_backs.ask(body, endpoint, message)
+            seen_elsewhere = self._dial_backs.ask(body, endpoint, message)
+            if seen_elsewhere is not None:
+                await self._send(endpoint, body.id, seen_elsewhere)
         else:
             await self._send(endpoint, body.id, self._response(message, endpoint))
         asker = Contact(node_id(body.sender), *endpoint)
