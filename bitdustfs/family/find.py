@@ -4,8 +4,8 @@ One reachable member is enough: it tells root and family, which the vault's own 
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import trio
 from nacl.signing import SigningKey
@@ -40,6 +40,18 @@ def owner_credentials(key: VaultKey, tokens: Sequence[str] = ()) -> Credentials:
     public = SigningKey(seed).verify_key.encode()
     context = make_context(seed, False)
     return Credentials(key.vault_id, "owner", key.signing, public, context, read_tokens(tokens))
+
+
+class Place(NamedTuple):
+    """Where a supplier of the vault may be: the one with that key, or, with an empty one, any."""
+
+    node: bytes
+    address: str
+
+
+def anybody_at(addresses: Iterable[str]) -> list[Place]:
+    """For whom it does not matter who answers: what he shows, the vault signed."""
+    return [Place(b"", address) for address in addresses]
 
 
 class Ways:
@@ -79,36 +91,43 @@ class Ways:
         if not addresses:
             raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
         known: list[Known] = []
+        asked: set[Place] = set()
         failed = trio.Event()
         failures: list[Unavailable] = []
 
-        async def ask() -> None:
+        async def ask(places: Sequence[Place]) -> None:
+            fresh = [place for place in dict.fromkeys(places) if place not in asked]
+            asked.update(fresh)
+            if not fresh:
+                return
             try:
-                known.append(await self._ask(addresses))
-                both.cancel_scope.cancel()
+                known.append(await self._ask(fresh))
+                all_ways.cancel_scope.cancel()
             except Unavailable as error:
                 failures.append(error)
                 failed.set()
 
-        async with trio.open_nursery() as both:
-            both.start_soon(ask)
+        async with trio.open_nursery() as all_ways:
+            all_ways.start_soon(ask, anybody_at(addresses))
             with trio.move_on_after(LATER_AFTER):
                 await failed.wait()
-            found = [*await self._found_in_dht(), *self._book.addresses()]
-            if set(found) - set(addresses):
-                with suppress(Unavailable):
-                    known.append(await self._ask(found))
-                    both.cancel_scope.cancel()
+            all_ways.start_soon(ask, self._nearby())
+            found = anybody_at(await self._found_in_dht())
+            await ask([*found, *self._nearby()])
         if not known:
             raise failures[0]
         return known[0]
+
+    def _nearby(self) -> list[Place]:
+        """Suppliers of the vault that are heard in this machine's networks."""
+        return [Place(*heard) for heard in self._book.nearby()]
 
     async def _found_in_dht(self) -> list[str]:
         """Where the suppliers are that the vault's record names."""
         return await find_family_addresses(await self.seeker.dht(), self._key.capability())
 
-    async def _ask(self, addresses: Sequence[str]) -> Known:
-        return await _ask_members(self._key, addresses, self.credentials, self._nursery, self._book)
+    async def _ask(self, places: Sequence[Place]) -> Known:
+        return await _ask_members(self._key, places, self.credentials, self._nursery, self._book)
 
     def connect(self, member: Member) -> PeerSupplier:
         """The session with a member of a family, opened when it is first used.
@@ -149,7 +168,7 @@ class Ways:
 
 async def _ask_members(
     key: VaultKey,
-    addresses: Sequence[str],
+    places: Sequence[Place],
     credentials: Credentials,
     nursery: trio.Nursery,
     book: AddressBook,
@@ -157,9 +176,10 @@ async def _ask_members(
     best: Known | None = None
     failures: list[str] = []
 
-    async def ask(address: str) -> None:
+    async def ask(place: Place) -> None:
         nonlocal best
-        peer = PeerSupplier(b"", (address,), credentials, nursery)
+        address = place.address
+        peer = PeerSupplier(place.node, (address,), credentials, nursery)
         try:
             held = await peer.current()
             known = check_known_untrusted(key.vault_id, held.root, held.family)
@@ -177,10 +197,10 @@ async def _ask_members(
             best = known
 
     # the voters are asked next, and show whatever is newer: nobody who is silent is waited for
-    await ask_all(addresses, ask, enough=lambda _: best is not None, grace=GRACE)
+    await ask_all(places, ask, enough=lambda _: best is not None, grace=GRACE)
     if best is None:
         raise Unavailable(
-            f"none of {len(addresses)} addresses leads to this vault (without any of its "
+            f"none of {len(places)} addresses leads to this vault (without any of its "
             "suppliers it "
             "cannot be mounted): " + "; ".join(failures[:4])
         )

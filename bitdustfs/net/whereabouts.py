@@ -144,8 +144,9 @@ class AddressBook(Whereabouts):
 
     Look-ups are bounded: LOOK_UPS at once, one at a time for a node, and the longer the node is not
     found, the seldomer. `near` knows of those in the same network; its way is the short one, and is
-    tried first. `admits` says whether another one may begin for a vault; one that may not
-    is no failure of the node.
+    tried first. What is heard there is for sessions that know the key, and is not kept: anybody in
+    a network can repeat what a node said. `admits` says whether another one may begin for a vault;
+    one that may not is no failure of the node.
     """
 
     def __init__(
@@ -166,9 +167,14 @@ class AddressBook(Whereabouts):
         self._changed = trio.Event()
 
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
+        return self._arranged(node, (*self._near.of(node), *self._known(node), *hints))
+
+    def _known(self, node: bytes) -> tuple[str, ...]:
+        """Where it was reached, and says that it is, to the whole world."""
         seen = self._seen.get(node, Sighting(node))
-        worked = (seen.worked,) if seen.worked else ()
-        known = (*self._near.of(node), *worked, *seen.found, *hints)
+        return (*([seen.worked] if seen.worked else []), *seen.found)
+
+    def _arranged(self, node: bytes, known: Iterable[str]) -> tuple[str, ...]:
         return self._trials.get(node, Trials()).arranged(known)
 
     def found(self, node: bytes) -> tuple[str, ...]:
@@ -180,7 +186,9 @@ class AddressBook(Whereabouts):
         if node in self._trials:
             self._trials[node].reached(address)
         seen = self._seen.get(node, Sighting(node))
-        if seen.worked != address:
+        if address in self._near.of(node):
+            address = seen.worked  # it is heard there again, or it is not there any more
+        if seen.worked != address or node not in self._seen:
             self._note(Sighting(node, address, seen.seq, seen.found))
         else:
             self._seen.move_to_end(node)
@@ -251,8 +259,14 @@ class AddressBook(Whereabouts):
 
     def addresses(self) -> list[str]:
         """Where nodes were reached or say that they are, the one met last first."""
-        every = (self.of(node, ()) for node in reversed(self._seen))
+        every = (self._arranged(node, self._known(node)) for node in reversed(self._seen))
         return list(dict.fromkeys(address for known in every for address in known))
+
+    def nearby(self) -> list[tuple[bytes, str]]:
+        """Nodes met before that are heard in the same network: key and address, the one met last
+        first. An address is to be dialled for its key alone.
+        """
+        return [(node, a) for node in reversed(self._seen) for a in self._near.of(node)]
 
     async def wait_changed(self) -> None:
         """Until something is known that was not at the last call."""

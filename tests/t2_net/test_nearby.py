@@ -6,9 +6,13 @@ from itertools import pairwise
 
 import pytest
 import trio
+from family import KEY as VAULT
+from family import claim_of, contracted, credentials, family_of, root_of, serving
 from nacl.signing import SigningKey
 
-from bitdustfs.errors import Forged, Malformed
+from bitdustfs.core.sightings import Sighting, Sightings
+from bitdustfs.errors import Forged, Malformed, Unavailable
+from bitdustfs.family.find import Ways
 from bitdustfs.net.lan import nearby as lan
 from bitdustfs.net.lan.beacon import (
     PERIOD,
@@ -21,7 +25,11 @@ from bitdustfs.net.lan.beacon import (
 )
 from bitdustfs.net.lan.links import LINKS_MAX, Link, chosen
 from bitdustfs.net.lan.nearby import Calling, Nearby
+from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AddressBook
+from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shelf import MemoryShelf
+from bitdustfs.units import GIB
 
 KEY, OTHER = SigningKey(b"k" * 32), SigningKey(b"o" * 32)
 NODE = KEY.verify_key.encode()
@@ -103,6 +111,72 @@ async def test_a_node_that_calls_is_dialled_there_first(near, nursery, autojump_
     assert book.of(OTHER.verify_key.encode(), []) == ()
     book.failed(NODE, short[0])
     assert book.of(NODE, ["9.9.9.9:4000"]) == (short[1], "9.9.9.9:4000", short[0])
+
+
+async def test_where_a_node_is_near_is_for_who_asks_for_its_key_and_is_not_kept(near, nursery):
+    """Who repeats a beacon has his own address dialled: nobody else is looked for there, and it
+    makes no private contacts wanted.
+    """
+
+    async def find(_):
+        return None
+
+    book = AddressBook(find, nursery, near=near)
+    book.reached(NODE, "9.9.9.9:4000")
+    hear(near, make_beacon(KEY, 4000, NOW))
+    assert book.nearby() == [(NODE, "192.168.1.9:4000")]
+    book.reached(NODE, "192.168.1.9:4000")
+    assert book.addresses() == ["9.9.9.9:4000"]
+    [seen] = book.sightings()
+    assert seen.worked == "9.9.9.9:4000"
+    hear(near, make_beacon(OTHER, 4000, NOW), "192.168.1.8")
+    book.reached(OTHER.verify_key.encode(), "192.168.1.8:4000")  # met here for the first time
+    assert book.nearby()[0] == (OTHER.verify_key.encode(), "192.168.1.8:4000")
+    assert book.addresses() == ["9.9.9.9:4000"]
+
+
+class At(lan.NobodyNear):
+    """What was heard of nodes."""
+
+    def __init__(self, heard):
+        self.heard = heard
+
+    def of(self, node):
+        return self.heard.get(node, ())
+
+
+async def kept_by(service, nursery):
+    """A supplier on loopback with a contract for a vault, its root and its family."""
+    address = await nursery.start(serve_forever, service)
+    peer = PeerSupplier(service.node.verify_key.encode(), (address,), credentials(), nursery)
+    await contracted(peer)
+    family = family_of(peer.node)
+    await peer.accept(root_of(family), family, claim_of())
+    await peer.aclose()
+    return peer.node, address
+
+
+async def serve_forever(service, task_status):
+    async with serving(service) as address:
+        task_status.started(address)
+        await trio.sleep_forever()
+
+
+async def test_a_vault_is_found_where_its_supplier_is_heard_and_only_by_its_key(nursery):
+    (one, here), (other, elsewhere) = [
+        await kept_by(SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB), nursery)
+        for _ in range(2)
+    ]
+    gone = Sightings((Sighting(one, "127.0.0.1:1026"), Sighting(other, "127.0.0.1:1027")))
+
+    def ways(heard):
+        return Ways(VAULT, ["127.0.0.1:1025"], nursery, gone, near=At(heard))
+
+    found = await ways({one: (here,)}).find_family()
+    assert found.family.members[0].node == one
+    repeated = ways({one: (elsewhere,), other: (here,)})
+    with pytest.raises(Unavailable):
+        await repeated.find_family()
 
 
 @pytest.mark.deadline(10_000)
