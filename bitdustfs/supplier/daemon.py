@@ -20,6 +20,7 @@ from bitdustfs.cache.deals import DealFolder
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
+from bitdustfs.core.keys import derive
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net import notify
 from bitdustfs.net.addresses import dialable, split
@@ -29,6 +30,7 @@ from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.lan.multicast import Multicast
 from bitdustfs.net.lan.nearby import Calling, Near, Nearby, NobodyNear, links_of
 from bitdustfs.net.listening import serve as serve_control
+from bitdustfs.net.routers.mapper import map_first
 from bitdustfs.net.tls import make_context
 from bitdustfs.plain import set_log_level
 from bitdustfs.supplier.admission import Admission, read_admission
@@ -190,7 +192,10 @@ class Daemon:
     def _doors(self, dht: Dht) -> Doors:
         settings = self._settings
         wanted = settings.port_mapping and not settings.announced and not settings.through
-        return Doors(Proofs(dht), PortMapping(settings.listen) if wanted else None)
+        if not wanted:
+            return Doors(Proofs(dht), None)
+        secret = derive(self._service.node.encode(), b"router")
+        return Doors(Proofs(dht), PortMapping(settings.listen, partial(map_first, secret)))
 
     def _nearby(self, nursery: trio.Nursery) -> Near:
         """Listens, and calls, in this machine's networks."""

@@ -10,8 +10,14 @@ import trio
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.routers.gateway import Gateway
 from bitdustfs.net.routers.packets import TCP, UDP
-from bitdustfs.net.routers.router import OpenPort, Router, RouterRefuses
-from bitdustfs.supplier.mapping import LOOK_EVERY, REFUSED_AGAIN, RENEWED_MAX, PortMapping
+from bitdustfs.net.routers.router import LIFETIME, OpenPort, Router, RouterRefuses, Silent
+from bitdustfs.supplier.mapping import (
+    END_DEADLINE,
+    LOOK_EVERY,
+    REFUSED_AGAIN,
+    RETRY_LEAST,
+    PortMapping,
+)
 from bitdustfs.supplier.outside import Doors, NothingKnown
 from bitdustfs.supplier.proofs import FAILED_AGAIN, PROVEN_AGAIN, UNKNOWN_AGAIN, Proofs
 from bitdustfs.supplier.reach import reach_of
@@ -31,9 +37,13 @@ class Told(Router):
 
     def __init__(self, host="9.9.9.9", lifetime=HOUR):
         self.host, self.lifetime = host, lifetime
-        self.mapped, self.times, self.forgot, self.refuses = set(), [], False, ""
+        self.mapped, self.times, self.asked = set(), [], []
+        self.forgot, self.silent, self.refuses = False, False, ""
 
     async def map(self, protocol, internal, external):
+        self.asked.append(trio.current_time())
+        if self.silent:
+            raise Silent("does not answer by PCP")
         if self.refuses:
             raise RouterRefuses(self.refuses)
         self.mapped.add(protocol)
@@ -44,6 +54,8 @@ class Told(Router):
         self.mapped.discard(protocol)
 
     async def remembers(self):
+        if self.silent:
+            raise Silent("does not answer by PCP")
         forgot, self.forgot = self.forgot, False
         return not forgot
 
@@ -76,7 +88,7 @@ class Here:
 
     def __init__(self, world, router=None, behind=None, listen=LISTEN):
         self.router, self.behind = router or Told(), behind or gateway()
-        self.mapping = PortMapping(listen, lambda: self.behind, self.first)
+        self.mapping = PortMapping(listen, self.first, lambda: self.behind)
         self.doors = Doors(Proofs(world), self.mapping)
 
     async def first(self, _, *asked):
@@ -134,13 +146,15 @@ async def test_the_router_has_its_port_back_at_the_end(autojump_clock):
 
 
 @pytest.mark.deadline(100_000)
-@pytest.mark.parametrize(("lifetime", "after"), [(HOUR, HOUR / 2), (math.inf, RENEWED_MAX)])
+@pytest.mark.parametrize(
+    ("lifetime", "after"), [(HOUR, HOUR / 2), (60, 30), (math.inf, LIFETIME / 2)]
+)
 async def test_a_mapping_is_renewed_at_half_of_its_lifetime(run, autojump_clock, lifetime, after):
     here = run(Here(World(YES), Told(lifetime=lifetime)))
     await trio.sleep(4 * after)
     renewed = here.router.times[::2]  # TCP; UDP each time behind it
     gaps = [two - one for one, two in pairwise(renewed)]
-    assert gaps and all(after <= gap <= after + LOOK_EVERY + 5 for gap in gaps)
+    assert gaps and all(after <= gap <= after * 5 / 4 + 5 for gap in gaps)
 
 
 @pytest.mark.deadline(10_000)
@@ -151,6 +165,52 @@ async def test_a_router_that_forgot_is_asked_again_within_a_minute(run, autojump
     here.router.mapped.clear()
     await trio.sleep(60)
     assert here.router.mapped == {TCP, UDP}
+
+
+@pytest.mark.deadline(10_000)
+@pytest.mark.parametrize("fault", ["silent", "refuses"])
+async def test_a_mapping_that_is_not_renewed_stands_until_its_end(run, autojump_clock, fault):
+    """It is asked for again at half of what is left each time, as the RFCs say."""
+    here = run(Here(World(YES)))
+    await trio.sleep(1)
+    setattr(here.router, fault, "maps no port: it is full")
+    await trio.sleep(HOUR - 10)
+    assert here.doors.mapped() == (ADDRESS,) and here.reach().way == "mapped"
+    assert "not renewed" in here.reach().said
+    asked = here.router.asked[2:]
+    assert 4 <= len(asked) < 40 and asked[0] >= HOUR / 2
+    assert all(later - earlier >= RETRY_LEAST for earlier, later in pairwise(asked))
+    await trio.sleep(20)
+    assert here.doors.mapped() == () and here.reach().way == ""
+    setattr(here.router, fault, "")
+    await trio.sleep(REFUSED_AGAIN + 5)
+    assert here.doors.mapped() == (ADDRESS,)
+
+
+@pytest.mark.deadline(10_000)
+async def test_a_router_that_misses_a_question_keeps_the_mapping(run, autojump_clock):
+    here = run(Here(World(YES)))
+    await trio.sleep(1)
+    here.router.silent = True
+    await trio.sleep(3 * LOOK_EVERY)
+    assert here.doors.mapped() == (ADDRESS,) and len(here.router.asked) == 2
+
+
+async def test_a_router_that_says_nothing_at_the_end_is_not_waited_for(autojump_clock):
+    here, asked = Here(World(YES)), []
+
+    async def unmap(protocol, internal, external):
+        asked.append(protocol)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.doors.run, tuple)
+        await trio.sleep(1)
+        here.router.unmap = unmap
+        ended = trio.current_time()
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - ended <= END_DEADLINE
+    assert sorted(asked) == [TCP, UDP]
 
 
 @pytest.mark.deadline(10_000)

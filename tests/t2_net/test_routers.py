@@ -12,12 +12,13 @@ from bitdustfs.errors import Malformed
 from bitdustfs.net.routers import mapper, packets, pcp, upnp
 from bitdustfs.net.routers.gateway import Gateway, read_routes
 from bitdustfs.net.routers.packets import TCP, UDP, Says, SaysAddress, SaysMapped
-from bitdustfs.net.routers.pcp import Epoch, NatPmpRouter, OtherVersion, PcpRouter, Silent
-from bitdustfs.net.routers.router import LIFETIME, OpenPort, RouterRefuses
+from bitdustfs.net.routers.pcp import Epoch, NatPmpRouter, OtherVersion, PcpRouter
+from bitdustfs.net.routers.router import LIFETIME, OpenPort, RouterRefuses, Silent
 from bitdustfs.net.routers.upnp import UpnpRouter
 
 HERE = ipaddress.IPv4Address("127.0.0.1")
 GATEWAY = Gateway(HERE, HERE)
+SECRET = b"s" * 32
 OUTSIDE = b"\0" * 10 + b"\xff\xff" + bytes([9, 9, 9, 9])
 TABLE = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -30,12 +31,16 @@ eth0\t000
 """
 
 
+def by_pcp(gateway, port, secret=SECRET):
+    return PcpRouter(gateway, secret, port)
+
+
 class Responder:
     """A router on loopback that answers by the layouts of the RFCs; `speaks`: natpmp, pcp."""
 
     def __init__(self, *speaks):
         self.speaks, self.epoch, self.refuses, self.gives = speaks, 1000, 0, 0
-        self.mapped, self.heard, self.garbage = {}, [], b""
+        self.mapped, self.nonces, self.heard, self.garbage = {}, {}, [], b""
 
     def answer(self, data):
         self.heard.append(data)
@@ -74,6 +79,9 @@ class Responder:
         if op == 0 or self.refuses:
             return head + data[24:]
         nonce, protocol, internal, external, _ = struct.unpack("!12sB3xHH16s", data[24:])
+        if self.nonces.setdefault((protocol, internal), nonce) != nonce:
+            head = struct.pack("!BBBBII12x", 2, 129, 0, 2, 0, self.epoch)  # NOT_AUTHORIZED
+            return head + data[24:]
         external = struct.unpack("!H", self.keep(protocol, internal, external, lifetime)[:2])[0]
         return head + struct.pack("!12sB3xHH16s", nonce, protocol, internal, external, OUTSIDE)
 
@@ -98,7 +106,7 @@ async def responding(*speaks):
             nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("kind", [PcpRouter, NatPmpRouter])
+@pytest.mark.parametrize("kind", [by_pcp, NatPmpRouter])
 async def test_a_port_is_mapped_and_taken_back(kind):
     async with responding("pcp", "natpmp") as (there, port):
         router = kind(GATEWAY, port)
@@ -110,14 +118,14 @@ async def test_a_port_is_mapped_and_taken_back(kind):
         assert there.mapped == {}
 
 
-@pytest.mark.parametrize("kind", [PcpRouter, NatPmpRouter])
+@pytest.mark.parametrize("kind", [by_pcp, NatPmpRouter])
 async def test_another_port_than_the_one_asked_for_is_taken(kind):
     async with responding("pcp", "natpmp") as (there, port):
         there.gives = 41234
         assert (await kind(GATEWAY, port).map(TCP, 4000, 4000)).port == 41234
 
 
-@pytest.mark.parametrize("kind", [PcpRouter, NatPmpRouter])
+@pytest.mark.parametrize("kind", [by_pcp, NatPmpRouter])
 async def test_a_router_that_began_anew_has_forgotten(kind):
     async with responding("pcp", "natpmp") as (there, port):
         router = kind(GATEWAY, port)
@@ -128,14 +136,53 @@ async def test_a_router_that_began_anew_has_forgotten(kind):
         assert await router.remembers()
 
 
-@pytest.mark.parametrize(("kind", "speaks"), [(PcpRouter, "natpmp"), (NatPmpRouter, "pcp")])
-async def test_a_router_that_speaks_the_other_one_is_known_by_its_answer(kind, speaks):
+@pytest.mark.parametrize("kind", [by_pcp, NatPmpRouter])
+async def test_a_router_that_knows_not_what_it_is_asked_has_not_forgotten(kind):
+    async with responding("pcp", "natpmp") as (there, port):
+        router = kind(GATEWAY, port)
+        await router.map(TCP, 4000, 4000)
+        there.refuses = 4
+        assert await router.remembers()
+        there.epoch = 3
+        assert not await router.remembers()
+
+
+async def test_a_node_that_is_restarted_has_its_own_mapping_again():
+    async with responding("pcp") as (there, port):
+        await by_pcp(GATEWAY, port).map(TCP, 4000, 4000)
+        with pytest.raises(RouterRefuses):
+            await by_pcp(GATEWAY, port, b"x" * 32).map(TCP, 4000, 4000)
+        again = by_pcp(GATEWAY, port)
+        assert (await again.map(TCP, 4000, 4000)).port == 4000
+        await again.unmap(TCP, 4000, 4000)
+        assert there.mapped == {}
+
+
+def test_nonces_are_others_in_another_network_and_for_another_port():
+    elsewhere = Gateway(HERE, ipaddress.IPv4Address("127.0.0.2"))
+    one, other = by_pcp(GATEWAY, 1), by_pcp(elsewhere, 1)
+    every = [r._nonce(p, port) for r in (one, other) for p in (TCP, UDP) for port in (4000, 4001)]
+    assert len(set(every)) == 8 and not any(SECRET[:4] in nonce for nonce in every)
+
+
+async def test_a_router_without_an_address_outside_maps_nothing(monkeypatch):
+    async with responding("natpmp") as (there, port):
+        monkeypatch.setattr(there, "by_natpmp", lambda _: bytes([0, 128, 0, 0]) + bytes(8))
+        with pytest.raises(RouterRefuses, match="no address of the provider"):
+            await NatPmpRouter(GATEWAY, port).map(TCP, 4000, 4000)
+
+
+@pytest.mark.parametrize(("kind", "speaks"), [(by_pcp, "natpmp"), (NatPmpRouter, "pcp")])
+async def test_a_router_that_speaks_the_other_one_is_known_by_its_answer(
+    kind, speaks, monkeypatch
+):
+    monkeypatch.setattr(pcp, "TRIES", (0.2,) * 4)
     async with responding(speaks) as (_, port):
         with pytest.raises(OtherVersion if speaks == "natpmp" else RouterRefuses):
             await kind(GATEWAY, port).map(TCP, 4000, 4000)
 
 
-@pytest.mark.parametrize("kind", [PcpRouter, NatPmpRouter])
+@pytest.mark.parametrize("kind", [by_pcp, NatPmpRouter])
 async def test_what_a_router_refuses_is_said_in_words(kind):
     async with responding("pcp", "natpmp") as (there, port):
         there.refuses = 2
@@ -146,7 +193,7 @@ async def test_what_a_router_refuses_is_said_in_words(kind):
 async def test_answers_that_are_none_are_passed_over():
     async with responding("pcp") as (there, port):
         there.garbage = b"\2\x81" + bytes(58)  # of PCP, and with another nonce
-        assert (await PcpRouter(GATEWAY, port).map(TCP, 4000, 4000)).host == "9.9.9.9"
+        assert (await by_pcp(GATEWAY, port).map(TCP, 4000, 4000)).host == "9.9.9.9"
 
 
 async def test_a_router_where_nobody_listens_is_not_waited_for():
@@ -154,7 +201,7 @@ async def test_a_router_where_nobody_listens_is_not_waited_for():
         await line.bind(("127.0.0.1", 0))
         port = line.getsockname()[1]
     with pytest.raises(Silent, match="does not speak"), trio.fail_after(3):
-        await PcpRouter(GATEWAY, port).map(TCP, 4000, 4000)
+        await by_pcp(GATEWAY, port).map(TCP, 4000, 4000)
 
 
 async def test_a_silent_router_is_asked_four_times_and_given_up(monkeypatch):
@@ -169,9 +216,9 @@ async def test_a_silent_router_is_asked_four_times_and_given_up(monkeypatch):
 async def test_the_second_way_is_tried_where_the_first_is_not_spoken(monkeypatch):
     async with responding("natpmp") as (_, port):
         monkeypatch.setattr(packets, "PORT", port)
-        monkeypatch.setattr(mapper, "PcpRouter", lambda gateway: PcpRouter(gateway, port))
+        monkeypatch.setattr(mapper, "PcpRouter", lambda gateway, _: by_pcp(gateway, port))
         monkeypatch.setattr(mapper, "NatPmpRouter", lambda gateway: NatPmpRouter(gateway, port))
-        router, mapped = await mapper.map_first(GATEWAY, TCP, 4000, 4000)
+        router, mapped = await mapper.map_first(SECRET, GATEWAY, TCP, 4000, 4000)
     assert (router.name, mapped.host) == ("NAT-PMP", "9.9.9.9")
 
 

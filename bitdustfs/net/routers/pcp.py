@@ -1,29 +1,26 @@
 """Ports mapped by PCP (RFC 6887), and by NAT-PMP (RFC 6886), which it came from."""
 
-import os
 import socket
 from collections.abc import Callable
 from typing import TypeVar
 
 import trio
 
+from bitdustfs.core.hashing import tagged
 from bitdustfs.errors import Malformed
 from bitdustfs.net.routers import packets
 from bitdustfs.net.routers.gateway import Gateway
 from bitdustfs.net.routers.packets import Says, SaysAddress, SaysMapped
-from bitdustfs.net.routers.router import LIFETIME, OpenPort, Router, RouterRefuses
+from bitdustfs.net.routers.router import LIFETIME, OpenPort, Router, RouterRefuses, Silent
 
 #: seconds until it is asked again: doubled each time (RFC 6886, section 3.1), but not for a minute
 TRIES = (0.25, 0.5, 1.0, 2.0)
 #: seconds that a router's clock may be behind ours, besides 1/16 (RFC 6887, section 8.5); so one
 #: that was restarted as soon as it was up is not noticed before the mapping is renewed
 EPOCH_SLACK = 2.0
+NO_ADDRESS = "0.0.0.0"  #: what NAT-PMP says where the router has none
 
-T = TypeVar("T", Says, SaysAddress, SaysMapped)
-
-
-class Silent(RouterRefuses):
-    """Nothing was heard of it."""
+T = TypeVar("T", bound=Says | SaysAddress | SaysMapped)
 
 
 class OtherVersion(RouterRefuses):
@@ -77,9 +74,9 @@ class _ByDatagram(Router):
                 raise Silent(f"does not speak {self.name} ({error.strerror or error})") from None
         raise Silent(f"does not answer by {self.name}")
 
-    def _remembered(self) -> bool:
+    def _remembered(self, said: Says | SaysAddress | SaysMapped) -> bool:
         held, self._held = self._held, True
-        return held
+        return held and not (isinstance(said, Says) and said.other_version)
 
 
 def _granted(said: Says | SaysAddress | SaysMapped) -> None:
@@ -100,13 +97,18 @@ class NatPmpRouter(_ByDatagram):
         await self._map("", protocol, internal, 0, 0)
 
     async def remembers(self) -> bool:
-        await self._ask(packets.ask_natpmp_address(), self._address)
-        return self._remembered()
+        """Any answer has the router's clock, one that refuses, too."""
+        said = await self._ask(packets.ask_natpmp_address(), packets.read_natpmp_untrusted)
+        return self._remembered(said)
 
     def _address(self, data: bytes) -> SaysAddress | None:
         said = packets.read_natpmp_untrusted(data)
         _granted(said)
-        return said if isinstance(said, SaysAddress) else None
+        if not isinstance(said, SaysAddress):
+            return None
+        if said.host == NO_ADDRESS:
+            raise RouterRefuses("maps no port: it has no address of the provider")
+        return said
 
     async def _map(
         self, host: str, protocol: int, internal: int, external: int, lifetime: int
@@ -124,13 +126,23 @@ class NatPmpRouter(_ByDatagram):
 
 
 class PcpRouter(_ByDatagram):
-    """Mappings belong to who knows their nonce (section 11.2): one for each protocol and port."""
+    """Mappings belong to who knows their nonce (section 11.2): one for each protocol and port.
+
+    `secret`: of which nonces are made, so that this node knows them again after it was restarted. A
+    router refuses whoever renews a mapping, or takes it back, by another one (section 11.3).
+    """
 
     name = "PCP"
 
-    def __init__(self, gateway: Gateway, port: int = packets.PORT) -> None:
+    def __init__(self, gateway: Gateway, secret: bytes, port: int = packets.PORT) -> None:
         super().__init__(gateway, port)
-        self._nonces: dict[tuple[int, int], bytes] = {}
+        self._secret = secret
+
+    def _nonce(self, protocol: int, internal: int) -> bytes:
+        """The same ones in one network alone: others could tell by them who is there."""
+        where = self._gateway.router.packed + self._gateway.own.packed
+        what = bytes([protocol]) + internal.to_bytes(2, "big")
+        return tagged("pcp nonce", self._secret, where, what)[: packets.NONCE_SIZE]
 
     async def map(self, protocol: int, internal: int, external: int) -> OpenPort:
         said = await self._map(protocol, internal, external, LIFETIME)
@@ -140,16 +152,12 @@ class PcpRouter(_ByDatagram):
         await self._map(protocol, internal, 0, 0)
 
     async def remembers(self) -> bool:
-        def read(data: bytes) -> Says | None:
-            said = packets.read_pcp_untrusted(data)
-            _granted(said)
-            return said if isinstance(said, Says) else None
-
-        await self._ask(packets.ask_pcp_announce(self._gateway.own), read)
-        return self._remembered()
+        """Any answer has the router's clock, one that refuses, too."""
+        asked = packets.ask_pcp_announce(self._gateway.own)
+        return self._remembered(await self._ask(asked, packets.read_pcp_untrusted))
 
     async def _map(self, protocol: int, internal: int, external: int, lifetime: int) -> SaysMapped:
-        nonce = self._nonces.setdefault((protocol, internal), os.urandom(packets.NONCE_SIZE))
+        nonce = self._nonce(protocol, internal)
 
         def read(data: bytes) -> SaysMapped | None:
             said = packets.read_pcp_untrusted(data)

@@ -10,6 +10,10 @@ class RouterRefuses(Exception):
     """The router maps nothing; why, the rest of a sentence that begins with "the router"."""
 
 
+class Silent(RouterRefuses):
+    """Nothing was heard of it in time. What it mapped before may well stand."""
+
+
 class OpenPort(NamedTuple):
     """Where others come in, and for how many seconds that holds. `host`: an IPv4 address."""
 
@@ -27,17 +31,17 @@ class Router(ABC):
     @abstractmethod
     async def map(self, protocol: int, internal: int, external: int) -> OpenPort:
         """Has an external port lead to an internal one of this machine; it may be another port than
-        was asked for. Asked again it is renewed. Raises RouterRefuses.
+        was asked for. Asked again it is renewed. Raises RouterRefuses, Silent.
         """
 
     @abstractmethod
     async def unmap(self, protocol: int, internal: int, external: int) -> None:
-        """Takes the mapping back. Raises RouterRefuses; then it ends with its lifetime."""
+        """Takes the mapping back. Raises RouterRefuses, Silent; then it ends with its lifetime."""
 
     @abstractmethod
     async def remembers(self) -> bool:
         """False if the router has forgotten mappings since the last call: it was restarted. Raises
-        RouterRefuses where it does not answer.
+        Silent.
         """
 
 
