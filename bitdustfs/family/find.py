@@ -42,16 +42,16 @@ def owner_credentials(key: VaultKey, tokens: Sequence[str] = ()) -> Credentials:
     return Credentials(key.vault_id, "owner", key.signing, public, context, read_tokens(tokens))
 
 
-class Place(NamedTuple):
+class Lead(NamedTuple):
     """Where a supplier of the vault may be: the one with that key, or, with an empty one, any."""
 
     node: bytes
     address: str
 
 
-def anybody_at(addresses: Iterable[str]) -> list[Place]:
+def anybody_at(addresses: Iterable[str]) -> list[Lead]:
     """For whom it does not matter who answers: what he shows, the vault signed."""
-    return [Place(b"", address) for address in addresses]
+    return [Lead(b"", address) for address in addresses]
 
 
 class Ways:
@@ -91,12 +91,12 @@ class Ways:
         if not addresses:
             raise UsageError("no supplier's address is known here; add -o bootstrap=HOST:PORT")
         known: list[Known] = []
-        asked: set[Place] = set()
+        asked: set[Lead] = set()
         failed = trio.Event()
         failures: list[Unavailable] = []
 
-        async def ask(places: Sequence[Place]) -> None:
-            fresh = [place for place in dict.fromkeys(places) if place not in asked]
+        async def ask(leads: Sequence[Lead]) -> None:
+            fresh = [lead for lead in dict.fromkeys(leads) if lead not in asked]
             asked.update(fresh)
             if not fresh:
                 return
@@ -118,16 +118,16 @@ class Ways:
             raise failures[0]
         return known[0]
 
-    def _nearby(self) -> list[Place]:
+    def _nearby(self) -> list[Lead]:
         """Suppliers of the vault that are heard in this machine's networks."""
-        return [Place(*heard) for heard in self._book.nearby()]
+        return [Lead(*heard) for heard in self._book.nearby()]
 
     async def _found_in_dht(self) -> list[str]:
         """Where the suppliers are that the vault's record names."""
         return await find_family_addresses(await self.seeker.dht(), self._key.capability())
 
-    async def _ask(self, places: Sequence[Place]) -> Known:
-        return await _ask_members(self._key, places, self.credentials, self._nursery, self._book)
+    async def _ask(self, leads: Sequence[Lead]) -> Known:
+        return await _ask_members(self._key, leads, self.credentials, self._nursery, self._book)
 
     def connect(self, member: Member) -> PeerSupplier:
         """The session with a member of a family, opened when it is first used.
@@ -168,7 +168,7 @@ class Ways:
 
 async def _ask_members(
     key: VaultKey,
-    places: Sequence[Place],
+    leads: Sequence[Lead],
     credentials: Credentials,
     nursery: trio.Nursery,
     book: AddressBook,
@@ -176,10 +176,10 @@ async def _ask_members(
     best: Known | None = None
     failures: list[str] = []
 
-    async def ask(place: Place) -> None:
+    async def ask(lead: Lead) -> None:
         nonlocal best
-        address = place.address
-        peer = PeerSupplier(place.node, (address,), credentials, nursery)
+        address = lead.address
+        peer = PeerSupplier(lead.node, (address,), credentials, nursery)
         try:
             held = await peer.current()
             known = check_known_untrusted(key.vault_id, held.root, held.family)
@@ -197,10 +197,10 @@ async def _ask_members(
             best = known
 
     # the voters are asked next, and show whatever is newer: nobody who is silent is waited for
-    await ask_all(places, ask, enough=lambda _: best is not None, grace=GRACE)
+    await ask_all(leads, ask, enough=lambda _: best is not None, grace=GRACE)
     if best is None:
         raise Unavailable(
-            f"none of {len(places)} addresses leads to this vault (without any of its "
+            f"none of {len(leads)} addresses leads to this vault (without any of its "
             "suppliers it "
             "cannot be mounted): " + "; ".join(failures[:4])
         )

@@ -43,7 +43,7 @@ from bitdustfs.supplier.mapping import PortMapping
 from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
-from bitdustfs.supplier.outside import Doors
+from bitdustfs.supplier.outside import Doors, meeting_itself
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.proofs import Proofs
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
@@ -166,6 +166,7 @@ class Daemon:
                 lambda: len(dht.contacts()), nursery.cancel_scope,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
+            nursery.start_soon(steadily, "saying how it is reached", desk.log_changes)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
             reload = SupplierReload(service, settings, self._room, self._admit)
@@ -192,10 +193,10 @@ class Daemon:
     def _doors(self, dht: Dht) -> Doors:
         settings = self._settings
         wanted = settings.port_mapping and not settings.announced and not settings.through
-        if not wanted:
-            return Doors(Proofs(dht), None)
-        secret = derive(self._service.node.encode(), b"router")
-        return Doors(Proofs(dht), PortMapping(settings.listen, partial(map_first, secret)))
+        node = self._service.node
+        first = partial(map_first, derive(node.encode(), b"router"))
+        mapping = PortMapping(settings.listen, first) if wanted else None
+        return Doors(Proofs(dht), mapping, meeting_itself(node.verify_key.encode()))
 
     def _nearby(self, nursery: trio.Nursery) -> Near:
         """Listens, and calls, in this machine's networks."""

@@ -1,5 +1,6 @@
 """Where whoever runs a supplier is answered: how it is, for whom it keeps what, when it can go."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -25,13 +26,16 @@ from bitdustfs.supplier.orders import (
     SupplierSelf,
 )
 from bitdustfs.supplier.outside import Outside
-from bitdustfs.supplier.reach import reach_of
+from bitdustfs.supplier.reach import Reach, reach_of
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import MIB, format_size
+
+log = logging.getLogger(__name__)
 
 LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 NEARLY_FULL = 256 * MIB  #: bytes of the disk, below which it is warned of
 VAULT_DIGITS = 16  #: hexadecimal digits by which a vault is called
+LOGGED_EVERY = 10.0  #: seconds between looks at whether there is anything to log
 ALONE_AFTER = 30.0  #: seconds after which it is warned that no node of the network is known
 
 
@@ -87,11 +91,7 @@ class Desk:
         rows = service.shelf.all_rows()
         asked = service.traffic.asked
         leaving = service.kinship.leaving
-        found_at = self._found_at()
-        offering = self._offering
-        reach = reach_of(
-            found_at, offering.listen, offering.through, self._outside, service.traffic.came
-        )
+        found_at, reach = self._found_at(), self._reach()
         return SupplierSelf(
             node=service.node.verify_key.encode().hex(),
             address=", ".join(found_at) or self._offering.listen,
@@ -115,6 +115,25 @@ class Desk:
             program=bitdustfs.__version__,
         )
 
+    def _reach(self) -> Reach:
+        offering, came = self._offering, self._service.traffic.came
+        return reach_of(self._found_at(), offering.listen, offering.through, self._outside, came)
+
+    async def log_changes(self) -> None:
+        """Logs how it is reached, and whether it reaches the network, when that changes; until
+        cancelled.
+        """
+        reached, alone = Reach("", None, ""), ""
+        while True:
+            await trio.sleep(LOGGED_EVERY)
+            now = self._reach()
+            changed = now.said if not now.seen else (now.way, now.seen)  # it counts the minutes
+            if changed != (reached.said if not reached.seen else (reached.way, reached.seen)):
+                log.log(logging.WARNING if now.seen is False else logging.INFO, "%s", now.said)
+            reached, before, alone = now, alone, self._network_warning(self._network())
+            if alone and alone != before:
+                log.warning("%s", alone)
+
     def _free(self) -> int:
         return shutil.disk_usage(self._folder).free
 
@@ -133,7 +152,10 @@ class Desk:
         bootstrap = self._offering.bootstrap
         if not bootstrap:
             return "no node of the network is known: nobody finds it who has not its address"
-        return f"nobody of the network answers at {', '.join(bootstrap)}: nobody finds it"
+        return (
+            f"nobody of the network answers at {', '.join(bootstrap)} by UDP: nobody finds it; see "
+            "whether the address is right, and whether a firewall lets UDP out"
+        )
 
     async def _customers(self) -> Customers:
         depending = set(await self._depending())

@@ -34,7 +34,7 @@ END_DEADLINE = 3.0  #: seconds for taking mappings back
 FirstMapped = Callable[[Gateway, int, int, int], Awaitable[tuple[Router, OpenPort]]]
 
 
-class Held(NamedTuple):
+class MappedPort(NamedTuple):
     """A port outside, and until when it is ours (trio's clock)."""
 
     host: str
@@ -46,8 +46,8 @@ class Mapping(NamedTuple):
     """What stands, and when to ask for it again (trio's clock)."""
 
     router: Router
-    tcp: Held
-    udp: Held | None
+    tcp: MappedPort
+    udp: MappedPort | None
     renew: float
 
 
@@ -135,17 +135,17 @@ class PortMapping:
             self._mapping = mapping._replace(tcp=mapping.tcp._replace(until=now), udp=None)
         return remembers
 
-    async def _also_udp(self, router: Router, tcp: OpenPort, before: Held | None) -> None:
+    async def _also_udp(self, router: Router, tcp: OpenPort, before: MappedPort | None) -> None:
         """TCP is mapped; asks for the same port of UDP: others expect both at one. `before`: what
         was mapped of UDP.
         """
         began = trio.current_time()
-        held, silent = Held(tcp.host, tcp.port, began + tcp.lifetime), False
+        held, silent = MappedPort(tcp.host, tcp.port, began + tcp.lifetime), False
         self._mapping, self._wish = Mapping(router, held, before, began), tcp.port
         lifetime, udp = tcp.lifetime, before
         try:
             mapped = await router.map(UDP, self._port, tcp.port)
-            udp = Held(mapped.host, mapped.port, trio.current_time() + mapped.lifetime)
+            udp = MappedPort(mapped.host, mapped.port, trio.current_time() + mapped.lifetime)
             lifetime = min(lifetime, mapped.lifetime)
         except RouterRefuses as error:
             silent = isinstance(error, Silent)
@@ -199,7 +199,7 @@ class PortMapping:
                     if held is not None:
                         nursery.start_soon(self._take_back, mapping.router, protocol, held)
 
-    async def _take_back(self, router: Router, protocol: int, held: Held) -> None:
+    async def _take_back(self, router: Router, protocol: int, held: MappedPort) -> None:
         try:
             await router.unmap(protocol, self._port, held.port)
         except RouterRefuses as error:

@@ -43,15 +43,16 @@ def reach_of(
     mapped = outside.mapped()
     if mapped:
         said = f"mapped: others come in at {mapped[0]}; {outside.how()}"
-        return Reach(MAPPED, True, said)
+        return Reach(MAPPED, True, said + outside.besides(mapped))
     last = came({network_of(host) for host in public})
     if last is not None:
         ago = (now() - last) / 60
         said = f"reachable from outside: somebody came from there {ago:.0f} min ago"
-        return Reach(DIRECT, True, said)
+        return Reach(DIRECT, True, said + outside.besides(announced))
     proven = outside.proven(announced)
     if proven:
-        return Reach(DIRECT, True, f"reachable from outside: others dialled {proven}")
+        said = f"reachable from outside: others dialled {proven}"
+        return Reach(DIRECT, True, said + outside.besides(announced))
     port = split(listen)[1]
     todo = (
         f"forward TCP and UDP port {port} at the router, and say --announce with its address or "

@@ -96,7 +96,7 @@ async def test_what_is_wrong_is_warned_of(place, monkeypatch):
     monkeypatch.setattr(desk, "ALONE_AFTER", 0.0)
     place.nodes = 0
     [said] = (await place.ask(AskSelf())).warnings
-    assert said == "nobody of the network answers at 192.0.2.9:4000: nobody finds it"
+    assert said.startswith("nobody of the network answers at 192.0.2.9:4000 by UDP: nobody finds")
     monkeypatch.setattr(desk.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10 * MIB))
     said, _ = (await place.ask(AskSelf())).warnings
     assert said == "the disk has 10.0 MiB left: new fragments are refused soon"
@@ -191,3 +191,23 @@ async def test_whether_it_is_reached_from_outside_is_what_was_seen(place):
     place.service.handle(customer._replace(network=network_of("8.8.8.8")), wire.Ping(), b"")
     told = await place.ask(AskSelf())
     assert told.reachable is True and "0 min ago" in told.reached
+
+
+@pytest.mark.deadline(1000)
+async def test_that_it_is_not_reached_and_why_is_in_its_log_once(
+    place, nursery, autojump_clock, monkeypatch, caplog
+):
+    monkeypatch.setattr(desk, "ALONE_AFTER", 0.0)
+    caplog.set_level("INFO", "bitdustfs.supplier.desk")
+    place.addresses, place.nodes = ("192.168.1.5:4000",), 0
+    nursery.start_soon(place.another().log_changes)
+    await trio.sleep(10 * desk.LOGGED_EVERY)
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert [level for level, _ in said] == ["WARNING", "WARNING"]
+    assert "not reachable from outside" in said[0][1] and "answers at 192.0.2.9" in said[1][1]
+    place.addresses, place.nodes = ("9.9.9.9:4000",), 3
+    customer = Session(KEY.vault_id, "owner", network=network_of("8.8.8.8"))
+    place.service.handle(customer, wire.Ping(), b"")
+    await trio.sleep(10 * desk.LOGGED_EVERY)
+    [last] = caplog.records[2:]
+    assert last.levelname == "INFO" and "reachable from outside: somebody" in last.message

@@ -19,7 +19,7 @@ from bitdustfs.supplier.mapping import (
     PortMapping,
 )
 from bitdustfs.supplier.outside import Doors, NothingKnown
-from bitdustfs.supplier.proofs import FAILED_AGAIN, PROVEN_AGAIN, UNKNOWN_AGAIN, Proofs
+from bitdustfs.supplier.proofs import PROVEN_AGAIN, Proofs
 from bitdustfs.supplier.reach import reach_of
 
 LISTEN, ADDRESS = "0.0.0.0:4000", "9.9.9.9:4000"
@@ -63,8 +63,8 @@ class Told(Router):
 class World:
     """Who dials back: `answers` to each, or nobody."""
 
-    def __init__(self, *answers):
-        self.answers, self.asked = answers, 0
+    def __init__(self, *answers, udp=None):
+        self.answers, self.udp, self.asked = answers, udp, 0
 
     def contacts(self):
         return [(f"8.8.{n}.1", 4000) for n in range(len(self.answers))]
@@ -75,8 +75,9 @@ class World:
         if answer is None:
             return None
         host, tcp = answer
+        udp = tcp if self.udp is None else self.udp
         return datagram.Body(
-            1, bytes(32), True, bytes(16), b"", datagram.DialledBack(host, tcp, tcp)
+            1, bytes(32), True, bytes(16), b"", datagram.DialledBack(host, tcp, udp)
         )
 
 
@@ -86,10 +87,13 @@ YES, NO, ELSEWHERE = ("9.9.9.9", True), ("9.9.9.9", False), ("7.7.7.7", True)
 class Here:
     """A supplier's mapping, and what it knows of the outside."""
 
-    def __init__(self, world, router=None, behind=None, listen=LISTEN):
+    def __init__(self, world, router=None, behind=None, listen=LISTEN, hairpin=True):
         self.router, self.behind = router or Told(), behind or gateway()
         self.mapping = PortMapping(listen, self.first, lambda: self.behind)
-        self.doors = Doors(Proofs(world), self.mapping)
+        self.doors, self.hairpin = Doors(Proofs(world), self.mapping, self.meets_itself), hairpin
+
+    async def meets_itself(self, address):
+        return self.hairpin
 
     async def first(self, _, *asked):
         return self.router, await self.router.map(*asked)
@@ -116,14 +120,41 @@ async def test_a_mapped_address_is_announced_once_another_came_in(run, autojump_
     assert here.reach()[:2] == ("mapped", True)
 
 
-@pytest.mark.parametrize("world", [World(NO), World(None), World(ELSEWHERE), World()])
-async def test_a_mapped_address_that_nobody_came_in_by_is_not(run, autojump_clock, world):
-    here = run(Here(world))
-    await trio.sleep(1)
+@pytest.mark.parametrize(
+    ("answers", "seen", "said"),
+    [
+        ((NO, NO), False, f"others dialled {ADDRESS} in vain"),
+        ((NO,), None, "or by more of them"),
+        ((None,), None, f"nobody of another network could be asked to try {ADDRESS}"),
+        ((), None, f"nobody of another network could be asked to try {ADDRESS}"),
+        ((ELSEWHERE, ELSEWHERE), None, "others see this node at 7.7.7.7 instead"),
+    ],
+)
+async def test_a_mapped_address_that_nobody_came_in_by_is_not(
+    run, autojump_clock, answers, seen, said
+):
+    here = run(Here(World(*answers)))
+    await trio.sleep(50)
     assert here.router.mapped == {TCP, UDP} and here.doors.mapped() == ()
     reach = here.reach()
-    assert (reach.way, reach.seen) == ("", False if world.answers == (NO,) else None)
-    assert ADDRESS in reach.said and "--through" in reach.said
+    assert (reach.way, reach.seen) == ("", seen)
+    assert said in reach.said and "--through" in reach.said
+
+
+async def test_who_does_not_get_in_is_named(run, autojump_clock):
+    """UDP is forwarded and TCP not, and a router that leads nobody back."""
+    tcp, inside = run(Here(World(NO, NO, udp=True))), run(Here(World(YES), hairpin=False))
+    await trio.sleep(50)
+    assert tcp.reach().seen is False and "by TCP (by UDP they get in)" in tcp.reach().said
+    assert inside.reach().way == "mapped" and "no hairpin" in inside.reach().said
+
+
+@pytest.mark.deadline(10_000)
+async def test_tcp_that_is_forwarded_without_udp_is_named(run, autojump_clock):
+    here = run(Here(World(YES, YES, udp=False)))
+    await trio.sleep(PROVEN_AGAIN + 60)
+    assert here.reach().way == "mapped" and "by UDP others do not get in" in here.reach().said
+    assert "hairpin" not in here.reach().said
 
 
 @pytest.mark.parametrize("host", ["100.64.0.5", "192.168.1.2", "10.0.0.1", "127.0.0.1"])
@@ -243,20 +274,35 @@ async def test_a_supplier_that_does_not_listen_where_the_router_leads_maps_nothi
     assert here.router.times == []
 
 
+SELDOM = [10, 20, 40, 80, 160, 320, 640, 900]
+
+
+async def dialled_until(proofs, seconds):
+    """When an address was dialled meanwhile, looking at what is due every second."""
+    world, times, end = proofs._dht, [], trio.current_time() + seconds
+    while trio.current_time() < end:
+        before = world.asked
+        await proofs.look([ADDRESS, ADDRESS])
+        if world.asked != before:
+            times.append(trio.current_time())
+        await trio.sleep(1)
+    return [round(later - earlier) for earlier, later in pairwise(times)]
+
+
 @pytest.mark.deadline(100_000)
 @pytest.mark.parametrize(
-    ("answer", "pause"), [(YES, PROVEN_AGAIN), (NO, FAILED_AGAIN), (None, UNKNOWN_AGAIN)]
+    ("answers", "pauses"),
+    [
+        ((YES,), [900, 900]),
+        ((NO, NO), [15, 60, 120, 240, 480, 900]),
+        ((None,), SELDOM),
+        ((NO,), SELDOM),
+        ((ELSEWHERE, ELSEWHERE), SELDOM),
+    ],
 )
-async def test_an_address_is_dialled_again_after_a_while(autojump_clock, answer, pause):
-    world = World(answer)
-    proofs = Proofs(world)
-    await proofs.look([ADDRESS])
-    await trio.sleep(pause - 1)
-    await proofs.look([ADDRESS, ADDRESS])
-    assert world.asked == 1
-    await trio.sleep(2)
-    await proofs.look([ADDRESS])
-    assert world.asked == 2
+async def test_an_address_is_dialled_again_ever_more_seldom(autojump_clock, answers, pauses):
+    proofs = Proofs(World(*answers))
+    assert (await dialled_until(proofs, 2500))[: len(pauses)] == pauses
 
 
 @pytest.mark.deadline(10_000)
@@ -267,7 +313,43 @@ async def test_who_was_reached_before_is_so_while_nobody_answers(autojump_clock)
     world.answers = (None,)
     await trio.sleep(PROVEN_AGAIN + 1)
     await proofs.look([ADDRESS])
-    assert proofs.of(ADDRESS).tcp is True
+    assert proofs.of(ADDRESS).tcp.there is True
+
+
+@pytest.mark.deadline(10_000)
+@pytest.mark.parametrize(
+    ("later", "hidden"),
+    [
+        ([(NO,)] * 5, False),  # of one network, however often
+        ([(NO, NO), (NO, YES)], False),
+        ([(NO, NO), (None,), (YES,), (NO, NO)], False),
+        ([(NO, NO), (NO, NO)], True),
+        ([(NO, NO), (None,), (NO, NO, None)], True),
+    ],
+)
+async def test_an_address_is_hidden_by_noes_of_two_networks_twice(autojump_clock, later, hidden):
+    """Whoever is asked may lie, and a router may have a bad moment."""
+    world = World(YES)
+    proofs = Proofs(world)
+    await proofs.look([ADDRESS])
+    for answers in later:
+        world.answers = answers
+        await trio.sleep(PROVEN_AGAIN + 1)
+        await proofs.look([ADDRESS])
+    assert (proofs.of(ADDRESS).tcp.there is False) is hidden
+
+
+@pytest.mark.deadline(10_000)
+async def test_many_of_one_network_count_as_one(autojump_clock):
+    world = World(NO, NO, NO, NO)
+    world.contacts = lambda: [(f"8.8.{n}.1", 4000) if n == 0 else (f"8.8.1.{n}", 4000)
+                              for n in range(4)]  # fmt: skip
+    world.answers = (None, NO)
+    proofs = Proofs(world)
+    for _ in range(4):
+        await proofs.look([ADDRESS])
+        await trio.sleep(PROVEN_AGAIN + 1)
+    assert proofs.of(ADDRESS).tcp.there is None
 
 
 def test_a_supplier_behind_relays_says_through_which():

@@ -200,13 +200,31 @@ async def test_who_floods_a_network_is_heard_only_so_often(near, autojump_clock)
         hear(near, make_beacon(SigningKey(os.urandom(32)), 4000, NOW), "192.168.1.66")
     hear(near, make_beacon(KEY, 4000, NOW))
     assert near.of(NODE) == ("192.168.1.9:4000",)
-    assert len(near._heard) == lan.BURST + 1
+    assert len(near._heard) == lan.BURST
     for number in range(lan.HEARD_MAX * 4):
         hear(
             near, make_beacon(SigningKey(os.urandom(32)), 4000, NOW), f"10.0.{number % 4}.{number}"
         )
         await trio.sleep(0.1)
     assert len(near._heard) == lan.HEARD_MAX
+
+
+async def test_a_false_signature_is_looked_at_once_and_pushes_no_true_one_out(
+    near, autojump_clock, monkeypatch
+):
+    """By who knows the key, and has it not, from many addresses."""
+    hear(near, make_beacon(KEY, 4000, NOW))
+    assert near.of(NODE) == ("192.168.1.9:4000",)
+    looked, opened = [], lan.port_untrusted
+    monkeypatch.setattr(lan, "port_untrusted", lambda *words: looked.append(1) or opened(*words))
+    false = bytearray(make_beacon(KEY, 4000, NOW))
+    false[-1] ^= 1
+    for number in range(2 * lan.HEARD_MAX):
+        hear(near, bytes(false), f"10.0.{number // 200}.{number % 200}")
+        await trio.sleep(1 / lan.RATE_ALL)
+    for _ in range(10):
+        assert near.of(NODE) == ("192.168.1.9:4000",)
+    assert 0 < len(looked) <= lan.HEARD_MAX
 
 
 @pytest.mark.deadline(10_000)

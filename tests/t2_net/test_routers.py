@@ -173,9 +173,7 @@ async def test_a_router_without_an_address_outside_maps_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "speaks"), [(by_pcp, "natpmp"), (NatPmpRouter, "pcp")])
-async def test_a_router_that_speaks_the_other_one_is_known_by_its_answer(
-    kind, speaks, monkeypatch
-):
+async def test_a_router_that_speaks_the_other_one_is_known_by_its_answer(kind, speaks, monkeypatch):
     monkeypatch.setattr(pcp, "TRIES", (0.2,) * 4)
     async with responding(speaks) as (_, port):
         with pytest.raises(OtherVersion if speaks == "natpmp" else RouterRefuses):

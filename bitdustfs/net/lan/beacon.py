@@ -4,8 +4,8 @@
     beacon     1 | 1 | tag 16 | port 2 | signature 64         83 bytes
 
 Tag and mask are hashes of the node's public key and the hour, and the port is XORed with the mask.
-So who does not know the key learns that a node is there, and cannot tell which, nor that it is one
-that he met in another network an hour ago. The node's signature covers tag and port: it does not
+So who only listens, and does not know the key, learns that a node is at this address, and not from
+the beacon which one. Who dials it learns the key: TLS shows it to anybody. The node's signature covers tag and port: it does not
 show the key either, and nobody else who knows the key can make it.
 """
 

@@ -38,7 +38,8 @@ CALL_LEAST = 2.0  #: seconds between beacons that were asked for
 ASK_LEAST = 5.0  #: seconds between questions
 AFTER_FAILURE = 10.0  #: seconds until it listens again
 FRESH = 100.0  #: seconds for which a beacon counts: three of them may get lost
-HEARD_MAX = 256  #: beacons kept, those heard last
+HEARD_MAX = 256  #: beacons kept that nobody asked for, those heard last
+KNOWN_MAX = 256  #: beacons kept of nodes that were asked for, those heard last
 HOSTS_MAX = 4  #: addresses of one node
 RATE, BURST = 5.0, 50.0  #: datagrams a second from one address; at once
 RATE_ALL, BURST_ALL = 50.0, 200.0  #: the same from all
@@ -71,12 +72,20 @@ class _Caught(NamedTuple):
     at: float
 
 
+class _Call(NamedTuple):
+    """Where a node's own beacon was heard, and when last."""
+
+    port: int
+    at: float
+
+
 class Nearby(Near):
     """Listens, and asks, while it runs."""
 
     def __init__(self, cast: Multicast, now: Callable[[], float] = time.time) -> None:
         self._cast, self._now = cast, now
-        self._heard: OrderedDict[tuple[bytes, str], _Caught] = OrderedDict()
+        self._heard: OrderedDict[tuple[bytes, str], _Caught] = OrderedDict()  # by tag and host
+        self._known: OrderedDict[tuple[bytes, str], _Call] = OrderedDict()  # by node and host
         self._of_host, self._in_all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
         self._missing, self._asked = trio.Event(), trio.Event()
 
@@ -125,16 +134,29 @@ class Nearby(Near):
             self._heard.popitem(last=False)
 
     def of(self, node: bytes) -> tuple[str, ...]:
-        tags, oldest = dict(tags_of(node, self._now())), trio.current_time() - FRESH
-        found: list[str] = []
-        for (tag, host), heard in reversed(self._heard.items()):
-            if tag not in tags or heard.at < oldest or len(found) == HOSTS_MAX:
-                continue
+        self._read(node)
+        oldest = trio.current_time() - FRESH
+        calls = [
+            (known.at, joined_address(host, known.port))
+            for (who, host), known in self._known.items()
+            if who == node and known.at >= oldest
+        ]
+        return tuple(address for _, address in sorted(calls, reverse=True)[:HOSTS_MAX])
+
+    def _read(self, node: bytes) -> None:
+        """Sorts out what was heard by the node's tags. Each signature is looked at once: what is
+        true is kept apart from what anybody can send, and what is false is dropped.
+        """
+        tags = dict(tags_of(node, self._now()))
+        for tag, host in [heard for heard in self._heard if heard[0] in tags]:
+            beacon, at = self._heard.pop((tag, host))
             with suppress(Malformed):  # Forged, too: of who knows the key, and has it not
-                port = port_untrusted(node, heard.beacon, tags[tag])
+                port = port_untrusted(node, beacon, tags[tag])
                 if acceptable(host, port, allow_private=True):
-                    found.append(joined_address(host, port))
-        return tuple(found)
+                    self._known[node, host] = _Call(port, at)
+                    self._known.move_to_end((node, host))
+        while len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
 
 
 async def listening_nearby(nursery: trio.Nursery) -> Nearby:
