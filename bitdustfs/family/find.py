@@ -17,12 +17,13 @@ from bitdustfs.core.sightings import CONTACTS_MAX, Sightings
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.family.own import on_this_machine
 from bitdustfs.net.ask import ask_all
-from bitdustfs.net.dht.discover import find_family_addresses
+from bitdustfs.net.dht.discover import find_family_addresses, own_word
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.dialing import LATER_AFTER
 from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.lan.nearby import Near
 from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.supplier import RELAYED
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.tokens import read_tokens
 from bitdustfs.net.whereabouts import AddressBook
@@ -77,6 +78,7 @@ class Ways:
         self.seeker = Seeker(self._joined_by, nursery)
         self._book = AddressBook(self.seeker.find, nursery, remembered, near=near)
         self._sessions: dict[bytes, PeerSupplier] = {}
+        self._heard_at: dict[bytes, str] = {}  # by node, where it was asked
 
     def _joined_by(self) -> list[str]:
         return [*self._given[:GIVEN_MAX], *self._contacts, *self._book.addresses(), *self._given]
@@ -142,6 +144,18 @@ class Ways:
             )  # fmt: skip
         session.also_at(member.addresses)
         return session
+
+    async def hear_how(self) -> None:
+        """Asks suppliers once, where they were reached, how that is: directly, or by a router."""
+        for session in list(self._sessions.values()):
+            address = session.reached_at()
+            if not address or self._heard_at.get(session.node) == address:
+                continue
+            self._heard_at[session.node] = address
+            if session.way() != RELAYED:
+                record = await own_word(session.node, session.literals()[0])
+                if record is not None:
+                    self._book.says_mapped(session.node, record.mapped)
 
     def is_own(self, member: Member) -> bool:
         """Whether a supplier is on this machine, by where it is likeliest to be now.

@@ -21,7 +21,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Family
 from bitdustfs.errors import Superseded, Unavailable
 from bitdustfs.family.find import Ways
-from bitdustfs.family.remembering import keep_remembering, recall
+from bitdustfs.family.remembering import keep_hearing, keep_remembering, recall
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.fs.names import Caller
 from bitdustfs.fuse.operations import Operations, WritableOperations
@@ -83,6 +83,10 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                 beside.start_soon(
                     vault.aside, "remembering addresses",
                     partial(keep_remembering, ways, vault.state),
+                )  # fmt: skip
+                beside.start_soon(
+                    vault.aside, "asking suppliers how they are reached",
+                    partial(keep_hearing, ways),
                 )  # fmt: skip
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)

@@ -37,7 +37,7 @@ from bitdustfs.net import wire
 from bitdustfs.net.dialing import Race, nowhere_else
 from bitdustfs.net.handshake import Credentials, Met, meet, open_session, refused
 from bitdustfs.net.incoming import take
-from bitdustfs.net.silence import is_lost
+from bitdustfs.net.silence import ending
 from bitdustfs.net.supplier import Supplier
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.net.whereabouts import DIALLED_MAX, HintsOnly, Whereabouts
@@ -107,7 +107,7 @@ class _Connection:
                     nursery.start_soon(self._write)
                     await self._read()
         except* (PeerError, Malformed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            self.fail(_ending(group.exceptions))
+            self.fail(ending(group.exceptions))
         finally:
             self.fail(Unreachable("the connection was closed"))
             with trio.CancelScope(shield=True):
@@ -201,16 +201,6 @@ class _Connection:
                 raise ProtocolViolation("a challenge in the middle of a session")
 
 
-def _ending(causes: Sequence[BaseException]) -> PeerError:
-    """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
-    for cause in causes:
-        system = cause.__cause__
-        if isinstance(system, OSError) and is_lost(system):
-            return DeadlineExceeded(f"the connection was lost: {system.strerror}")
-    said = causes[0]
-    return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")
-
-
 class PeerSupplier(Supplier):
     """The supplier with key `node`, at one of `addresses` ("host:port") unless it has moved.
 
@@ -284,6 +274,9 @@ class PeerSupplier(Supplier):
 
     def reached_at(self) -> str:
         return self._reached_at
+
+    def way(self) -> str:
+        return self._whereabouts.way(self.node, self._literal)
 
     def literals(self) -> tuple[str, ...]:
         """Where it was reached last, without a name; before that its addresses as they are."""

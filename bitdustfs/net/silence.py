@@ -1,8 +1,11 @@
 """A connection whose other end fell silent: how the kernel notices, and what it then says."""
 
 import errno
+from collections.abc import Sequence
 
 import trio
+
+from bitdustfs.errors import DeadlineExceeded, PeerError, ProtocolViolation
 
 #: seconds that the kernel waits for acknowledgements: of questions, and of bulk, which a busy
 #: supplier may leave in the buffers for a while
@@ -24,6 +27,16 @@ def notice_silence(transport: trio.SocketStream, bulk: bool) -> None:
         transport.setsockopt(trio.socket.IPPROTO_TCP, option, value)
 
 
-def is_lost(error: OSError) -> bool:
+def ending(causes: Sequence[BaseException]) -> PeerError:
+    """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
+    for cause in causes:
+        system = cause.__cause__
+        if isinstance(system, OSError) and _is_lost(system):
+            return DeadlineExceeded(f"the connection was lost: {system.strerror}")
+    said = causes[0]
+    return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")
+
+
+def _is_lost(error: OSError) -> bool:
     """Whether the other end, or the way to it, is gone: it has closed nothing."""
     return error.errno in LOST

@@ -20,6 +20,7 @@ import trio
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings
 from bitdustfs.net.addresses import relayed
 from bitdustfs.net.lan.nearby import Near, NobodyNear
+from bitdustfs.net.supplier import DIRECT, MAPPED, RELAYED
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,10 @@ class Whereabouts(ABC):
         """A session at an address fell silent, or ended before any call was answered there: the
         address is tried last from now on, and the node is looked for.
         """
+
+    def way(self, node: bytes, address: str) -> str:
+        """How the node is reached at an address: direct, mapped, as it says itself, or relayed."""
+        return DIRECT if relayed(address) is None else RELAYED
 
     @abstractmethod
     def search(self, node: bytes) -> None:
@@ -163,6 +168,7 @@ class AddressBook(Whereabouts):
         self._seen = OrderedDict((sighting.node, sighting) for sighting in nodes)
         self._trials: OrderedDict[bytes, Trials] = OrderedDict()
         self._searches: OrderedDict[bytes, _Search] = OrderedDict()
+        self._mapped: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
         self._at_once = trio.CapacityLimiter(LOOK_UPS)
         self._changed = trio.Event()
 
@@ -180,6 +186,17 @@ class AddressBook(Whereabouts):
     def found(self, node: bytes) -> tuple[str, ...]:
         """Where the node itself says that it is: to those in its network, and to all."""
         return (*self._near.of(node), *self._seen.get(node, Sighting(node)).found)
+
+    def way(self, node: bytes, address: str) -> str:
+        mapped = address in self._mapped.get(node, ())
+        return MAPPED if mapped else super().way(node, address)
+
+    def says_mapped(self, node: bytes, addresses: Iterable[str]) -> None:
+        """The node says that a router leads to it at these addresses; that is for people only."""
+        self._mapped[node] = tuple(addresses)[:FOUND_MAX]
+        self._mapped.move_to_end(node)
+        if len(self._mapped) > NODES_MAX:
+            self._mapped.popitem(last=False)
 
     def reached(self, node: bytes, address: str) -> None:
         self.is_there(node)

@@ -114,6 +114,7 @@ class Said:
 
     addresses: tuple[str, ...] = ()
     offer: int = -1
+    mapped: tuple[str, ...] = ()  #: those of them that the router leads here from
 
 
 class OwnRecord:
@@ -162,7 +163,9 @@ class OwnRecord:
             if asks:
                 await self._ask()
                 self._ask_at = now + ASK_EVERY
-            said = Said(self.addresses(), self._service.housekeeping.announced())
+            where, mapped = self.addresses(), self._outside.mapped()
+            offer = self._service.housekeeping.announced()
+            said = Said(where, offer, tuple(a for a in where if a in mapped))
             if late or said != self._said:
                 await self._say(said)
             await trio.sleep(TICK if self._said.offer >= 0 else FIRST_TICK)
@@ -233,5 +236,7 @@ class OwnRecord:
     async def _store(self, said: Said, seq: int) -> int:
         """Stores a record that is newer than the one before; how many nodes took it."""
         self._seq = max(seq, self._seq + 1)
-        record = sign_node_record(self._service.node, self._seq, said.addresses, said.offer)
+        record = sign_node_record(
+            self._service.node, self._seq, said.addresses, said.offer, said.mapped
+        )
         return await self._dht.store(self._dht.id, record)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from bitdustfs.net.addresses import is_private_host, network_of, relayed, split
+from bitdustfs.net.supplier import DIRECT, MAPPED, RELAYED
 from bitdustfs.supplier.outside import Outside
-
-DIRECT, MAPPED, RELAYED = "direct", "mapped", "relayed"
 
 
 class Reach(NamedTuple):

@@ -1,22 +1,27 @@
 """Where nodes are: what is tried first, when somebody is looked up, what is remembered."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import trio
 import trio.testing
+from family import KEY as VAULT
 from family import credentials, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.state import State, peek_value
 from bitdustfs.core.codec import encode
 from bitdustfs.core.keys import node_id
+from bitdustfs.core.records import Member
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
 from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
+from bitdustfs.family.find import Ways
 from bitdustfs.net import peer
 from bitdustfs.net.addresses import split
 from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
@@ -350,3 +355,36 @@ async def test_a_seeker_whose_node_failed_makes_another(nodes, nursery):
     await trio.testing.wait_all_tasks_blocked()
     again = await seeker.dht()
     assert again is not first and again.contacts()
+
+
+async def test_how_a_supplier_is_reached_is_what_it_says_of_itself(nursery):
+    """It is asked over UDP where it was reached by TCP. Nobody else can say it."""
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    async with serving(service) as address:
+        key, port = service.node.verify_key.encode(), split(address)[1]
+        dht = Dht(service.node, serves=True, allow_private=True)
+        await dht.bind("127.0.0.1", port)
+        await nursery.start(dht.run)
+        ways = Ways(VAULT, [address], nursery)
+        session = ways.connect(Member(key, (address,), GIB))
+        await session.ping()
+        await ways.hear_how()
+        assert session.way() == "direct"  # it says nothing
+        for signer, mapped, shown in (
+            (service.node, (address,), "mapped"),
+            (SigningKey(b"o" * 32), (), "mapped"),
+            (service.node, (), "direct"),
+        ):
+            record = datagram.sign_node_record(signer, 2, (address,), GIB, mapped)
+            dht.records._rows[dht.id] = SimpleNamespace(seq=2, record=record, sender="")
+            ways._heard_at.clear()
+            await ways.hear_how()
+            assert session.way() == shown
+
+
+def test_a_relay_s_way_is_known_by_its_address():
+    book = AddressBook(None, None)
+    book.says_mapped(NODE, ["9.9.9.9:1"])
+    found = [book.way(NODE, a) for a in ("9.9.9.9:1", "9.9.9.9:2", f"relay:{'ab' * 32}@9.9.9.9:1")]
+    assert found == ["mapped", "direct", "relayed"]
+    assert book.way(OTHER, "9.9.9.9:1") == "direct"

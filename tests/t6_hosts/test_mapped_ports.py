@@ -120,6 +120,13 @@ class Home(Hosts):
         with open(self.root / "router.log", "ab") as log:
             self.daemon = subprocess.Popen([str(w) for w in command], stdout=log, stderr=log)
         self.processes.append(self.daemon)
+        listens = [*([":14e7"] if datagrams else []), *([":1388"] if upnp else [])]  # 5351, 5000
+        deadline = time.monotonic() + LIMIT
+        while not all(port in self.at_router("cat", "/proc/net/udp", "/proc/net/tcp").lower()
+                      for port in listens):  # fmt: skip
+            assert self.daemon.poll() is None, (self.root / "router.log").read_text()
+            assert time.monotonic() < deadline, "the router does not listen"
+            time.sleep(0.05)
 
     def stop_router(self):
         self.daemon.terminate()
@@ -188,8 +195,11 @@ def test_a_vault_is_read_through_a_port_that_the_router_mapped(home):
     home.on(0, "mount", mountpoint)
     (mountpoint / "file").write_bytes(content)
     home.on(0, "sync", mountpoint)
-    row = home.rows()[1]
-    assert (row["way"], row["address"]) == ("direct", address)
+    deadline = time.monotonic() + LIMIT
+    while [row["way"] for row in home.rows()] != ["direct", "mapped"]:
+        assert time.monotonic() < deadline, home.rows()
+        time.sleep(0.5)
+    assert home.rows()[1]["address"] == address
     home.on(0, "unmount", mountpoint)
     tcp, udp = home.came()
     assert tcp > len(content) / 2 and udp > 0

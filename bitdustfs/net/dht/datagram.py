@@ -142,6 +142,8 @@ class NodeRecord(Record, frozen=True):
     offer: U63
     #: relays ("host:port") through which it is reached
     through: Annotated[tuple[Address, ...], msgspec.Meta(max_length=RELAYS_MAX)] = ()
+    #: those of the addresses at which a router leads to it, by a mapped port: for people
+    mapped: Annotated[tuple[Address, ...], msgspec.Meta(max_length=4)] = ()
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -186,13 +188,14 @@ def open_datagram_untrusted(data: bytes) -> Body:
     return _bodies.open_untrusted(data, body.sender)
 
 
-def sign_node_record(key: SigningKey, seq: int, ways: tuple[str, ...], offer: int) -> bytes:
-    """`ways`: addresses, also such as lead through relays."""
+def sign_node_record(
+    key: SigningKey, seq: int, ways: tuple[str, ...], offer: int, mapped: tuple[str, ...] = ()
+) -> bytes:
+    """`ways`: addresses, also such as lead through relays; `mapped`: those by a mapped port."""
     through = tuple(way.relay for way in map(relayed, ways) if way is not None)
     direct = tuple(way for way in ways if relayed(way) is None)
-    return seal_record(
-        key, "node-record", NodeRecord(key.verify_key.encode(), seq, direct, offer, through)
-    )
+    node = key.verify_key.encode()
+    return seal_record(key, "node-record", NodeRecord(node, seq, direct, offer, through, mapped))
 
 
 def open_node_record_untrusted(data: bytes, node: bytes) -> NodeRecord:

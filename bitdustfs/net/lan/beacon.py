@@ -5,8 +5,8 @@
 
 Tag and mask are hashes of the node's public key and the hour, and the port is XORed with the mask.
 So who only listens, and does not know the key, learns that a node is at this address, and not from
-the beacon which one. Who dials it learns the key: TLS shows it to anybody. The node's signature covers tag and port: it does not
-show the key either, and nobody else who knows the key can make it.
+the beacon which one. Who dials it learns the key: TLS shows it to anybody. The node's signature
+covers tag and port: it does not show the key either, and nobody else who knows the key can make it.
 """
 
 import struct
