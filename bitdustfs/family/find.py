@@ -29,6 +29,8 @@ from bitdustfs.net.tokens import read_tokens
 from bitdustfs.net.whereabouts import AddressBook
 
 GIVEN_MAX = 8  #: addresses given by hand that the DHT is joined by before others
+#: seconds until a supplier is asked again how it is reached; where it did not answer
+HOW_AGAIN, HOW_SILENT_AGAIN = 1800.0, 60.0
 GRACE = 1.0  #: seconds for the rest, once one address led to the vault
 
 
@@ -78,7 +80,7 @@ class Ways:
         self.seeker = Seeker(self._joined_by, nursery)
         self._book = AddressBook(self.seeker.find, nursery, remembered, near=near)
         self._sessions: dict[bytes, PeerSupplier] = {}
-        self._heard_at: dict[bytes, str] = {}  # by node, where it was asked
+        self._asked_how: dict[bytes, tuple[str, float]] = {}  # by node: where, until when
 
     def _joined_by(self) -> list[str]:
         return [*self._given[:GIVEN_MAX], *self._contacts, *self._book.addresses(), *self._given]
@@ -146,16 +148,19 @@ class Ways:
         return session
 
     async def hear_how(self) -> None:
-        """Asks suppliers once, where they were reached, how that is: directly, or by a router."""
+        """Asks suppliers, where they were reached, how that is: directly, or by a router. One that
+        was asked there lately is not.
+        """
         for session in list(self._sessions.values()):
-            address = session.reached_at()
-            if not address or self._heard_at.get(session.node) == address:
+            address, now = session.reached_at(), trio.current_time()
+            asked, again = self._asked_how.get(session.node, ("", 0.0))
+            if not address or session.way() == RELAYED or (asked == address and now < again):
                 continue
-            self._heard_at[session.node] = address
-            if session.way() != RELAYED:
-                record = await own_word(session.node, session.literals()[0])
-                if record is not None:
-                    self._book.says_mapped(session.node, record.mapped)
+            record = await own_word(session.node, session.literals()[0])
+            if record is not None:
+                self._book.says_mapped(session.node, record.mapped)
+            pause = HOW_SILENT_AGAIN if record is None else HOW_AGAIN
+            self._asked_how[session.node] = address, now + pause
 
     def is_own(self, member: Member) -> bool:
         """Whether a supplier is on this machine, by where it is likeliest to be now.

@@ -1,7 +1,6 @@
 """Routers that map ports: what is said to them byte by byte, and what is made of their answers."""
 
 import ipaddress
-import math
 import struct
 from contextlib import asynccontextmanager
 
@@ -9,12 +8,11 @@ import pytest
 import trio
 
 from bitdustfs.errors import Malformed
-from bitdustfs.net.routers import mapper, packets, pcp, upnp
+from bitdustfs.net.routers import mapper, packets, pcp
 from bitdustfs.net.routers.gateway import Gateway, read_routes
 from bitdustfs.net.routers.packets import TCP, UDP, Says, SaysAddress, SaysMapped
 from bitdustfs.net.routers.pcp import Epoch, NatPmpRouter, OtherVersion, PcpRouter
 from bitdustfs.net.routers.router import LIFETIME, OpenPort, RouterRefuses, Silent
-from bitdustfs.net.routers.upnp import UpnpRouter
 
 HERE = ipaddress.IPv4Address("127.0.0.1")
 GATEWAY = Gateway(HERE, HERE)
@@ -254,46 +252,3 @@ def test_what_is_heard_is_read_by_the_layout_of_the_rfcs():
     assert isinstance(said, Says) and said.other_version
     with pytest.raises(Malformed):
         packets.read_pcp_untrusted(bytes(1101))
-
-
-class Igd:
-    """What miniupnpc has of a router."""
-
-    def __init__(self, *errors):
-        self.errors, self.mapped = list(errors), {}
-
-    def externalipaddress(self):
-        return "9.9.9.9"
-
-    def addportmapping(self, port, protocol, host, internal, label, remote, lease):
-        if self.errors:
-            raise Exception(self.errors.pop(0))
-        self.mapped[port, protocol] = (host, internal, lease)
-
-    def deleteportmapping(self, port, protocol):
-        del self.mapped[port, protocol]
-
-    def getspecificportmapping(self, port, protocol):
-        return self.mapped.get((port, protocol))
-
-
-async def test_by_upnp_a_port_is_mapped_missed_and_taken_back():
-    igd = Igd()
-    router = UpnpRouter(igd, "192.168.7.2")
-    assert await router.map(TCP, 4000, 4000) == OpenPort("9.9.9.9", 4000, LIFETIME)
-    assert igd.mapped == {(4000, "TCP"): ("192.168.7.2", 4000, LIFETIME)}
-    assert await router.remembers()
-    igd.mapped.clear()
-    assert not await router.remembers()
-    await router.map(TCP, 4000, 4000)
-    await router.unmap(TCP, 4000, 4000)
-    assert igd.mapped == {}
-
-
-async def test_by_upnp_another_port_is_asked_for_where_one_is_taken_and_none_need_end():
-    router = UpnpRouter(Igd("ConflictInMappingEntry"), "192.168.7.2")
-    assert (await router.map(TCP, 4000, 4000)).port in upnp.OTHER_PORTS
-    forever = await UpnpRouter(Igd("OnlyPermanentLeasesSupported"), "x").map(TCP, 4000, 4000)
-    assert forever.lifetime == math.inf
-    with pytest.raises(RouterRefuses, match="Action Failed"):
-        await UpnpRouter(Igd("Action Failed"), "192.168.7.2").map(TCP, 4000, 4000)

@@ -7,13 +7,14 @@ import pytest
 import trio
 import trio.testing
 from family import KEY as VAULT
-from family import credentials, serving
+from family import credentials, family_of, serving
 from nacl.signing import SigningKey
 
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.cache.state import State, peek_value
 from bitdustfs.core.codec import encode
 from bitdustfs.core.keys import node_id
-from bitdustfs.core.records import Member
+from bitdustfs.core.records import Member, open_family_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
 from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
@@ -366,7 +367,10 @@ async def test_how_a_supplier_is_reached_is_what_it_says_of_itself(nursery):
         await dht.bind("127.0.0.1", port)
         await nursery.start(dht.run)
         ways = Ways(VAULT, [address], nursery)
-        session = ways.connect(Member(key, (address,), GIB))
+        member = Member(key, (address,), GIB)
+        family = open_family_untrusted(family_of(key), VAULT.vault_id)
+        circle = Circle(family, lambda _: ways.connect(member))
+        session = circle.session(family.members[0])
         await session.ping()
         await ways.hear_how()
         assert session.way() == "direct"  # it says nothing
@@ -377,7 +381,7 @@ async def test_how_a_supplier_is_reached_is_what_it_says_of_itself(nursery):
         ):
             record = datagram.sign_node_record(signer, 2, (address,), GIB, mapped)
             dht.records._rows[dht.id] = SimpleNamespace(seq=2, record=record, sender="")
-            ways._heard_at.clear()
+            ways._asked_how.clear()
             await ways.hear_how()
             assert session.way() == shown
 
