@@ -130,12 +130,15 @@ class Home(Hosts):
         self.daemon.terminate()
         self.daemon.wait(LIMIT)
 
-    def start_suppliers(self, *words):
+    def start_suppliers(self):
         for host in LISTENERS:
             other = LISTENERS[host % len(LISTENERS)]
             self.start(host, "--listen", f"9.77.{host}.1:4000",
                        "--bootstrap", f"9.77.{other}.1:4000")  # fmt: skip
-        self.start(HOME, "--listen", "0.0.0.0:4000", "--bootstrap", "9.77.1.1:4000", *words)
+        self.start_at_home()
+
+    def start_at_home(self):
+        self.start(HOME, "--listen", "0.0.0.0:4000", "--bootstrap", "9.77.1.1:4000")
 
     def supplier(self):
         """What the supplier at home says of itself; None before it answers."""
@@ -211,6 +214,11 @@ def test_a_vault_is_read_through_a_port_that_the_router_mapped(home):
     assert (mountpoint / "file").read_bytes() == content
     home.on(0, "unmount", mountpoint, home="two")
 
+    home.wait_until(lambda said: "no hairpin" in said["reached"])
+    home.processes[-1].kill()  # it takes nothing back: the router has the mapping still
+    home.processes[-1].wait(LIMIT)
+    home.start_at_home()
+    home.wait_until(lambda said: said["way"] == "mapped")
     home.processes[-1].send_signal(signal.SIGTERM)
     assert home.processes[-1].wait(LIMIT) == 0
     assert "dnat" not in home.ports_mapped()  # it was taken back
