@@ -108,7 +108,7 @@ class Desk:
             served=service.traffic.served,
             asked=None if asked is None else time.monotonic() - asked,
             network=network,
-            warnings=[*filter(None, (self._disk_warning(), self._network_warning(network)))],
+            warnings=self._warnings(network),
             reachable=reach.seen,
             reached=reach.said,
             way=reach.way,
@@ -123,16 +123,17 @@ class Desk:
         """Logs how it is reached, and whether it reaches the network, when that changes; until
         cancelled.
         """
-        reached, alone = Reach("", None, ""), ""
+        reached, warned = Reach("", None, ""), list[str]()
         while True:
             await trio.sleep(LOGGED_EVERY)
             now = self._reach()
             changed = now.said if not now.seen else (now.way, now.seen)  # it counts the minutes
             if changed != (reached.said if not reached.seen else (reached.way, reached.seen)):
                 log.log(logging.WARNING if now.seen is False else logging.INFO, "%s", now.said)
-            reached, before, alone = now, alone, self._network_warning(self._network())
-            if alone and alone != before:
-                log.warning("%s", alone)
+            reached, before, warned = now, warned, self._network_warnings(self._network())
+            for sentence in warned:
+                if sentence not in before:
+                    log.warning("%s", sentence)
 
     def _free(self) -> int:
         return shutil.disk_usage(self._folder).free
@@ -145,6 +146,13 @@ class Desk:
         if missing > 0:
             return f"{format_size(missing)} more are donated than the disk has left"
         return ""
+
+    def _warnings(self, network: int) -> list[str]:
+        return [*filter(None, [self._disk_warning()]), *self._network_warnings(network)]
+
+    def _network_warnings(self, network: int) -> list[str]:
+        closed = self._outside.closed(self._found_at())
+        return [*filter(None, (self._network_warning(network), closed))]
 
     def _network_warning(self, network: int) -> str:
         if network or time.monotonic() - self._started < ALONE_AFTER:

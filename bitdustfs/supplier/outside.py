@@ -58,7 +58,11 @@ class Outside(Protocol):
         ...
 
     def besides(self, announced: Sequence[str]) -> str:
-        """Who does not get in, of one that others reach: sentences behind a semicolon, or ""."""
+        """Who near does not get in, of one that others reach: behind a semicolon, or ""."""
+        ...
+
+    def closed(self, announced: Sequence[str]) -> str:
+        """That others get in by TCP alone: a sentence, or ""."""
         ...
 
 
@@ -81,6 +85,9 @@ class NothingKnown(Outside):
         return ""
 
     def besides(self, announced: Sequence[str]) -> str:
+        return ""
+
+    def closed(self, announced: Sequence[str]) -> str:
         return ""
 
 
@@ -147,19 +154,21 @@ class Doors(Outside):
 
     def besides(self, announced: Sequence[str]) -> str:
         proven = [a for a in announced if self._proofs.of(a).tcp.there]
-        said = ""
-        if proven and all(self._proofs.of(a).udp.there is False for a in proven):
-            port = split(proven[0])[1]
-            said += (
-                "; by UDP others do not get in, so that few find it: let UDP port "
-                f"{port} in as TCP is"
-            )
         if any(self._inside.get(a) is False for a in proven):
-            said += (
+            return (
                 "; its router does not lead back who dials that address from inside (no hairpin): "
                 "machines in the same house find it in their own network only"
             )
-        return said
+        return ""
+
+    def closed(self, announced: Sequence[str]) -> str:
+        proven = [a for a in announced if self._proofs.of(a).tcp.there]
+        if not proven or any(self._proofs.of(a).udp.there is not False for a in proven):
+            return ""
+        return (
+            f"others come in at {', '.join(proven)} by TCP, and not by UDP, so that few find it: "
+            f"let UDP port {split(proven[0])[1]} in, and have the router forward it, as TCP"
+        )
 
     def why(self, announced: Sequence[str]) -> Obstacle:
         public = [address for address in announced if is_public(address)]

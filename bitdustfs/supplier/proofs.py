@@ -66,7 +66,7 @@ class Proof(NamedTuple):
         others = sorted(one.host for one in said if one.host != host)
         elsewhere = others[0] if others and not dialled else ""
         tries = self.tries if tcp.there == self.tcp.there else 0
-        if tcp.noes and tcp.noes < ROUNDS:
+        if self.tcp.noes < tcp.noes < ROUNDS or self.udp.noes < udp.noes < ROUNDS:
             pause = SURE_AGAIN
         elif tcp.there:
             pause = PROVEN_AGAIN

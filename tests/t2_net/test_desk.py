@@ -37,6 +37,16 @@ from bitdustfs.units import GIB, MIB
 OTHER = VaultKey(b"o" * 32)
 
 
+class ByTcpAlone(NothingKnown):
+    """What others found out about UDP."""
+
+    def __init__(self):
+        self.said = ""
+
+    def closed(self, announced):
+        return self.said
+
+
 class Place:
     """A supplier, its desk, and a customer that has a contract and a fragment there."""
 
@@ -48,13 +58,14 @@ class Place:
             folder, GIB, "0.0.0.0:4000", (), ("192.0.2.9:4000",), 0.0, ("invited",)
         )
         self.folder, self.scope = folder, trio.CancelScope()
+        self.outside = ByTcpAlone()
         self.desk = self.another()
 
     def another(self):
         """The desk of the next start."""
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
-            self.service, guard, lambda: self.addresses, NothingKnown(), self.offering,
+            self.service, guard, lambda: self.addresses, self.outside, self.offering,
             lambda: self.nodes, self.scope,
         )  # fmt: skip
 
@@ -211,3 +222,8 @@ async def test_that_it_is_not_reached_and_why_is_in_its_log_once(
     await trio.sleep(10 * desk.LOGGED_EVERY)
     [last] = caplog.records[2:]
     assert last.levelname == "INFO" and "reachable from outside: somebody" in last.message
+    place.outside.said = "others come in by TCP, and not by UDP"
+    await trio.sleep(10 * desk.LOGGED_EVERY)
+    [last] = caplog.records[3:]
+    assert last.levelname == "WARNING" and last.message == place.outside.said
+    assert (await place.ask(AskSelf())).warnings == [place.outside.said]
