@@ -11,6 +11,11 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
+
+import msgspec
+
+from bitdustfs.mount.client import MountClient
 
 LIMIT = 90
 NAME = f"bd{os.getpid()}"
@@ -97,8 +102,9 @@ class Hosts:
             ip("netns", "del", name, check=False)
 
     def rows(self):
-        """What the mount says of its suppliers."""
-        return json.loads(self.on(0, "suppliers", self.mountpoint, "--json").stdout)
+        """What the mount says of its suppliers: asked from here, no process has to be started."""
+        with patch.dict(os.environ, BITDUST_HOME=str(self.root / "one")):
+            return msgspec.to_builtins(MountClient(self.mountpoint).suppliers().suppliers)
 
     def host_of(self, row):
         """The host at which a supplier is."""
