@@ -22,6 +22,7 @@ from bitdustfs.family.find import Ways
 from bitdustfs.net import peer
 from bitdustfs.net.addresses import split
 from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.discover import own_word
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
@@ -384,6 +385,14 @@ async def test_how_a_supplier_is_reached_is_what_it_says_of_itself(nursery):
             ways._asked_how.clear()
             await ways.hear_how()
             assert session.way() == shown
+
+
+async def test_who_has_no_sockets_left_asks_nobody_how_it_is_reached(monkeypatch):
+    async def bind(self, host, port):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Dht, "bind", bind)
+    assert await own_word(NODE, "127.0.0.1:4000") is None
 
 
 def test_a_relay_s_way_is_known_by_its_address():

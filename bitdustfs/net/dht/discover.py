@@ -64,7 +64,11 @@ async def own_word(node: bytes, address: str) -> datagram.NodeRecord | None:
     """What the node with a key says of itself; only itself is asked, where TCP reached it."""
     wanted = node_id(node)
     dht = Dht(SigningKey(os.urandom(32)), serves=False, allow_private=False)
-    await dht.bind("::", 0)
+    try:
+        await dht.bind("::", 0)
+    except OSError as error:
+        log.info("%s is not asked how it is reached: %s", address, error)
+        return None
     async with trio.open_nursery() as nursery:
         await nursery.start(dht.run)
         body = await dht.ask(split(address), datagram.FindValue(wanted))
