@@ -30,6 +30,8 @@ def ip(*words, check=True):
 class Hosts:
     """Host 0 mounts, hosts 1 to `count` are suppliers; each has an address of its own."""
 
+    lan = False  #: whether suppliers call on the switch: else they are found by other ways
+
     def __init__(self, root: Path, count: int, tag: str = "") -> None:
         self.root, self.count, self.processes = root, count, []
         self.name = NAME + tag
@@ -69,7 +71,7 @@ class Hosts:
                    "bitdustfs.cli.main", "supplier", "run", "--dir", folder, "--space", "5G",
                    *(words or ("--listen", f"10.77.0.{host + 1}:4000", "--bootstrap",
                                f"10.77.0.{2 if host != 1 else 3}:4000")),
-                   "--for", "anyone"]  # fmt: skip
+                   *(() if self.lan else ("--no-lan",)), "--for", "anyone"]  # fmt: skip
         own_home = {**os.environ, "BITDUST_HOME": str(folder / "home")}
         with open(folder / "log", "ab") as log:
             self.processes.append(

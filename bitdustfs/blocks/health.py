@@ -167,5 +167,8 @@ class Sighted(Supplier):
     def reached_at(self) -> str:
         return self._session.reached_at()
 
+    def way(self) -> str:
+        return self._session.way()
+
     async def aclose(self) -> None:
         await self._session.aclose()

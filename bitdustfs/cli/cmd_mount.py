@@ -45,6 +45,7 @@ OPTIONS = """mount options (-o, comma-separated):
                          NetworkManager says (default); metered=ignore
   durability=local       fsync returns when this machine has it (default)
   durability=published   fsync returns when the suppliers have it
+  lan=off                look for no suppliers in this machine's networks (on)
   take-over              mount although another machine holds the vault; it turns read-only
   uid=USER  gid=GROUP    show all files as theirs, by name or number
   setuid=USER            mount as this user, by the user's own home and key; only root can say it
@@ -149,6 +150,8 @@ def with_word(options: MountOptions, word: str) -> MountOptions:
             return replace(options, metered=value == "pause")
         case "durability" if value in ("local", "published"):
             return replace(options, published=value == "published")
+        case "lan" if value in ("on", "off"):
+            return replace(options, lan=value == "on")
     match word:
         case "ro":
             return replace(options, read_only=True)

@@ -84,6 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     run.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
     run.add_argument(
+        "--no-port-mapping", dest="port_mapping", action="store_false", default=None,
+        help="do not ask the router to let others in (PCP, NAT-PMP, UPnP)",
+    )  # fmt: skip
+    run.add_argument(
+        "--no-lan", dest="lan", action="store_false", default=None,
+        help="do not tell those in this machine's networks who know its key where it is",
+    )  # fmt: skip
+    run.add_argument(
         "--log", type=Path, metavar="FILE",
         help="where it logs, within a bound (standard error, for a journal)",
     )  # fmt: skip
@@ -176,6 +184,8 @@ def offering_of(args: argparse.Namespace) -> Offering:
         "trash_days": args.trash_days,
         "relay": args.relay and relay_words(args.relay),
         "through": args.through and through_words(args.through),
+        "port_mapping": args.port_mapping,
+        "lan": args.lan,
         "for": args.customers and whom_word(args.customers),
         "bandwidth": args.bandwidth and parse_bandwidth(args.bandwidth),
     }

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 NAME = "whereabouts"
 EVERY = 600.0  #: seconds after which contacts of the DHT are written again
+HEAR_EVERY = 5.0  #: seconds between looks at whether suppliers are reached anywhere else
 
 
 def recall(folder: OwnedFolder) -> Sightings:
@@ -41,6 +42,13 @@ async def keep_remembering(ways: Ways, state: State) -> None:
             _remember(ways.sightings(), state)
         except LocalError as error:
             log.warning("where suppliers were reached last is not kept: %s", error)
+
+
+async def keep_hearing(ways: Ways) -> None:
+    """Whoever is reached somewhere is asked what it says of that, until cancelled."""
+    while True:
+        await trio.sleep(HEAR_EVERY)
+        await ways.hear_how()
 
 
 def _remember(seen: Sightings, state: State) -> None:

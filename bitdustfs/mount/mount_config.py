@@ -9,6 +9,7 @@
     bootstrap = ["HOST:PORT"]      # at the next mount, as what follows
     allow_other = false
     durability = "local"           # or "published"
+    lan = true                     # suppliers are looked for in this machine's networks
 
 At SIGHUP a mount reads it again. A broken file changes nothing, and its log says why.
 """
@@ -56,6 +57,7 @@ WORDS: dict[str, Reader] = {
     "bootstrap": texts_word(check_address),
     "allow_other": bool_word,
     "durability": choice_word("local", "published"),
+    "lan": bool_word,
 }
 
 

@@ -27,6 +27,7 @@ class MountOptions:
     cache: int = CACHE_LIMIT  #: bytes of disk for what suppliers hold already
     audits: int = DAILY  #: bytes that audits may fetch in a day
     bandwidth: Bandwidth = UNBOUNDED  #: what all of its traffic may take of the line
+    lan: bool = True  #: suppliers are looked for in this machine's networks
     owner: ShownOwner = AS_KEPT  #: whose all files are shown to be
     log: str = "info"  #: the least level that is logged (plain.LOG_LEVELS)
     said: frozenset[str] = frozenset()  #: words of -o: config.toml does not change these

@@ -22,7 +22,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Family
 from bitdustfs.errors import Superseded, Unavailable
 from bitdustfs.family.find import Ways
-from bitdustfs.family.remembering import keep_remembering, recall
+from bitdustfs.family.remembering import keep_hearing, keep_remembering, recall
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.fs.names import Caller
 from bitdustfs.fuse.operations import Operations, WritableOperations
@@ -44,6 +44,7 @@ from bitdustfs.mount.status import Describer, WritableDescriber
 from bitdustfs.mount.telling import keep_told
 from bitdustfs.net import listening, notify
 from bitdustfs.net.control import Say, Statement
+from bitdustfs.net.lan.nearby import NobodyNear, listening_nearby
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.metered import Metered
 from bitdustfs.vault.account import lost_at_the_end
@@ -73,10 +74,12 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
             addresses = [*options.bootstrap, *known_addresses(key.vault_id)]
             line, metered = OwnLine(options.bandwidth), Metered(options.metered)
             network.start_soon(metered.run)
+            near = await listening_nearby(network) if options.lan else NobodyNear()
             throttle = Throttle(metered=metered)
             ways = Ways(
-                key, addresses, network, recall(folder), line=line, make_way=throttle.make_way
-            )
+                key, addresses, network, recall(folder), line=line, make_way=throttle.make_way,
+                near=near,
+            )  # fmt: skip
             family = await _find_family(ways, key, folder)
             settings = Settings(
                 options.read_only, options.take_over, cache_limit=options.cache,
@@ -90,6 +93,10 @@ async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: Te
                 beside.start_soon(
                     vault.aside, "remembering addresses",
                     partial(keep_remembering, ways, vault.state),
+                )  # fmt: skip
+                beside.start_soon(
+                    vault.aside, "asking suppliers how they are reached",
+                    partial(keep_hearing, ways),
                 )  # fmt: skip
                 remember_addresses(vault.known.family)
                 await _ensure_root(vault)

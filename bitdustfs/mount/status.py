@@ -21,7 +21,6 @@ from bitdustfs.mount.statements import (
 )
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 from bitdustfs.mount.thinned import thinned_lately
-from bitdustfs.net.addresses import relayed
 from bitdustfs.net.line import OwnLine
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
@@ -128,7 +127,7 @@ class Describer:
             position=position,
             node=member.node.hex(),
             address=self._address(member),
-            way="relayed" if relayed(self._address(member)) else "direct",
+            way=self._vault.circle.session(member).way(),
             state=watch.shown(member.node),
             uptime=seen.answered / seen.rounds if seen.rounds else None,
             gone=seen.gone,

@@ -31,6 +31,8 @@ def _networks(text: str) -> list[IpNetwork]:
     return [ipaddress.ip_network(word) for word in text.split()]
 
 
+_AT_HOME = _networks("10.0.0.0/8 172.16.0.0/12 192.168.0.0/16")
+
 #: how names end that are only good within a private network (RFC 6762, 8375 and customs)
 PRIVATE_NAMES = (".localhost", ".local", ".home.arpa", ".internal", ".lan", ".home")
 
@@ -101,6 +103,13 @@ def is_private_host(host: str) -> bool:
     except ValueError:
         name = host.lower().rstrip(".")
         return "." not in name or name.endswith(PRIVATE_NAMES)
+
+
+def is_at_home(address: IpAddress) -> bool:
+    """Whether an IPv4 address is of those that homes give out (RFC 1918): not one of a provider's
+    NAT, which lie in 100.64.0.0/10, nor of a range for other special purposes.
+    """
+    return any(address in network for network in _AT_HOME)
 
 
 def is_wildcard(host: str) -> bool:

@@ -10,7 +10,7 @@ end: it would hold memory, and whatever comes after it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from bitdustfs.errors import DeadlineExceeded, Malformed, PeerError, ProtocolVio
 from bitdustfs.net import wire
 from bitdustfs.net.handshake import refused
 from bitdustfs.net.incoming import take
-from bitdustfs.net.silence import is_lost
+from bitdustfs.net.silence import ending
 from bitdustfs.net.supplier import MakeWay
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.units import KIB
@@ -112,7 +112,7 @@ class Connection:
                     nursery.start_soon(self._watch)
                     await self._read()
         except* (PeerError, Malformed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            self.fail(_ending(group.exceptions))
+            self.fail(ending(group.exceptions))
         finally:
             self.fail(Unreachable("the connection was closed"))
             with trio.CancelScope(shield=True):
@@ -255,13 +255,3 @@ class Connection:
                 waiting.finish((frame.message, frame.payload))
             else:
                 raise ProtocolViolation("a challenge in the middle of a session")
-
-
-def _ending(causes: Sequence[BaseException]) -> PeerError:
-    """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
-    for cause in causes:
-        system = cause.__cause__
-        if isinstance(system, OSError) and is_lost(system):
-            return DeadlineExceeded(f"the connection was lost: {system.strerror}")
-    said = causes[0]
-    return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")

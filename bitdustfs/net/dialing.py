@@ -4,12 +4,15 @@ Happy eyeballs (RFC 8305): the next attempt begins 250 ms after the one before, 
 failed. So an address that swallows everything costs a quarter of a second, not a deadline.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import trio
 
-from bitdustfs.errors import PeerError, Unreachable
+from bitdustfs.errors import PeerError, ProtocolViolation, Unreachable
+
+log = logging.getLogger(__name__)
 
 STAGGER = 0.25  #: seconds between the beginnings of two attempts (RFC 8305, section 5)
 LATER_AFTER = 1.0  #: seconds after which other addresses are looked for besides
@@ -26,9 +29,10 @@ class Race(Generic[T]):
     """One race over the addresses of one node.
 
     `attempt` leads to what is wanted at an address, or raises PeerError; when it is cancelled it
-    closes what it opened. `discard` closes what came too late. `later` names more addresses, and is
-    asked when all have failed, or after LATER_AFTER seconds. It is waited for if `patient`; else
-    only as long as one of the first addresses is still being tried.
+    closes what it opened. Whatever else it raises is logged, and ends that attempt alone. `discard`
+    closes what came too late. `later` names more addresses, and is asked when all have failed, or
+    after LATER_AFTER seconds. It is waited for if `patient`; else only as long as one of the first
+    addresses is still being tried.
     """
 
     def __init__(
@@ -93,6 +97,11 @@ class Race(Generic[T]):
             found = await self._attempt(address)
         except PeerError as error:
             self._failures.append(type(error)(f"{address}: {error}"))
+            ended.set()
+            return
+        except Exception as error:  # a bug that what is there brought out: the others go on
+            log.exception("dialling %s failed", address)
+            self._failures.append(ProtocolViolation(f"{address}: {type(error).__name__}"))
             ended.set()
             return
         if self._won:  # two in the same instant

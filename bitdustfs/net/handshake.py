@@ -1,5 +1,6 @@
 """From an address to a session with whoever holds a key: TCP, TLS, the vault's signature."""
 
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import sign
-from bitdustfs.errors import ProtocolViolation, Refused, Unreachable, WrongPeer
+from bitdustfs.errors import PeerError, ProtocolViolation, Refused, Unreachable, WrongPeer
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import Relayed, relayed, split
 from bitdustfs.net.circuit import Circuit
@@ -20,6 +21,8 @@ from bitdustfs.net.line import OwnLine, PacedStream
 from bitdustfs.net.silence import notice_silence
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.plain import told
+
+log = logging.getLogger(__name__)
 
 CONNECT_DEADLINE = 5.0  #: seconds for TCP and TLS at one address
 
@@ -100,6 +103,13 @@ async def meet(
         OverflowError,
     ) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
+    except PeerError:
+        raise
+    except Exception as error:  # a bug of ours that what it sent brought out
+        log.exception("what is at %s could not be met", address)
+        raise ProtocolViolation(
+            f"what it sent is not understood ({type(error).__name__})"
+        ) from error
 
 
 async def greet(stream: TlsStream, opening: wire.FirstWord) -> wire.FrameDecoder:

@@ -27,6 +27,11 @@ def interface_addresses() -> list[str]:
 
     Global ones come first, then private ones.
     """
+    return [str(address) for address in dict(numbered_addresses())]
+
+
+def numbered_addresses() -> list[tuple[IpAddress, int]]:
+    """The same, each with the number of its interface. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         kernel.settimeout(1.0)
         size = _HEADER.size + _ADDRESS.size
@@ -34,11 +39,11 @@ def interface_addresses() -> list[str]:
             _HEADER.pack(size, _GET_ADDRESS, _REQUEST_DUMP, 1, 0) + _ADDRESS.pack(0, 0, 0, 0, 0)
         )
         found = list(_answers(kernel))
-    fit = [a for a in found if not (a.is_loopback or a.is_link_local or a.is_multicast)]
-    return [str(a) for a in dict.fromkeys(sorted(fit, key=lambda a: not a.is_global))]
+    fit = [(a, n) for a, n in found if not (a.is_loopback or a.is_link_local or a.is_multicast)]
+    return [*dict.fromkeys(sorted(fit, key=lambda one: not one[0].is_global))]
 
 
-def _answers(kernel: socket.socket) -> Iterator[IpAddress]:
+def _answers(kernel: socket.socket) -> Iterator[tuple[IpAddress, int]]:
     while True:
         data = kernel.recv(_RECEIVED)
         while len(data) >= _HEADER.size:
@@ -52,9 +57,9 @@ def _answers(kernel: socket.socket) -> Iterator[IpAddress]:
             data = data[_aligned(length) :]
 
 
-def _address(message: bytes) -> Iterator[IpAddress]:
-    """The address of one message, if it is one that others may use."""
-    _, _, flags, scope, _ = _ADDRESS.unpack_from(message)
+def _address(message: bytes) -> Iterator[tuple[IpAddress, int]]:
+    """The address of one message, if it is one that others may use, and its interface."""
+    _, _, flags, scope, interface = _ADDRESS.unpack_from(message)
     values: dict[int, bytes] = {}
     rest = message[_ADDRESS.size :]
     while len(rest) >= _ATTRIBUTE.size:
@@ -67,7 +72,7 @@ def _address(message: bytes) -> Iterator[IpAddress]:
         flags = int.from_bytes(values[_IFA_FLAGS], sys.byteorder)
     raw = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)  # of a tunnel the latter is the peer's
     if raw is not None and scope == 0 and not flags & _UNFIT:
-        yield ipaddress.ip_address(raw)
+        yield ipaddress.ip_address(raw), interface
 
 
 def _aligned(length: int) -> int:

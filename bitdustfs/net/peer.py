@@ -144,6 +144,9 @@ class PeerSupplier(Supplier):
     def reached_at(self) -> str:
         return self._reached_at
 
+    def way(self) -> str:
+        return self._whereabouts.way(self.node, self._literal)
+
     def literals(self) -> tuple[str, ...]:
         """Where it was reached last, without a name; before that its addresses as they are."""
         return (self._literal,) if self._literal else self.addresses

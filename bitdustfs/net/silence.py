@@ -2,8 +2,11 @@
 
 import errno
 import struct
+from collections.abc import Sequence
 
 import trio
+
+from bitdustfs.errors import DeadlineExceeded, PeerError, ProtocolViolation
 
 #: seconds that the kernel waits for acknowledgements: of questions, and of bulk, which a busy
 #: supplier may leave in the buffers for a while
@@ -38,6 +41,16 @@ def acknowledged(transport: trio.SocketStream) -> int:
     return int(_ACKED.unpack_from(told, _ACKED_AT)[0]) if len(told) > _ACKED_AT else 0
 
 
-def is_lost(error: OSError) -> bool:
+def ending(causes: Sequence[BaseException]) -> PeerError:
+    """What callers are told of how a connection ended: lost on the way, or ended by the peer."""
+    for cause in causes:
+        system = cause.__cause__
+        if isinstance(system, OSError) and _is_lost(system):
+            return DeadlineExceeded(f"the connection was lost: {system.strerror}")
+    said = causes[0]
+    return ProtocolViolation(f"the connection broke: {said or type(said).__name__}")
+
+
+def _is_lost(error: OSError) -> bool:
     """Whether the other end, or the way to it, is gone: it has closed nothing."""
     return error.errno in LOST

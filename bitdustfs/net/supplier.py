@@ -28,6 +28,8 @@ from bitdustfs.units import READ_MAX
 
 T = TypeVar("T", bound=wire.Message)
 
+#: how a node is reached: at an address of its own, by a port of its router's, through a relay
+DIRECT, MAPPED, RELAYED = "direct", "mapped", "relayed"
 
 MakeWay = Callable[[int], Awaitable[None]]  #: returns when so many bytes of a fragment may be sent
 Connect = Callable[[Member], "Supplier"]  #: the session with a member of a family, one for each
@@ -57,6 +59,10 @@ class Supplier(ABC):
     def reached_at(self) -> str:
         """The address at which it was reached last; "" before that, and where it has none."""
         return ""
+
+    def way(self) -> str:
+        """How it was reached last: direct, mapped (by a port of its router), or relayed."""
+        return DIRECT
 
     @abstractmethod
     async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:

@@ -19,6 +19,8 @@ import trio
 
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings
 from bitdustfs.net.addresses import relayed
+from bitdustfs.net.lan.nearby import Near, NobodyNear
+from bitdustfs.net.supplier import DIRECT, MAPPED, RELAYED
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,10 @@ class Whereabouts(ABC):
         """A session at an address fell silent, or ended before any call was answered there: the
         address is tried last from now on, and the node is looked for.
         """
+
+    def way(self, node: bytes, address: str) -> str:
+        """How the node is reached at an address: direct, mapped, as it says itself, or relayed."""
+        return DIRECT if relayed(address) is None else RELAYED
 
     @abstractmethod
     def search(self, node: bytes) -> None:
@@ -142,8 +148,10 @@ class AddressBook(Whereabouts):
     """What one process knows of the nodes that it dials; looks up by `find` in `nursery`.
 
     Look-ups are bounded: LOOK_UPS at once, one at a time for a node, and the longer the node is not
-    found, the seldomer. `admits` says whether another one may begin for a vault; one that may not
-    is no failure of the node.
+    found, the seldomer. `near` knows of those in the same network; its way is the short one, and is
+    tried first. What is heard there is for sessions that know the key, and is not kept: anybody in
+    a network can repeat what a node said. `admits` says whether another one may begin for a vault;
+    one that may not is no failure of the node.
     """
 
     def __init__(
@@ -152,30 +160,52 @@ class AddressBook(Whereabouts):
         nursery: trio.Nursery,
         remembered: Sightings | None = None,
         admits: Admits = _every_look_up,
+        near: Near | None = None,
     ) -> None:
         self._find, self._nursery, self._admits = find, nursery, admits
+        self._near = near or NobodyNear()
         nodes = () if remembered is None else remembered.nodes
         self._seen = OrderedDict((sighting.node, sighting) for sighting in nodes)
         self._trials: OrderedDict[bytes, Trials] = OrderedDict()
         self._searches: OrderedDict[bytes, _Search] = OrderedDict()
+        self._mapped: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
         self._at_once = trio.CapacityLimiter(LOOK_UPS)
         self._changed = trio.Event()
 
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
+        return self._arranged(node, (*self._near.of(node), *self._known(node), *hints))
+
+    def _known(self, node: bytes) -> tuple[str, ...]:
+        """Where it was reached, and says that it is, to the whole world."""
         seen = self._seen.get(node, Sighting(node))
-        worked = (seen.worked,) if seen.worked else ()
-        return self._trials.get(node, Trials()).arranged((*worked, *seen.found, *hints))
+        return (*([seen.worked] if seen.worked else []), *seen.found)
+
+    def _arranged(self, node: bytes, known: Iterable[str]) -> tuple[str, ...]:
+        return self._trials.get(node, Trials()).arranged(known)
 
     def found(self, node: bytes) -> tuple[str, ...]:
-        """Where the node itself says that it is."""
-        return self._seen.get(node, Sighting(node)).found
+        """Where the node itself says that it is: to those in its network, and to all."""
+        return (*self._near.of(node), *self._seen.get(node, Sighting(node)).found)
+
+    def way(self, node: bytes, address: str) -> str:
+        mapped = address in self._mapped.get(node, ())
+        return MAPPED if mapped else super().way(node, address)
+
+    def says_mapped(self, node: bytes, addresses: Iterable[str]) -> None:
+        """The node says that a router leads to it at these addresses; that is for people only."""
+        self._mapped[node] = tuple(addresses)[:FOUND_MAX]
+        self._mapped.move_to_end(node)
+        if len(self._mapped) > NODES_MAX:
+            self._mapped.popitem(last=False)
 
     def reached(self, node: bytes, address: str) -> None:
         self.is_there(node)
         if node in self._trials:
             self._trials[node].reached(address)
         seen = self._seen.get(node, Sighting(node))
-        if seen.worked != address:
+        if address in self._near.of(node):
+            address = seen.worked  # it is heard there again, or it is not there any more
+        if seen.worked != address or node not in self._seen:
             self._note(Sighting(node, address, seen.seq, seen.found))
         else:
             self._seen.move_to_end(node)
@@ -192,6 +222,7 @@ class AddressBook(Whereabouts):
         self._searches.pop(node, None)
 
     def search(self, node: bytes, vault: bytes = b"") -> None:
+        self._near.ask()
         search = self._searches.get(node) or _Search()
         if search.over is not None or trio.current_time() < search.not_before:
             return
@@ -245,8 +276,14 @@ class AddressBook(Whereabouts):
 
     def addresses(self) -> list[str]:
         """Where nodes were reached or say that they are, the one met last first."""
-        every = (self.of(node, ()) for node in reversed(self._seen))
+        every = (self._arranged(node, self._known(node)) for node in reversed(self._seen))
         return list(dict.fromkeys(address for known in every for address in known))
+
+    def nearby(self) -> list[tuple[bytes, str]]:
+        """Nodes met before that are heard in the same network: key and address, the one met last
+        first. An address is to be dialled for its key alone.
+        """
+        return [(node, a) for node in reversed(self._seen) for a in self._near.of(node)]
 
     async def wait_changed(self) -> None:
         """Until something is known that was not at the last call."""

@@ -21,10 +21,12 @@ from bitdustfs.errors import BitdustError, Malformed, PeerError, Refused, UsageE
 from bitdustfs.net.addresses import is_address, is_private_host, is_wildcard, split
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.control import ask
+from bitdustfs.net.dht.discover import own_word
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.joinline import JoinLine, read_join_line_untrusted, write_join_line
 from bitdustfs.net.peer import PeerSupplier
+from bitdustfs.net.supplier import RELAYED
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.supplier.friendship import Friendship
@@ -238,16 +240,32 @@ def _friend(
     return PeerSupplier(node, known, credentials, nursery, whereabouts=book)
 
 
+class Reached(NamedTuple):
+    """Where a friend answers, and how: direct, mapped or relayed."""
+
+    address: str
+    way: str
+
+
 async def reached(
     own: OwnSupplier, friends: Iterable[tuple[bytes, Sequence[str]]]
-) -> dict[bytes, str]:
-    """Which friends answer now, by node, and at which address; asked all at once."""
+) -> dict[bytes, Reached]:
+    """Which friends answer now, by node; asked all at once."""
     async with trio.open_nursery() as nursery:
         known = own.network()
         book = AddressBook(Seeker(lambda: known, nursery).find, nursery)
+        found: dict[bytes, Reached] = {}
+
+        async def ask(peer: PeerSupplier) -> None:
+            await peer.ping()
+            found[peer.node] = Reached(peer.reached_at(), peer.way())
+            if peer.way() != RELAYED:
+                record = await own_word(peer.node, peer.literals()[0])
+                book.says_mapped(peer.node, record.mapped if record else ())
+                found[peer.node] = Reached(peer.reached_at(), peer.way())
+
         peers = [_friend(own, node, addresses, nursery, book) for node, addresses in friends]
-        answers = await ask_all(peers, lambda peer: peer.ping(), deadline=REACH_DEADLINE)
-        found = {peer.node: peer.reached_at() for peer in answers.given}
+        await ask_all(peers, ask, deadline=REACH_DEADLINE)
         for peer in peers:
             await peer.aclose()
         nursery.cancel_scope.cancel()

@@ -20,14 +20,19 @@ from bitdustfs.cache.deals import DealFolder
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.machine import note_own_supplier
 from bitdustfs.cache.secrecy import lock_node_key
+from bitdustfs.core.keys import derive
 from bitdustfs.errors import LocalError, UsageError
 from bitdustfs.net import notify
 from bitdustfs.net.addresses import dialable, split
+from bitdustfs.net.dht.dialback import Dialling
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.udp import UdpSocket
+from bitdustfs.net.lan.multicast import Multicast
+from bitdustfs.net.lan.nearby import Calling, Near, Nearby, NobodyNear, links_of
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.listening import serve as serve_control
+from bitdustfs.net.routers.mapper import map_first
 from bitdustfs.net.tls import make_context
 from bitdustfs.plain import set_log_level
 from bitdustfs.supplier.admission import Admission, read_admission
@@ -36,10 +41,13 @@ from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
 from bitdustfs.supplier.kindials import kin_book, kin_connector
+from bitdustfs.supplier.mapping import PortMapping
 from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering, remember, with_donated
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
+from bitdustfs.supplier.outside import Doors, meeting_itself
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
+from bitdustfs.supplier.proofs import Proofs
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
 from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
@@ -132,15 +140,16 @@ class Daemon:
         dht = Dht(
             service.node, serves=standing_by is None, allow_private=private,
             make_socket=partial(UdpSocket, self._line),
+            dial_backs=Dialling(service.node, private, line=self._line),
         )  # fmt: skip
         await dht.bind(host, port)
+        doors = self._doors(dht)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
             Contacts(settings.folder / "contacts"), friends=lambda: self._friends(private),
-            through=standing_by.addresses if standing_by else None,
+            through=standing_by.addresses if standing_by else None, outside=doors,
         )  # fmt: skip
-        offer = format_size(service.housekeeping.offer())
-        customers = " ".join(self._settings.customers)
+        offer, customers = format_size(service.housekeeping.offer()), " ".join(settings.customers)
         log.info("supplier at %s offers %s, for %s", address, offer, customers)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, listeners)
@@ -150,15 +159,18 @@ class Daemon:
             nursery.start_soon(steadily, "emptying the trash", self._tidy)
             nursery.start_soon(steadily, "republishing", partial(_republish, dht))
             nursery.start_soon(steadily, "announcing this node", presence.run)
-            book, dials = kin_book(dht, nursery), Dials()
+            finding = partial(doors.run, presence.maybe)
+            nursery.start_soon(steadily, "finding a way through the router", finding)
+            book, dials = kin_book(dht, nursery, self._nearby(nursery)), Dials()
             connect = kin_connector(service.node, nursery, private, book, dials, self._line)
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
-                service, guard, presence.addresses, self._settings,
+                service, guard, presence.addresses, doors, self._settings,
                 lambda: len(dht.contacts()), nursery.cancel_scope, self._line,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
+            nursery.start_soon(steadily, "saying how it is reached", desk.log_changes)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
             reload = SupplierReload(service, settings, self._room, self._admit, self._line)
@@ -181,6 +193,26 @@ class Daemon:
         if settings.relay == ("off",) or settings.through:
             return None
         return Relay(circle_of(self._service, settings.relay))
+
+    def _doors(self, dht: Dht) -> Doors:
+        settings = self._settings
+        wanted = settings.port_mapping and not settings.announced and not settings.through
+        node = self._service.node
+        first = partial(map_first, derive(node.encode(), b"router"))
+        mapping = PortMapping(settings.listen, first) if wanted else None
+        return Doors(Proofs(dht), mapping, meeting_itself(node.verify_key.encode()))
+
+    def _nearby(self, nursery: trio.Nursery) -> Near:
+        """Listens, and calls, in this machine's networks."""
+        settings = self._settings
+        if not settings.lan:
+            return NobodyNear()
+        cast = Multicast(lambda: links_of(settings.listen))
+        nearby = Nearby(cast)
+        calling = Calling(self._service.node, settings.listen, nearby, cast)
+        nursery.start_soon(nearby.run)
+        nursery.start_soon(steadily, "calling in the local network", calling.run)
+        return nearby
 
     def _standing_by(self, server: SupplierServer) -> StandingBy | None:
         if not self._settings.through:

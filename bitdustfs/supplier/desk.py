@@ -1,5 +1,6 @@
 """Where whoever runs a supplier is answered: how it is, for whom it keeps what, when it can go."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -26,13 +27,17 @@ from bitdustfs.supplier.orders import (
     SupplierCommand,
     SupplierSelf,
 )
-from bitdustfs.supplier.reach import seen_from_outside
+from bitdustfs.supplier.outside import Outside
+from bitdustfs.supplier.reach import Reach, reach_of
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import MIB, format_size
+
+log = logging.getLogger(__name__)
 
 LEAVE_TICK = 0.5  #: seconds between looks at who still depends on a supplier that leaves
 NEARLY_FULL = 256 * MIB  #: bytes of the disk, below which it is warned of
 VAULT_DIGITS = 16  #: hexadecimal digits by which a vault is called
+LOGGED_EVERY = 10.0  #: seconds between looks at whether there is anything to log
 ALONE_AFTER = 30.0  #: seconds after which it is warned that no node of the network is known
 
 
@@ -48,6 +53,7 @@ class Desk:
         service: SupplierService,
         guard: Guard,
         found_at: Callable[[], tuple[str, ...]],
+        outside: Outside,
         offering: Offering,
         network: Callable[[], int],
         running: trio.CancelScope,
@@ -55,7 +61,8 @@ class Desk:
     ) -> None:
         self._line = line
         self._service, self._guard, self._running = service, guard, running
-        self._found_at, self._offering, self._network = found_at, offering, network
+        self._found_at, self._outside = found_at, outside
+        self._offering, self._network = offering, network
         self._folder = offering.folder
         self._paused = self._folder / "paused"
         self._started = time.monotonic()
@@ -92,8 +99,7 @@ class Desk:
         rows = service.shelf.all_rows()
         asked = service.traffic.asked
         leaving = service.kinship.leaving
-        found_at = self._found_at()
-        reach = seen_from_outside(found_at, self._offering.listen, service.traffic.came)
+        found_at, reach = self._found_at(), self._reach()
         return SupplierSelf(
             node=service.node.verify_key.encode().hex(),
             address=", ".join(found_at) or self._offering.listen,
@@ -110,12 +116,33 @@ class Desk:
             served=service.traffic.served,
             asked=None if asked is None else time.monotonic() - asked,
             network=network,
-            warnings=[*filter(None, (self._disk_warning(), self._network_warning(network)))],
+            warnings=self._warnings(network),
             reachable=reach.seen,
             reached=reach.said,
+            way=reach.way,
             program=bitdustfs.__version__,
             bandwidth=str(self._line.bandwidth),
         )
+
+    def _reach(self) -> Reach:
+        offering, came = self._offering, self._service.traffic.came
+        return reach_of(self._found_at(), offering.listen, offering.through, self._outside, came)
+
+    async def log_changes(self) -> None:
+        """Logs how it is reached, and whether it reaches the network, when that changes; until
+        cancelled.
+        """
+        reached, warned = Reach("", None, ""), list[str]()
+        while True:
+            await trio.sleep(LOGGED_EVERY)
+            now = self._reach()
+            changed = now.said if not now.seen else (now.way, now.seen)  # it counts the minutes
+            if changed != (reached.said if not reached.seen else (reached.way, reached.seen)):
+                log.log(logging.WARNING if now.seen is False else logging.INFO, "%s", now.said)
+            reached, before, warned = now, warned, self._network_warnings(self._network())
+            for sentence in warned:
+                if sentence not in before:
+                    log.warning("%s", sentence)
 
     def _free(self) -> int:
         return shutil.disk_usage(self._folder).free
@@ -129,13 +156,23 @@ class Desk:
             return f"{format_size(missing)} more are donated than the disk has left"
         return ""
 
+    def _warnings(self, network: int) -> list[str]:
+        return [*filter(None, [self._disk_warning()]), *self._network_warnings(network)]
+
+    def _network_warnings(self, network: int) -> list[str]:
+        closed = self._outside.closed(self._found_at())
+        return [*filter(None, (self._network_warning(network), closed))]
+
     def _network_warning(self, network: int) -> str:
         if network or time.monotonic() - self._started < ALONE_AFTER:
             return ""
         bootstrap = self._offering.bootstrap
         if not bootstrap:
             return "no node of the network is known: nobody finds it who has not its address"
-        return f"nobody of the network answers at {', '.join(bootstrap)}: nobody finds it"
+        return (
+            f"nobody of the network answers at {', '.join(bootstrap)} by UDP: nobody finds it; see "
+            "whether the address is right, and whether a firewall lets UDP out"
+        )
 
     async def _customers(self) -> Customers:
         depending = set(await self._depending())

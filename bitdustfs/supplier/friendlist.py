@@ -10,7 +10,6 @@ import trio
 from bitdustfs.cache.deals import Deal
 from bitdustfs.cache.nicknames import DIGITS_MIN
 from bitdustfs.errors import UsageError
-from bitdustfs.net.addresses import relayed
 from bitdustfs.supplier.befriend import OwnSupplier, reached
 from bitdustfs.supplier.friendship import nonce_of
 from bitdustfs.supplier.orders import CustomerLine, FriendLine
@@ -40,7 +39,7 @@ def friend_lines(
         reached, own, [(node, own.deals.where(told[-1])) for node, told in friends.items()]
     )
     now = time.time()
-    own.deals.note_seen({node.hex(): (int(now), address) for node, address in there.items()})
+    own.deals.note_seen({node.hex(): (int(now), met.address) for node, met in there.items()})
     customers: list[CustomerLine] | None = None
     with suppress(UsageError):  # it does not run
         customers = own.customers()
@@ -51,8 +50,10 @@ def friend_lines(
     lines = [
         FriendLine(
             node=node.hex(), name=names.get(node.hex(), ""),
-            state="online" if node in there else "away", way=_way(there.get(node, "")),
-            address=there.get(node, "") or " ".join(told[-1].addresses), seen=seen.get(node),
+            state="online" if node in there else "away",
+            way=there[node].way if node in there else "",
+            address=there[node].address if node in there else " ".join(told[-1].addresses),
+            seen=seen.get(node),
             gives=sum(deal.gives for deal in told), given=sum(deal.space for deal in told),
             keeps=_kept_by(node, told, kept_there),
             kept=None if customers is None else _kept_for(told, customers),
@@ -113,8 +114,3 @@ def _waiting(deal: Deal) -> FriendLine:
         keeps=None, given=deal.space, kept=0, vaults=[], since=deal.since, until=deal.until,
         settled=False, invitations=[nonce_of(deal.ours).hex()],
     )  # fmt: skip
-
-
-def _way(address: str) -> str:
-    """How it was reached at an address; "" where it was not."""
-    return "" if not address else "direct" if relayed(address) is None else "relayed"

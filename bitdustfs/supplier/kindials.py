@@ -17,6 +17,7 @@ from bitdustfs.net.addresses import dialable
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.seeker import located
 from bitdustfs.net.handshake import Credentials
+from bitdustfs.net.lan.nearby import Near
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.rates import Rates
@@ -42,9 +43,9 @@ class LookUpRates:
         return self._of_vault.admits(vault) and self._in_all.admits(None)
 
 
-def kin_book(dht: Dht, nursery: trio.Nursery) -> AddressBook:
+def kin_book(dht: Dht, nursery: trio.Nursery, near: Near | None = None) -> AddressBook:
     """What one supplier knows of others of its families; look-ups by `dht`."""
-    return AddressBook(partial(located, dht), nursery, admits=LookUpRates().admits)
+    return AddressBook(partial(located, dht), nursery, admits=LookUpRates().admits, near=near)
 
 
 class KinBook(Whereabouts):

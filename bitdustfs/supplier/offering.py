@@ -40,6 +40,8 @@ class Offering:
     relay: tuple[str, ...] = ("circle",)  #: for whom it is a relay (relay.py)
     through: tuple[str, ...] = ()  #: relays through which it is reached; none: it is dialled
     bandwidth: Bandwidth = UNBOUNDED  #: what all of its traffic may take of the line
+    port_mapping: bool = True  #: whether the router is asked to map its port
+    lan: bool = True  #: whether it calls in this machine's networks
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -56,6 +58,8 @@ class _Words(msgspec.Struct, frozen=True):
     relay: tuple[str, ...] = ("circle",)
     through: tuple[str, ...] = ()
     bandwidth: str = "0"
+    port_mapping: bool = True
+    lan: bool = True
 
 
 class Donated(NamedTuple):
@@ -77,7 +81,8 @@ def remember(offering: Offering) -> None:
     kept = _Words(
         offering.space, offering.listen, offering.announced, offering.bootstrap,
         offering.trash_seconds, offering.customers, offering.log, offering.said,
-        offering.relay, offering.through, str(offering.bandwidth),
+        offering.relay, offering.through, str(offering.bandwidth), offering.port_mapping,
+        offering.lan,
     )  # fmt: skip
     write_durably(offering.folder / OFFERING, msgspec.json.encode(kept))
 
@@ -92,6 +97,7 @@ def last_offering(folder: Path) -> Offering | None:
     return Offering(
         folder, kept.space, kept.listen, kept.announced, kept.bootstrap, kept.trash_seconds,
         kept.customers, kept.log, kept.said, kept.relay, kept.through, bandwidth,
+        kept.port_mapping, kept.lan,
     )  # fmt: skip
 
 
@@ -107,6 +113,9 @@ def command_words(offering: Offering) -> list[str]:
     for word, said in values.items():
         if word in offering.said:
             words += [each for value in said for each in (f"--{word.replace('_', '-')}", value)]
+    for word, wanted in (("port_mapping", offering.port_mapping), ("lan", offering.lan)):
+        if word in offering.said and not wanted:
+            words.append(f"--no-{word.replace('_', '-')}")
     if "relay" in offering.said:
         words += ["--relay", *offering.relay]
     return [*words, "--for", *offering.customers] if "for" in offering.said else words

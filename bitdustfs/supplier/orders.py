@@ -65,6 +65,7 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     warnings: list[str]  #: sentences
     reachable: bool | None = None  #: from other networks: seen, cannot be, or null: not seen yet
     reached: str = ""  #: why that is said, the rest of a sentence
+    way: str = ""  #: direct, mapped (at the router), relayed, or empty: none is known
     program: str = ""  #: version of bitdustfs that runs
     bandwidth: str = "0"  #: what may be used of its line, as it is written in options
 
@@ -89,7 +90,7 @@ class FriendLine(msgspec.Struct, frozen=True, kw_only=True):
     node: str  #: empty for an invitation that nobody came by yet
     name: str  #: that was given here; no other machine knows it
     state: str  #: online, away, or invited
-    way: str  #: how it was reached just now: direct, or "" where it was not
+    way: str  #: how it was reached just now: direct, mapped, relayed, or "" where not
     address: str  #: where it was reached, or where it says that it is
     seen: float | None  #: seconds since it was reached last; null: never yet
     gives: int  #: bytes that it promised me

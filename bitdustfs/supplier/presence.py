@@ -23,6 +23,7 @@ from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private, no
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.hostnames import is_name, joined_address, resolve_all
 from bitdustfs.net.interfaces import interface_addresses
+from bitdustfs.supplier.outside import NothingKnown, Outside
 from bitdustfs.supplier.service import SupplierService
 
 log = logging.getLogger(__name__)
@@ -113,12 +114,14 @@ class Said:
 
     addresses: tuple[str, ...] = ()
     offer: int = -1
+    mapped: tuple[str, ...] = ()  #: those of them that the router leads here from
 
 
 class OwnRecord:
     """The record of one supplier. `announced`: what it was told to say; nothing: where it
     listens. `friends`: addresses of friends' suppliers, by which the network is joined, too.
     `through`: a node that cannot be dialled says where relays lead to it, and nothing else.
+    `outside`: how others get at it past a router.
     """
 
     def __init__(
@@ -132,8 +135,10 @@ class OwnRecord:
         interfaces: Callable[[], list[str]] = interface_addresses,
         friends: Callable[[], list[str]] = list,
         through: Callable[[], tuple[str, ...]] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         self._friends, self._through = friends, through
+        self._outside = outside or NothingKnown()
         self._service, self._dht, self._contacts = service, dht, contacts
         self._listen, self._announced, self._bootstrap = listen, announced, bootstrap
         self._interfaces = interfaces
@@ -158,7 +163,9 @@ class OwnRecord:
             if asks:
                 await self._ask()
                 self._ask_at = now + ASK_EVERY
-            said = Said(self.addresses(), self._service.housekeeping.announced())
+            where, mapped = self.addresses(), self._outside.mapped()
+            offer = self._service.housekeeping.announced()
+            said = Said(where, offer, tuple(a for a in where if a in mapped))
             if late or said != self._said:
                 await self._say(said)
             await trio.sleep(TICK if self._said.offer >= 0 else FIRST_TICK)
@@ -170,8 +177,15 @@ class OwnRecord:
         own = self._own()
         # what was seen before the own addresses changed is the old address
         seen = self._seen if own == self._seen_besides else ()
+        mapped = self._outside.mapped()
+        doors = {split(address)[0] for address in mapped}  # by another port, maybe
+        fit = [a for a in seen if split(a)[0] not in doors and not self._outside.in_vain(a)]
         first = own if self._announced else [a for a in own if not is_private([a])]
-        return tuple(dict.fromkeys((*first, *seen, *own)))[:ADDRESSES_MAX]
+        return tuple(dict.fromkeys((*first, *mapped, *fit, *own)))[:ADDRESSES_MAX]
+
+    def maybe(self) -> tuple[str, ...]:
+        """The same, and where others see it that was dialled in vain."""
+        return tuple(dict.fromkeys((*self.addresses(), *self._seen)))
 
     def _own(self) -> tuple[str, ...]:
         return self._resolved if self._announced else self._listened()
@@ -222,5 +236,7 @@ class OwnRecord:
     async def _store(self, said: Said, seq: int) -> int:
         """Stores a record that is newer than the one before; how many nodes took it."""
         self._seq = max(seq, self._seq + 1)
-        record = sign_node_record(self._service.node, self._seq, said.addresses, said.offer)
+        record = sign_node_record(
+            self._service.node, self._seq, said.addresses, said.offer, said.mapped
+        )
         return await self._dht.store(self._dht.id, record)

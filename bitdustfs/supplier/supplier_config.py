@@ -11,6 +11,8 @@
     bootstrap = ["HOST:PORT"]
     relay = ["circle"]             # or off, or keys of nodes besides
     through = ["HOST:PORT"]        # relays, for a supplier that cannot be dialled
+    port_mapping = true            # the router is asked to let others in
+    lan = true                     # friends in the same network are told where it is
 
 At SIGHUP a supplier reads it again. A broken file changes nothing, and its log says why.
 """
@@ -21,6 +23,7 @@ from typing import Any
 
 from bitdustfs.config import (
     Reader,
+    bool_word,
     choice_word,
     number_word,
     read_section,
@@ -73,10 +76,13 @@ WORDS: dict[str, Reader] = {
     "relay": lambda value: relay_words(texts_word(str)(value)),
     "through": lambda value: through_words(texts_word(str)(value)),
     "bandwidth": bandwidth_word,
+    "port_mapping": bool_word,
+    "lan": bool_word,
 }
 DEFAULTS: dict[str, Any] = {
     "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
     "bootstrap": (), "relay": ("circle",), "through": (), "bandwidth": UNBOUNDED,
+    "port_mapping": True, "lan": True,
 }  # fmt: skip
 
 
@@ -94,7 +100,7 @@ def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
     return Offering(
         folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
         words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
-        words["relay"], words["through"], words["bandwidth"],
+        words["relay"], words["through"], words["bandwidth"], words["port_mapping"], words["lan"],
     )  # fmt: skip
 
 
@@ -105,5 +111,6 @@ def said_of(offering: Offering) -> dict[str, Any]:
         "bootstrap": offering.bootstrap, "trash_days": offering.trash_seconds / DAY,
         "for": offering.customers, "relay": offering.relay, "through": offering.through,
         "bandwidth": offering.bandwidth,
+        "port_mapping": offering.port_mapping, "lan": offering.lan,
     }  # fmt: skip
     return {word: value for word, value in values.items() if word in offering.said}

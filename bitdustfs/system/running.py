@@ -134,7 +134,8 @@ def supplier_answer(folder: Path, command: SupplierCommand, expected: type[S]) -
 def supplier_findings(folder: Path, told: SupplierSelf) -> Iterator[Observation]:
     """What a supplier says of itself."""
     status = f"bitdust supplier status --dir {quote(str(folder))}"
-    yield ok("suppliers", f"the supplier in {folder} is {told.state} at {told.address}")
+    way = f", {told.way}" if told.way else ""
+    yield ok("suppliers", f"the supplier in {folder} is {told.state} at {told.address}{way}")
     if told.reachable is False:
         yield warning("suppliers", f"the supplier in {folder} is {told.reached}", status)
     elif told.reachable is None:

@@ -78,6 +78,7 @@ ASSIGNED = [
     ("cli/*", "parser", "*", "argparse makes subparsers itself: only then can a command fill them"),
     ("net/tls.py", "context", "*", "an SSLContext is set up by its attributes"),
     ("net/*", "scope", "deadline", "a trio scope's deadline moves by assignment"),
+    ("net/routers/elements.py", "parser", "*Handler", "expat is told what it calls so"),
     ("net/loglines.py", "record", "*", "a logging filter changes a line only in its record"),
     ("supplier/talk.py", "waiting", "deadline", "a trio scope's deadline moves by assignment"),
     ("supplier/talk.py", "scope", "deadline", "a trio scope's deadline moves by assignment"),

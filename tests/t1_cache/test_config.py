@@ -64,6 +64,16 @@ def test_what_it_says_is_heeded_unless_the_command_line_says_otherwise(file, opt
     assert (made.cache, made.audits, made.published) == (GIB, 100 << 20, False)
 
 
+def test_the_network_of_the_house_is_left_alone_where_either_says_so(file, tmp_path):
+    def lan(option):
+        words = ["mount", str(tmp_path), *option]
+        return with_configured(parse_options(make_parser({"mount"}).parse_args(words))).lan
+
+    assert lan(()) and not lan(("-o", "lan=off"))
+    file.write_text("[mount]\nlan = false\n")
+    assert not lan(()) and lan(("-o", "lan=on"))
+
+
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [

@@ -30,12 +30,23 @@ from bitdustfs.supplier.offering import (
     with_donated,
 )
 from bitdustfs.supplier.orders import AskCustomers, AskSelf, Donate, Leave, Pause, Resume
+from bitdustfs.supplier.outside import NothingKnown
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB, MIB
 
 OTHER = VaultKey(b"o" * 32)
+
+
+class ByTcpAlone(NothingKnown):
+    """What others found out about UDP."""
+
+    def __init__(self):
+        self.said = ""
+
+    def closed(self, announced):
+        return self.said
 
 
 class Place:
@@ -49,14 +60,15 @@ class Place:
             folder, GIB, "0.0.0.0:4000", (), ("192.0.2.9:4000",), 0.0, ("invited",)
         )
         self.folder, self.scope, self.line = folder, trio.CancelScope(), OwnLine()
+        self.outside = ByTcpAlone()
         self.desk = self.another()
 
     def another(self):
         """The desk of the next start."""
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
-            self.service, guard, lambda: self.addresses, self.offering, lambda: self.nodes,
-            self.scope, self.line,
+            self.service, guard, lambda: self.addresses, self.outside, self.offering,
+            lambda: self.nodes, self.scope, self.line,
         )  # fmt: skip
 
     def customer(self, key=KEY):
@@ -97,7 +109,7 @@ async def test_what_is_wrong_is_warned_of(place, monkeypatch):
     monkeypatch.setattr(desk, "ALONE_AFTER", 0.0)
     place.nodes = 0
     [said] = (await place.ask(AskSelf())).warnings
-    assert said == "nobody of the network answers at 192.0.2.9:4000: nobody finds it"
+    assert said.startswith("nobody of the network answers at 192.0.2.9:4000 by UDP: nobody finds")
     monkeypatch.setattr(desk.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10 * MIB))
     said, _ = (await place.ask(AskSelf())).warnings
     assert said == "the disk has 10.0 MiB left: new fragments are refused soon"
@@ -180,6 +192,18 @@ def test_what_a_supplier_was_started_with_starts_it_again(tmp_path):
     assert offering_of(args) == said
 
 
+def test_a_supplier_that_asks_no_router_and_does_not_call_begins_so_again(tmp_path):
+    words = ["supplier", "run", "--dir", str(tmp_path), "--space", "1G", "--listen", "0.0.0.0:4000"]
+    parser = make_parser({"supplier"})
+    usual = offering_of(parser.parse_args(words))
+    assert usual.port_mapping and usual.lan
+    quiet = offering_of(parser.parse_args([*words, "--no-port-mapping", "--no-lan"]))
+    assert not quiet.port_mapping and not quiet.lan
+    remember(quiet)
+    assert last_offering(tmp_path) == quiet
+    assert offering_of(parser.parse_args(command_words(quiet))) == quiet
+
+
 async def test_whether_it_is_reached_from_outside_is_what_was_seen(place):
     place.addresses = ("9.9.9.9:4000",)
     told = await place.ask(AskSelf())
@@ -194,3 +218,28 @@ async def test_whether_it_is_reached_from_outside_is_what_was_seen(place):
     place.service.handle(customer._replace(network=network_of("8.8.8.8")), wire.Ping(), b"")
     told = await place.ask(AskSelf())
     assert told.reachable is True and "0 min ago" in told.reached
+
+
+@pytest.mark.deadline(1000)
+async def test_that_it_is_not_reached_and_why_is_in_its_log_once(
+    place, nursery, autojump_clock, monkeypatch, caplog
+):
+    monkeypatch.setattr(desk, "ALONE_AFTER", 0.0)
+    caplog.set_level("INFO", "bitdustfs.supplier.desk")
+    place.addresses, place.nodes = ("192.168.1.5:4000",), 0
+    nursery.start_soon(place.another().log_changes)
+    await trio.sleep(10 * desk.LOGGED_EVERY)
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert [level for level, _ in said] == ["WARNING", "WARNING"]
+    assert "not reachable from outside" in said[0][1] and "answers at 192.0.2.9" in said[1][1]
+    place.addresses, place.nodes = ("9.9.9.9:4000",), 3
+    customer = Session(KEY.vault_id, "owner", network=network_of("8.8.8.8"))
+    place.service.handle(customer, wire.Ping(), b"")
+    await trio.sleep(10 * desk.LOGGED_EVERY)
+    [last] = caplog.records[2:]
+    assert last.levelname == "INFO" and "reachable from outside: somebody" in last.message
+    place.outside.said = "others come in by TCP, and not by UDP"
+    await trio.sleep(10 * desk.LOGGED_EVERY)
+    [last] = caplog.records[3:]
+    assert last.levelname == "WARNING" and last.message == place.outside.said
+    assert (await place.ask(AskSelf())).warnings == [place.outside.said]

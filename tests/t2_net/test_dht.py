@@ -85,7 +85,7 @@ async def test_forged_records_are_neither_kept_nor_believed(nodes):
     forged = datagram.sign_vault_record(
         stranger.record, stranger.capability(), 99, hint(), Suite.AEGIS256
     )
-    assert await nodes[1]._ask(nodes[2].endpoint, datagram.StoreRecord(place, forged)) is None
+    assert await nodes[1].ask(nodes[2].endpoint, datagram.StoreRecord(place, forged)) is None
     assert len(nodes[2].records) == 0
     nodes[2].records._rows[place] = SimpleNamespace(
         seq=99, record=forged
@@ -98,7 +98,7 @@ async def test_forged_records_are_neither_kept_nor_believed(nodes):
 async def test_garbage_datagrams_leave_the_node_alive(nodes, garbage):
     with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as raw:
         await raw.sendto(garbage, nodes[0].endpoint)
-    assert await nodes[1]._ask(nodes[0].endpoint, datagram.DhtPing()) is not None
+    assert await nodes[1].ask(nodes[0].endpoint, datagram.DhtPing()) is not None
 
 
 @pytest.mark.parametrize("count", [12])

@@ -117,3 +117,10 @@ async def test_where_all_fail_the_error_is_theirs_and_names_each(
 async def test_without_an_address_nothing_is_reached():
     with pytest.raises(Unreachable, match="no address is known"):
         await Ends().race().run([])
+
+
+async def test_a_bug_that_one_address_brings_out_is_no_end_of_the_race(autojump_clock):
+    ends = Ends(odd=(0.01, RuntimeError), good=(0.1, None))
+    assert (await ends.race().run(["odd", "good"]))[0] == "good"
+    with pytest.raises(PeerError, match="odd: RuntimeError"):
+        await Ends(odd=(0.01, RuntimeError)).race().run(["odd"])

@@ -29,7 +29,9 @@ from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.net import wire
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.joinline import read_join_line_untrusted, write_join_line
+from bitdustfs.net.lan import beacon
 from bitdustfs.net.metered import is_metered_untrusted
+from bitdustfs.net.routers import elements, httpanswer, igd, packets
 from bitdustfs.net.tokens import Invitation, invitation_records
 from bitdustfs.web.endpoints import body_untrusted
 from bitdustfs.web.views import SnapshotWords
@@ -87,6 +89,17 @@ def sealed_hint(plain):
     return datagram.open_vault_record_untrusted(raw, CAPABILITY)
 
 
+AT_ROUTER = igd.Url("192.168.7.1", 5000, "/")
+
+
+def beacon_heard(data):
+    """A beacon, by who knows the key, whatever its tag says."""
+    read = beacon.read_beacon_untrusted(data)
+    if read is not None:
+        masks = dict(beacon.tags_of(PUBLIC, NOW))
+        beacon.port_untrusted(PUBLIC, read, masks.get(read.tag, 0))
+
+
 def whole_line(body):
     """A body as a line, with the check that belongs to it."""
     raw = body + tagged("join line", body)[:4]
@@ -140,6 +153,41 @@ PLAIN = {
     "is_metered_untrusted": (is_metered_untrusted, b"u 3\n"),
     "read_join_line_untrusted": (
         lambda data: read_join_line_untrusted(data.decode("latin-1")), JOIN_LINE.encode()),
+    "read_beacon_untrusted": (
+        beacon.read_beacon_untrusted, beacon.make_beacon(NODE, 4000, NOW)),
+    "port_untrusted": (beacon_heard, beacon.make_beacon(NODE, 4000, NOW)),
+    "read_natpmp_untrusted": (
+        packets.read_natpmp_untrusted, bytes.fromhex("00820000000000050fa00fa100001c20")),
+    "read_pcp_untrusted": (
+        packets.read_pcp_untrusted, bytes.fromhex(
+            "02810000000004b000000005" + "00" * 12 + "00" * 12 + "06000000" + "0fa00fa1"
+            + "00" * 10 + "ffff09090909")),
+    "read_answer_untrusted": (
+        lambda data: [httpanswer.read_answer_untrusted(data, ended) for ended in (False, True)],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    "read_xml_untrusted": (elements.read_xml_untrusted, b"<a x='y'><b:c>d&amp;</b:c></a>"),
+    "read_found_untrusted": (
+        lambda data: igd.read_found_untrusted(data, "192.168.7.1"),
+        b"HTTP/1.1 200 OK\r\nLOCATION: http://192.168.7.1:5000/rootDesc.xml\r\n\r\n"),
+    "url_untrusted": (
+        lambda data: igd.url_untrusted(data.decode("latin-1"), AT_ROUTER),
+        b"http://192.168.7.1:5000/rootDesc.xml"),
+    "read_description_untrusted": (
+        lambda data: igd.read_description_untrusted(data, AT_ROUTER),
+        b"<r><service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType>"
+        b"<controlURL>/x</controlURL></service></r>"),
+    "read_said_untrusted": (
+        lambda data: [igd.read_said_untrusted(httpanswer.HttpAnswer(status, {}, data), "Do")
+                      for status in (200, 500)],
+        b"<b><DoResponse><NewA>1</NewA></DoResponse><errorCode>718</errorCode></b>"),
+    "host_untrusted": (
+        lambda data: igd.host_untrusted({"NewExternalIPAddress": data.decode("latin-1")}),
+        b"9.9.9.9"),
+    "entry_untrusted": (
+        lambda data: igd.entry_untrusted({"NewInternalPort": data.decode("latin-1"),
+                                          "NewLeaseDuration": data.decode("latin-1")}), b"4000"),
+    "number_untrusted": (
+        lambda data: igd.number_untrusted(data.decode("latin-1"), 0, 65535), b"4000"),
     "a join line that is whole": (whole_line, encode((TOKEN, ("8.8.8.8:4000",), bytes(16)))),
     "a hint that is sealed": (sealed_hint, encode(HINT)),
 }  # fmt: skip

@@ -18,6 +18,7 @@ from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.discover import node_record
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.interfaces import interface_addresses
+from bitdustfs.supplier.outside import NothingKnown
 from bitdustfs.supplier.presence import (
     Contacts,
     OwnRecord,
@@ -32,6 +33,19 @@ from bitdustfs.units import GIB
 MINUTE = 60.0
 
 
+class Doorway(NothingKnown):
+    """What is known of ways past a router."""
+
+    def __init__(self):
+        self.open, self.closed = (), ()
+
+    def mapped(self):
+        return self.open
+
+    def in_vain(self, address):
+        return address in self.closed
+
+
 class Home:
     """A supplier in a network of others in memory; its interfaces' addresses can change."""
 
@@ -42,7 +56,7 @@ class Home:
         self.dht = self._node(self.service.node, "8.8.8.8")
         self.others = [self._node(SigningKey(os.urandom(32)), f"9.9.{n}.1") for n in range(7)]
         self._contacts = Contacts(folder / "contacts")
-        self.friends = []
+        self.friends, self.doors = [], Doorway()
 
     def _node(self, key, host):
         return Dht(key, True, False, make_socket=self.network.socket(host))
@@ -55,7 +69,7 @@ class Home:
             await node.bootstrap([self.others[0].endpoint])
         self.record = OwnRecord(
             self.service, self.dht, listen, announced, bootstrap, self._contacts,
-            lambda: list(self.interfaces), lambda: list(self.friends),
+            lambda: list(self.interfaces), lambda: list(self.friends), outside=self.doors,
         )  # fmt: skip
         self._nursery.start_soon(self.record.run)
 
@@ -119,6 +133,37 @@ async def test_what_two_others_see_is_announced_beside(home, autojump_clock):
     home.appear_at("8.8.4.4")
     await trio.sleep(MINUTE)
     assert await home.said() == ("8.8.8.8:5000", "8.8.4.4:5000")
+
+
+@pytest.mark.deadline(1000)
+async def test_where_the_router_leads_here_is_announced_first_and_marked(home, autojump_clock):
+    """By another port than what others see: what they see is the same door."""
+    home.interfaces = ["192.168.1.5"]
+    await home.begin()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000", "192.168.1.5:4000")
+    home.doors.open = ("8.8.8.8:41000",)
+    await trio.sleep(MINUTE)
+    found = await node_record(home.others[-1], home.dht.id)
+    assert found.addresses == ("8.8.8.8:41000", "192.168.1.5:4000")
+    assert found.mapped == ("8.8.8.8:41000",)
+    home.doors.open = ()
+    await trio.sleep(MINUTE)
+    found = await node_record(home.others[-1], home.dht.id)
+    assert (found.addresses[0], found.mapped) == ("8.8.8.8:4000", ())
+
+
+@pytest.mark.deadline(1000)
+async def test_where_others_dial_in_vain_is_not_announced_and_is_tried_on(home, autojump_clock):
+    home.interfaces = ["192.168.1.5"]
+    await home.begin()
+    home.doors.closed = ("8.8.8.8:4000",)
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("192.168.1.5:4000",)
+    assert home.record.maybe() == ("192.168.1.5:4000", "8.8.8.8:4000")
+    home.doors.closed = ()
+    await trio.sleep(MINUTE)
+    assert await home.said() == ("8.8.8.8:4000", "192.168.1.5:4000")
 
 
 @pytest.mark.deadline(1000)

@@ -1,22 +1,29 @@
 """Where nodes are: what is tried first, when somebody is looked up, what is remembered."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import trio
 import trio.testing
-from family import credentials, serving
+from family import KEY as VAULT
+from family import credentials, family_of, serving
 from nacl.signing import SigningKey
 
+from bitdustfs.blocks.circle import Circle
 from bitdustfs.cache.state import State, peek_value
 from bitdustfs.core.codec import encode
 from bitdustfs.core.keys import node_id
+from bitdustfs.core.records import Member, open_family_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.core.sightings import FOUND_MAX, NODES_MAX, Sighting, Sightings, sightings
 from bitdustfs.errors import Malformed, PeerError, Unreachable, WrongPeer
+from bitdustfs.family.find import Ways
 from bitdustfs.net import calls, peer
 from bitdustfs.net.addresses import split
 from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht.discover import own_word
+from bitdustfs.net.dht.node import Dht
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.whereabouts import AGAIN_FIRST, DIALLED_MAX, LOOK_UPS, AddressBook, Located
@@ -351,3 +358,47 @@ async def test_a_seeker_whose_node_failed_makes_another(nodes, nursery):
     await trio.testing.wait_all_tasks_blocked()
     again = await seeker.dht()
     assert again is not first and again.contacts()
+
+
+async def test_how_a_supplier_is_reached_is_what_it_says_of_itself(nursery):
+    """It is asked over UDP where it was reached by TCP. Nobody else can say it."""
+    service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), GIB)
+    async with serving(service) as address:
+        key, port = service.node.verify_key.encode(), split(address)[1]
+        dht = Dht(service.node, serves=True, allow_private=True)
+        await dht.bind("127.0.0.1", port)
+        await nursery.start(dht.run)
+        ways = Ways(VAULT, [address], nursery)
+        member = Member(key, (address,), GIB)
+        family = open_family_untrusted(family_of(key), VAULT.vault_id)
+        circle = Circle(family, lambda _: ways.connect(member))
+        session = circle.session(family.members[0])
+        await session.ping()
+        await ways.hear_how()
+        assert session.way() == "direct"  # it says nothing
+        for signer, mapped, shown in (
+            (service.node, (address,), "mapped"),
+            (SigningKey(b"o" * 32), (), "mapped"),
+            (service.node, (), "direct"),
+        ):
+            record = datagram.sign_node_record(signer, 2, (address,), GIB, mapped)
+            dht.records._rows[dht.id] = SimpleNamespace(seq=2, record=record, sender="")
+            ways._asked_how.clear()
+            await ways.hear_how()
+            assert session.way() == shown
+
+
+async def test_who_has_no_sockets_left_asks_nobody_how_it_is_reached(monkeypatch):
+    async def bind(self, host, port):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Dht, "bind", bind)
+    assert await own_word(NODE, "127.0.0.1:4000") is None
+
+
+def test_a_relay_s_way_is_known_by_its_address():
+    book = AddressBook(None, None)
+    book.says_mapped(NODE, ["9.9.9.9:1"])
+    found = [book.way(NODE, a) for a in ("9.9.9.9:1", "9.9.9.9:2", f"relay:{'ab' * 32}@9.9.9.9:1")]
+    assert found == ["mapped", "direct", "relayed"]
+    assert book.way(OTHER, "9.9.9.9:1") == "direct"

@@ -74,6 +74,17 @@ class StoreRecord(DhtMessage, frozen=True, tag=4):
     record: DhtRecordBytes
 
 
+class DialBack(DhtMessage, frozen=True, tag=5):
+    """Am I reached from outside, at this address? Dialled if this comes from that host.
+
+    Answered by DialledBack, some seconds later; by older nodes, and by who was asked too often, not
+    at all.
+    """
+
+    host: Address
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)]
+
+
 class DhtPong(DhtMessage, frozen=True, tag=10):
     """`token` proves, when it is sent back, that its bearer receives at its address."""
 
@@ -96,8 +107,19 @@ class Stored(DhtMessage, frozen=True, tag=13):
     """The record is kept, or a newer one is."""
 
 
-Question = DhtPing | FindNode | FindValue | StoreRecord
-Response = DhtPong | ContactsAre | RecordIs | Stored
+class DialledBack(DhtMessage, frozen=True, tag=14):
+    """What became of it: the asker's key was shown over TCP (TLS), and by a datagram to a socket
+    that it had never sent anything to. `host`: where the question came from; if that is another
+    one than it named, nothing was dialled.
+    """
+
+    host: Address
+    tcp: bool
+    udp: bool
+
+
+Question = DhtPing | FindNode | FindValue | StoreRecord | DialBack
+Response = DhtPong | ContactsAre | RecordIs | Stored | DialledBack
 
 
 class Body(Record, frozen=True):
@@ -120,6 +142,8 @@ class NodeRecord(Record, frozen=True):
     offer: U63
     #: relays ("host:port") through which it is reached
     through: Annotated[tuple[Address, ...], msgspec.Meta(max_length=RELAYS_MAX)] = ()
+    #: those of the addresses at which a router leads to it, by a mapped port: for people
+    mapped: Annotated[tuple[Address, ...], msgspec.Meta(max_length=4)] = ()
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -164,13 +188,14 @@ def open_datagram_untrusted(data: bytes) -> Body:
     return _bodies.open_untrusted(data, body.sender)
 
 
-def sign_node_record(key: SigningKey, seq: int, ways: tuple[str, ...], offer: int) -> bytes:
-    """`ways`: addresses, also such as lead through relays."""
+def sign_node_record(
+    key: SigningKey, seq: int, ways: tuple[str, ...], offer: int, mapped: tuple[str, ...] = ()
+) -> bytes:
+    """`ways`: addresses, also such as lead through relays; `mapped`: those by a mapped port."""
     through = tuple(way.relay for way in map(relayed, ways) if way is not None)
     direct = tuple(way for way in ways if relayed(way) is None)
-    return seal_record(
-        key, "node-record", NodeRecord(key.verify_key.encode(), seq, direct, offer, through)
-    )
+    node = key.verify_key.encode()
+    return seal_record(key, "node-record", NodeRecord(node, seq, direct, offer, through, mapped))
 
 
 def open_node_record_untrusted(data: bytes, node: bytes) -> NodeRecord:

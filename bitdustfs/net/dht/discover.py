@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 from nacl.signing import SigningKey
 
-from bitdustfs.core.keys import NODE_ID_SIZE, ReadCapability, VaultKey
+from bitdustfs.core.keys import NODE_ID_SIZE, ReadCapability, VaultKey, node_id
 from bitdustfs.core.records import Family, Root, family_hash
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Malformed
@@ -56,6 +56,27 @@ async def node_record(
         return None
     try:
         return datagram.open_node_record_untrusted(raw, node)
+    except Malformed:
+        return None
+
+
+async def own_word(node: bytes, address: str) -> datagram.NodeRecord | None:
+    """What the node with a key says of itself; only itself is asked, where TCP reached it."""
+    wanted = node_id(node)
+    dht = Dht(SigningKey(os.urandom(32)), serves=False, allow_private=False)
+    try:
+        await dht.bind("::", 0)
+    except OSError as error:
+        log.info("%s is not asked how it is reached: %s", address, error)
+        return None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dht.run)
+        body = await dht.ask(split(address), datagram.FindValue(wanted))
+        nursery.cancel_scope.cancel()
+    if body is None or not isinstance(body.message, datagram.RecordIs):
+        return None
+    try:
+        return datagram.open_node_record_untrusted(body.message.record, wanted)
     except Malformed:
         return None
 

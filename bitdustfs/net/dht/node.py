@@ -21,6 +21,7 @@ from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens, distance
 from bitdustfs.net.dht.datagram import Body, Contact, Endpoint
+from bitdustfs.net.dht.dialback import ANSWERED_IN, DialBacks, NoDialBacks
 from bitdustfs.net.dht.due import Due
 from bitdustfs.net.dht.tables import Tables, family_of
 from bitdustfs.net.dht.udp import DatagramSocket, UdpSocket
@@ -42,6 +43,7 @@ class Dht:
     """One node. `serves=False`: asks only (a mount, a command), and nobody keeps it as a contact.
 
     `allow_private`: loopback and private addresses are contacts too (swarms, home networks).
+    `dial_backs`: dials those who ask for it; else such questions are not answered.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Dht:
         serves: bool,
         allow_private: bool,
         make_socket: Callable[[], DatagramSocket] = UdpSocket,
+        dial_backs: DialBacks | None = None,
     ) -> None:
         self._key, self._serves, self.allow_private = key, serves, allow_private
         self.id = node_id(key.verify_key.encode())
@@ -57,6 +60,7 @@ class Dht:
         self._neighbourhoods = Neighbourhoods(allow_private)
         self._rates, self._tokens = DatagramRates(self._neighbourhoods), Tokens()
         self._socket = make_socket()
+        self._dial_backs = dial_backs or NoDialBacks()
         self._due: dict[bytes, Due] = {}
         self._tables = Tables(self.id, self._check_later)
         self._to_check, self._checks = trio.open_memory_channel[Contact](CHECKS_MAX)
@@ -77,6 +81,7 @@ class Dht:
         with closing(self._socket):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_checks)
+                nursery.start_soon(self._dial_backs.run, self._send)
                 task_status.started()
                 while True:
                     try:
@@ -106,7 +111,12 @@ class Dht:
         if isinstance(message, datagram.DhtPing) or body.token != token:
             await self._send(endpoint, body.id, datagram.DhtPong(token))
             return
-        await self._send(endpoint, body.id, self._response(message, endpoint))
+        if isinstance(message, datagram.DialBack):
+            seen_elsewhere = self._dial_backs.ask(body, endpoint, message)
+            if seen_elsewhere is not None:
+                await self._send(endpoint, body.id, seen_elsewhere)
+        else:
+            await self._send(endpoint, body.id, self._response(message, endpoint))
         asker = Contact(node_id(body.sender), *endpoint)
         if body.serves and not self._tables.has(asker):  # also one that moved
             self._check_later(asker)
@@ -145,7 +155,7 @@ class Dht:
             return False
         return True
 
-    async def _ask(self, endpoint: Endpoint, question: datagram.Question) -> Body | None:
+    async def ask(self, endpoint: Endpoint, question: datagram.Question) -> Body | None:
         """The response, or None. Gets a token first when the other side wants one."""
         body = await self._ask_once(endpoint, question)
         if body is not None and isinstance(body.message, datagram.DhtPong):
@@ -159,8 +169,9 @@ class Dht:
     async def _ask_once(self, endpoint: Endpoint, question: datagram.Question) -> Body | None:
         question_id = os.urandom(16)
         due = self._due[question_id] = Due(endpoint)
+        timeouts = (ANSWERED_IN,) if isinstance(question, datagram.DialBack) else TIMEOUTS
         try:
-            for seconds in TIMEOUTS:
+            for seconds in timeouts:
                 token = self._tokens.received_from(endpoint)
                 if not await self._send(endpoint, question_id, question, token):
                     return None
@@ -201,13 +212,13 @@ class Dht:
 
     async def _check(self, contact: Contact) -> None:
         """Pings; a contact that does not answer leaves the table."""
-        body = await self._ask(contact.endpoint, datagram.DhtPing())
+        body = await self.ask(contact.endpoint, datagram.DhtPing())
         if body is None or node_id(body.sender) != contact.id:
             self._tables.remove(contact)
 
     async def _ask_for_nearest(self, contact: Contact, target: bytes) -> Heard | None:
         """Who is there, and whom it names near `target`; None, and it leaves, without an answer."""
-        body = await self._ask(contact.endpoint, datagram.FindNode(target))
+        body = await self.ask(contact.endpoint, datagram.FindNode(target))
         if body is None or not isinstance(body.message, datagram.ContactsAre):
             self._tables.remove(contact)
             return None
@@ -249,7 +260,7 @@ class Dht:
         """
 
         async def ping(endpoint: Endpoint) -> None:
-            if await self._ask(endpoint, datagram.DhtPing()) is None:
+            if await self.ask(endpoint, datagram.DhtPing()) is None:
                 raise Unreachable("no answer")
 
         await ask_all(endpoints, ping, enough=bool, grace=SLOW)
@@ -266,7 +277,7 @@ class Dht:
         said: dict[str, set[str]] = {}
 
         async def ask(contact: Contact) -> None:
-            body = await self._ask(contact.endpoint, datagram.FindNode(beside))
+            body = await self.ask(contact.endpoint, datagram.FindNode(beside))
             if body is None or not isinstance(body.message, datagram.ContactsAre):
                 return
             for named in body.message.contacts:
@@ -289,7 +300,7 @@ class Dht:
 
         async def one(contact: Contact) -> None:
             nonlocal stored
-            body = await self._ask(contact.endpoint, datagram.StoreRecord(key, record))
+            body = await self.ask(contact.endpoint, datagram.StoreRecord(key, record))
             if body is not None and node_id(body.sender) == contact.id:
                 stored += isinstance(body.message, datagram.Stored)
 
@@ -316,7 +327,7 @@ class Dht:
 
         async def one(contact: Contact) -> None:
             nonlocal best
-            body = await self._ask(contact.endpoint, datagram.FindValue(key))
+            body = await self.ask(contact.endpoint, datagram.FindValue(key))
             if body is None or not isinstance(body.message, datagram.RecordIs):
                 return
             try:

@@ -47,7 +47,7 @@ export function supplierRow(now) {
     space.update([["has", line.stored], ["owed", line.owed]], line.space,
       `${who} keeps ${size(line.stored)} of ${size(line.space)}, ${size(line.owed)} are to come`);
     text(left, coming(line));
-    const facts = [line.gone, line.last_error && line.state !== "online" ? line.last_error : "", line.own ? "on this machine" : "", line.way === "relayed" ? "relayed" : ""];
+    const facts = [line.gone, line.last_error && line.state !== "online" ? line.last_error : "", line.own ? "on this machine" : "", line.state === "online" ? line.way : ""];
     text(more, facts.filter(Boolean).join("; "));
     attribute(button, "aria-label", `Replace ${who}`);
     shown(button, now().status !== null && !now().status.read_only);
