@@ -51,7 +51,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PathsTaken:
     """Means over cycles. `loss`: probability; `length`: seconds; `steps`: what it took."""
 
     loss: float
@@ -220,7 +220,7 @@ def _biased(rates: Sequence[float]) -> list[float]:
 
 def cycles(
     repairing: Repairing, causes: Sequence[Cause], count: int, rng: random.Random
-) -> Outcome:
+) -> PathsTaken:
     """What becomes of a complete family once somebody leaves."""
     paths = [_Path(repairing, causes, rng, {}) for _ in range(count)]
     for path in paths:
@@ -235,7 +235,7 @@ def present_cycle(
     away: Mapping[int, float],
     count: int,
     rng: random.Random,
-) -> Outcome:
+) -> PathsTaken:
     """What becomes of a family that is not complete now. `away`: seconds, by position."""
     paths = [_Path(repairing, causes, rng, away) for _ in range(count)]
     for path in paths:
@@ -243,9 +243,9 @@ def present_cycle(
     return _mean(paths)
 
 
-def _mean(paths: Sequence[_Path]) -> Outcome:
+def _mean(paths: Sequence[_Path]) -> PathsTaken:
     count = len(paths)
-    return Outcome(
+    return PathsTaken(
         min(1.0, math.fsum(p.loss for p in paths) / count),
         math.fsum(p.length for p in paths) / count,
         sum(p.steps for p in paths) / count,

@@ -112,7 +112,7 @@ def asking(dialling, host, port):
     return dialling.ask(body, (host, port), body.message)
 
 
-async def silent(address, node, context, bulk):
+async def silent(address, node, context, bulk, line):
     await trio.sleep_forever()
 
 

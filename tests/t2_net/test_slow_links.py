@@ -146,7 +146,8 @@ async def test_what_is_behind_a_large_fragment_has_its_time(linked, nursery, aut
 @pytest.mark.deadline(100_000)
 async def test_what_nobody_waits_for_is_not_sent_to_its_end(linked, nursery, autojump_clock):
     """Neither what is on its way, nor what is behind it: what comes next has a fresh connection."""
-    dialled = linked(lambda: SlowLink(8 * KIB, 64 * KIB))
+    answered_at = iter([MIB, 64 * KIB])
+    dialled = linked(lambda: SlowLink(8 * KIB, next(answered_at)))
     supplier = PeerSupplier(b"n" * 32, ("192.0.2.1:4000",), credentials(), nursery)
     with trio.move_on_after(20):
         async with trio.open_nursery() as puts:
