@@ -36,6 +36,7 @@ from bitdustfs.core.fragment import Fragment
 from bitdustfs.core.records import BlockHeader, Member
 from bitdustfs.errors import BitdustError, LocalError, Unavailable
 from bitdustfs.net.ask import ask_all
+from bitdustfs.net.supplier import Supplier
 
 log = logging.getLogger(__name__)
 
@@ -263,12 +264,17 @@ class Courier:
 
     def _is_due(self, block: bytes, position: int) -> bool:
         """Whether somebody who is there is owed the position's fragment, and could take it now."""
-        if self._puts.holds(position):
-            return False
-        newcomer = self._ledger.newcomer(position)
-        if newcomer is not None and not self._ledger.newcomer_has(block, position):
+        if self._newcomer_due(block, position) is not None:
             return True
-        return self._circle.family.members[position].node not in self._absent
+        node = self._circle.family.members[position].node
+        return node not in self._absent and not self._puts.holds(node)
+
+    def _newcomer_due(self, block: bytes, position: int) -> Supplier | None:
+        """Whom the position is going to, if it lacks the block and could take it now."""
+        newcomer = self._ledger.newcomer(position)
+        if newcomer is None or self._ledger.newcomer_has(block, position):
+            return None
+        return None if self._puts.holds(newcomer.node) else newcomer
 
     async def _lend(self, delivery: Delivery, fragments: Mapping[int, Fragment]) -> None:
         """Puts fragments that nobody took to reserves, where they are needed there."""
@@ -318,7 +324,7 @@ class Courier:
 
     def is_slow(self, position: int) -> bool:
         """Whether a position's supplier is not to be sent anything now: it is slow."""
-        return self._puts.holds(position)
+        return self._puts.holds(self._circle.family.members[position].node)
 
     async def _put_all(
         self, delivery: Delivery, fragments: Mapping[int, Fragment], positions: Iterable[int]
@@ -327,11 +333,15 @@ class Courier:
 
         Raises LocalError.
         """
-        puts: dict[Hashable, SendOne] = {
-            position: partial(self._put, delivery, fragments[position])
-            for position in positions
-            if not self._puts.holds(position)
-        }
+        puts: dict[Hashable, SendOne] = {}
+        for position in positions:
+            fragment, member = fragments[position], self._circle.family.members[position]
+            newcomer = self._newcomer_due(delivery.block, position)
+            if newcomer is not None:
+                puts[newcomer.node] = partial(self._put_newcomer, newcomer, delivery, fragment)
+            there = newcomer is None or self._circle.health(member.node).reachable
+            if there and not self._puts.holds(member.node):
+                puts[member.node] = partial(self._put, member, delivery, fragment)
         return await self._puts.put_all(
             puts,
             lambda: not self._ledger.is_waiting(delivery.block),
@@ -353,16 +363,20 @@ class Courier:
         else:
             self._crowded.discard(delivery.block)
 
-    async def _put(self, delivery: Delivery, fragment: Fragment) -> None:
-        position, block = fragment.position, delivery.block
-        member = self._circle.family.members[position]
-        newcomer = self._ledger.newcomer(position)
-        if newcomer is not None and not self._ledger.newcomer_has(block, position):
-            if await self._putter.put(newcomer, delivery, fragment):
-                self._ledger.newcomer_acknowledged(block, position)
-            if not self._circle.health(member.node).reachable:
-                return
+    async def _put_newcomer(
+        self, newcomer: Supplier, delivery: Delivery, fragment: Fragment
+    ) -> None:
+        position = fragment.position
+        if not await self._putter.put(newcomer, delivery, fragment):
+            return
+        if self._ledger.newcomer(position) is newcomer:  # else it was settled meanwhile
+            self._ledger.newcomer_acknowledged(delivery.block, position)
+
+    async def _put(self, member: Member, delivery: Delivery, fragment: Fragment) -> None:
+        position = fragment.position
         if await self._putter.put(self._circle.session(member), delivery, fragment):
+            if self._circle.family.members[position].node != member.node:
+                return  # the position was given to another supplier meanwhile
             self._deferral.served(position)
             delivery.acked.append(position)
             await self._putter.record(delivery)

@@ -32,7 +32,7 @@ SendOne = Callable[[], Awaitable[None]]
 
 
 class Sending:
-    """The puts of one block. Whom they go to is a *key*: a position, or a reserve's node."""
+    """The puts of one block. Whom they go to is a *key*: a supplier's node."""
 
     def __init__(self, puts: Mapping[Hashable, SendOne]) -> None:
         self.left = {key: trio.CancelScope() for key in puts}  #: that have not ended

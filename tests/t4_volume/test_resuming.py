@@ -8,6 +8,7 @@ from scenario import QUIET, photos, read_file, write_file
 
 from bitdustfs.blocks import courier, laggards
 from bitdustfs.errors import Refused, Unavailable
+from bitdustfs.family.replace import replace_member
 from bitdustfs.mount import syncing
 from bitdustfs.net import wire
 
@@ -125,6 +126,30 @@ async def test_what_is_slow_and_moves_is_waited_for_where_all_is_tried(net, tmp_
         assert vault.state.blocks.owed()
         await vault.courier.try_all()
         assert not vault.state.blocks.owed()
+
+
+async def test_whoever_comes_in_the_place_of_a_slow_supplier_is_given_what_is_new(
+    net, tmp_path, monkeypatch
+):
+    """What is on its way to the slow one for hours is no matter of the one after it."""
+    monkeypatch.setattr(laggards, "LAG", 0.2)
+    monkeypatch.setattr(laggards, "LOOK_EVERY", 0.1)
+
+    async def silent(*what):
+        pass
+
+    counting = Counting(net)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await vault.publish()
+        counting.stuck = {6}
+        await write_file(vault, b"before", b"b" * 300_000)
+        await vault.publish()
+        await until(lambda: vault.courier.is_slow(6))
+        await replace_member(vault, net.key, 6, await net.spare(), silent)
+        await write_file(vault, b"after", b"a" * 300_000)
+        await vault.publish()
+        await until(lambda: not vault.state.blocks.owed())
+        assert not vault.courier.is_slow(6)
 
 
 def refusing_after_all_of_it(supplier):
