@@ -17,8 +17,9 @@ from bitdustfs.core.records import Record
 from bitdustfs.errors import Malformed, Unavailable
 from bitdustfs.mount.measured import Measured, measure
 from bitdustfs.mount.reckoner import AT_NIGHT, OnStep, reckoned_apart
-from bitdustfs.mount.risk_words import ASSUMED_DAYS, remedy_words, sentence
+from bitdustfs.mount.risk_words import ASSUMED_DAYS, remedy_words, sentence, weak_words
 from bitdustfs.mount.statements import RemedyLine, RiskLine, RiskPoint, RiskSaid
+from bitdustfs.mount.supplier_warnings import NAME_DIGITS
 from bitdustfs.rebuild.odds import Odds
 from bitdustfs.units import KIB
 from bitdustfs.vault.reading import ReadVault
@@ -39,6 +40,7 @@ class Foreseen(Record, frozen=True):
     at: float
     answer: bytes  #: Odds as JSON
     positions: tuple[int, ...]  #: that the suppliers of the question had
+    nodes: tuple[bytes, ...]  #: their keys
     days: float  #: for which they were seen
     k: int
     about: tuple[int, ...]  #: what it depends on and may change within a day: see _about
@@ -95,7 +97,7 @@ class Foresight:
         if nights and 0 <= now - nights[-1][0] < NIGHT / 2:
             nights = nights[:-1]  # of one night the last
         made = Foreseen(
-            now, msgspec.json.encode(answer), measured.positions, measured.days,
+            now, msgspec.json.encode(answer), measured.positions, measured.nodes, measured.days,
             measured.question.k, _about(vault, measured),
             (*nights, (now, answer.chance, answer.low, answer.high))[-NIGHTS_MAX:],
         )  # fmt: skip
@@ -122,16 +124,17 @@ def _line(kept: Foreseen) -> RiskLine:
         answer = _answer.decode(kept.answer)
     except msgspec.MsgspecError as error:
         raise Malformed(f"a kept chance of a loss does not parse: {error}") from None
-    positions = kept.positions
-    weakest = positions[answer.weakest] if 0 <= answer.weakest < len(positions) else None
-    at = -1 if weakest is None else weakest
+    weakest, name = None, ""
+    if 0 <= answer.weakest < min(len(kept.positions), len(kept.nodes)):
+        weakest = kept.positions[answer.weakest]
+        name = f"supplier {kept.nodes[answer.weakest].hex()[:NAME_DIGITS]} at position {weakest}"
     return RiskLine(
         at=kept.at, chance=answer.chance, low=answer.low, high=answer.high, days=kept.days,
-        assumed=kept.days < ASSUMED_DAYS, weakest=weakest,
+        assumed=kept.days < ASSUMED_DAYS, weakest=weakest, weak=weak_words(name, answer),
         remedies=[
             RemedyLine(
                 what=remedy.what, chance=remedy.chance,
-                said=remedy_words(remedy, kept.k, len(positions), at),
+                said=remedy_words(remedy, kept.k, len(kept.positions), weakest),
             )
             for remedy in answer.remedies
         ],

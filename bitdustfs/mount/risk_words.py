@@ -33,14 +33,22 @@ def assumed_words(days: float) -> str:
     return f"; mostly assumed as yet: its suppliers have been seen for {seen}"
 
 
-def remedy_words(remedy: Remedy, k: int, n: int, weakest: int) -> str:
+def weak_words(name: str, odds: Odds) -> str:
+    """Which supplier is the weakest, a sentence; "" where none stands out. `name`: of that one."""
+    if not name:
+        return ""
+    better = any(remedy.what == "replace" for remedy in odds.remedies)
+    return f"{name} is the weakest" + ("" if better else "; one that is new would be no better")
+
+
+def remedy_words(remedy: Remedy, k: int, n: int, weakest: int | None) -> str:
     """What would help and how it is done, a sentence. `weakest`: the position of that supplier."""
     chance = one_in(remedy.chance)
     match remedy.what:
         case "replace":
             return (
-                f"the supplier at position {weakest} is the weakest; with another one of another "
-                f"network in its place: {chance} (bitdust supplier replace {weakest})"
+                f"with another supplier, of another network, at position {weakest}: {chance} "
+                f"(bitdust supplier replace {weakest})"
             )
         case "reserve":
             return (

@@ -110,6 +110,8 @@ async def test_a_process_reckons_the_same_as_it_would_here_and_it_is_kept(
         first = await foreseer.reckon(AT_NIGHT, nobody)
         assert foreseen(vault.state) == first.risk and first.risk.month_ago is None
         assert first.risk.weakest == 1 and first.risk.assumed
+        key = vault.known.family.members[1].node.hex()[:16]
+        assert first.risk.weak.startswith(f"supplier {key} at position 1 is the weakest")
         at[0] += 31 * DAY
         second = await foreseer.reckon(AT_NIGHT, nobody)
         assert second.risk.month_ago == 0.25 and [n.chance for n in second.nights] == [0.25, 0.125]
@@ -157,7 +159,7 @@ async def test_a_process_that_fails_is_said(net, monkeypatch):
 
 async def test_what_is_kept_is_parsed_as_anybody_elses(net, tmp_path):
     async with net.mount(tmp_path, make_root=True) as vault:
-        for raw in (b"", encode((1.0, b"{}", (), 1.0, 1, ())), b"\xc1" * 9):
+        for raw in (b"", encode((1.0, b"{}", (), (), 1.0, 1, ())), b"\xc1" * 9):
             vault.state.set_value(foresight.NAME, raw)
             with pytest.raises(foresight.Malformed):
                 foreseen(vault.state)
