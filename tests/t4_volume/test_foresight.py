@@ -157,12 +157,14 @@ async def test_a_process_that_fails_is_said(net, monkeypatch):
         await reckoned_apart(question, 0, nobody)
 
 
-async def test_what_is_kept_is_parsed_as_anybody_elses(net, tmp_path):
+async def test_what_another_version_kept_fails_no_command(net, tmp_path):
     async with net.mount(tmp_path, make_root=True) as vault:
-        for raw in (b"", encode((1.0, b"{}", (), (), 1.0, 1, ())), b"\xc1" * 9):
+        for raw in (
+            b"", encode((1.0, b"{}", (), (), 1.0, 1, ())), encode((1.0, b"{}", 7)), b"\xc1" * 9
+        ):  # fmt: skip
             vault.state.set_value(foresight.NAME, raw)
-            with pytest.raises(foresight.Malformed):
-                foreseen(vault.state)
+            assert foreseen(vault.state) is None
+            assert Foresight(vault)._is_due()
 
 
 # -- words
