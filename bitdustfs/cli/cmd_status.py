@@ -86,6 +86,8 @@ def run_risk(args: argparse.Namespace) -> int:
     say_named(told.risk.said)
     if trend := trend_words(told.risk.chance, told.risk.month_ago):
         say_named(trend)
+    if told.risk.weak:
+        say_named(told.risk.weak)
     for remedy in told.risk.remedies:
         say_named(remedy.said)
     if not told.risk.remedies:

@@ -17,8 +17,9 @@ from bitdustfs.core.records import Record
 from bitdustfs.errors import Malformed, Unavailable
 from bitdustfs.mount.measured import Measured, measure
 from bitdustfs.mount.reckoner import AT_NIGHT, OnStep, reckoned_apart
-from bitdustfs.mount.risk_words import ASSUMED_DAYS, remedy_words, sentence
+from bitdustfs.mount.risk_words import ASSUMED_DAYS, remedy_words, sentence, weak_words
 from bitdustfs.mount.statements import RemedyLine, RiskLine, RiskPoint, RiskSaid
+from bitdustfs.mount.supplier_warnings import NAME_DIGITS
 from bitdustfs.rebuild.odds import Odds
 from bitdustfs.units import KIB
 from bitdustfs.vault.reading import ReadVault
@@ -39,6 +40,7 @@ class Foreseen(Record, frozen=True):
     at: float
     answer: bytes  #: Odds as JSON
     positions: tuple[int, ...]  #: that the suppliers of the question had
+    nodes: tuple[bytes, ...]  #: their keys
     days: float  #: for which they were seen
     k: int
     about: tuple[int, ...]  #: what it depends on and may change within a day: see _about
@@ -52,12 +54,22 @@ _answer = msgspec.json.Decoder(Odds)
 def foreseen(state: State) -> RiskLine | None:
     """What was reckoned last; None where nothing was."""
     kept = _kept(state)
-    return None if kept is None else _line(kept)
+    return None if kept is None else _line(*kept)
 
 
-def _kept(state: State) -> Foreseen | None:
-    raw = state.get_value(NAME)
-    return None if raw is None else _foreseen.decode_untrusted(raw)
+def _kept(state: State) -> tuple[Foreseen, Odds] | None:
+    """What is kept, and the answer in it; None where nothing is, or what another version wrote.
+
+    That is reckoned again in the next night: no command fails by it.
+    """
+    if (raw := state.get_value(NAME)) is None:
+        return None
+    try:
+        kept = _foreseen.decode_untrusted(raw)
+        return kept, _answer.decode(kept.answer)
+    except (Malformed, msgspec.MsgspecError) as error:
+        log.info("the chance of a loss is to be reckoned again: %s", error)
+        return None
 
 
 class Foresight:
@@ -79,11 +91,11 @@ class Foresight:
 
     def _is_due(self) -> bool:
         kept, now = _kept(self._vault.state), self._wall()
-        if kept is None or not 0 <= now - kept.at < NIGHT:
+        if kept is None or not 0 <= now - kept[0].at < NIGHT:
             return True
-        return now - kept.at >= CHANGED and _about(self._vault, measure(self._vault, now)) != (
-            kept.about
-        )
+        if now - kept[0].at < CHANGED:
+            return False
+        return _about(self._vault, measure(self._vault, now)) != kept[0].about
 
     async def reckon(self, niceness: int, on_step: OnStep) -> RiskSaid:
         """Now. `on_step` hears how far it is. Raises Unavailable, LocalError."""
@@ -91,16 +103,18 @@ class Foresight:
         measured = measure(vault, now)
         answer = await reckoned_apart(measured.question, niceness, on_step)
         before = _kept(vault.state)
-        nights = () if before is None else before.nights
+        nights = () if before is None else before[0].nights
         if nights and 0 <= now - nights[-1][0] < NIGHT / 2:
             nights = nights[:-1]  # of one night the last
         made = Foreseen(
-            now, msgspec.json.encode(answer), measured.positions, measured.days,
+            now, msgspec.json.encode(answer), measured.positions, measured.nodes, measured.days,
             measured.question.k, _about(vault, measured),
             (*nights, (now, answer.chance, answer.low, answer.high))[-NIGHTS_MAX:],
         )  # fmt: skip
         await trio.to_thread.run_sync(vault.state.set_value, NAME, encode(made))
-        return RiskSaid(risk=_line(made), nights=[RiskPoint(*night) for night in made.nights])
+        return RiskSaid(
+            risk=_line(made, answer), nights=[RiskPoint(*night) for night in made.nights]
+        )
 
 
 async def _nobody_watches(done: int, total: int) -> None:
@@ -116,22 +130,18 @@ def _about(vault: ReadVault, measured: Measured) -> tuple[int, ...]:
     return (vault.known.family.epoch, int(measured.question.reserves > 0), *away)
 
 
-def _line(kept: Foreseen) -> RiskLine:
-    """Raises Malformed for what no program of ours kept."""
-    try:
-        answer = _answer.decode(kept.answer)
-    except msgspec.MsgspecError as error:
-        raise Malformed(f"a kept chance of a loss does not parse: {error}") from None
-    positions = kept.positions
-    weakest = positions[answer.weakest] if 0 <= answer.weakest < len(positions) else None
-    at = -1 if weakest is None else weakest
+def _line(kept: Foreseen, answer: Odds) -> RiskLine:
+    weakest, name = None, ""
+    if 0 <= answer.weakest < min(len(kept.positions), len(kept.nodes)):
+        weakest = kept.positions[answer.weakest]
+        name = f"supplier {kept.nodes[answer.weakest].hex()[:NAME_DIGITS]} at position {weakest}"
     return RiskLine(
         at=kept.at, chance=answer.chance, low=answer.low, high=answer.high, days=kept.days,
-        assumed=kept.days < ASSUMED_DAYS, weakest=weakest,
+        assumed=kept.days < ASSUMED_DAYS, weakest=weakest, weak=weak_words(name, answer),
         remedies=[
             RemedyLine(
                 what=remedy.what, chance=remedy.chance,
-                said=remedy_words(remedy, kept.k, len(positions), at),
+                said=remedy_words(remedy, kept.k, len(kept.positions), weakest),
             )
             for remedy in answer.remedies
         ],

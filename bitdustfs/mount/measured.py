@@ -31,10 +31,13 @@ LOST = 10.0  #: times the patience: away for so long is who is there without wha
 
 
 class Measured(NamedTuple):
-    """The question, and which position each of its suppliers has. `days`: of the mean supplier."""
+    """The question; which position and which key each of its suppliers has; for how many days they
+    were seen in the mean.
+    """
 
     question: OddsQuestion
     positions: tuple[int, ...]
+    nodes: tuple[bytes, ...]
     days: float
 
 
@@ -60,7 +63,7 @@ def measure(vault: ReadVault, now: float) -> Measured:
         mounted=max((_mounted(histories[n], now) for n in there & histories.keys()), default=1.0),
         least=LEAST_ASSUMED if days < ASSUMED_DAYS else LEAST,
     )  # fmt: skip
-    return Measured(question, positions, days)
+    return Measured(question, positions, tuple(family.members[p].node for p in positions), days)
 
 
 def age_of(seen: History) -> float:

@@ -7,14 +7,14 @@ HARDLY = 1 / 3  #: from here on "1 in so many" says less than a percentage
 
 
 def one_in(chance: float) -> str:
-    """1 in 40,000, in two digits; 1 in 2 million; 60 % where it is likely."""
+    """1 in 40,000, in one digit from 100 on; 1 in 2 million; 60 % where it is likely."""
     if chance > HARDLY:
         return f"{100 * chance:.0f} %"
     less = " or less" if chance in (LEAST, LEAST_ASSUMED) else ""
     years = 1 / chance
     if round(years) >= 1_000_000:
-        return f"1 in {float(f'{years / 1e6:.2g}'):g} million{less}"
-    return f"1 in {int(float(f'{years:.2g}')):,}{less}"
+        return f"1 in {float(f'{years / 1e6:.1g}'):g} million{less}"
+    return f"1 in {int(float(f'{years:.{1 if years >= 100 else 2}g}')):,}{less}"
 
 
 def sentence(odds: Odds, days: float) -> str:
@@ -33,18 +33,26 @@ def assumed_words(days: float) -> str:
     return f"; mostly assumed as yet: its suppliers have been seen for {seen}"
 
 
-def remedy_words(remedy: Remedy, k: int, n: int, weakest: int) -> str:
+def weak_words(name: str, odds: Odds) -> str:
+    """Which supplier is the weakest, a sentence; "" where none stands out. `name`: of that one."""
+    if not name:
+        return ""
+    better = any(remedy.what == "replace" for remedy in odds.remedies)
+    return f"{name} is the weakest" + ("" if better else "; one that is new would be no better")
+
+
+def remedy_words(remedy: Remedy, k: int, n: int, weakest: int | None) -> str:
     """What would help and how it is done, a sentence. `weakest`: the position of that supplier."""
     chance = one_in(remedy.chance)
     match remedy.what:
         case "replace":
             return (
-                f"the supplier at position {weakest} is the weakest; with another one of another "
-                f"network in its place: {chance} (bitdust supplier replace {weakest})"
+                f"with another supplier, of another network, at position {weakest}: {chance} "
+                f"(bitdust supplier replace {weakest})"
             )
         case "reserve":
             return (
-                f"with reserves that stand by, so that whoever leaves is replaced at once: {chance}"
+                f"with a reserve for each, so that whoever leaves is replaced at once: {chance}"
                 " (more suppliers in the network that it is joined to, or of friends)"
             )
         case "patience":
@@ -62,6 +70,6 @@ def remedy_words(remedy: Remedy, k: int, n: int, weakest: int) -> str:
 
 def trend_words(now: float, before: float | None) -> str:
     """What became of it in a month; "" where nobody knows, or it is about the same."""
-    if before is None or 0.8 < now / before < 1.25:
+    if before is None or 0.5 < now / before < 2.0:
         return ""
     return f"a month ago it was {one_in(before)}"

@@ -90,6 +90,7 @@ class RiskLine(msgspec.Struct, frozen=True, kw_only=True):
     days: float  #: for which the suppliers were seen, in the mean
     assumed: bool  #: too few days: most of it is assumed, not measured
     weakest: int | None  #: position of the supplier that is most likely to leave; null: all alike
+    weak: str  #: that, a sentence; or ""
     remedies: list[RemedyLine]  #: what would help most first
     month_ago: float | None  #: the chance as it was reckoned then
     said: str  #: the chance and its range, one sentence

@@ -16,14 +16,15 @@ so many of those that are left are hollow that fewer than k have everything, som
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bitdustfs.rebuild.plan import LATE, Presence, plan
 
 HIRE = 30 * 86400.0  #: seconds until somebody is found where no reserve stands by: by hand
 PUSH = 1.5  #: departures that are to come while a place is filled; an exponent of the weight
-PUSHED = 2  #: times as many departures as it takes to lose something: then nothing is biased
+#: times as many departures as it takes to lose something are biased, and so many at most
+PUSHED, PUSHES_MAX = 2, 24
 SPEED_MIN = 0.01  #: share of time that is reckoned with at least
 INSTANT = 1.0  #: seconds past a bound at which it counts as passed
 
@@ -109,19 +110,36 @@ class Repairing:
         return self._lost[left]
 
 
-def fewer_than(k: int, chances: Iterable[float]) -> float:
+def fewer_than(k: int, chances: Sequence[float]) -> float:
     """The probability that fewer than k of independent things are so.
 
-    It is summed up from what is tiny, so that it stays exact.
+    It is summed up from what is tiny, by what is so or by what is not, so that it stays exact.
     """
-    counts = [1.0]
+    failing = len(chances) - k + 1
+    if k <= 0 or failing <= 0:
+        return float(k > 0)
+    if failing < k:
+        return _reaching(failing, [1 - chance for chance in chances])
+    counts = [1.0]  # the probabilities of none, one, two, ... up to k - 1
     for chance in chances:
-        counts = [
-            (counts[i] * (1 - chance) if i < len(counts) else 0.0)
-            + (counts[i - 1] * chance if i else 0.0)
-            for i in range(len(counts) + 1)
-        ]
-    return min(1.0, math.fsum(counts[:k]))
+        counts = _one_more(chance, [*counts, 0.0])[:k]
+    return min(1.0, math.fsum(counts))
+
+
+def _reaching(count: int, chances: Sequence[float]) -> float:
+    """The probability that `count` or more are so."""
+    counts, reached = [1.0, *[0.0] * (count - 1)], 0.0
+    for chance in chances:
+        reached += counts[-1] * chance
+        counts = _one_more(chance, counts)
+    return min(1.0, reached)
+
+
+def _one_more(chance: float, counts: Sequence[float]) -> list[float]:
+    """Probabilities of none, one, two, ... once one more of them may be so."""
+    fails = 1 - chance
+    pairs = zip(counts, [0.0, *counts], strict=False)
+    return [same * fails + less * chance for same, less in pairs]
 
 
 class _Path:
@@ -137,7 +155,8 @@ class _Path:
         self._filling: int | None = None
         self._hiring = self._todo = 0.0  # seconds: of looking for somebody, of filling the place
         self._weight, self._worst = 1.0, repairing.lost(repairing.everybody)
-        self._pushes = PUSHED * (len(repairing.everybody) - repairing.terms.k + 1)
+        bears = len(repairing.everybody) - repairing.terms.k
+        self._pushes = min(PUSHES_MAX, PUSHED * (bears + 1))
         self.loss = self.length = 0.0
         self.steps = 0
 
@@ -194,11 +213,15 @@ class _Path:
         return self._hiring + self._todo / self._rules.speed(left)
 
     def _horizon(self, due: float, left: frozenset[int]) -> float:
-        """Seconds until a place is filled, if nobody else leaves, about; never none."""
-        if self._filling is not None:
-            return max(INSTANT, due)
-        filled = self._rules.terms.fill / self._rules.speed(left)
-        return max(INSTANT, due + filled + (0.0 if self._reserves else HIRE))
+        """Seconds in which PUSH departures are to come: those that a place is empty at least.
+
+        While a place is filled it is no less. Else what takes an hour would have as many as what
+        takes days, and weights would scatter.
+        """
+        terms = self._rules.terms
+        hiring = 0.0 if self._reserves else HIRE
+        empty = terms.patience * LATE / self._rules.clock + terms.fill / self._rules.speed(left)
+        return max(INSTANT, due, empty + hiring)
 
     def _pass(self, seconds: float, left: frozenset[int]) -> None:
         self._away = {p: away + seconds * self._rules.clock for p, away in self._away.items()}

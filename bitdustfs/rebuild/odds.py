@@ -30,8 +30,8 @@ from bitdustfs.rebuild.lifetimes import (
 
 LEAST = 1e-8  #: a year; below it faults of this software and a lost key are what is to be feared
 LEAST_ASSUMED = 1e-4  #: the least that is claimed while most is assumed, not measured
-DRAWS = 200  #: sets of rates
-CYCLES = 60  #: of a draw, at most
+DRAWS, LARGE = 600, 20  #: sets of rates; fewer where a family has more suppliers than that
+CYCLES = 20  #: of a draw, at most
 CYCLES_MIN, PILOT = 2, 20  #: of a draw at least; to see what they take
 QUICK = 0.2  #: share of the draws that is enough for comparing
 WORK, OVERHEAD = 2_000_000, 10  #: positions looked at in one reckoning, about; and so many a step
@@ -39,7 +39,7 @@ OUTSIDE = 0.05  #: share of the draws that the range leaves out on either side
 TOGETHER = 0.1  #: departures a year of all suppliers of one network at once: a fire, a provider
 PATIENCE_MIN = 86400.0  #: seconds below which no patience is recommended: nights are no departures
 STANDS_OUT = 1.25  #: times what the one in the middle scores: from there on somebody is the weakest
-HELPS = 0.8  #: of the chance: what leaves more of it is not worth a word
+HELPS = 0.7  #: of the chance: what leaves more of it is not worth a word
 LINE = 1_000_000  #: bytes a second in which a place is filled: what a home's line is sure to do
 SEED = 15
 
@@ -75,7 +75,7 @@ class OddsQuestion(msgspec.Struct, frozen=True, kw_only=True):
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
     """Something that would help, and the chance with it.
 
-    `what`: replace (the weakest), reserve (there is none), patience (of so many seconds: `to`) or
+    `what`: replace (the weakest), reserve (one for each), patience (of so many seconds: `to`) or
     supplier (one more, of another network: a new vault).
     """
 
@@ -112,7 +112,8 @@ class Draw(NamedTuple):
 
 def reckon(question: OddsQuestion, effort: float = 1.0) -> Odds:
     """The chance as things are. `effort`: share of the draws."""
-    draws = _draws(question, max(20, round(DRAWS * effort)))
+    share = effort * min(1.0, LARGE / len(question.suppliers))
+    draws = _draws(question, max(20, round(DRAWS * share)))
     repairing, rng = Repairing(_terms(question)), random.Random(SEED)
     count = _affordable(question, repairing, draws[len(draws) // 2])
     chances = sorted(_chance(question, repairing, draw, count, rng) for draw in draws)
@@ -163,7 +164,7 @@ def _alternatives(question: OddsQuestion, weakest: int) -> list[tuple[Remedy, Od
     if weakest >= 0:
         others = (*suppliers[:weakest], SupplierSeen(), *suppliers[weakest + 1 :])
         found.append((Remedy(what="replace"), changed(question, suppliers=others)))
-    if not question.reserves:
+    if question.reserves < len(suppliers):
         found.append((Remedy(what="reserve"), changed(question, reserves=len(suppliers))))
     if (shorter := question.patience / 3) >= PATIENCE_MIN:
         found.append((Remedy(what="patience", to=shorter), changed(question, patience=shorter)))

@@ -114,7 +114,7 @@ def test_the_bias_changes_no_mean(k, n, monkeypatch):
     plain = cycles(repairing(k, n), causes, 10_000, random.Random(2))
     scatter = 3 / math.sqrt(10_000 * plain.loss)
     assert biased.loss == pytest.approx(plain.loss, rel=scatter + 0.05)
-    assert biased.length == pytest.approx(plain.length, rel=0.2)
+    assert biased.length == pytest.approx(plain.length, rel=0.1)
 
 
 @given(st.integers(0, 8), st.lists(st.floats(0, 1), max_size=8))

@@ -29,7 +29,7 @@ LINE = SupplierLine(
     owed=50,
 )  # fmt: skip
 RISK = RiskLine(
-    at=1.0, chance=0.25, low=0.125, high=0.5, days=99.0, assumed=False, weakest=None,
+    at=1.0, chance=0.25, low=0.125, high=0.5, days=99.0, assumed=False, weakest=None, weak="",
     remedies=[RemedyLine(what="reserve", chance=0.125, said="with reserves: 1 in 8")],
     month_ago=None, said="chance that anything is lost within a year: 1 in 4",
 )  # fmt: skip
