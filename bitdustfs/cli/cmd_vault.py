@@ -264,8 +264,8 @@ def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Foun
     own = sum(on_this_machine(f.member) for f in founders)
     for sentence in promised(k, n, own):
         say(sentence)
-    elsewhere = max(k, n - own)  # one on this machine is lost with it
-    say(codes.hint(k, elsewhere, order.size, n if order.bootstrap else 0))
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
     vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
     say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")
+    elsewhere = max(k, n - own)  # one on this machine is lost with it
+    say(codes.hint(k, elsewhere, order.size, n if order.bootstrap else 0))

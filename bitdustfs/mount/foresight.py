@@ -77,6 +77,7 @@ class Foresight:
 
     def __init__(self, vault: ReadVault, wall: Callable[[], float] = time.time) -> None:
         self._vault, self._wall = vault, wall
+        self._failed_at: float | None = None  # by the wall clock
 
     async def run(self) -> None:
         """Each night, and soon after something changed; until the vault is read only."""
@@ -86,11 +87,14 @@ class Foresight:
                 try:
                     await self.reckon(AT_NIGHT, _nobody_watches)
                 except Unavailable as error:
-                    log.warning("%s", error)
+                    self._failed_at = self._wall()
+                    log.warning("%s; it is tried again in the next night", error)
             await trio.sleep(LOOK_EVERY)
 
     def _is_due(self) -> bool:
         kept, now = _kept(self._vault.state), self._wall()
+        if self._failed_at is not None and 0 <= now - self._failed_at < NIGHT:
+            return False
         if kept is None or not 0 <= now - kept[0].at < NIGHT:
             return True
         if now - kept[0].at < CHANGED:

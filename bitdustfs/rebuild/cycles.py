@@ -12,13 +12,18 @@ in a million takes some hundred cycles.
 
 Positions may be hollow besides: their suppliers lack something, and no audit showed it yet. Where
 so many of those that are left are hollow that fewer than k have everything, something may be lost.
+
+What is asked for is the chance within a year. So a cycle is followed for a year at most: of a large
+family with a small k somebody is away at any time, and nearly none of its cycles would ever end.
 """
 
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from bitdustfs.rebuild.lifetimes import YEAR
 from bitdustfs.rebuild.plan import LATE, Presence, plan
 
 HIRE = 30 * 86400.0  #: seconds until somebody is found where no reserve stands by: by hand
@@ -26,7 +31,12 @@ PUSH = 1.5  #: departures that are to come while a place is filled; an exponent 
 #: times as many departures as it takes to lose something are biased, and so many at most
 PUSHED, PUSHES_MAX = 2, 24
 SPEED_MIN = 0.01  #: share of time that is reckoned with at least
+STEPS_MAX = 4000  #: of one cycle; of one that takes more, all that may still come counts as lost
+KEPT_MAX = 20_000  #: answers that are kept of each question
 INSTANT = 1.0  #: seconds past a bound at which it counts as passed
+
+_Key = TypeVar("_Key")
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class Repairing:
             for p in range(len(terms.uptimes))
         )
         if key not in self._plans:
+            _make_room(self._plans)
             there = [
                 Presence(away.get(p, 0.0), uptime=uptime) for p, uptime in enumerate(terms.uptimes)
             ]
@@ -98,6 +109,7 @@ class Repairing:
     def speed(self, left: frozenset[int]) -> float:
         """Share of time in which a place can be filled: k of these have to be there."""
         if left not in self._speed:
+            _make_room(self._speed)
             share = 1 - fewer_than(self.terms.k, [self.terms.uptimes[p] for p in left])
             self._speed[left] = max(SPEED_MIN, share * self.clock)
         return self._speed[left]
@@ -105,9 +117,16 @@ class Repairing:
     def lost(self, left: frozenset[int]) -> float:
         """The probability that something is lost where nobody else is left."""
         if left not in self._lost:
+            _make_room(self._lost)
             whole = [1 - self.terms.hollow[p] for p in left]
             self._lost[left] = fewer_than(self.terms.k, whole)
         return self._lost[left]
+
+
+def _make_room(kept: dict[_Key, _Kept]) -> None:
+    """Of a large family nearly all that is asked is new: what is kept must not grow with it."""
+    if len(kept) >= KEPT_MAX:
+        kept.clear()
 
 
 def fewer_than(k: int, chances: Sequence[float]) -> float:
@@ -158,7 +177,7 @@ class _Path:
         bears = len(repairing.everybody) - repairing.terms.k
         self._pushes = min(PUSHES_MAX, PUSHED * (bears + 1))
         self.loss = self.length = 0.0
-        self.steps = 0
+        self.steps, self._left = 0, YEAR  # seconds for which it is still followed
 
     def begin(self) -> None:
         """The first one leaves, or several at once."""
@@ -169,8 +188,11 @@ class _Path:
         self._take(self._causes[at])
 
     def run(self) -> None:
-        """Until all places are filled, or something is lost."""
-        while self._away:
+        """Until all places are filled, or something is lost, or a year is over."""
+        while self._away and self._left > 0:
+            if self.steps == STEPS_MAX:
+                self.loss += (1 - self._worst) * self._weight
+                return
             self.steps += 1
             left = self._rules.everybody.difference(self._away)
             lost = self._rules.lost(left)
@@ -183,21 +205,23 @@ class _Path:
 
     def _step(self, left: frozenset[int]) -> None:
         """Until somebody else leaves, or the next thing happens that was to come."""
-        due = self._due(left)
+        coming = self._due(left)
+        due = min(coming, self._left)
         hitting = [cause for cause in self._causes if cause.positions & left]
         rates = [cause.rate for cause in hitting]
         total = sum(rates)
-        pushed = total if self._pushes <= 0 else max(total, PUSH / self._horizon(due, left))
+        pushed = total if self._pushes <= 0 else max(total, PUSH / self._horizon(coming, left))
         after = self._rng.expovariate(pushed)
         self.length += self._weight * -math.expm1(-total * due) / total  # the mean, unbiased
         self._weight *= math.exp((pushed - total) * min(after, due))
+        self._left -= min(after, due)
         self._pass(min(after, due), left)
         if after < due:
             shares = _biased(rates) if self._pushes > 0 else [rate / total for rate in rates]
             [at] = self._rng.choices(range(len(shares)), shares)
             self._weight *= rates[at] / (pushed * shares[at])
             self._take(hitting[at])
-        elif self._filling is not None:
+        elif self._filling is not None and due == coming:
             del self._away[self._filling]
             self._filling = None
 

@@ -33,8 +33,11 @@ LEAST_ASSUMED = 1e-4  #: the least that is claimed while most is assumed, not me
 DRAWS, LARGE = 600, 20  #: sets of rates; fewer where a family has more suppliers than that
 CYCLES = 20  #: of a draw, at most
 CYCLES_MIN, PILOT = 2, 20  #: of a draw at least; to see what they take
+PILOT_STEPS = 1000  #: of the latter; after so many it is known well enough
+DRAWS_MIN = 20  #: the range leaves out one of them on either side
 QUICK = 0.2  #: share of the draws that is enough for comparing
-WORK, OVERHEAD = 2_000_000, 10  #: positions looked at in one reckoning, about; and so many a step
+#: positions looked at in one reckoning, about; at most, with DRAWS_MIN draws; and so many a step
+WORK, WORK_MAX, OVERHEAD = 2_000_000, 4_000_000, 10
 OUTSIDE = 0.05  #: share of the draws that the range leaves out on either side
 TOGETHER = 0.1  #: departures a year of all suppliers of one network at once: a fire, a provider
 PATIENCE_MIN = 86400.0  #: seconds below which no patience is recommended: nights are no departures
@@ -113,9 +116,10 @@ class Draw(NamedTuple):
 def reckon(question: OddsQuestion, effort: float = 1.0) -> Odds:
     """The chance as things are. `effort`: share of the draws."""
     share = effort * min(1.0, LARGE / len(question.suppliers))
-    draws = _draws(question, max(20, round(DRAWS * share)))
+    draws = _draws(question, max(DRAWS_MIN, round(DRAWS * share)))
     repairing, rng = Repairing(_terms(question)), random.Random(SEED)
-    count = _affordable(question, repairing, draws[len(draws) // 2])
+    count, most = _affordable(question, repairing, draws[len(draws) // 2], effort)
+    draws = draws[:: math.ceil(len(draws) / most)]
     chances = sorted(_chance(question, repairing, draw, count, rng) for draw in draws)
     out = int(OUTSIDE * len(chances))
     mean = math.fsum(chances) / len(chances)
@@ -210,11 +214,18 @@ def _causes(question: OddsQuestion, draw: Draw) -> list[Cause]:
     return found
 
 
-def _affordable(question: OddsQuestion, repairing: Repairing, draw: Draw) -> int:
-    """Cycles of each draw: fewer where each takes long."""
-    tried = cycles(repairing, _causes(question, draw), PILOT, random.Random(SEED))
-    cost = tried.steps * (len(question.suppliers) + OVERHEAD)
-    return max(CYCLES_MIN, min(CYCLES, round(WORK / DRAWS / cost)))
+def _affordable(
+    question: OddsQuestion, repairing: Repairing, draw: Draw, effort: float
+) -> tuple[int, int]:
+    """Cycles of each draw, and draws at most: fewer where each cycle takes long."""
+    causes, rng = _causes(question, draw), random.Random(SEED)
+    spent, tried = 0.0, 0
+    while tried < PILOT and spent < PILOT_STEPS:
+        spent += cycles(repairing, causes, 1, rng).steps
+        tried += 1
+    cost = spent / tried * (len(question.suppliers) + OVERHEAD)
+    count = max(CYCLES_MIN, min(CYCLES, round(WORK / DRAWS / cost)))
+    return count, max(DRAWS_MIN, round(WORK_MAX * effort / (count * cost)))
 
 
 def _chance(

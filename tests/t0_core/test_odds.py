@@ -117,6 +117,28 @@ def test_the_bias_changes_no_mean(k, n, monkeypatch):
     assert biased.length == pytest.approx(plain.length, rel=0.1)
 
 
+def test_a_cycle_is_followed_for_a_year():
+    """The place is filled in a thousand years: only what is lost within one counts."""
+    rules = repairing(1, 2, fill=1000 * YEAR)
+    made = cycles(rules, alone(2, 1 / YEAR), 4000, random.Random(1))
+    assert made.loss == pytest.approx(-math.expm1(-1), rel=0.05)
+    assert made.length == pytest.approx(-math.expm1(-1) * YEAR, rel=0.05)
+
+
+@pytest.mark.parametrize("reserves", [0, 20])
+def test_a_family_that_is_never_complete_is_reckoned_with_few_steps(reserves):
+    rules = repairing(1, 20, reserves=reserves)
+    made = cycles(rules, alone(20, 2 / YEAR), 20, random.Random(1))
+    assert 10 < made.steps < cycles_module.STEPS_MAX / 4 and made.loss < 1e-3
+    assert len(rules._plans) <= cycles_module.KEPT_MAX
+
+
+def test_what_takes_too_many_steps_counts_as_lost(monkeypatch):
+    monkeypatch.setattr(cycles_module, "STEPS_MAX", 1)
+    made = cycles(repairing(1, 8), alone(8, 1 / YEAR), 2000, random.Random(1))
+    assert made.loss == pytest.approx(1.0, rel=0.1) and made.steps == 1
+
+
 @given(st.integers(0, 8), st.lists(st.floats(0, 1), max_size=8))
 def test_fewer_than_k_by_counting_them_all(k, chances):
     total = 0.0
@@ -235,6 +257,22 @@ def test_less_than_one_in_a_hundred_million_is_not_claimed(few_draws):
     made = reckon(question(1, 6, age=20.0), 0.5)
     assert made.low == made.chance == LEAST
     assert advise(question(1, 6, age=20.0, least=1e-4)).chance == 1e-4
+
+
+def test_large_families_with_a_small_k_are_reckoned_with_fewer_draws(monkeypatch):
+    monkeypatch.setattr(odds_module, "WORK", 20_000)
+    monkeypatch.setattr(odds_module, "WORK_MAX", 4000)
+    drawn = []
+    chance = odds_module._chance
+
+    def counted(*args):
+        drawn.append(args[3])
+        return chance(*args)
+
+    monkeypatch.setattr(odds_module, "_chance", counted)
+    made = reckon(question(1, 16, reserves=0, lives=(), suppliers=(SupplierSeen(),) * 16))
+    assert made.chance < 1e-2
+    assert drawn == [odds_module.CYCLES_MIN] * odds_module.DRAWS_MIN
 
 
 def test_hollow_suppliers_are_what_is_left_to_fear_of_those_who_never_leave():

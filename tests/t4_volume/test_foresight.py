@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 
 from bitdustfs.core.codec import encode
 from bitdustfs.mount import foresight
@@ -146,6 +148,27 @@ async def test_it_is_reckoned_each_night_and_soon_after_somebody_left(net, tmp_p
         assert await is_due() and not await is_due()
         at[0] -= 400 * DAY  # the clock was set: a time to come is not waited for
         assert await is_due()
+
+
+async def test_what_failed_is_tried_again_in_the_next_night(net, tmp_path, monkeypatch):
+    async with net.mount(tmp_path, make_root=True) as vault:
+        asked = []
+
+        async def fails(question, niceness, on_step):
+            asked.append(at[0])
+            raise foresight.Unavailable("this machine has too much to do")
+
+        at = [NOW]
+        monkeypatch.setattr(foresight, "reckoned_apart", fails)
+        monkeypatch.setattr(foresight, "FIRST", 0.0)
+        foreseer = Foresight(vault, lambda: at[0])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(foreseer.run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert asked == [NOW] and not foreseer._is_due()
+            at[0] += foresight.NIGHT
+            assert foreseer._is_due()
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_process_that_fails_is_said(net, monkeypatch):
