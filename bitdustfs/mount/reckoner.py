@@ -56,9 +56,15 @@ def _step(line: bytes) -> tuple[int, int] | None:
 async def _lines(question: OddsQuestion, niceness: int) -> AsyncGenerator[bytes, None]:
     """What the process writes; it has ended when this has."""
     command = [sys.executable, "-P", "-m", odds.__name__, str(niceness)]
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    try:
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"the chance of a loss could not be reckoned: no process can be started "
+            f"({error.strerror or error}); try again when this machine has less to do"
+        ) from error
     assert process.stdin is not None and process.stdout is not None
     try:
         with suppress(trio.BrokenResourceError):  # it died: what it wrote says why
