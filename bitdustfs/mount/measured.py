@@ -5,6 +5,7 @@ away for longer than a quarter of the patience, or was found to lack something, 
 on this machine, and the copies here, are not there at all.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bitdustfs.blocks.circle import addresses_of
@@ -22,7 +23,7 @@ from bitdustfs.rebuild.odds import (
 )
 from bitdustfs.rebuild.plan import LATE
 from bitdustfs.rebuild.reputation import History
-from bitdustfs.rebuild.watch import PING_EVERY
+from bitdustfs.rebuild.watch import PING_EVERY, lived
 from bitdustfs.vault.reading import ReadVault
 
 PINGS_ASSUMED, UPTIME_ASSUMED = 360, 0.8  #: an hour of pings is given before the first
@@ -51,7 +52,7 @@ def measure(vault: ReadVault, now: float) -> Measured:
     there = {member.node for member in family.everybody}
     lives = tuple(
         (age_of(seen), has_left(seen, node in there, watch.patience))
-        for node, seen in histories.items() if seen.since
+        for node, seen in histories.items() if seen.answered
     )  # fmt: skip
     suppliers = tuple(_seen(vault, p, family.members[p]) for p in positions)
     days = sum(seen.age for seen in suppliers) / len(suppliers) * YEAR / 86400
@@ -60,15 +61,17 @@ def measure(vault: ReadVault, now: float) -> Measured:
         k=family.group.k, patience=watch.patience, margin=family.policy.margin,
         fill=seconds_to_fill(used, family.group.k, family.policy.bandwidth), suppliers=suppliers,
         reserves=sum(watch.stays(member.node) for member in family.bench), lives=lives,
-        mounted=max((_mounted(histories[n], now) for n in there & histories.keys()), default=1.0),
+        mounted=_mounted([histories[node] for node in there & histories.keys()], now),
         least=LEAST_ASSUMED if days < ASSUMED_DAYS else LEAST,
     )  # fmt: skip
     return Measured(question, positions, tuple(family.members[p].node for p in positions), days)
 
 
 def age_of(seen: History) -> float:
-    """Years between the first answer of a supplier and the last one."""
-    return max(0.0, seen.heard - seen.since) / YEAR
+    """Years between the first answer of a supplier and the last one; where nobody wrote down when
+    these were, those in which it answered at least.
+    """
+    return max(0.0, seen.heard - seen.since if seen.dated else lived(seen)) / YEAR
 
 
 def has_left(seen: History, member: bool, patience: float) -> bool:
@@ -105,8 +108,12 @@ def _away(vault: ReadVault, position: int, node: bytes) -> float | None:
     return away if away > patience * LATE else None
 
 
-def _mounted(seen: History, now: float) -> float:
-    """Share of the time since a supplier was first seen in which it was asked how it is."""
-    if not seen.since or now <= seen.since:
-        return 1.0
-    return min(1.0, max(MOUNTED_MIN, seen.rounds * PING_EVERY / (now - seen.since)))
+def _mounted(histories: Sequence[History], now: float) -> float:
+    """Share of time in which the owner has the vault mounted, by how often he asked the supplier
+    that has been there longest. Before anybody answered the least is assumed.
+    """
+    dated = [seen for seen in histories if seen.dated and seen.since < now]
+    if not dated:
+        return MOUNTED_MIN
+    longest = min(dated, key=lambda seen: seen.since)
+    return min(1.0, max(MOUNTED_MIN, longest.rounds * PING_EVERY / (now - longest.since)))

@@ -16,6 +16,8 @@ from bitdustfs.core.records import Record
 
 log = logging.getLogger(__name__)
 
+RELEASED = 1_767_225_600.0  #: 2026-01-01, in Unix seconds: a clock that says less is wrong
+
 
 class History(Record, frozen=True):
     """What was seen of one supplier. Times are Unix seconds; `away_since` 0: it answers.
@@ -37,6 +39,11 @@ class History(Record, frozen=True):
     lasting: bool = False  #: it is gone until its owner forgives it, whatever audits say
     since: float = 0.0  #: when it first answered; 0: it never did, or nobody wrote that down
     heard: float = 0.0  #: when it last did
+
+    @property
+    def dated(self) -> bool:
+        """Whether since when it is known is written down, by a clock that may have been right."""
+        return self.since >= RELEASED
 
 
 _histories = Decoder(tuple[tuple[bytes, History], ...], "histories of suppliers", 1 << 20)

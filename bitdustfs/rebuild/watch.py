@@ -32,7 +32,7 @@ from bitdustfs.core.warrants import stand_ins
 from bitdustfs.errors import Malformed, PeerError
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.wire import KinIs
-from bitdustfs.rebuild.reputation import History, Reputation
+from bitdustfs.rebuild.reputation import RELEASED, History, Reputation
 
 log = logging.getLogger(__name__)
 
@@ -240,11 +240,12 @@ class Watch:
                 seen, rounds=seen.rounds + 1, missed=seen.missed + 1, away=away,
                 away_since=seen.away_since or self._wall(),
             )  # fmt: skip
-        smoothed = latency if not seen.latency else 0.8 * seen.latency + 0.2 * latency
         now = self._wall()
+        smoothed = latency if not seen.latency else 0.8 * seen.latency + 0.2 * latency
         return msgspec.structs.replace(
             seen, rounds=seen.rounds + 1, answered=seen.answered + 1, missed=0, away_since=0.0,
-            latency=smoothed, away=0.0, since=min(now, seen.since or now - _lived(seen)), heard=now,
+            latency=smoothed, away=0.0, since=_since(seen, now),
+            heard=now if now >= RELEASED else seen.heard,
         )  # fmt: skip
 
     def _passed(self, seen: History, before: float | None) -> float:
@@ -254,7 +255,17 @@ class Watch:
         return step(self._wall() - (seen.noted or seen.away_since), self.patience)
 
 
-def _lived(seen: History) -> float:
+def _since(seen: History, now: float) -> float:
+    """When somebody who answers now first did. What is written down stays, whatever clocks say.
+
+    Nothing is written down by a clock that is wrong for sure.
+    """
+    if seen.dated:
+        return seen.since
+    return max(RELEASED, now - lived(seen)) if now >= RELEASED else 0.0
+
+
+def lived(seen: History) -> float:
     """Seconds for which somebody was there at least, of whom nobody wrote down since when."""
     return seen.answered * PING_EVERY
 

@@ -1,5 +1,7 @@
 """The chance of a loss of an open vault: what it is reckoned from, by whom, and what is kept."""
 
+import sys
+
 import msgspec
 import pytest
 import trio
@@ -8,7 +10,7 @@ import trio.testing
 from bitdustfs.core.codec import encode
 from bitdustfs.mount import foresight
 from bitdustfs.mount.foresight import Foresight, foreseen
-from bitdustfs.mount.measured import age_of, has_left, measure
+from bitdustfs.mount.measured import MOUNTED_MIN, age_of, has_left, measure
 from bitdustfs.mount.reckoner import AT_NIGHT, reckoned_apart
 from bitdustfs.mount.risk_words import one_in, remedy_words, sentence, trend_words
 from bitdustfs.rebuild import odds
@@ -34,7 +36,7 @@ async def test_what_was_seen_of_suppliers_is_what_is_asked(net, tmp_path):
     async with net.mount(tmp_path, make_root=True) as vault:
         nodes = [member.node for member in vault.known.family.members]
         for position, node in enumerate(nodes):
-            vault.watch.reputation.note(node, seen_for(100 * position))
+            vault.watch.reputation.note(node, seen_for(60 * position))
         vault.watch.reputation.note(nodes[2], seen_for(50, missed=9, away=30 * 3600.0))
         vault.watch.reputation.note(nodes[3], seen_for(50, missed=9, away=60.0))
         vault.watch.reputation.note(nodes[4], seen_for(50, gone="failed 5 of 9 audits", audits=9))
@@ -43,7 +45,7 @@ async def test_what_was_seen_of_suppliers_is_what_is_asked(net, tmp_path):
         asked = measured.question
         assert (asked.k, len(asked.suppliers), asked.patience) == (4, 7, PATIENCE)
         assert measured.positions == tuple(range(7))
-        assert asked.suppliers[6].age == pytest.approx(600 * DAY / YEAR)
+        assert asked.suppliers[6].age == pytest.approx(360 * DAY / YEAR)
         assert asked.suppliers[6].uptime > 0.9 and asked.suppliers[6].network == ""
         away = [p for p, seen in enumerate(asked.suppliers) if seen.away is not None]
         assert away == [2, 4] and asked.suppliers[2].away == 30 * 3600.0
@@ -68,6 +70,28 @@ def test_who_left_and_how_long_it_lived():
     assert has_left(seen_for(9, missed=5, away=PATIENCE + 1), True, PATIENCE)
     assert not has_left(seen_for(9), False, PATIENCE)  # replaced while it answered
     assert has_left(seen_for(9, gone="leaves"), True, PATIENCE)
+
+
+async def test_histories_that_nobody_dated_count_by_their_answers(net, tmp_path):
+    """Of those who left long ago as well: else only who survived would be seen."""
+    async with net.mount(tmp_path, make_root=True) as vault:
+        left = History(rounds=900, answered=800, missed=9, away=30 * 3600.0)
+        vault.watch.reputation.note(b"f" * 32, left)
+        vault.watch.reputation.note(b"g" * 32, History(rounds=9))
+        lives = measure(vault, NOW).question.lives
+        assert (pytest.approx(8000 / YEAR), True) in lives
+        assert sum(gone for _, gone in lives) == 1
+
+
+async def test_how_often_it_is_mounted_is_seen_by_who_is_there_longest(net, tmp_path):
+    async with net.mount(tmp_path, make_root=True) as vault:
+        nodes = [member.node for member in vault.known.family.members]
+        for node in nodes:
+            vault.watch.reputation.note(node, History(rounds=5))
+        assert measure(vault, NOW).question.mounted == MOUNTED_MIN  # nobody ever answered
+        vault.watch.reputation.note(nodes[1], seen_for(10, rounds=10 * 8640 // 4))
+        vault.watch.reputation.note(nodes[2], seen_for(0.1, rounds=864))  # hired today
+        assert measure(vault, NOW).question.mounted == pytest.approx(0.25)
 
 
 async def test_a_watch_notes_since_when_and_until_when_somebody_answered(net, tmp_path):
@@ -177,6 +201,15 @@ async def test_a_process_that_fails_is_said(net, monkeypatch):
         k=1, patience=PATIENCE, margin=1, fill=1.0, suppliers=(odds.SupplierSeen(),)
     )
     with pytest.raises(foresight.Unavailable, match="no_such_module"):
+        await reckoned_apart(question, 0, nobody)
+
+
+async def test_a_machine_that_starts_no_process_says_so(net, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    question = odds.OddsQuestion(
+        k=1, patience=PATIENCE, margin=1, fill=1.0, suppliers=(odds.SupplierSeen(),)
+    )
+    with pytest.raises(foresight.Unavailable, match="no process can be started"):
         await reckoned_apart(question, 0, nobody)
 
 

@@ -6,7 +6,7 @@ from bitdustfs.blocks import health as seeing
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.codec import encode
 from bitdustfs.rebuild import watch as watching
-from bitdustfs.rebuild.reputation import Reputation
+from bitdustfs.rebuild.reputation import RELEASED, History, Reputation
 from bitdustfs.rebuild.watch import Watch
 
 DAY = 86400.0
@@ -238,3 +238,29 @@ async def test_histories_are_written_less_and_less_often_while_all_answer(net):
     del written[:]
     await look(60)
     assert any(written)  # that it is back, too
+
+
+async def test_one_answer_under_a_wrong_clock_makes_nobody_old(net):
+    kept = Kept(net)
+    kept.now, node = RELEASED + 100 * DAY, net.suppliers[0].node
+    watch = kept.watch()
+    kept.set_by = -kept.now  # the machine woke up without a clock: 1970
+    await rounds(kept, watch, 1, 10)
+    assert (watch.history(node).since, watch.history(node).heard) == (0.0, 0.0)
+    kept.set_by = 0.0
+    await rounds(kept, watch, 1, 10)
+    since = watch.history(node).since
+    assert since == kept.now - watching.PING_EVERY  # it answered once before
+    for wrong in (-kept.now, -50 * DAY):
+        kept.set_by = wrong
+        await rounds(kept, watch, 1, 10)
+        assert watch.history(node).since == since
+
+
+async def test_who_was_made_old_by_a_wrong_clock_is_dated_anew(net):
+    kept = Kept(net)
+    kept.now, node = RELEASED + 100 * DAY, net.suppliers[0].node
+    watch = kept.watch()
+    watch.reputation.note(node, History(rounds=9, answered=9, since=77.0, heard=88.0))
+    await rounds(kept, watch, 1, 10)
+    assert watch.history(node).since == kept.now - 9 * watching.PING_EVERY
