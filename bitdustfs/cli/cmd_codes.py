@@ -1,7 +1,8 @@
 """`bitdust vault codes`: how likely a loss is with each code K/N, before anything was measured.
 
 Nothing is known of suppliers that nobody has seen yet: the figures are what is assumed of such
-(docs/durability.md). They are for comparing codes; a mounted vault's own are in `bitdust status`.
+(docs/durability.md), and none below 1 in 10,000 is claimed. They are for comparing codes; a mounted
+vault's own are in `bitdust status`.
 """
 
 import argparse
@@ -14,7 +15,14 @@ from bitdustfs.core.policy import Policy
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.risk_words import one_in
 from bitdustfs.plain import say
-from bitdustfs.rebuild.odds import QUICK, OddsQuestion, SupplierSeen, reckon, seconds_to_fill
+from bitdustfs.rebuild.odds import (
+    LEAST_ASSUMED,
+    QUICK,
+    OddsQuestion,
+    SupplierSeen,
+    reckon,
+    seconds_to_fill,
+)
 from bitdustfs.units import GROUP_MAX, parse_size
 
 SHOWN = 2  #: codes on either side of the usual one
@@ -78,6 +86,7 @@ def unseen(k: int, n: int, size: int, reserves: int) -> OddsQuestion:
     return OddsQuestion(
         k=k, patience=usual.patience, margin=usual.margin, fill=seconds_to_fill(size // k, k),
         suppliers=(SupplierSeen(),) * n, reserves=reserves,
+        least=LEAST_ASSUMED,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ counts. Addresses that the owner names himself are taken as they are.
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 
 
@@ -50,3 +50,17 @@ def apart(addresses: Iterable[str], taken: Collection[str], spread: int) -> list
             chosen.append(address)
             seen.add(where)
     return chosen
+
+
+def joined(signs: Sequence[Collection[str]]) -> list[str]:
+    """Who belongs together: a name for each, the same for all that have any sign in common, be it
+    through others. "" for who has no sign.
+    """
+    names: dict[str, str] = {}  # sign -> the name of those who have it
+    for own in signs:
+        if own:
+            merged = {names.get(sign, sign) for sign in own}
+            name = min(merged)
+            names.update(dict.fromkeys(own, name))
+            names.update({sign: name for sign, known in names.items() if known in merged})
+    return [names[min(own)] if own else "" for own in signs]

@@ -6,13 +6,14 @@ on this machine, and the copies here, are not there at all.
 """
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
-from bitdustfs.blocks.circle import addresses_of
+from bitdustfs.blocks.circle import Circle, addresses_of
 from bitdustfs.core.records import Member
-from bitdustfs.core.spread import neighbourhood
+from bitdustfs.core.spread import joined, neighbourhood
 from bitdustfs.mount.risk_words import ASSUMED_DAYS
-from bitdustfs.net.addresses import relayed
+from bitdustfs.net.addresses import is_at_home, relayed
 from bitdustfs.rebuild.lifetimes import YEAR
 from bitdustfs.rebuild.odds import (
     LEAST,
@@ -28,6 +29,7 @@ from bitdustfs.vault.reading import ReadVault
 
 PINGS_ASSUMED, UPTIME_ASSUMED = 360, 0.8  #: an hour of pings is given before the first
 MOUNTED_MIN = 0.02  #: share of time that an owner is reckoned with at least
+HOUSE = "a house"  #: all that are reached at addresses of homes are in one
 LOST = 10.0  #: times the patience: away for so long is who is there without what it should have
 
 
@@ -54,7 +56,11 @@ def measure(vault: ReadVault, now: float) -> Measured:
         (age_of(seen), has_left(seen, node in there, watch.patience))
         for node, seen in histories.items() if seen.answered
     )  # fmt: skip
-    suppliers = tuple(_seen(vault, p, family.members[p]) for p in positions)
+    networks = joined([_networks(vault.circle, family.members[p]) for p in positions])
+    suppliers = tuple(
+        _seen(vault, p, family.members[p], network)
+        for p, network in zip(positions, networks, strict=True)
+    )
     days = sum(seen.age for seen in suppliers) / len(suppliers) * YEAR / 86400
     used = max(vault.space.used(family.members[p]) for p in positions)
     question = OddsQuestion(
@@ -84,15 +90,31 @@ def has_left(seen: History, member: bool, patience: float) -> bool:
     return bool(seen.gone) or (seen.missed > 0 and seen.away > bound)
 
 
-def _seen(vault: ReadVault, position: int, member: Member) -> SupplierSeen:
+def _networks(circle: Circle, member: Member) -> set[str]:
+    """The networks that a supplier falls with: of all addresses that it has in the world, and the
+    house where it is reached at an address of a home. A relay that falls takes no data along.
+    """
+    every = [a for a in addresses_of(circle, member) if relayed(a) is None]
+    at_home = [_is_of_a_home(address) for address in every]
+    there = {neighbourhood(a) for a, home in zip(every, at_home, strict=True) if not home} - {""}
+    return {*there, HOUSE} if any(at_home[:1]) else there
+
+
+def _is_of_a_home(address: str) -> bool:
+    try:
+        return is_at_home(ip_address(address.rpartition(":")[0].strip("[]")))
+    except ValueError:  # a name
+        return False
+
+
+def _seen(vault: ReadVault, position: int, member: Member, network: str) -> SupplierSeen:
     seen = vault.watch.history(member.node)
-    address = next(iter(addresses_of(vault.circle, member)), "")
     return SupplierSeen(
         age=age_of(seen),
         uptime=(seen.answered + PINGS_ASSUMED * UPTIME_ASSUMED) / (seen.rounds + PINGS_ASSUMED),
         audits=seen.audits,
         audits_failed=seen.audits_failed,
-        network="" if not address or relayed(address) else neighbourhood(address),
+        network=network,
         away=_away(vault, position, member.node),
     )
 

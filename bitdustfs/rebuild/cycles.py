@@ -80,9 +80,6 @@ class Repairing:
         self._speed: dict[frozenset[int], float] = {}
         self._lost: dict[frozenset[int], float] = {}
 
-        #: how fast time counts: while the owner is away, nothing is done where no reserve is
-        self.clock = 1.0 if terms.reserves else terms.mounted
-
     def to_replace(self, away: Mapping[int, float]) -> int | None:
         """Whose place is filled next, by the plan; `away`: seconds of those who left."""
         terms = self.terms
@@ -106,13 +103,13 @@ class Repairing:
         bounds = (self.terms.patience * LATE, self.terms.patience)
         return min(b - t for t in away.values() for b in bounds if t <= b) + INSTANT
 
-    def speed(self, left: frozenset[int]) -> float:
+    def speed(self, left: frozenset[int], clock: float) -> float:
         """Share of time in which a place can be filled: k of these have to be there."""
         if left not in self._speed:
             _make_room(self._speed)
-            share = 1 - fewer_than(self.terms.k, [self.terms.uptimes[p] for p in left])
-            self._speed[left] = max(SPEED_MIN, share * self.clock)
-        return self._speed[left]
+            uptimes = [self.terms.uptimes[p] for p in left]
+            self._speed[left] = 1 - fewer_than(self.terms.k, uptimes)
+        return max(SPEED_MIN, self._speed[left] * clock)
 
     def lost(self, left: frozenset[int]) -> float:
         """The probability that something is lost where nobody else is left."""
@@ -172,6 +169,7 @@ class _Path:
         self._away = dict(away)
         self._reserves = repairing.terms.reserves
         self._filling: int | None = None
+        self._by_hand = False  # whether it is filled by somebody who was no reserve
         self._hiring = self._todo = 0.0  # seconds: of looking for somebody, of filling the place
         self._weight, self._worst = 1.0, repairing.lost(repairing.everybody)
         bears = len(repairing.everybody) - repairing.terms.k
@@ -230,11 +228,12 @@ class _Path:
         if self._filling is None:
             self._filling = self._rules.to_replace(self._away)
             if self._filling is None:
-                return self._rules.next_bound(self._away) / self._rules.clock
-            self._hiring = 0.0 if self._reserves else HIRE
+                return self._rules.next_bound(self._away) / self._clock
+            self._by_hand = not self._reserves
+            self._hiring = HIRE if self._by_hand else 0.0
             self._todo = self._rules.terms.fill
             self._reserves = max(0, self._reserves - 1)
-        return self._hiring + self._todo / self._rules.speed(left)
+        return self._hiring + self._todo / self._speed(left)
 
     def _horizon(self, due: float, left: frozenset[int]) -> float:
         """Seconds in which PUSH departures are to come: those that a place is empty at least.
@@ -244,14 +243,23 @@ class _Path:
         """
         terms = self._rules.terms
         hiring = 0.0 if self._reserves else HIRE
-        empty = terms.patience * LATE / self._rules.clock + terms.fill / self._rules.speed(left)
+        empty = terms.patience * LATE / self._clock + terms.fill / self._speed(left)
         return max(INSTANT, due, empty + hiring)
 
     def _pass(self, seconds: float, left: frozenset[int]) -> None:
-        self._away = {p: away + seconds * self._rules.clock for p, away in self._away.items()}
+        self._away = {p: away + seconds * self._clock for p, away in self._away.items()}
         hiring = min(seconds, self._hiring)
         self._hiring -= hiring
-        self._todo -= (seconds - hiring) * self._rules.speed(left)
+        self._todo -= (seconds - hiring) * self._speed(left)
+
+    @property
+    def _clock(self) -> float:
+        """How fast time counts: while the owner is away, nothing is done where no reserve is."""
+        guarded = self._reserves or (self._filling is not None and not self._by_hand)
+        return 1.0 if guarded else self._rules.terms.mounted
+
+    def _speed(self, left: frozenset[int]) -> float:
+        return self._rules.speed(left, self._clock)
 
     def _take(self, cause: Cause) -> None:
         self._pushes -= 1

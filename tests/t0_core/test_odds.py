@@ -106,6 +106,17 @@ def test_an_owner_who_is_rarely_there_notices_late_where_nobody_else_does():
     assert guarded.loss == pytest.approx(-math.expm1(-rate * repaired_after()), rel=0.05)
 
 
+def test_once_the_reserves_are_used_up_an_owner_who_is_rarely_there_notices_late_again():
+    """Of three copies the third leaves while the second place waits for the owner."""
+
+    def loss(reserves, mounted):
+        rules = repairing(1, 3, fill=2 * DAY, reserves=reserves, mounted=mounted)
+        return cycles(rules, alone(3, 5 / YEAR), 4000, random.Random(1)).loss
+
+    assert loss(1, 0.1) > 1.3 * loss(1, 1.0)
+    assert loss(50, 0.1) == loss(50, 1.0)
+
+
 @pytest.mark.parametrize(("k", "n"), [(1, 2), (2, 4), (4, 7)])
 def test_the_bias_changes_no_mean(k, n, monkeypatch):
     causes = [Cause((1 + p) * 6 / YEAR, frozenset([p])) for p in range(n)]

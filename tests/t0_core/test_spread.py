@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitdustfs.core.spread import Spread, apart, neighbourhood
+from bitdustfs.core.spread import Spread, apart, joined, neighbourhood
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,9 @@ def test_who_is_a_neighbour(one, other, spread, neighbours):
     assert same == neighbours
     assert apart([one, other], [], spread) == ([one] if neighbours else [one, other])
     assert apart([other], [one], spread) == ([] if neighbours else [other])
+
+
+def test_who_has_any_sign_in_common_belongs_together_be_it_through_others():
+    names = joined([{"a", "b"}, {"c"}, (), {"d", "c"}, {"e"}, {"b", "d"}, ()])
+    assert len({names[at] for at in (0, 1, 3, 5)}) == 1
+    assert names[2] == names[6] == "" and names[4] not in ("", names[0])

@@ -8,9 +8,10 @@ import trio
 import trio.testing
 
 from bitdustfs.core.codec import encode
+from bitdustfs.core.spread import joined
 from bitdustfs.mount import foresight
 from bitdustfs.mount.foresight import Foresight, foreseen
-from bitdustfs.mount.measured import MOUNTED_MIN, age_of, has_left, measure
+from bitdustfs.mount.measured import HOUSE, MOUNTED_MIN, _networks, age_of, has_left, measure
 from bitdustfs.mount.reckoner import AT_NIGHT, reckoned_apart
 from bitdustfs.mount.risk_words import one_in, remedy_words, sentence, trend_words
 from bitdustfs.rebuild import odds
@@ -70,6 +71,32 @@ def test_who_left_and_how_long_it_lived():
     assert has_left(seen_for(9, missed=5, away=PATIENCE + 1), True, PATIENCE)
     assert not has_left(seen_for(9), False, PATIENCE)  # replaced while it answered
     assert has_left(seen_for(9, gone="leaves"), True, PATIENCE)
+
+
+async def test_who_shares_any_network_falls_together_and_a_home_is_one(net, tmp_path):
+    """Names, and what is behind a relay, say nothing of the place."""
+    async with net.mount(tmp_path, make_root=True) as vault:
+        family = vault.known.family
+        relay = f"relay:{'0' * 64}@8.8.8.9:4000"
+        addresses = [
+            ("8.8.8.1:4000", "9.9.9.9:4000"), ("192.168.1.2:4000",), ("1.1.1.1:4000", "8.8.8.7:1"),
+            ("192.168.1.3:4000", "7.7.7.7:4000"), (relay,), ("5.5.5.5:4000", "192.168.1.2:4000"),
+            ("7.7.7.1:4000",),
+        ]  # fmt: skip
+        members = tuple(
+            msgspec.structs.replace(m, addresses=at)
+            for m, at in zip(family.members, addresses, strict=True)
+        )
+        group = msgspec.structs.replace(family.group, members=members)
+        vault.circle.move(msgspec.structs.replace(family, groups=(group,)))
+        said = [sorted(_networks(vault.circle, member)) for member in members]
+        assert said == [
+            ["8.8.8.0/24", "9.9.9.0/24"], [HOUSE], ["1.1.1.0/24", "8.8.8.0/24"],
+            ["7.7.7.0/24", HOUSE], [], ["5.5.5.0/24"], ["7.7.7.0/24"],
+        ]  # fmt: skip
+        first, home, same, other, hidden, apart, beside = joined(said)
+        assert first == same and home == other == beside and hidden == ""
+        assert len({first, home, apart}) == 3
 
 
 async def test_histories_that_nobody_dated_count_by_their_answers(net, tmp_path):
