@@ -12,7 +12,7 @@ answer, the address is tried last until an answer comes from it.
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple
 
 import trio
@@ -118,6 +118,28 @@ class Trials:
         return tuple(every[:DIALLED_MAX])
 
 
+class OnlyNear:
+    """Which addresses were handed out because beacons named them, and nothing else did.
+
+    That is decided as they are handed out: an answer may come long after the beacons stopped.
+    """
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+
+    def note(self, node: bytes, near: Iterable[str], named: Collection[str]) -> None:
+        """Those of `near` are handed out; `named`: what is known by others, and was before."""
+        every = dict.fromkeys((*self._of.pop(node, ()), *near))
+        only = tuple(address for address in every if address not in named)[-DIALLED_MAX:]
+        if only:
+            self._of[node] = only
+        if len(self._of) > NODES_MAX:
+            self._of.popitem(last=False)
+
+    def has(self, node: bytes, address: str) -> bool:
+        return address in self._of.get(node, ())
+
+
 #: whether a look-up for a vault may begin now; it is counted then
 Admits = Callable[[bytes], bool]
 
@@ -169,11 +191,14 @@ class AddressBook(Whereabouts):
         self._trials: OrderedDict[bytes, Trials] = OrderedDict()
         self._searches: OrderedDict[bytes, _Search] = OrderedDict()
         self._mapped: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+        self._only_near = OnlyNear()
         self._at_once = trio.CapacityLimiter(LOOK_UPS)
         self._changed = trio.Event()
 
     def of(self, node: bytes, hints: Iterable[str]) -> tuple[str, ...]:
-        return self._arranged(node, (*self._near.of(node), *self._known(node), *hints))
+        near, named = self._near.of(node), (*self._known(node), *hints)
+        self._only_near.note(node, near, named)
+        return self._arranged(node, (*near, *named))
 
     def _known(self, node: bytes) -> tuple[str, ...]:
         """Where it was reached, and says that it is, to the whole world."""
@@ -185,7 +210,15 @@ class AddressBook(Whereabouts):
 
     def found(self, node: bytes) -> tuple[str, ...]:
         """Where the node itself says that it is: to those in its network, and to all."""
-        return (*self._near.of(node), *self._seen.get(node, Sighting(node)).found)
+        near, found = self._near.of(node), self._seen.get(node, Sighting(node)).found
+        self._only_near.note(node, near, self._known(node))
+        return (*near, *found)
+
+    def is_only_near(self, node: bytes, address: str) -> bool:
+        """Whether beacons alone lead to an address: it is heard there again, or it is not there any
+        more. It is not to be kept.
+        """
+        return address in self._near.of(node) or self._only_near.has(node, address)
 
     def way(self, node: bytes, address: str) -> str:
         mapped = address in self._mapped.get(node, ())
@@ -203,8 +236,8 @@ class AddressBook(Whereabouts):
         if node in self._trials:
             self._trials[node].reached(address)
         seen = self._seen.get(node, Sighting(node))
-        if address in self._near.of(node):
-            address = seen.worked  # it is heard there again, or it is not there any more
+        if self.is_only_near(node, address):
+            address = seen.worked
         if seen.worked != address or node not in self._seen:
             self._note(Sighting(node, address, seen.seq, seen.found))
         else:
@@ -283,7 +316,12 @@ class AddressBook(Whereabouts):
         """Nodes met before that are heard in the same network: key and address, the one met last
         first. An address is to be dialled for its key alone.
         """
-        return [(node, a) for node in reversed(self._seen) for a in self._near.of(node)]
+        found = []
+        for node in reversed(self._seen):
+            near = self._near.of(node)
+            self._only_near.note(node, near, self._known(node))
+            found += [(node, address) for address in near]
+        return found
 
     async def wait_changed(self) -> None:
         """Until something is known that was not at the last call."""

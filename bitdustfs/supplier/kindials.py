@@ -73,7 +73,8 @@ class KinBook(Whereabouts):
         return self._tried
 
     def reached(self, node: bytes, address: str) -> None:
-        self._worked = (address,)
+        if not self._shared.is_only_near(node, address):
+            self._worked = (address,)
         self._dials.answered(node, address)
         self._trials.reached(address)
         self._shared.is_there(node)

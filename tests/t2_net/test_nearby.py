@@ -26,7 +26,7 @@ from bitdustfs.net.lan.beacon import (
 from bitdustfs.net.lan.links import LINKS_MAX, Link, chosen
 from bitdustfs.net.lan.nearby import Calling, Nearby
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.net.whereabouts import AddressBook
+from bitdustfs.net.whereabouts import AddressBook, Located
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.units import GIB
@@ -133,6 +133,32 @@ async def test_where_a_node_is_near_is_for_who_asks_for_its_key_and_is_not_kept(
     book.reached(OTHER.verify_key.encode(), "192.168.1.8:4000")  # met here for the first time
     assert book.nearby()[0] == (OTHER.verify_key.encode(), "192.168.1.8:4000")
     assert book.addresses() == ["9.9.9.9:4000"]
+
+
+@pytest.mark.deadline(1000)
+async def test_an_answer_after_the_beacons_stopped_keeps_no_address_of_theirs(
+    near, nursery, autojump_clock
+):
+    """A session goes on long after: that its address was heard is decided as it is dialled."""
+
+    async def find(_):
+        return Located(1, ("192.168.1.7:4000",))
+
+    book = AddressBook(find, nursery, near=near)
+    hear(near, make_beacon(KEY, 4000, NOW))
+    assert book.of(NODE, ["9.9.9.9:4000"])[0] == "192.168.1.9:4000"
+    await trio.sleep(lan.FRESH + 1)
+    assert near.of(NODE) == ()
+    book.reached(NODE, "192.168.1.9:4000")
+    assert [seen.worked for seen in book.sightings()] == [""]
+    hear(near, make_beacon(KEY, 4000, NOW), "192.168.1.8")
+    assert "192.168.1.8:4000" in await book.look_up(NODE)
+    await trio.sleep(lan.FRESH + 1)
+    book.reached(NODE, "192.168.1.8:4000")
+    assert [seen.worked for seen in book.sightings()] == [""]
+    book.of(NODE, ["192.168.1.9:4000"])  # the family names it as well
+    book.reached(NODE, "192.168.1.9:4000")
+    assert [seen.worked for seen in book.sightings()] == ["192.168.1.9:4000"]
 
 
 class At(lan.NobodyNear):
