@@ -62,6 +62,15 @@ class Outcome:
     said: str = ""
 
 
+def _must_last(mapped: OpenPort) -> None:
+    """A port that is mapped for no time is refused (it is what taking one back is answered with).
+
+    Raises RouterRefuses.
+    """
+    if mapped.lifetime <= 0:
+        raise RouterRefuses("maps a port for no time at all")
+
+
 class PortMapping:
     """For a supplier that listens at `listen`. It changes within `keep` alone."""
 
@@ -77,7 +86,7 @@ class PortMapping:
         self._for: Gateway | None = None
         self._wish = self._port  # the port outside that is asked for
         self._look_at, self._pause = 0.0, LOOK_EVERY
-        self._warned = ""
+        self._warned, self._forgot = "", False  # what was said
         self.outcome = Outcome()
 
     async def keep(self) -> None:
@@ -94,10 +103,12 @@ class PortMapping:
         try:
             if self._mapping is None:
                 router, tcp = await self._first(gateway, TCP, self._port, self._wish)
+                _must_last(tcp)
                 await self._also_udp(router, tcp, None)
             elif not await self._stands(self._mapping):
                 before = self._mapping
                 tcp = await before.router.map(TCP, self._port, before.tcp.port)
+                _must_last(tcp)
                 await self._also_udp(before.router, tcp, before.udp)
         except RouterRefuses as error:
             self._refused(str(error))
@@ -131,8 +142,10 @@ class PortMapping:
             log.debug("the router %s", error)
             return True
         if not remembers:
-            log.info("the router has forgotten port %d: it is asked again", mapping.tcp.port)
+            if not self._forgot:  # it is said once
+                log.info("the router has forgotten port %d: it is asked again", mapping.tcp.port)
             self._mapping = mapping._replace(tcp=mapping.tcp._replace(until=now), udp=None)
+        self._forgot = not remembers
         return remembers
 
     async def _also_udp(self, router: Router, tcp: OpenPort, before: MappedPort | None) -> None:
@@ -145,6 +158,7 @@ class PortMapping:
         lifetime, udp = tcp.lifetime, before
         try:
             mapped = await router.map(UDP, self._port, tcp.port)
+            _must_last(mapped)
             udp = MappedPort(mapped.host, mapped.port, trio.current_time() + mapped.lifetime)
             lifetime = min(lifetime, mapped.lifetime)
         except RouterRefuses as error:
@@ -152,7 +166,7 @@ class PortMapping:
             self._warn(f"the router maps TCP, and UDP not: it {error}")
         if udp is not None and udp.until <= trio.current_time():
             udp = None
-        renewed = min(lifetime, LIFETIME) * random.uniform(*RENEWED_AT)
+        renewed = max(RETRY_LEAST, min(lifetime, LIFETIME) * random.uniform(*RENEWED_AT))
         pause = min(LOOK_EVERY, renewed) if silent else renewed
         self._mapping = Mapping(router, held, udp, trio.current_time() + pause)
         self._pause = LOOK_EVERY

@@ -258,6 +258,40 @@ async def test_a_router_that_refuses_is_named_and_asked_again_later(run, autojum
 
 
 @pytest.mark.deadline(10_000)
+async def test_a_port_that_is_mapped_for_no_time_is_refused(run, autojump_clock):
+    here = run(Here(World(YES), Told(lifetime=0)))
+    await trio.sleep(HOUR)
+    assert here.doors.mapped() == () and "no time" in here.reach().said
+    assert len(here.router.asked) <= 3 + HOUR / REFUSED_AGAIN
+    here.router.lifetime = HOUR
+    await trio.sleep(REFUSED_AGAIN + 5)
+    assert here.doors.mapped() == (ADDRESS,)
+
+
+@pytest.mark.deadline(10_000)
+async def test_a_short_lifetime_is_renewed_no_sooner_than_the_rfc_allows(run, autojump_clock):
+    here = run(Here(World(YES), Told(lifetime=1)))
+    await trio.sleep(HOUR / 10)
+    of_tcp = here.router.times[::2]
+    assert len(of_tcp) > 3
+    assert all(later - earlier >= RETRY_LEAST for earlier, later in pairwise(of_tcp))
+
+
+@pytest.mark.deadline(10_000)
+async def test_that_a_router_forgot_is_said_once(run, autojump_clock, caplog):
+    caplog.set_level("INFO")
+    here = run(Here(World(YES)))
+    await trio.sleep(1)
+
+    async def remembers():
+        return False
+
+    here.router.remembers = remembers
+    await trio.sleep(10 * LOOK_EVERY)
+    assert sum("has forgotten" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.deadline(10_000)
 async def test_in_another_network_the_old_mapping_counts_no_more(run, autojump_clock):
     here = run(Here(World(YES)))
     await trio.sleep(1)
