@@ -55,9 +55,9 @@ def run_codes(args: argparse.Namespace) -> int:
         raise UsageError(f"a vault has 1 to {GROUP_MAX} suppliers")
     usual = default_k(n)
     codes = range(max(1, usual - SHOWN), min(n, usual + SHOWN) + 1)
-    lines = [code_line(k, n, size) for k in codes]
+    lines = (code_line(k, n, size) for k in codes)  # each is said as soon as it is reckoned
     if args.json:
-        say_json(lines)
+        say_json([*lines])
         return 0
     say(f"{n} suppliers of whom nothing is known yet: all of this is assumed (docs/durability.md)")
     say("code   space taken  may be lost  lost within a year, with reserves  without")

@@ -35,8 +35,8 @@ STEPS_MAX = 4000  #: of one cycle; of one that takes more, all that may still co
 KEPT_MAX = 20_000  #: answers that are kept of each question
 INSTANT = 1.0  #: seconds past a bound at which it counts as passed
 
-_Key = TypeVar("_Key")
-_Kept = TypeVar("_Kept")
+_Situation = TypeVar("_Situation")
+_Recalled = TypeVar("_Recalled")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Repairing:
         return self._lost[left]
 
 
-def _make_room(kept: dict[_Key, _Kept]) -> None:
+def _make_room(kept: dict[_Situation, _Recalled]) -> None:
     """Of a large family nearly all that is asked is new: what is kept must not grow with it."""
     if len(kept) >= KEPT_MAX:
         kept.clear()

@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from bitdustfs.cli.cmd_codes import unseen
 from bitdustfs.core.codec import encode
 from bitdustfs.core.spread import joined
 from bitdustfs.mount import foresight
@@ -248,6 +249,10 @@ async def test_what_another_version_kept_fails_no_command(net, tmp_path):
             vault.state.set_value(foresight.NAME, raw)
             assert foreseen(vault.state) is None
             assert Foresight(vault)._is_due()
+
+
+def test_of_suppliers_that_nobody_has_seen_no_great_safety_is_claimed():
+    assert unseen(4, 7, 1 << 30, 0).least == LEAST_ASSUMED
 
 
 # -- words
