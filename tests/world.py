@@ -28,7 +28,8 @@ class World:
         if os.geteuid():  # else /proc tells its user nothing of a process
             home_variable["BITDUST_DUMPABLE"] = "1"
         environment = {**os.environ, **home_variable, **(environment or {})}
-        if words[:1] == ("mount",) and not any("lan=" in str(word) for word in words):
+        as_asked = any("lan=" in str(word) or "remount" in str(word) for word in words)
+        if words[:1] == ("mount",) and not as_asked:
             words += "-o", "lan=off"  # nothing is said in this machine's networks
         done = subprocess.run(
             [sys.executable, "-m", "bitdustfs.cli.main", *map(str, words)],

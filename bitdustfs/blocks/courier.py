@@ -12,6 +12,7 @@ else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY wh
 """
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from functools import partial
 
@@ -82,7 +83,7 @@ class Courier:
         self.headway = Headway()
         self._putter = Putter(pen, circle, table, ledger, space, heed_fence, self.headway)
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
-        self._wake = trio.Event()
+        self._wake, self._kicked = trio.Event(), False
         self._failure: BitdustError | None = None  # of this machine's disk
         self._crowded: set[bytes] = set()  # blocks that too many suppliers had no room for
         self.rounds = 0
@@ -90,6 +91,7 @@ class Courier:
     def kick(self) -> None:
         """Somebody waits, a block was closed, or a supplier came back: try now what is owed."""
         self._wake.set()
+        self._kicked = True
 
     @property
     def crowded(self) -> bool:
@@ -142,7 +144,10 @@ class Courier:
                 wait = min(self._ledger.wait_for(wanted[-1], with_newcomers), FENCED_EVERY)
                 with trio.move_on_after(wait):
                     await self._ledger.wait_changed()
-        raise Unavailable("not enough suppliers take what is new; it stays on this machine")
+        raise Unavailable(
+            self._throttle.paused
+            or "not enough suppliers take what is new; it stays on this machine"
+        )
 
     async def progress(self) -> None:
         """Returns when a block was tried."""
@@ -204,10 +209,27 @@ class Courier:
     async def _round(self) -> None:
         """One attempt at every owed block that is here; those without enough holders first."""
         await self._look_who_is_back()
-        blocks = iter(self._table.to_deliver())
+        self._kicked = False
+        queue, tried = deque(self._table.to_deliver()), set[bytes]()
+
+        def untried() -> bytes | None:
+            """What somebody waits for comes first, also where it was closed since: who catches up,
+            or takes all in vain, does not hold it up.
+            """
+            if self._kicked:
+                self._kicked = False
+                queue.extendleft(reversed([b for b in self._table.waiting() if b not in tried]))
+                later = dict.fromkeys(queue)  # each once, where it is first
+                queue.clear()
+                queue.extend(later)
+            while queue:
+                if (block := queue.popleft()) not in tried:
+                    tried.add(block)
+                    return block
+            return None
 
         async def work() -> None:
-            for block in blocks:  # shared: each block is one worker's
+            while (block := untried()) is not None:  # each block is one worker's
                 if self._ledger.is_due(block):
                     self._throttle.waiting(self._table.owed_count)
                     await self._throttle.wait_turn()

@@ -34,7 +34,15 @@ MOVED_MIN, LOOK_EVERY = KIB, 2.0  #: bytes that are something; seconds between l
 OWED_MAX = 1000  #: answers that nobody waits for any more and that may still come
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
 
+REFUSED_UNSENT = 128 * KIB  #: bytes still to go of what was answered, from which they do not go
+
 Replied = tuple[wire.Reply, Buffer]
+
+
+class Retired(Unreachable):
+    """The connection was ended by this side, before it sent anything of the request: another one
+    takes it.
+    """
 
 
 @dataclass
@@ -192,8 +200,7 @@ class Connection:
             waiting.drop()
             if not waiting.begun:
                 return
-            self.fail(Unreachable("a fragment was given up while it was sent"))
-            self._running.cancel()
+            self._retire("a fragment was given up while it was sent")
         self._given_up.add(request_id)
         if len(self._given_up) > OWED_MAX:
             self.fail(DeadlineExceeded(f"{OWED_MAX} answers did not come in time"))
@@ -202,6 +209,26 @@ class Connection:
         if self.failure is None and not self._bulk and silent >= SILENCE:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
             self._running.cancel()
+
+    def _retire(self, why: str) -> None:
+        """A frame is not sent to its end, so nothing can be sent behind it."""
+        if self.failure is None:
+            self.failure = Retired(why)
+            for waiting in self._waiting.values():
+                waiting.finish(DeadlineExceeded(why) if waiting.begun else self.failure)
+            self._waiting.clear()
+            self._queue.close()
+        self._running.cancel()
+
+    def _answered_early(self, waiting: _Waiting) -> None:
+        """Who refuses does so at once. A fragment that nobody takes is not sent to its end, unless
+        something behind it would be sent again for that.
+        """
+        others = any(other.begun for other in self._waiting.values())
+        if waiting.begun and not others and len(waiting.unsent) > REFUSED_UNSENT:
+            self._unsent -= len(waiting.unsent)
+            waiting.drop()
+            self._retire("a fragment was refused while it was sent")
 
     def reached_at(self, address: str) -> None:
         """The supplier was reached there just now: if it is silent here, it has moved.
@@ -251,6 +278,7 @@ class Connection:
                 self._given_up.remove(frame.id)
             elif isinstance(frame.message, wire.Fault):
                 waiting.finish(refused(frame.message))
+                self._answered_early(waiting)
             elif isinstance(frame.message, wire.Reply):
                 waiting.finish((frame.message, frame.payload))
             else:

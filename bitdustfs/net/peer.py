@@ -32,7 +32,7 @@ from bitdustfs.errors import (
     Unreachable,
 )
 from bitdustfs.net import wire
-from bitdustfs.net.calls import CALL_DEADLINE, FLOOR, SILENCE, Connection, Replied
+from bitdustfs.net.calls import CALL_DEADLINE, FLOOR, SILENCE, Connection, Replied, Retired
 from bitdustfs.net.dialing import Race, nowhere_else
 from bitdustfs.net.handshake import Credentials, Met, meet, open_session
 from bitdustfs.net.supplier import MakeWay, Supplier, for_nobody
@@ -100,9 +100,13 @@ class PeerSupplier(Supplier):
         floor = min(line.up.bearable(FLOOR), line.down.bearable(FLOOR))
         began = trio.current_time()
         with trio.move_on_after(deadline) as scope:
-            connection = await self._connection(isinstance(request, wire.Put))
-            with connection.patience(scope, bulk, floor):
-                return await connection.call(request, payload)
+            while True:
+                connection = await self._connection(isinstance(request, wire.Put))
+                try:
+                    with connection.patience(scope, bulk, floor):
+                        return await connection.call(request, payload)
+                except Retired:
+                    continue  # nothing of it was sent
         assert scope.cancelled_caught
         raise DeadlineExceeded(f"no answer within {trio.current_time() - began:.0f} s")
 

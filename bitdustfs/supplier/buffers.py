@@ -36,13 +36,15 @@ class Buffers:
         return made
 
     def has_room(self, owner: bytes, size: int) -> bool:
-        """Whether there is room for `size` bytes more; those who are late are ended for it."""
-        if self._over(owner, size):
-            for hold in [
-                h for h in self._holds if h.late() and (h.owner == owner or self._full(size))
-            ]:
-                hold.end()
-        return not self._over(owner, size)
+        """Whether there is room for `size` bytes more; of those who are late as many are ended for
+        it as it takes, of who has the most first.
+        """
+        while self._over(owner, size):
+            late = [h for h in self._holds if h.late() and (h.owner == owner or self._full(size))]
+            if not late:
+                return False
+            max(late, key=lambda hold: (self._by_owner[hold.owner], hold.lateness())).end()
+        return True
 
     def _full(self, size: int) -> bool:
         return self._taken + size > self._limit
@@ -121,7 +123,11 @@ class Hold:
 
     def late(self) -> bool:
         """Whether the client is slower than it has to be."""
-        return bool(self._size) and self._waiting and trio.current_time() > self._due
+        return bool(self._size) and self._waiting and self.lateness() > 0
+
+    def lateness(self) -> float:
+        """Seconds by which it is; below 0 it is not."""
+        return trio.current_time() - self._due
 
     def move_to(self, owner: bytes) -> None:
         """The connection is another one's from now on."""

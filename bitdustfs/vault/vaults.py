@@ -218,7 +218,7 @@ class WritableVault(ReadVault):
             if waits or not (due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
                 continue
             try:
-                await self.publish(hurry=False)
+                await self.publish(hurry=self.publisher.wants_seat)
             except Superseded:
                 return
             except BitdustError as error:

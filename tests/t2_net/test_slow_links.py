@@ -9,7 +9,7 @@ from customers import service_of
 from family import KEY, claim_of, contracted, credentials, make_block, serving
 
 from bitdustfs.core.bandwidth import parse_bandwidth
-from bitdustfs.errors import DeadlineExceeded, PeerError
+from bitdustfs.errors import DeadlineExceeded, PeerError, Refused
 from bitdustfs.net import calls, peer, wire
 from bitdustfs.net.handshake import Met
 from bitdustfs.net.line import OwnLine
@@ -250,4 +250,44 @@ async def test_a_supplier_that_is_slow_by_its_own_wish_cuts_off_nobody(nursery, 
         await supplier.put(BLOCK, 0, claim_of(), header, fragment.chunks, fragment.payload)
         assert await supplier.read(BLOCK, 0, 0, 96 * KIB) == fragment.payload
         await supplier.aclose()
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_refused_is_not_sent_to_its_end():
+    """The refusal comes at once; what is behind it goes over another connection."""
+    service = service_of()
+    own = credentials()
+    own = type(own)(
+        own.vault, own.role, own.key, own.tls_public, own.context,
+        line=OwnLine(parse_bandwidth("up:1M")),
+    )  # fmt: skip
+    header, fragments = make_block(bytes(16 * MIB))
+    one = fragments[0]
+    async with serving(service) as address, trio.open_nursery() as nursery:
+        supplier = PeerSupplier(service.node.verify_key.encode(), (address,), own, nursery)
+        for _ in range(3):
+            with pytest.raises(Refused):
+                await supplier.put(BLOCK, 0, claim_of(), header, one.chunks, one.payload)
+        assert supplier.sent < len(one.payload) // 2
+        await supplier.ping()
+        await supplier.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.deadline(100_000)
+async def test_what_had_not_begun_goes_over_another_connection(linked, nursery, autojump_clock):
+    """One is given up while it is sent; the other behind it is none the wiser."""
+    answered_at = iter([4 * MIB, 64 * KIB])
+    dialled = linked(lambda: SlowLink(8 * KIB, next(answered_at)))
+    supplier = PeerSupplier(b"n" * 32, ("192.0.2.1:4000",), credentials(), nursery)
+    async with trio.open_nursery() as puts:
+
+        async def give_up():
+            with trio.move_on_after(20):
+                await supplier.put(BLOCK, 0, b"claim", b"header", b"", bytes(4 * MIB))
+
+        puts.start_soon(give_up)
+        await trio.testing.wait_all_tasks_blocked()
+        puts.start_soon(supplier.put, BLOCK, 1, b"claim", b"header", b"", bytes(64 * KIB))
+    assert len(dialled) == 2
     nursery.cancel_scope.cancel()

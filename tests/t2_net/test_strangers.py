@@ -172,6 +172,21 @@ async def test_a_pool_is_shared_and_only_who_is_late_is_ended(autojump_clock):
     assert not strangers.hold(buffers.STRANGERS, gone.clear).take(1)
 
 
+@pytest.mark.deadline(1000)
+async def test_of_those_who_are_late_no_more_are_ended_than_it_takes(autojump_clock):
+    """Uplinks of homes are slower than 1 Mbit/s: they are ended where there is need, not else."""
+    pool, gone = Buffers(64 * MIB), []
+    holds = [pool.hold(bytes([n // 2]), lambda n=n: gone.append(n)) for n in range(16)]
+    assert all(hold.take(4 * MIB) for hold in holds[:15])
+    greedy = pool.hold(bytes([0]), lambda: gone.append("greedy"))
+    assert greedy.take(4 * MIB)
+    for hold in (*holds[:15], greedy):
+        hold.wait_begins()
+    await trio.sleep(buffers.PATIENCE + 1)
+    assert pool.hold(b"new", gone.clear).take(4 * MIB)
+    assert len(gone) == 1 and gone[0] in (0, 1, "greedy"), "of who has the most"
+
+
 def test_whole_rows_are_held_within_a_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(diskshelf, "WHOLE_MAX", 100 * KIB)
     folder = OwnedFolder(tmp_path / "shelf", "shelf", {"id": "test"})

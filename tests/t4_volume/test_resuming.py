@@ -244,3 +244,31 @@ async def test_fragments_made_again_for_a_slow_supplier_are_made_once_and_heard_
         assert len((await vault.rebuilder.look(1e9)).repairs) == lost - len(sent)
         await vault.rebuilder.step(1e9)
         assert len(kept) == lost and not (await vault.rebuilder.look(0.0)).repairs
+
+
+async def test_promise_9_what_is_new_does_not_wait_behind_what_one_takes_in_vain(net, tmp_path):
+    """One of seven is full, and owed much: a round over all of that takes its time."""
+    tried, full = [], net.suppliers[6]
+
+    async def in_vain(request, payload=b"", call=full.call):
+        if not isinstance(request, wire.Put):
+            return await call(request, payload)
+        tried.append(request.block)
+        await trio.sleep(0.1)
+        raise Refused("no-space", "the disk is full")
+
+    full.call = in_vain
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        for number in range(20):
+            await write_file(vault, b"%d" % number, bytes([number]) * 5_000)
+            await vault.publish()
+        owed = set(vault.state.blocks.owed())
+        assert len(owed) >= 20
+        rounds, tried[:] = vault.courier.rounds, []
+        vault.courier.kick()
+        await until(lambda: tried and vault.courier.rounds > rounds)
+        await until(lambda: tried[-1] in owed and len(tried) > 2)
+        began = len(tried)
+        await write_file(vault, b"new", b"n" * 5_000)
+        await vault.publish()
+        assert len(tried) - began < 12 < len(owed), "what is new came first"
