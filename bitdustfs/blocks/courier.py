@@ -210,7 +210,7 @@ class Courier:
         """One attempt at every owed block that is here; those without enough holders first."""
         await self._look_who_is_back()
         self._kicked = False
-        queue, tried = deque(self._table.to_deliver()), set[bytes]()
+        new, owed, tried = deque[bytes](), deque(self._table.to_deliver()), set[bytes]()
 
         def untried() -> bytes | None:
             """What somebody waits for comes first, also where it was closed since: who catches up,
@@ -218,12 +218,11 @@ class Courier:
             """
             if self._kicked:
                 self._kicked = False
-                queue.extendleft(reversed([b for b in self._table.waiting() if b not in tried]))
-                later = dict.fromkeys(queue)  # each once, where it is first
-                queue.clear()
-                queue.extend(later)
-            while queue:
-                if (block := queue.popleft()) not in tried:
+                new.clear()
+                new.extend(block for block in self._table.waiting() if block not in tried)
+            while new or owed:
+                block = new.popleft() if new else owed.popleft()
+                if block not in tried:
                     tried.add(block)
                     return block
             return None

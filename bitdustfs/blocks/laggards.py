@@ -7,7 +7,8 @@ nothing else.
 
 Memory bounds of how many blocks fragments may be let go. Where there is no place for one more,
 whoever takes the longest is given up in the end, and rests: so suppliers that take byte after byte
-hold up nobody, however many they are.
+hold up nobody for long, however many they are. Four or more that end each put just before that cost
+a block up to HELD_MAX.
 """
 
 import math
@@ -23,10 +24,8 @@ LOOK_EVERY = 1.0  #: seconds between looks whether they may, from then on
 LET_GO_MAX = 3  #: blocks; fragments of each may keep 16 MiB and its parity in memory
 HELD_MAX = 60.0  #: seconds that nobody needs those left, and there is no place; then they rest
 LET_GO_SECONDS = 1800.0  #: seconds after which those that were let go make a place for others
-REST, LONG_REST = (
-    60.0,
-    1800.0,
-)  #: seconds that a supplier is given nothing, by which of these it was
+#: seconds that a supplier is given nothing: there was no place for it; it held one for too long
+REST, LONG_REST = 60.0, 1800.0
 
 SendOne = Callable[[], Awaitable[None]]
 

@@ -223,22 +223,22 @@ async def test_what_failed_is_tried_again_in_the_next_night(net, tmp_path, monke
             nursery.cancel_scope.cancel()
 
 
+#: what is reckoned soon
+SHORT = odds.OddsQuestion(
+    k=1, patience=PATIENCE, margin=1, fill=1.0, suppliers=(odds.SupplierSeen(),)
+)
+
+
 async def test_a_process_that_fails_is_said(net, monkeypatch):
     monkeypatch.setattr(odds, "__name__", "bitdustfs.no_such_module")
-    question = odds.OddsQuestion(
-        k=1, patience=PATIENCE, margin=1, fill=1.0, suppliers=(odds.SupplierSeen(),)
-    )
     with pytest.raises(foresight.Unavailable, match="no_such_module"):
-        await reckoned_apart(question, 0, nobody)
+        await reckoned_apart(SHORT, 0, nobody)
 
 
 async def test_a_machine_that_starts_no_process_says_so(net, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    question = odds.OddsQuestion(
-        k=1, patience=PATIENCE, margin=1, fill=1.0, suppliers=(odds.SupplierSeen(),)
-    )
     with pytest.raises(foresight.Unavailable, match="no process can be started"):
-        await reckoned_apart(question, 0, nobody)
+        await reckoned_apart(SHORT, 0, nobody)
 
 
 async def test_what_another_version_kept_fails_no_command(net, tmp_path):
