@@ -227,8 +227,8 @@ class WritableContent(Content):
             await self._tree.run(put)
         self._on_dirty()
         self._throttle.wrote()
-        if tally.dirty >= DIRTY_SOFT and tally.full and not self._flusher.busy:
-            await self._flusher.seal(full_only=True)
+        if tally.dirty >= DIRTY_SOFT and tally.full:
+            self._flusher.soon()
 
     async def truncate(self, inode: int, size: int) -> None:
         """As for all; and it is to be committed."""

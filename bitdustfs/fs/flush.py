@@ -35,11 +35,20 @@ class Flusher:
     def __init__(self, tree: Tree, windows: Windows, writer: ExtentWriter) -> None:
         self._tree, self._windows, self._writer = tree, windows, writer
         self.lock = trio.Lock()
+        self._due = trio.Event()
 
-    @property
-    def busy(self) -> bool:
-        """Whether extents are being appended and mapped."""
-        return self.lock.locked()
+    def soon(self) -> None:
+        """Has `run` seal what cannot grow any more. Nobody waits: a program that closes a file
+        would.
+        """
+        self._due.set()
+
+    async def run(self) -> None:
+        """Seals full segments whenever `soon` says so. Raises as `seal` does."""
+        while True:
+            await self._due.wait()
+            self._due = trio.Event()
+            await self.seal(full_only=True)
 
     async def seal_all(self) -> None:
         """Seals everything dirty, as a commit needs it."""

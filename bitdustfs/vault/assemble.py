@@ -10,7 +10,7 @@ The order below is the order of need: what is made first needs nothing of what i
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,6 @@ from bitdustfs.errors import BitdustError
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.lookups import Lookups
-from bitdustfs.fs.purge import Purger
 from bitdustfs.fs.window import Windows
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
 from bitdustfs.net.register import RootRegister
@@ -75,6 +74,8 @@ from bitdustfs.vault.uses import Uses
 from bitdustfs.vault.vaults import WaitingVault, WritableVault
 
 log = logging.getLogger(__name__)
+
+Task = tuple[str, Callable[[], Awaitable[None]]]  #: what it does, for the log; and its function
 
 BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for suppliers
 BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
@@ -190,7 +191,7 @@ async def _writing(
     ground: Ground, ballot: Ballot, settings: Settings
 ) -> AsyncIterator[WritableVault]:
     """The vault, its tasks running; at the end a last commit, and the lease given back."""
-    vault, purger = _writable_vault(ground, ballot, settings)
+    vault, tasks = _writable_vault(ground, ballot, settings)
     await vault.ledger.reckon(ground.circle.family)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
@@ -204,7 +205,6 @@ async def _writing(
             nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
         for what, task in (
             ("reading ahead", ground.ahead.run),
-            ("purging", purger.keep_purging),
             ("rebuilding", vault.rebuilder.run),
             ("auditing", vault.auditor.run),
             ("hearing of damage", vault.auditor.hear),
@@ -212,6 +212,7 @@ async def _writing(
             ("evicting", vault.keep_within_cache),
             ("giving space back to writers", vault.give_back_for_writers),
             ("making snapshots", Scheduling(vault, vault.thinning, settings.wall).run),
+            *tasks,
         ):
             nursery.start_soon(vault.aside, what, task)
         try:
@@ -235,7 +236,8 @@ async def _last_commit(vault: WritableVault) -> None:
 
 def _writable_vault(
     ground: Ground, ballot: Ballot, settings: Settings
-) -> tuple[WritableVault, Purger]:
+) -> tuple[WritableVault, tuple[Task, ...]]:
+    """The vault; and tasks that it needs, but does not know."""
     key, suite, state, files = ground.key, ground.suite, ground.state, ground.files
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
     pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
@@ -330,7 +332,7 @@ def _writable_vault(
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,
         reclaimer=reclaimer, publisher=publisher, held=held, thinning=thinning,
     )  # fmt: skip
-    return vault, purger
+    return vault, (("purging", purger.keep_purging), ("sealing", flusher.run))
 
 
 def family_kept(folder: OwnedFolder, key: VaultKey, suite: Suite) -> Family | None:

@@ -3,6 +3,7 @@ deleting.
 """
 
 import os
+import threading
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from bitdustfs.errors import FsError, Malformed, Unavailable
 from bitdustfs.fs import content
 from bitdustfs.units import MIB
 
+DISK = 20  #: seconds that a slow disk takes at most
 LACKS = Want(lambda: 1, lambda: 1)  #: what a writer lacks whom nothing helps
 
 
@@ -249,6 +251,26 @@ async def test_promise_11_readers_of_one_extent_do_not_wait_one_after_the_other(
             for _ in range(6):
                 nursery.start_soon(read)
         assert max(took) < 25
+
+
+async def test_a_writer_does_not_wait_until_what_it_wrote_is_sealed(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        data, append = os.urandom(8 * MIB), vault.writer._append
+        begun, goes_on = trio.Event(), threading.Event()
+
+        def slowly(*arguments):
+            trio.from_thread.run_sync(begun.set)
+            goes_on.wait(DISK)  # in its thread: a slow disk
+            return append(*arguments)
+
+        vault.writer._append = slowly
+        try:
+            with trio.fail_after(DISK / 2):
+                await write_file(vault, b"file", data)
+                await begun.wait()
+        finally:
+            goes_on.set()
+        assert await read_file(vault, b"file") == data
 
 
 async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path):
