@@ -163,12 +163,17 @@ def too_few(circle: Circle, for_root: int) -> str:
 
     `for_root`: how many of them a root needs (RootRegister.needed).
     """
-    group, online = circle.family.group, circle.online()
-    here = online - circle.online_elsewhere()  # votes, and does not count for data
-    needed = max(acknowledgements_least(group.k, group.n, False) + here, for_root)
+    online, needed = circle.online(), to_publish(circle, for_root)
     if online >= needed:
         return ""
-    return f"{online} of {group.n} suppliers answer and {needed} are needed"
+    return f"{online} of {circle.family.group.n} suppliers answer and {needed} are needed"
+
+
+def to_publish(circle: Circle, for_root: int) -> int:
+    """How many suppliers have to be there so that anything can be published; see too_few."""
+    group = circle.family.group
+    here = circle.online() - circle.online_elsewhere()  # votes, and does not count for data
+    return max(acknowledgements_least(group.k, group.n, False) + here, for_root)
 
 
 def _served(circle: Circle) -> int:
