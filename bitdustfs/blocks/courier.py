@@ -91,7 +91,8 @@ class Courier:
         self.headway = Headway()
         self._putter = Putter(pen, circle, table, ledger, space, heed_fence, self.headway)
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
-        self._look, self._everybody_waits = trio.Event(), 0  # for who is back; callers of try_all
+        self._look = trio.Event()  # set where those are to be pinged beside the rounds
+        self._trying = 0  # callers of try_all
         self._wake, self._kicked = trio.Event(), False
         self._failure: BitdustError | None = None  # of this machine's disk
         self._crowded: set[bytes] = set()  # blocks that too many suppliers had no room for
@@ -167,7 +168,7 @@ class Courier:
         """Returns when nothing is owed, or each owed position was tried once more: those that take
         it slowly as well, while something moves. After TRY_DEADLINE in any case.
         """
-        with self._throttle.hurrying(), self._for_everybody(), trio.move_on_after(TRY_DEADLINE):
+        with self._throttle.hurrying(), self._patiently(), trio.move_on_after(TRY_DEADLINE):
             slow = True  # by then they are tried once more, too
             while slow and not self._pen.lost:
                 enough = self.rounds + 2  # the round under way may have passed a block already
@@ -177,13 +178,13 @@ class Courier:
                 slow = self._puts.busy and await self._slow_ended()
 
     @contextmanager
-    def _for_everybody(self) -> Iterator[None]:
+    def _patiently(self) -> Iterator[None]:
         """Meanwhile rounds wait for those that may be back."""
-        self._everybody_waits += 1
+        self._trying += 1
         try:
             yield
         finally:
-            self._everybody_waits -= 1
+            self._trying -= 1
 
     async def _slow_ended(self) -> bool:
         """Returns when what was let go has come to its end, or (False) nothing moves."""
@@ -265,7 +266,7 @@ class Courier:
         nodes = {member.node for member in group.members}
         self._absent = {node for node in nodes if not self._circle.health(node).there}
         enough = acknowledgements_wanted(group.k, group.n)
-        if self._everybody_waits or self._circle.online_elsewhere() < enough:
+        if self._trying or self._circle.online_elsewhere() < enough:
             await self._probe(_nothing)
         elif self._absent:
             self._look.set()
@@ -280,7 +281,8 @@ class Courier:
     async def _probe(self, then: Callable[[], None]) -> None:
         """Pings those that are left out; whoever answers is not from then on, and `then` is called.
 
-        (A pause ends for one that answers once: if it then takes nothing, the next one is longer.)
+        What `kick` ends is the pause of this round only: one that answers pings and takes nothing
+        is there when the next begins, so the pause after that is twice as long.
         """
 
         async def ping(node: bytes) -> None:
