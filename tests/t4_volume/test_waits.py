@@ -27,6 +27,7 @@ from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild import watch as watching
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch, find_stand_ins
+from bitdustfs.supplier import memory
 
 HUNG = 1, 4
 HOUR = 3600.0
@@ -183,11 +184,12 @@ def for_hours(monkeypatch):
         (watching, "PING_DEADLINE", 0.3), (health, "SILENCE", 0.2), (registering, "GRACE", 0.3),
         (watching, "GLANCE_DEADLINE", HOUR), (courier, "PROBE_DEADLINE", HOUR),
         (ending, "LAST_COPIES", HOUR), (ending, "LAST_RECLAIM", HOUR),
-        (staffing, "LAST_TEACHING", HOUR),
+        (staffing, "LAST_TEACHING", HOUR), (memory, "DEADLINE", HOUR),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, seconds)
 
 
+@pytest.mark.deadline(20)
 async def test_publishing_ending_and_mounting_do_not_wait_for_who_is_known_to_hang(
     net, tmp_path, for_hours
 ):
