@@ -1,7 +1,8 @@
 """What a mount says of itself in every state of the vault, held against what is true.
 
 Each state is made with suppliers in memory. Then everything that speaks is asked: what a mount
-warns of, status, health and state of each file, verify, sync, and the end. What is true is found
+warns of, health and state of each file, and the commands `status`, `verify`, `sync`, `snapshot
+create`, `rebuild` and `unmount`, by what they print and by their exit codes. What is true is found
 out by other means: a machine that never saw the vault mounts it and reads, with as many suppliers
 as the mount could be left with.
 """
