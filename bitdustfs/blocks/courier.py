@@ -6,14 +6,17 @@
 
 The retry policy: a supplier that fails leaves its position owed, and the block is tried again in
 the next round. A round begins by pinging those that were away, and leaves out those that still are:
-for them nothing is read or computed. Rounds follow each other at once while something was placed;
-else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to RETRY_HURRY while somebody waits);
-`kick` ends a pause. Nothing is redone because somebody flaps: only owed positions are put.
+for them nothing is read or computed. Where enough others are there, it does not wait for these
+answers: whoever is back gets what it lacks in the round after them. Rounds follow each other at
+once while something was placed; else after a pause that doubles from RETRY_FIRST to RETRY_MAX (to
+RETRY_HURRY while somebody waits); `kick` ends a pause. Nothing is redone because somebody flaps:
+only owed positions are put.
 """
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import trio
@@ -34,6 +37,7 @@ from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import CLOSED
 from bitdustfs.core.fragment import Fragment
+from bitdustfs.core.placement import acknowledgements_wanted
 from bitdustfs.core.records import BlockHeader, Member
 from bitdustfs.errors import BitdustError, LocalError, Unavailable
 from bitdustfs.net.ask import ask_all
@@ -50,6 +54,10 @@ STILL = 5.0  #: seconds after which those that are slow are not waited for there
 STILL_LOOK = 1.0  #: seconds between looks whether anything does
 FENCED_EVERY = 5.0  #: seconds between looks whether a claim is in the way
 PROBE_DEADLINE = 3.0  #: seconds that who was away has to answer when a round begins
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
 class Courier:
@@ -83,6 +91,8 @@ class Courier:
         self.headway = Headway()
         self._putter = Putter(pen, circle, table, ledger, space, heed_fence, self.headway)
         self._absent: set[bytes] = set()  # suppliers that do not answer in this round
+        self._look = trio.Event()  # set where those are to be pinged beside the rounds
+        self._trying = 0  # callers of try_all
         self._wake, self._kicked = trio.Event(), False
         self._failure: BitdustError | None = None  # of this machine's disk
         self._crowded: set[bytes] = set()  # blocks that too many suppliers had no room for
@@ -158,7 +168,7 @@ class Courier:
         """Returns when nothing is owed, or each owed position was tried once more: those that take
         it slowly as well, while something moves. After TRY_DEADLINE in any case.
         """
-        with self._throttle.hurrying(), trio.move_on_after(TRY_DEADLINE):
+        with self._throttle.hurrying(), self._patiently(), trio.move_on_after(TRY_DEADLINE):
             slow = True  # by then they are tried once more, too
             while slow and not self._pen.lost:
                 enough = self.rounds + 2  # the round under way may have passed a block already
@@ -166,6 +176,15 @@ class Courier:
                     self.kick()
                     await self._ledger.wait_changed()
                 slow = self._puts.busy and await self._slow_ended()
+
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        """Meanwhile rounds wait for those that may be back."""
+        self._trying += 1
+        try:
+            yield
+        finally:
+            self._trying -= 1
 
     async def _slow_ended(self) -> bool:
         """Returns when what was let go has come to its end, or (False) nothing moves."""
@@ -187,6 +206,7 @@ class Courier:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_when_lost)
             nursery.start_soon(self._puts.run)
+            nursery.start_soon(self._keep_looking)
             while not self._pen.lost:
                 self._wake = trio.Event()
                 before = self._table.owed_positions
@@ -239,17 +259,39 @@ class Courier:
                 nursery.start_soon(work)
 
     async def _look_who_is_back(self) -> None:
-        """Pings those that were away, and those not heard yet: a put to one that still is away
-        would hold its block up.
+        """Who is away, or was not heard yet, is left out unless it answers a ping: a put to one
+        that still is away would hold its block up.
         """
-        nodes = {member.node for member in self._circle.family.members}
-        away = {node for node in nodes if not self._circle.health(node).there}
-        answers = await ask_all(
-            away, lambda node: self._circle.supplier(node).ping(), each=PROBE_DEADLINE
-        )
-        for node in answers.given:
+        group = self._circle.family.group
+        nodes = {member.node for member in group.members}
+        self._absent = {node for node in nodes if not self._circle.health(node).there}
+        enough = acknowledgements_wanted(group.k, group.n)
+        if self._trying or self._circle.online_elsewhere() < enough:
+            await self._probe(_nothing)
+        elif self._absent:
+            self._look.set()
+
+    async def _keep_looking(self) -> None:
+        """Pings beside the rounds. Until cancelled."""
+        while True:
+            await self._look.wait()
+            await self._probe(self.kick)
+            self._look = trio.Event()
+
+    async def _probe(self, then: Callable[[], None]) -> None:
+        """Pings those that are left out; whoever answers is not from then on, and `then` is called.
+
+        What `kick` ends is the pause of this round only: one that answers pings and takes nothing
+        is there when the next begins, so the pause after that is twice as long.
+        """
+
+        async def ping(node: bytes) -> None:
+            await self._circle.supplier(node).ping()
             self._circle.health(node).answered()
-        self._absent = away - answers.given.keys()
+            self._absent.discard(node)
+            then()
+
+        await ask_all(set(self._absent), ping, each=PROBE_DEADLINE)
 
     async def _deliver_one(self, block: bytes) -> None:
         self._busy.add(block)

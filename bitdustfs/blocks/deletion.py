@@ -71,7 +71,10 @@ class Deletion:
         log.info("block %s is dead since root %d", block.hex(), root.seq)
 
     async def tell(self) -> bool:
-        """Tells suppliers of dead blocks; whether there were any. Raises LocalError."""
+        """Tells suppliers of dead blocks, but those that are away; whether there were any to tell.
+
+        Raises LocalError.
+        """
         dead = self._table.in_state(DEAD)
         if not dead:
             return False
@@ -80,7 +83,8 @@ class Deletion:
         owing: dict[int, list[bytes]] = {}
         for block, row in rows.items():
             for position in row.owed:
-                owing.setdefault(position, []).append(block)
+                if not self._is_away(position):
+                    owing.setdefault(position, []).append(block)
 
         async def tell(position: int) -> None:
             for block in owing[position]:
@@ -96,7 +100,10 @@ class Deletion:
             elif len(confirmed[block]) > len(row.acked):
                 change = partial(_confirmed, tuple(sorted(confirmed[block])))
                 await trio.to_thread.run_sync(self._table.change, block, change)
-        return True
+        return bool(owing)
+
+    def _is_away(self, position: int) -> bool:
+        return self._circle.health(self._circle.family.members[position].node).away
 
     async def _tell_one(self, position: int, record: bytes) -> bool:
         """Whether the supplier of a position confirmed one death."""

@@ -48,6 +48,11 @@ class Health:
         heard, missed = self.heard_at, self.missed_at
         return heard is not None and (missed is None or heard >= missed)
 
+    @property
+    def away(self) -> bool:
+        """Whether it is that no answer came."""
+        return self.missed_at is not None and not self.there
+
     def silence(self) -> float | None:
         """Seconds since it last answered; None where it has not since the mount began."""
         return None if self.heard_at is None else trio.current_time() - self.heard_at

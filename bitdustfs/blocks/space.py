@@ -297,7 +297,10 @@ class Space:
         return bool(unknown or self._untold or any(map(self._placed.get, nodes)))
 
     async def refresh(self) -> None:
-        """Asks all suppliers what is used; who does not answer counts as at its last answer."""
+        """Asks all suppliers what is used; who does not answer counts as at its last answer.
+
+        Who is away is not waited for.
+        """
 
         async def ask(node: bytes) -> None:
             before = self._placed.get(node, 0)
@@ -306,7 +309,10 @@ class Space:
             self._placed[node] = self._placed.get(node, 0) - before
 
         nodes = [member.node for member in self._circle.family.members]
-        answers = await ask_all(nodes, ask, deadline=USAGE_DEADLINE)
-        self._untold = frozenset(answers.failed)
+        away = [node for node in nodes if self._circle.health(node).away]
+        answers = await ask_all(
+            nodes, ask, deadline=USAGE_DEADLINE, enough=lambda _: True, unlikely=away
+        )
+        self._untold = frozenset(nodes) - answers.given.keys()
         for node, error in answers.failed.items():
             log.debug("%s tells no usage: %s", node.hex()[:12], error)

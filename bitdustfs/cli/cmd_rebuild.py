@@ -2,6 +2,7 @@
 
 import argparse
 
+from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import say_named
@@ -17,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_rebuild(args: argparse.Namespace) -> int:
-    """Exit code 0: every supplier has what it should have; 3: something still waits,
-    or is lost.
+    """Exit code 0: every supplier has what it should have; 3: some lack something, or something is
+    lost.
     """
     with progress_bar("rebuilding", "block") as show:
         outcome = MountClient(args.mountpoint).rebuild(show)
@@ -27,4 +28,5 @@ def run_rebuild(args: argparse.Namespace) -> int:
     else:
         for sentence in rebuilt(outcome):
             say_named(sentence)
-    return 3 if outcome.waiting or outcome.lost or outcome.failure else 0
+    left = outcome.incomplete or outcome.waiting or outcome.lost or outcome.failure
+    return Exit.FAULTS if left else Exit.DONE

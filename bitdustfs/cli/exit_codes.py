@@ -21,8 +21,8 @@ MEANINGS = {
     Exit.FAILED: "it failed, for a reason outside (network, suppliers, disk); it is said which",
     Exit.USAGE: "it cannot be: wrong words, no key file, nothing mounted there, or something else",
     Exit.FAULTS: "verify, doctor, status --check: something is wrong; "
-    "rebuild, sync --for: something still waits, or is lost; snapshot: only this machine has it "
-    "yet",
+    "rebuild: some supplier lacks something, or something is lost; sync --for: something still "
+    "waits; snapshot: only this machine has it yet",
     Exit.UNSEEN: "verify: nothing is wrong with what was looked at, but not everything could be; "
     "doctor, status --check: warnings only",
     Exit.MOUNT_FAILED: "mount.bitdust: it failed for a reason outside; what is 2 above is 1 there",

@@ -11,7 +11,7 @@ import trio
 from nacl.signing import SigningKey
 
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.quorum import Known, check_known_untrusted
+from bitdustfs.core.quorum import Known, check_known_untrusted, is_quorum
 from bitdustfs.core.records import Member
 from bitdustfs.core.sightings import CONTACTS_MAX, Sightings
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
@@ -32,7 +32,9 @@ from bitdustfs.net.whereabouts import AddressBook
 GIVEN_MAX = 8  #: addresses given by hand that the DHT is joined by before others
 #: seconds until a supplier is asked again how it is reached; where it did not answer
 HOW_AGAIN, HOW_SILENT_AGAIN = 1800.0, 60.0
-GRACE = 1.0  #: seconds for the rest, once one address led to the vault
+#: seconds for the rest, once one address led to the vault: unless a quorum of the best family
+#: answered, which knows whatever is newer
+GRACE = 1.0
 
 
 def owner_credentials(
@@ -203,6 +205,8 @@ async def _ask_members(
 ) -> Known:
     best: Known | None = None
     failures: list[str] = []
+    answered: set[bytes] = set()
+    asking = trio.CancelScope()
 
     async def ask(lead: Lead) -> None:
         nonlocal best
@@ -219,13 +223,17 @@ async def _ask_members(
                 await peer.aclose()
         if known is not None:
             book.reached(peer.node, peer.reached_at())
+            answered.add(peer.node)
         if known is None:
             failures.append(f"{address}: has a contract with this vault but no root")
         elif best is None or known.root.order > best.root.order:
             best = known
+        if best is not None and is_quorum(best.family, answered):
+            asking.cancel()
 
     # the voters are asked next, and show whatever is newer: nobody who is silent is waited for
-    await ask_all(leads, ask, enough=lambda _: best is not None, grace=GRACE)
+    with asking:
+        await ask_all(leads, ask, enough=lambda _: best is not None, grace=GRACE)
     if best is None:
         raise Unavailable(
             f"none of {len(leads)} addresses leads to this vault (without any of its "

@@ -22,6 +22,7 @@ from bitdustfs.family.moved import is_the_same
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
 from bitdustfs.family.resize import invited_sessions, resize
 from bitdustfs.family.visits import hear_visits
+from bitdustfs.net.ask import ask_all
 from bitdustfs.rebuild.census import list_in_time
 from bitdustfs.rebuild.fill import Fill
 from bitdustfs.rebuild.rebuilder import OnProgress
@@ -250,17 +251,27 @@ class Staffing:
         return True
 
     async def _teach(self) -> None:
-        """Reserves learn the family and the root, so that they know when they are called."""
+        """Reserves learn the family and the root, so that they know when they are called.
+
+        Those that are silent learn it when they answer again.
+        """
         vault = self._vault
-        for member in vault.known.family.bench:
-            epoch, row = vault.known.family.epoch, vault.state.published()
-            if row is None or (member.node, epoch) in self._taught:
-                continue
-            try:
-                await vault.circle.session(member).accept(row.root, row.family, vault.pen.claim)
-                self._taught.add((member.node, epoch))
-            except PeerError as error:
-                log.info("reserve %s is not told: %s", member.node.hex()[:12], error)
+        epoch, row = vault.known.family.epoch, vault.state.published()
+        if row is None:
+            return
+
+        async def teach(member: Member) -> None:
+            await vault.circle.session(member).accept(row.root, row.family, vault.pen.claim)
+            self._taught.add((member.node, epoch))
+
+        ignorant = [
+            member for member in vault.known.family.bench
+            if (member.node, epoch) not in self._taught
+            and not vault.circle.health(member.node).away
+        ]  # fmt: skip
+        answers = await ask_all(ignorant, teach)
+        for member, error in answers.failed.items():
+            log.info("reserve %s is not told: %s", member.node.hex()[:12], error)
 
     async def settle(self) -> None:
         """Before the mount ends: reserves should know what they may be called for."""

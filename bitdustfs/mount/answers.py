@@ -223,6 +223,7 @@ class Rebuilding:
             replaced=replaced,
             waiting=len(latest.waiting),
             lost=len(latest.lost),
+            incomplete=vault.rebuilder.incomplete(),
             failure=failure,
             margin=account.margin,
             safety=account.may_lose(),

@@ -150,16 +150,22 @@ class Settling(ReadSettling):
 
     async def _publish(self) -> None:
         vault = self._writable
-        await vault.watch.glance()
+        await vault.watch.glance(vault.to_publish())
         with trio.fail_after(LAST_ATTEMPT if vault.too_few() else LAST_PUBLISH):
             await vault.publish()
             await self._give_space_back()
         await self._staffing.settle()
-        members, health = vault.known.family.members, vault.circle.health
-        there = [p for p, member in enumerate(members) if health(member.node).there]
-        if vault.ledger.owes(there):  # who is known to be away is not waited for
+        if self._owes_somebody_there():
+            await vault.watch.glance()  # somebody may have gone just now
+        if self._owes_somebody_there():
             with trio.move_on_after(LAST_COPIES):
                 await vault.courier.try_all()
+
+    def _owes_somebody_there(self) -> bool:
+        """Whether a supplier lacks something; who is known to be away is not waited for."""
+        members, health = self._writable.known.family.members, self._writable.circle.health
+        there = [p for p, member in enumerate(members) if health(member.node).there]
+        return self._writable.ledger.owes(there)
 
     async def _give_space_back(self) -> None:
         """Deletes what died since the last look; what that changes is published, too."""

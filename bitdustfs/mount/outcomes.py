@@ -17,6 +17,11 @@ def rebuilt(outcome: RebuildOutcome) -> list[str]:
         f"{outcome.placed} fragments were made again, {outcome.replaced} suppliers replaced; "
         f"{outcome.safety}"
     ]
+    if outcome.incomplete:
+        said.append(
+            f"some suppliers still lack their share of {outcome.incomplete} blocks: they get it by "
+            "themselves when they are back and take it"
+        )
     if outcome.waiting:
         said.append(f"{outcome.waiting} blocks wait until more of their suppliers are back")
     if outcome.lost:

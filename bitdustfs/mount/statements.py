@@ -231,6 +231,7 @@ class RebuildOutcome(Statement, frozen=True, kw_only=True, tag="rebuilt"):
     replaced: int  #: suppliers
     waiting: int  #: blocks that wait until more of their suppliers are back
     lost: int = 0  #: blocks that nobody can make again, whoever comes back
+    incomplete: int = 0  #: blocks that some supplier lacks its fragment of, for whatever reason
     failure: str  #: why no further supplier was replaced, or ""
     margin: int  #: as Status.may_lose
     safety: str = ""  #: what that means, a sentence

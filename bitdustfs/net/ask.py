@@ -34,14 +34,17 @@ async def ask_all(
     each: float = math.inf,
     enough: Callable[[Collection[K]], bool] | None = None,
     grace: float = math.inf,
+    unlikely: Collection[K] = (),
 ) -> Answers[K, R]:
     """Asks everybody at once; returns when all have answered, or the time is over.
 
     `deadline`: seconds for all together. `each`: seconds for one, after which it failed with
     DeadlineExceeded. `grace`: seconds that the others still have once those who answered are
-    `enough`. An error other than PeerError is the question's own, and is raised.
+    `enough`; none where only `unlikely` ones are left. An error other than PeerError is the
+    question's own, and is raised.
     """
     answers: Answers[K, R] = Answers()
+    everybody = dict.fromkeys(whom)
     with trio.move_on_after(deadline) as scope:
         async with trio.open_nursery() as nursery:
 
@@ -54,8 +57,10 @@ async def ask_all(
                 except trio.TooSlowError:
                     answers.failed[one] = DeadlineExceeded(f"no answer within {each:g} s")
                 if enough is not None and enough(answers.given):
-                    scope.deadline = min(scope.deadline, trio.current_time() + grace)
+                    settled = {*answers.given, *answers.failed, *unlikely}
+                    wait = grace if everybody.keys() - settled else 0.0
+                    scope.deadline = min(scope.deadline, trio.current_time() + wait)
 
-            for one in dict.fromkeys(whom):
+            for one in everybody:
                 nursery.start_soon(ask, one)
     return answers

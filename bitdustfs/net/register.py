@@ -11,6 +11,11 @@ answers add up to is core/quorum.py):
 
 Nothing counts that is not signed by the owner. A voter that refuses a ballot shows the claim of the
 higher one; one that shows none may lie, or was never asked, and is as good as silent.
+
+Once a quorum answered, the others have GRACE more: every answer makes it harder to hide the newest
+root (promise 8), and every voter that holds a root makes it harder to lose. Whoever let that pass
+at one question without a word is not waited for at the next. `read`, and the lease while nobody
+waits for it, give all of them that time again: so one that is slow, or is back, counts again.
 """
 
 import logging
@@ -113,6 +118,7 @@ class RootRegister:
         self._vault, self._connect, self._family = vault, connect, family
         self._seats = seats
         self._mine: set[bytes] = set()  # claims of this process: no rivals of each other
+        self._silent: set[bytes] = set()  # voters that let a question pass, and answered none since
 
     def follow(self, family: Family) -> None:
         """The voters are those of `family`."""
@@ -137,7 +143,7 @@ class RootRegister:
             raise ProtocolViolation(f"a voter lies about the root: {error}") from error
 
     async def _poll(
-        self, question: Callable[[Supplier], Awaitable[CurrentIs]]
+        self, question: Callable[[Supplier], Awaitable[CurrentIs]], patient: bool
     ) -> tuple[View, dict[bytes, PeerError]]:
         """Asks the voters, and those of newer families that they show; follows the best root."""
         poll, failures = Poll(self._family), dict[bytes, PeerError]()
@@ -147,6 +153,7 @@ class RootRegister:
                 voters,
                 lambda supplier: self._shown(question(supplier)),
                 poll.would_be_enough,
+                patient,
                 end - trio.current_time(),
             )
             poll.take(given)
@@ -159,9 +166,13 @@ class RootRegister:
         members: Mapping[bytes, Member],
         question: Callable[[Supplier], Awaitable[R]],
         enough: Callable[..., bool],
+        patient: bool,
         deadline: float = DEADLINE,
     ) -> tuple[dict[bytes, R], dict[bytes, PeerError]]:
-        """Answers and failures; ends GRACE after those who answered are enough."""
+        """Answers and failures; ends GRACE after those who answered are enough.
+
+        Unless it is `patient`, that is at once where only silent ones are left.
+        """
         sessions = {
             node: self._seats[node] if node in self._seats else self._connect(member)
             for node, member in members.items()
@@ -173,15 +184,20 @@ class RootRegister:
             deadline=deadline,
             enough=enough,
             grace=GRACE,
+            unlikely=() if patient else self._silent,
         )
+        self._silent |= sessions.keys() - answers.given.keys() - answers.failed.keys()
+        self._silent -= answers.given.keys()
         for node, error in answers.failed.items():
             log.info("voter %s: %s", node.hex()[:12], error)
         return answers.given, answers.failed
 
     async def _tell(
-        self, family: Family, question: Callable[[Supplier], Awaitable[R]]
+        self, family: Family, question: Callable[[Supplier], Awaitable[R]], patient: bool = False
     ) -> tuple[dict[bytes, R], dict[bytes, PeerError]]:
-        return await self._ask(all_voters(family), question, lambda nodes: is_quorum(family, nodes))
+        return await self._ask(
+            all_voters(family), question, lambda nodes: is_quorum(family, nodes), patient
+        )
 
     def _rivals(
         self, failures: Mapping[bytes, PeerError], claim: bytes
@@ -199,12 +215,12 @@ class RootRegister:
 
     async def read(self) -> View:
         """What the voters hold; where they are no quorum, also what reserves know."""
-        view, _ = await self._poll(lambda supplier: supplier.current())
+        view, _ = await self._poll(lambda supplier: supplier.current(), patient=True)
         reserves = {member.node: member for member in view.family.bench}
         if view.majority or not reserves:
             return view
         told, _ = await self._ask(
-            reserves, lambda supplier: self._shown(supplier.current()), lambda nodes: False
+            reserves, lambda supplier: self._shown(supplier.current()), lambda nodes: False, True
         )
         poll = Poll(view.family)
         poll.take({**view.shown, **told})
@@ -213,7 +229,9 @@ class RootRegister:
     async def prepare(self, claim: bytes, take_over: bool) -> View:
         """Has a quorum promise a claim's ballot. Raises LeaseHeld, Fenced or Unavailable."""
         self._mine.add(claim)
-        view, failures = await self._poll(lambda supplier: supplier.prepare(claim, take_over))
+        view, failures = await self._poll(
+            lambda supplier: supplier.prepare(claim, take_over), patient=False
+        )
         if view.majority:
             return view
         self._raise_refusal(failures, claim)
@@ -266,13 +284,16 @@ class RootRegister:
             f"{members_needed(named, answers)} are needed: it stays on this machine"
         )
 
-    async def renew(self, claim: bytes) -> Ballot | None:
+    async def renew(self, claim: bytes, patient: bool = False) -> Ballot | None:
         """Renews the lease. Raises Superseded when no quorum is left that promised this claim.
 
         A voter that was away when it was claimed promises it now. Returns the highest claim of
         another machine that some voters promised, while a quorum still answers to this one.
+        `patient`: nobody waits for that.
         """
-        given, failures = await self._tell(self._family, lambda supplier: supplier.renew(claim))
+        given, failures = await self._tell(
+            self._family, lambda supplier: supplier.renew(claim), patient
+        )
         rivals = self._rivals(failures, claim)
         if not can_be_quorum(self._family, rivals):
             raise Superseded("another machine took this vault over")

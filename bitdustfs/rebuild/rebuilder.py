@@ -122,6 +122,7 @@ class Rebuilder:
         self.moved = 0  #: bytes moved over the network for repairs since the mount
         self._latest = self._plan([])
         self._lacking: frozenset[int] = frozenset()  # positions that lack something, by then
+        self._incomplete: frozenset[bytes] = frozenset()  # blocks that some position lacks, by then
 
     # -- what there is to do
 
@@ -135,6 +136,10 @@ class Rebuilder:
         """The blocks that some position lacks, in the order of the last plan."""
         latest = self._latest
         return [*latest.lost, *latest.waiting, *(repair.block for repair in latest.repairs)]
+
+    def incomplete(self) -> int:
+        """How many blocks some position lacks, by the last plan and by what is owed now."""
+        return len(self._incomplete.union(self._table.owed()))
 
     def presence(self) -> list[Presence]:
         """Who is there, as the watch sees it."""
@@ -181,12 +186,13 @@ class Rebuilder:
         """The plan for what the last look found and what is owed by now, with who is there now."""
         evidence = self._evidence(self._table.owed())
 
-        def decide() -> tuple[Plan, frozenset[int]]:
+        def decide() -> tuple[Plan, frozenset[int], frozenset[bytes]]:
             states = evidence.states()
             lacking = {p for s in states for p in range(s.n) if p not in s.stored}
-            return self._plan(states), frozenset(lacking)
+            return self._plan(states), frozenset(lacking), frozenset(s.block for s in states)
 
-        self._latest, self._lacking = await trio.to_thread.run_sync(decide)
+        decided = await trio.to_thread.run_sync(decide)
+        self._latest, self._lacking, self._incomplete = decided
         return self._latest
 
     def _evidence(self, owed: Collection[bytes]) -> Evidence:

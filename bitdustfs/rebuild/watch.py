@@ -19,8 +19,9 @@ Who is gone, and what is remembered of everybody, is in reputation.py.
 """
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 import trio
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0
 PING_DEADLINE = 5.0
+STAND_INS_SOON = 1.0  #: seconds that reserves have to say so where members are enough to read
 GLANCE_DEADLINE = 2.0  #: seconds that a glance takes at most
 GLANCE_FRESH = 1.0  #: seconds that an answer is fresh enough for one
 GLANCE_AGAIN = 15.0  #: seconds until one who did not answer is waited for again
@@ -165,10 +167,11 @@ class Watch:
             self._save_pause = min(2 * self._save_pause, SAVE_QUIET)
             await trio.to_thread.run_sync(self.reputation.keep)
 
-    async def glance(self) -> None:
+    async def glance(self, needed: float = math.inf) -> None:
         """Asks those of whom nothing was seen just now whether they are there.
 
-        It is for what is shown: nobody's history changes by it.
+        It is for what is shown: nobody's history changes by it. Returns once `needed` members are
+        known to be there.
         """
         now, circle = trio.current_time(), self._circle
 
@@ -177,8 +180,19 @@ class Watch:
             at = health.heard_at if health.there else health.missed_at
             return at is None or now - at > (GLANCE_FRESH if health.there else GLANCE_AGAIN)
 
+        members = circle.family.members
+        seen = {m for m in members if circle.health(m.node).there and not is_stale(m)}
+
+        def enough(answered: Collection[Member]) -> bool:
+            return len(seen.union(m for m in answered if m in members)) >= needed
+
+        if enough(()):
+            return
         stale = [member for member in circle.family.everybody if is_stale(member)]
-        await ask_all(stale, lambda member: circle.session(member).ping(), deadline=GLANCE_DEADLINE)
+        await ask_all(
+            stale, lambda member: circle.session(member).ping(),
+            deadline=GLANCE_DEADLINE, enough=enough, grace=0.0,
+        )  # fmt: skip
 
     def _hear(self, family: Family) -> None:
         """What they said: who stands in for whom, and who leaves."""
@@ -272,8 +286,9 @@ def lived(seen: History) -> float:
 
 async def find_stand_ins(circle: Circle) -> None:
     """Asks the reserves whom they stand in for, so that a vault can be read as soon as it is
-    opened.
+    opened. Where members are enough for that, they are not waited for long.
     """
+    few = circle.online() < circle.family.group.k
 
     async def ask(member: Member) -> None:
         told = await circle.session(member).kin()
@@ -281,6 +296,7 @@ async def find_stand_ins(circle: Circle) -> None:
         if told.standing is not None:
             circle.add_stand_in(told.standing, member.node)
 
-    answers = await ask_all(circle.family.bench, ask, each=PING_DEADLINE)
+    deadline = PING_DEADLINE if few else STAND_INS_SOON
+    answers = await ask_all(circle.family.bench, ask, deadline=deadline)
     for member, error in answers.failed.items():
         circle.health(member.node).fault(error)

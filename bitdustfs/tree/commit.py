@@ -16,7 +16,7 @@ import trio
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.rows import Batch
 from bitdustfs.cache.state import State
-from bitdustfs.core.items import key_object
+from bitdustfs.core.items import SNAPSHOT_PREFIX, key_object
 from bitdustfs.errors import BitdustError, DiskFull
 from bitdustfs.tree.tree import Tree
 
@@ -49,12 +49,24 @@ class CommitDue:
         self._event = trio.Event()
 
 
+SNAPSHOTS = 0  #: among objects that changed: a snapshot was made
+
+
+def _makes_snapshot(change: tuple[bytes, bytes | None]) -> bool:
+    key, value = change
+    return value is not None and key.startswith(SNAPSHOT_PREFIX)
+
+
 def changed_since_published(state: State) -> dict[int, int]:
-    """Inode -> generation of its last change, of all commits that no accepted root names."""
+    """Inode, or SNAPSHOTS -> generation of its last change, of all commits that no accepted root
+    names.
+    """
     published = state.published()
     changed: dict[int, int] = {}
     for batch in state.batches(published.generation if published else 0):
-        changed.update((key_object(key), batch.generation) for key, _ in batch.changes)
+        inodes = {key_object(key) for key, _ in batch.changes} - {SNAPSHOTS}
+        made = {SNAPSHOTS} if any(map(_makes_snapshot, batch.changes)) else set()
+        changed.update(dict.fromkeys(inodes | made, batch.generation))
     return changed
 
 
@@ -63,8 +75,8 @@ class Committer:
 
     `seal` brings everything dirty into extents and items before the batch is taken. `give_reserve`
     frees room that was held on this disk, and tells whether there was some. `changed_in` tells for
-    each object that programs changed the generation of its last change that is not published;
-    housekeeping does not count.
+    each inode that programs changed, and for SNAPSHOTS, the generation of its last change that is
+    not published; other housekeeping does not count.
     """
 
     def __init__(
@@ -140,7 +152,9 @@ class Committer:
         if written:
             self.written = batch.generation
         # what a committed batch changed is published only with its generation
-        self.changed_in.update(dict.fromkeys(written, batch.generation))
+        made = {SNAPSHOTS} if any(map(_makes_snapshot, changes.items())) else set()
+        objects = written - {SNAPSHOTS} | made
+        self.changed_in.update(dict.fromkeys(objects, batch.generation))
 
     def _write(self, batch: Batch, sync: bool) -> None:
         """In a thread: what the batch refers to is on disk before it is."""

@@ -54,13 +54,14 @@ class Account:
     to_send: int = 0  #: bytes of fragments until a root may name them, to suppliers that are there
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
     paused: str = ""  #: why what is new waits although it could be sent, or ""
+    snapshot: bool = False  #: whether a snapshot was made that no accepted root names
 
     # -- verdicts
 
     @property
     def published(self) -> bool:
         """Whether another machine can mount all that this one accepted."""
-        return not (self.unpublished or self.unkept or self.adrift)
+        return not (self.unpublished or self.snapshot or self.unkept or self.adrift)
 
     @property
     def state(self) -> str:
@@ -234,7 +235,8 @@ class Account:
         if self.adrift:
             return "what this machine has is not part of the history that the suppliers show"
         if not self.unpublished:
-            return "what was written just now is not published yet"
+            new = "a snapshot that was made" if self.snapshot else "what was written just now"
+            return f"{new} is not published yet"
         changed = _many(self.unpublished, "file or folder has", "files and folders have")
         return f"{changed} changes that are not published"
 

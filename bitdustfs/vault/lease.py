@@ -48,14 +48,14 @@ class Lease:
         """Renews until the pen is lost."""
         while not self._pen.lost:
             await trio.sleep(RENEW_EVERY)
-            await self.renew()
+            await self.renew(patient=True)
 
-    async def renew(self) -> None:
-        """Shows that this machine is alive, or loses the pen."""
+    async def renew(self, patient: bool = False) -> None:
+        """Shows that this machine is alive, or loses the pen. `patient`: nobody waits for it."""
         if self._pen.lost or self._released:
             return
         try:
-            rival = await self._register.renew(self._pen.claim)
+            rival = await self._register.renew(self._pen.claim, patient)
         except Superseded:
             self._pen.lose(TAKEN_OVER)
             return

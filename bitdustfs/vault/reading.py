@@ -22,7 +22,7 @@ from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
-from bitdustfs.vault.safety import ReadSafety, Safety, too_few
+from bitdustfs.vault.safety import ReadSafety, Safety, to_publish, too_few
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,10 @@ class ReadVault:
     def too_few(self) -> str:
         """Why nothing can be published just now; "" when enough suppliers answer."""
         return too_few(self.circle, self.register.needed)
+
+    def to_publish(self) -> int:
+        """How many suppliers have to be there so that anything can be published."""
+        return to_publish(self.circle, self.register.needed)
 
     async def account(self) -> Account:
         """What may be said of this mount now: what is published, what is only here."""

@@ -27,7 +27,7 @@ from bitdustfs.fs.content import Content
 from bitdustfs.fs.xattrs import Own
 from bitdustfs.net.register import RootRegister
 from bitdustfs.rebuild.rebuilder import Rebuilder
-from bitdustfs.tree.commit import Committer, changed_since_published
+from bitdustfs.tree.commit import SNAPSHOTS, Committer, changed_since_published
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.account import Account
@@ -47,7 +47,7 @@ class ReadSafety:
     ) -> None:
         self._tree, self._state, self._circle = tree, state, circle
         self._diverged, self._adrift = diverged, adrift
-        self._unpublished = frozenset(filter(None, changed_since_published(state)))
+        self._unpublished = frozenset(changed_since_published(state))
 
     def answers(self) -> Own:
         """The attributes by their names."""
@@ -72,7 +72,8 @@ class ReadSafety:
         circle, blocks = self._circle, self._state.blocks
         group, online = circle.family.group, circle.online()
         return Account(
-            writes=False, why=why, unpublished=len(self._unpublished), unkept=False,
+            writes=False, why=why, unpublished=len(self._unpublished - {SNAPSHOTS}),
+            snapshot=SNAPSHOTS in self._unpublished, unkept=False,
             diverged=self._diverged, adrift=self._adrift, waiting=len(blocks.waiting()),
             thin=len(blocks.thin()), k=group.k, n=group.n, online=online, served=_served(circle),
             silence=_silence(circle),
@@ -140,13 +141,12 @@ class Safety:
         latest = await self._rebuilder.replanned()
         # no await from here on: what is said is of one instant
         circle, published = self._circle, self._published()
-        unpublished = [
-            inode for inode, at in self._committer.changed_in.items() if inode and at > published
-        ]
+        unpublished = {o for o, at in self._committer.changed_in.items() if at > published}
         group, left = circle.family.group, self._flow.left(self._ledger.is_waiting)
         new = self._content.dirty + self._unclosed()  # in no closed block yet
         return Account(
-            writes=not why, why=why, unpublished=len(unpublished),
+            writes=not why, why=why, unpublished=len(unpublished - {SNAPSHOTS}),
+            snapshot=SNAPSHOTS in unpublished,
             unkept=self._content.holds_any() or self._tree.has_written(),
             diverged=False, adrift=False, waiting=len(self._ledger.waiting()),
             thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
@@ -163,12 +163,17 @@ def too_few(circle: Circle, for_root: int) -> str:
 
     `for_root`: how many of them a root needs (RootRegister.needed).
     """
-    group, online = circle.family.group, circle.online()
-    here = online - circle.online_elsewhere()  # votes, and does not count for data
-    needed = max(acknowledgements_least(group.k, group.n, False) + here, for_root)
+    online, needed = circle.online(), to_publish(circle, for_root)
     if online >= needed:
         return ""
-    return f"{online} of {group.n} suppliers answer and {needed} are needed"
+    return f"{online} of {circle.family.group.n} suppliers answer and {needed} are needed"
+
+
+def to_publish(circle: Circle, for_root: int) -> int:
+    """How many suppliers have to be there so that anything can be published; see too_few."""
+    group = circle.family.group
+    here = circle.online() - circle.online_elsewhere()  # votes, and does not count for data
+    return max(acknowledgements_least(group.k, group.n, False) + here, for_root)
 
 
 def _served(circle: Circle) -> int:

@@ -1,7 +1,8 @@
 """What a mount says of itself in every state of the vault, held against what is true.
 
 Each state is made with suppliers in memory. Then everything that speaks is asked: what a mount
-warns of, status, health and state of each file, verify, sync, and the end. What is true is found
+warns of, health and state of each file, and the commands `status`, `verify`, `sync`, `snapshot
+create`, `rebuild` and `unmount`, by what they print and by their exit codes. What is true is found
 out by other means: a machine that never saw the vault mounts it and reads, with as many suppliers
 as the mount could be left with.
 """
@@ -9,27 +10,28 @@ as the mount could be left with.
 import itertools
 import os
 import random
+import re
 import shutil
 import time
 from contextlib import suppress
 
+import msgspec
 import pytest
 import trio
 from scenario import QUIET, forget_leaves, read_file, write_file
+from spoken import speaker, spoken
 from vault_states import STATES, State, healthy_sessions, small, writing
 
 from bitdustfs import failpoints
 from bitdustfs.blocks import courier, deferral
-from bitdustfs.cli.cmd_verify import exit_code
+from bitdustfs.cache.rows import CLOSED
 from bitdustfs.cli.exit_codes import CODES, Exit
-from bitdustfs.errors import BitdustError, Unavailable
-from bitdustfs.family.staffing import Staffing
+from bitdustfs.errors import BitdustError, Unavailable, UsageError
 from bitdustfs.mount import ending, outcomes, syncing
-from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
-from bitdustfs.mount.commands import Keep, Rebuild, Sync, Turn, Verify
-from bitdustfs.mount.ending import HurriedEnd, ReadSettling, Settling
-from bitdustfs.mount.status import Describer, WritableDescriber
+from bitdustfs.mount.commands import Rebuild, Turn, Verify
+from bitdustfs.mount.statements import VerifyOutcome
 from bitdustfs.rebuild import watch
+from bitdustfs.supplier.shelfrows import fragment_key
 from bitdustfs.system.judging import judged
 from bitdustfs.vault.vaults import WritableVault
 
@@ -55,9 +57,12 @@ class Judge:
 
     def __init__(self, state, tmp_path):
         self.state, self.root, self.number = state, tmp_path / "judge", itertools.count()
+        self.snapshots = set()  # that this machine made
 
-    async def sees(self, lost=(), confirmed=True):
-        """The names that it reads as this machine accepted them, with `lost` positions gone."""
+    async def sees(self, lost=(), confirmed=True, of=""):
+        """The names that it reads as this machine accepted them, with `lost` positions gone; `of` a
+        snapshot, where one is named.
+        """
         net = self.state.net
         sessions = healthy_sessions(net)
         family = getattr(self.state, "family", None) or net.family
@@ -66,12 +71,17 @@ class Judge:
         home = self.root / str(next(self.number))
         plan, failpoints.plan = failpoints.plan, None  # the judge's disk works
         try:
-            return await self._sees(home, sessions, family, confirmed)
+            return await self._sees(home, sessions, family, confirmed, of)
         finally:
             failpoints.plan = plan
             shutil.rmtree(home, ignore_errors=True)
 
-    async def _sees(self, home, sessions, family, confirmed):
+    async def sees_all(self):
+        """Whether it reads all that this machine accepted, and all snapshots."""
+        shown = [await self.sees(of=name) for name in ("", *self.snapshots)]
+        return all(names == set(self.state.files) for names in shown)
+
+    async def _sees(self, home, sessions, family, confirmed, of):
         net, seen = self.state.net, set()
         with suppress(Unavailable):
             async with net.mount(
@@ -80,9 +90,13 @@ class Judge:
                 seat = vault.known.family.seat  # which this machine cannot ask
                 if confirmed and not seat and not vault.known.confirmed:
                     return seen
+                try:
+                    shown = await vault.as_of(of) if of else vault
+                except UsageError:  # there is no such snapshot
+                    return seen
                 for name, content in self.state.files.items():
                     with suppress(BitdustError, AssertionError):
-                        if await read_file(vault, name) == content:
+                        if await read_file(shown, name) == content:
                             seen.add(name)
         return seen
 
@@ -92,18 +106,6 @@ class Judge:
 
 async def nobody_hears(progress):
     """Nobody watches."""
-
-
-def speaker(state):
-    """Status, answers and end of the mount in this state."""
-    net, vault = state.net, state.vault
-    if isinstance(vault, WritableVault):
-        staffing = Staffing(net.key, vault)
-        describer = WritableDescriber(net.key, vault, staffing)
-        said = WritableMountAnswers(vault, describer, staffing, None, None)
-        return describer, said, Settling(vault, staffing, HurriedEnd())
-    describer = Describer(net.key, vault)
-    return describer, MountAnswers(vault, describer, None, None), ReadSettling(vault)
 
 
 async def own_word(vault, name, attribute):
@@ -138,14 +140,16 @@ async def test_what_is_said_is_true(name, tmp_path):
 async def hold_against_the_truth(state, tmp_path):
     judge = Judge(state, tmp_path)
     await state.vault.watch.round()  # as it does every 10 seconds
-    describer, said, settling = speaker(state)
-    await hold_words(state, judge)
-    await hold_status(state, judge, describer)
-    await hold_mount(state, judge)
-    await hold_verify(state, judge, said)
-    await hold_turn(state, said)
-    await hold_sync(state, judge, said)
-    await hold_end(state, judge, said, settling)
+    async with spoken(state, tmp_path) as mount:
+        await hold_words(state, judge)
+        await hold_status(state, judge, mount)
+        await hold_mount(state, judge)
+        await hold_verify(state, judge, mount)
+        await hold_turn(state, mount)
+        await hold_sync(state, judge, mount)
+        await hold_snapshot(state, judge, mount)
+        await hold_rebuild(state, judge, mount)
+        await hold_end(state, judge, mount)
 
 
 async def hold_words(state, judge):
@@ -179,9 +183,9 @@ async def hold_margin(state, judge, names, margin):
         assert names <= await judge.sees({*state.away, *more}, confirmed=False), more
 
 
-async def hold_status(state, judge, describer):
+async def hold_status(state, judge, mount):
     """Numbers, the states of suppliers, and each sentence of safety."""
-    status, published = await describer.status(), await judge.sees()
+    status, published = await mount.describer.status(), await judge.sees()
     everything = set(state.files) == published
     away = {line.position for line in status.suppliers if line.state != "online"}
     assert away == state.away
@@ -203,7 +207,7 @@ async def hold_status(state, judge, describer):
         await hold_margin(state, judge, published, status.may_lose)
         assert everything or "without losing anything that is published" in text
     hold_verdict(status, everything)
-    hold_check(state, status, everything)
+    await hold_check(state, mount, everything)
     if status.local_blocks:
         assert "only on this machine" in text and "losing anything right" not in text
     if not everything and isinstance(state.vault, WritableVault) is False:
@@ -218,9 +222,14 @@ def hold_verdict(status, everything):
     assert ("NOT readable" in status.verdict) <= (status.may_lose < 0 or not everything)
 
 
-def hold_check(state, status, everything):
-    """The exit code of `status --check`: 0 only where nobody has to do anything."""
-    code = CODES[judged(status)]
+async def hold_check(state, mount, everything):
+    """`status` begins with the verdict; `--check` ends with 0 only where nobody has to do
+    anything.
+    """
+    code, said, _ = await mount.run("status")
+    assert code == Exit.DONE
+    assert said.startswith(("safe: ", "published") if everything else "NOT safe")
+    code, said, _ = await mount.run("status", "--check")
     if code == Exit.DONE:
         assert len(state.away) <= state.net_spare
         assert everything or not state.vault.read_only
@@ -232,78 +241,121 @@ def hold_check(state, status, everything):
 async def hold_mount(state, judge):
     """What a command that mounts warns of."""
     warned = (await state.vault.account()).on_mount()
-    everything = set(state.files) == await judge.sees()
+    everything = await judge.sees_all()
     assert bool(warned) == (state.vault.read_only and not (state.asked and everything))
     if state.vault.read_only and not everything:
         assert "not published" in warned or "not part of the history" in warned
 
 
-async def hold_verify(state, judge, said):
+async def hold_verify(state, judge, mount):
     """Sentences and exit code; without new work, for which the disk may be full."""
-    outcome = await said.answer(Verify(sample=0.2), nobody_hears)
+    code, said, _ = await mount.run("verify", "--sample", "20%", "--json")
+    outcome = msgspec.json.decode(said, type=VerifyOutcome)
     unseen = " ".join(outcome.unseen)
     for position in state.away:
         assert state.net.suppliers[position].node.hex()[:16] in unseen
     assert bool(outcome.unseen) == bool(state.away)
     assert bool(outcome.faults) == bool(state.faults) and state.faults in " ".join(outcome.faults)
-    assert exit_code(outcome) == (3 if state.faults else 4 if state.away else 0)
+    assert code == (Exit.FAULTS if state.faults else Exit.UNSEEN if state.away else Exit.DONE)
     assert ("not everything could be" in outcome.verdict) == bool(state.away)
-    everything = set(state.files) == await judge.sees()
+    everything = await judge.sees_all()
     if not outcome.faults and not outcome.unseen:
         assert ("only on this machine" in outcome.verdict) == (not everything)
 
 
-async def hold_turn(state, said):
+async def hold_turn(state, mount):
     """`mount -o remount,rw`: only a mount that may write is turned, and why not is said."""
     refused = ""
     try:
-        await said.answer(Turn(read_only=False), nobody_hears)
+        await mount.answer(Turn(read_only=False), nobody_hears)
     except BitdustError as error:
         refused = str(error)
     assert bool(refused) == state.vault.read_only
     assert not state.asked or "began with -o ro" in refused
 
 
-async def hold_sync(state, judge, said):
-    """It says that all is published exactly where a stranger finds all."""
-    try:
-        done = (await said.answer(Sync(patience=0.4), nobody_hears)).said
-    except BitdustError as error:
-        done, why = "", str(error)
-    everything = set(state.files) == await judge.sees()
-    if done:
-        assert everything and "kept on this machine" not in done, done
+async def hold_sync(state, judge, mount):
+    """It says that all is published, and ends with 0, exactly where a stranger finds all."""
+    code, done, why = await mount.run("sync")
+    everything = await judge.sees_all()
+    assert code == (Exit.DONE if everything else Exit.FAILED)
+    assert bool(done) == everything and bool(why) == (not everything)
+    if everything:
+        assert "published" in done and "kept on this machine" not in done, done
         if state.vault.read_only:
             assert "read-only" in done
         assert ("thinly" in done) == bool(state.vault.state.blocks.thin())
     else:
-        assert not everything
         assert "not published" in why or "not part of the history" in why
         assert "(" in why  # the reason
 
 
-async def hold_end(state, judge, said, settling):
+async def hold_snapshot(state, judge, mount):
+    """0 where a stranger finds the snapshot with all in it, 3 where this machine alone has it; else
+    there is none.
+    """
+    code, done, why = await mount.run("snapshot create", "then")
+    there = set(state.files) == await judge.sees(of="then")
+    here = await state.vault.catalogue.find(b"then") is not None
+    judge.snapshots |= {"then"} if here else set()
+    assert code == (Exit.DONE if there else Exit.FAULTS if here else Exit.FAILED), (done, why)
+    assert bool(why) == (not here) and bool(done) == here
+    assert ("is made and published" in done) == there
+    assert ("on this machine only" in done) == (here and not there)
+    hold_verdict(await mount.describer.status(), await judge.sees_all())
+
+
+async def hold_rebuild(state, judge, mount):
+    """0 only where each supplier has what it should have; 3 where something is missing."""
+    code, done, why = await mount.run("rebuild")
+    assert (code == Exit.FAILED) == state.vault.read_only, (done, why)
+    if code == Exit.FAILED:
+        assert "read-only" in why and not done
+        return
+    assert code == (Exit.FAULTS if lacking(state) else Exit.DONE), done
+    assert bool(lacking(state)) == ("lack" in done), done
+    if found := re.search(r"you can lose (\d+)", done):
+        await hold_margin(state, judge, await judge.sees(), int(found[1]))
+
+
+def lacking(state):
+    """Fragments of closed blocks that the position's own supplier does not have."""
+    rows = state.vault.state.blocks.snapshot()
+    return [
+        (block, position) for block, row in rows.items() if row.state == CLOSED
+        for position, service in enumerate(state.net.services[: row.n])
+        if service.shelf.fragment(state.net.key.vault_id, fragment_key(block, position)) is None
+    ]  # fmt: skip
+
+
+async def hold_end(state, judge, mount):
     """`unmount`: what cannot be kept is not thrown away; what is said is true afterwards."""
-    kept = True
-    try:
-        await said.answer(Keep(), nobody_hears)
-    except BitdustError:
-        kept = False
-    ended = await settling.settle()
-    everything = set(state.files) == await judge.sees()
-    assert bool(ended.message) == (not everything)
-    assert ("lost" in ended.message) == (not kept)
-    assert ended.verdict.startswith(("safe: ", "published") if everything else "NOT safe: ")
-    if not ended.message:
-        assert ended.said.startswith("and ") and "kept on this machine" not in ended.said
-        assert ("published" in ended.said) and ("thinly" in ended.said) == bool(
-            state.vault.state.blocks.thin()
-        )
-    elif kept:
-        assert "kept on this machine" in ended.message
-        assert "as soon as" not in ended.message and "when they are back" not in ended.message
-        if not (state.adrift or "only, and is not published by itself" in ended.message):
-            assert "by the next mount" in ended.message  # nobody is left who would do it sooner
+    code, done, why = await mount.run("unmount")
+    kept = mount.taken.is_set()
+    everything = await judge.sees_all()
+    assert code == (Exit.DONE if everything else Exit.FAILED), (done, why)
+    if not kept:
+        assert "stays mounted" in why and "in memory only" in why
+        await hold_end_by_force(state, mount)
+        return
+    verdict, *said = done.splitlines()
+    assert verdict.startswith(("safe: ", "published") if everything else "NOT safe: ")
+    if everything:
+        [said] = said
+        assert "is unmounted and " in said and "kept on this machine" not in said
+        assert "published" in said
+        assert ("thinly" in said) == bool(state.vault.state.blocks.thin())
+    else:
+        assert not said and "is unmounted, but " in why and "kept on this machine" in why
+        assert "as soon as" not in why and "when they are back" not in why
+        if not (state.adrift or "only, and is not published by itself" in why):
+            assert "by the next mount" in why  # nobody is left who would do it sooner
+
+
+async def hold_end_by_force(state, mount):
+    """As by SIGTERM: what this machine's disk does not take is lost, and is said to be."""
+    ended = await mount.settling.settle()
+    assert "lost" in ended.message and ended.verdict.startswith("NOT safe: ")
 
 
 async def test_what_is_being_sealed_or_committed_is_not_published_yet(tmp_path, monkeypatch):
