@@ -411,7 +411,7 @@ def main(words):
     parser.add_argument("--table", type=Path, metavar="FILE")
     parser.add_argument("--sum", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true")
-    said = parser.parse_args(words)
+    said = parser.parse_intermixed_args(words)
     if said.list or said.sum:
         print("\n".join(targets()) if said.list else summary(lines_of(said.sum)))
         return 0
