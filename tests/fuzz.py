@@ -13,9 +13,20 @@ They begin with what really goes over the wire: a session with a supplier and a 
 first, and every message is kept as a seed. A finding is an exception other than Malformed, or one
 input that takes ten seconds or a gigabyte. It ends its process; its input is printed.
 
+    --table FILE     adds one JSON line for each to FILE, and leaves out those that are in it: a run
+                     that was ended goes on, and shorter runs make one table
+    --sum FILE       says what a table comes to, and tries nothing
+    --list           prints the names
+
+A line of the table: `name`, `seconds`, `inputs` tried, `edges` of the program's code that they
+reached, `last`: the number of the input that was the last to reach a new one, and `found`: the
+inputs of a finding, in hexadecimal.
+
 The script installs atheris, which is not among the packages of the tests.
 """
 
+import argparse
+import json
 import random
 import re
 import subprocess
@@ -349,35 +360,77 @@ def fuzz(name, seconds, folder):
 
 
 def coverage(log):
-    """How many inputs were tried, by what libFuzzer printed, and which was the last to reach more.
+    """(inputs, edges, last) of what libFuzzer printed: see the lines of a table.
 
-    "More" are edges of the program's code; new values at known places do not count.
+    New values at known places do not count. Zeros where no input was tried.
     """
     seen = [(int(number), int(edges)) for number, edges in PROGRESS.findall(log)]
-    if not seen:
-        return "no input was tried"
-    most = max(edges for _, edges in seen)
-    reached = next(number for number, edges in seen if edges == most)
-    return f"{seen[-1][0]:,} inputs, {most} edges, all of them after {reached:,}"
+    most = max((edges for _, edges in seen), default=0)
+    last = next((number for number, edges in seen if edges == most), 0)
+    return max((number for number, _ in seen), default=0), most, last
 
 
-def main(seconds=SECONDS, *names):
-    failed = []
-    for name in names or targets():
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [sys.executable, __file__, "--one", name, str(seconds), folder],
-                capture_output=True, text=True, errors="replace", check=False,
-            )  # fmt: skip
-            found = [path for path in Path(folder).iterdir() if path.is_file()]
-            outcome = "FAILED" if done.returncode else "nothing found"
-            print(f"{name}: {coverage(done.stderr)}; {outcome}")
-            if done.returncode:
-                failed.append(name)
-                print(done.stdout[-3000:], done.stderr[-6000:], sep="\n")
-            for path in found:
-                print(f"  {path.name}: {path.read_bytes().hex()}", flush=True)
+def tried(name, seconds):
+    """(a table's line, what is to be shown of a finding) of one parser in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name, str(seconds), folder],
+            capture_output=True, text=True, errors="replace", check=False,
+        )  # fmt: skip
+        inputs, edges, last = coverage(done.stderr)
+        found = [path.read_bytes().hex() for path in Path(folder).iterdir() if path.is_file()]
+    line = {"name": name, "seconds": seconds, "inputs": inputs, "edges": edges, "last": last}
+    if not done.returncode:
+        return line, ""
+    return line | {"found": found}, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+
+def lines_of(path):
+    """The lines of a table; none where there is no file yet."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def summary(lines):
+    """What a table comes to, in words: how many, what was found, and how late new code came."""
+    shares = sorted(line["last"] / max(1, line["inputs"]) for line in lines)
+    late = [line["name"] for line in lines if line["last"] > 0.5 * line["inputs"]]
+    return "\n".join([
+        f"{len(lines)} parsers, {sum(line['inputs'] for line in lines):,} inputs, "
+        f"{sum('found' in line for line in lines)} with a finding",
+        "the last new code came after this share of a parser's inputs: "
+        f"half of them {shares[len(shares) // 2]:.2%}, nine in ten "
+        f"{shares[len(shares) * 9 // 10]:.2%}, the last {shares[-1]:.2%}",
+        f"after more than half of them: {', '.join(late) or 'none'}",
+    ])  # fmt: skip
+
+
+def main(words):
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__.partition("\n")[0])
+    parser.add_argument("seconds", nargs="?", type=int, default=SECONDS, metavar="SECONDS")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--table", type=Path, metavar="FILE")
+    parser.add_argument("--sum", type=Path, metavar="FILE")
+    parser.add_argument("--list", action="store_true")
+    said = parser.parse_intermixed_args(words)
+    if said.list or said.sum:
+        print("\n".join(targets()) if said.list else summary(lines_of(said.sum)))
+        return 0
+    there = {line["name"] for line in lines_of(said.table)} if said.table else set()
+    failed = False
+    for name in [name for name in said.names or targets() if name not in there]:
+        line, shown = tried(name, said.seconds)
+        share = line["last"] / max(1, line["inputs"])
+        print(
+            f"{name}: {line['inputs']:,} inputs, {line['edges']} edges, the last new one after "
+            f"{line['last']:,} ({share:.1%}); {'FAILED' if shown else 'nothing found'}"
+        )
+        if shown:
+            failed = True
+            print(shown, *line["found"], sep="\n")
         sys.stdout.flush()
+        if said.table:
+            with said.table.open("a") as table:
+                print(json.dumps(line), file=table)
     return 1 if failed else 0
 
 
@@ -385,4 +438,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         fuzz(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     else:
-        sys.exit(main(*map(int, sys.argv[1:2]), *sys.argv[2:]))
+        sys.exit(main(sys.argv[1:]))

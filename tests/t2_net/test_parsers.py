@@ -18,7 +18,7 @@ from nacl.signing import SigningKey
 from syntax import TREES
 from test_hostile import msgpack_like
 
-from bitdustfs.core import block, fragment, journal, leaves, quorum, records, roots, warrants
+from bitdustfs.core import block, fragment, items, journal, leaves, quorum, records, roots, warrants
 from bitdustfs.core.codec import Decoder, encode
 from bitdustfs.core.hashing import digest, tagged
 from bitdustfs.core.keys import node_id, sign
@@ -33,6 +33,7 @@ from bitdustfs.net.lan import beacon
 from bitdustfs.net.metered import is_metered_untrusted
 from bitdustfs.net.routers import elements, httpanswer, igd, packets
 from bitdustfs.net.tokens import Invitation, invitation_records
+from bitdustfs.supplier import shelfrows
 from bitdustfs.web.endpoints import body_untrusted
 from bitdustfs.web.views import SnapshotWords
 
@@ -63,6 +64,17 @@ ENTRY = block.ExtentEntry(0, int(Kind.DATA), 0, 10, bytes(32), 7, 0, 9, 1, 1)
 TOKEN = seal_record(NODE, "invitation", Invitation(PUBLIC, bytes(16), 1 << 30, NOW))
 JOIN_LINE = write_join_line(TOKEN, ("8.8.8.8:4000",), bytes(16))
 CONTENT = records.RootContent(PLACE, (records.JournalRef(PLACE, 1),) * 3, bytes(32), 1, 2)
+TIME = (NOW, 999_999_999)
+INODE = items.Inode(
+    1, 0o100644, 1000, 1000, 1, 9, 0, TIME, TIME, (-1, 0), 1, 2, 3, b"inline", {"since": 7}, 4,
+    (5, 6, 7),
+)  # fmt: skip
+FRAGMENT_ROW = shelfrows.fragment_row(100, 64, 1000, bytes(32))
+VAULT_ROW = shelfrows.VaultRow(
+    1 << 30, NOW, 5, 6, BALLOT, RAW_ROOT, RAW_FAMILY, 3, (WARRANT,),
+    (records.Visit(PUBLIC, 3, 10, NOW, NOW),), True, (PUBLIC,), claim_of(), (1, 3), NOW, b"list",
+    "8.8.8.0/24",
+)  # fmt: skip
 
 
 def frame(data):
@@ -188,6 +200,20 @@ PLAIN = {
                                           "NewLeaseDuration": data.decode("latin-1")}), b"4000"),
     "number_untrusted": (
         lambda data: igd.number_untrusted(data.decode("latin-1"), 0, 65535), b"4000"),
+    "decode_inode": (items.decode_inode, items.encode_item(INODE)),
+    "decode_entry": (items.decode_entry, items.encode_item(items.Entry(1, b"name", 7, 0o40755))),
+    "decode_extent": (items.decode_extent, items.encode_item(items.Extent(1, PLACE, 5, 95))),
+    "decode_xattr": (
+        items.decode_xattr, items.encode_item(items.Xattr(1, b"value", (PLACE, PLACE)))),
+    "decode_counters": (items.decode_counters, items.encode_item(items.Counters(1, 2, 3, 4))),
+    "decode_use": (
+        items.decode_use, items.encode_item(items.BlockUse(1, 2, 3, {items.PAST: [1, 2]}))),
+    "decode_snapshot": (items.decode_snapshot, items.encode_item(
+        items.Snapshot(1, 2, 3, TIME, 4, PLACE, 5, 6, {items.SCHEDULED: True}))),
+    "decode_vault_row": (shelfrows.decode_vault_row, encode(VAULT_ROW)),
+    "decode_fragment_row": (shelfrows.decode_fragment_row, encode(FRAGMENT_ROW)),
+    "decode_trash_row": (
+        shelfrows.decode_trash_row, encode(shelfrows.TrashRow(FRAGMENT_ROW, NOW))),
     "a join line that is whole": (whole_line, encode((TOKEN, ("8.8.8.8:4000",), bytes(16)))),
     "a hint that is sealed": (sealed_hint, encode(HINT)),
 }  # fmt: skip
@@ -348,11 +374,18 @@ def test_a_parser_takes_what_is_genuine(name):
         parse(signed_again(body_of(genuine), *signer))
 
 
+def parsers_of(tree):
+    """Names of the parsers that a file defines: functions, and what is given another name at its
+    top, as in `decode_x = Decoder(X, "x", 100).decode_untrusted`.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_untrusted"):
+            yield node.name
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).endswith("_untrusted"):
+            yield from map(ast.unparse, node.targets)
+
+
 def test_every_parser_is_tried_here():
-    there = {
-        node.name
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name.endswith("_untrusted")
-    }
+    there = {name for tree in TREES.values() for name in parsers_of(tree)}
     assert there <= PLAIN.keys() | SIGNED.keys()

@@ -4,9 +4,10 @@ import os
 import random
 
 import pytest
+import sybils
 import trio
 from nacl.signing import SigningKey
-from sybils import live, without_signatures
+from sybils import Network, live, without_signatures
 
 from bitdustfs.core.keys import node_id
 from bitdustfs.net.dht import datagram
@@ -86,6 +87,81 @@ async def test_one_node_that_names_falsely_takes_no_record_for_itself(nodes, nur
         assert await nodes[number].store(place, record) >= 10
         assert sum(place in node.records for node in nodes) >= 10
         assert await nodes[-1 - number].find(place) == record
+
+
+class OneAmongGood(Dht):
+    """Names `strange` in the midst of those whom it should name."""
+
+    strange, named = None, 0
+
+    def _response(self, message, asker):
+        answer = super()._response(message, asker)
+        if not isinstance(answer, datagram.ContactsAre):
+            return answer
+        self.named += 1
+        good = answer.contacts[: datagram.CONTACTS_MAX - 1]
+        middle = len(good) // 2
+        return datagram.ContactsAre((*good[:middle], self.strange, *good[middle:]))
+
+
+@pytest.fixture
+async def acquainted(strange, nursery, monkeypatch):
+    """Eight nodes in memory and a client. The last node names `strange`, and all met it."""
+    monkeypatch.setattr(sybils, "LOSS", 0.0)
+    network = Network(random.Random(1))
+    nursery.start_soon(network.run)
+
+    async def node(kind, number, serves=True):
+        key = SigningKey(os.urandom(32))
+        made = kind(key, serves, False, network.socket(f"8.8.{number}.1"))
+        await nursery.start(made.run)
+        return made
+
+    nodes = [await node(OneAmongGood if number == 7 else Dht, number) for number in range(8)]
+    nodes[-1].strange = strange
+    for one in nodes:
+        for other in nodes:
+            one._meet(Contact(other.id, *other.endpoint))
+    return nodes, await node(Dht, 8, serves=False)
+
+
+AN_ID = b"a strange contact 00"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        Contact(AN_ID, host, 5000) for host in
+        ("2606:4700::1%\0", "2606:4700::1%lo", "\0", "", "localhost", "1.2.3", "9.9.9.9 ", "::")
+    ],
+)  # fmt: skip
+async def test_of_good_contacts_beside_a_malformed_address_all_count(autojump_clock, acquainted):
+    """Whoever joins by such a node alone finds all that it names besides."""
+    nodes, asker = acquainted
+    await asker.bootstrap([nodes[-1].endpoint])
+    assert {contact.id for contact in await asker.nearest(AN_ID)} == {node.id for node in nodes}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        Contact(b"short", "9.9.9.9", 5000), Contact(bytes(21), "9.9.9.9", 5000),
+        Contact(AN_ID, "1" * 65, 5000), Contact(AN_ID, b"\xff", 5000), Contact(AN_ID, None, 5000),
+        Contact(AN_ID, "9.9.9.9", 80), Contact(AN_ID, "9.9.9.9", -1),
+        Contact(AN_ID, "9.9.9.9", 2**64 - 1), None,
+    ],
+)  # fmt: skip
+async def test_a_malformed_contact_among_good_ones_ends_no_search(autojump_clock, acquainted):
+    """The answer does not parse. So its node counts as silent, and the others are found."""
+    nodes, asker = acquainted
+    honest = {node.id for node in nodes[:-1]}
+    await asker.bootstrap([nodes[-1].endpoint, nodes[0].endpoint])
+    before = nodes[-1].named
+    assert {contact.id for contact in await asker.nearest(AN_ID)} == honest
+    assert nodes[-1].named > before, "no search came by"
+    place, record = made_record()
+    assert await nodes[1].store(place, record) == len(honest) - 1
+    assert await asker.find(place) == record
 
 
 # -- what is kept

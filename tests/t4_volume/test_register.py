@@ -365,3 +365,31 @@ async def test_a_recovered_vault_is_writable_although_idle_mounts_went_past_its_
             vault.heed_witness(*seen)  # what the vault's DHT record still says
             assert not vault.read_only, vault.message
             assert await read_file(vault, b"file") == content
+
+
+async def test_promise_9_a_voter_that_replays_its_root_from_before_a_recovery_stops_nobody(
+    net, tmp_path
+):
+    """It hid its root from who recovered, and shows it to all that come after."""
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        await write_file(vault, b"file", CONTENT)
+        await vault.publish()
+        await vault.courier.try_all()
+    for _ in range(3):
+        async with net.mount(tmp_path / "one"):  # the last ballot is above what blocks tell of
+            pass
+    old = await net.suppliers[4].current()
+    lose_roots(net)
+    _, found = await recover(net, tmp_path / "two")
+    answers(net.suppliers[4], lambda reply: old)
+    options = {"take_over": True, "sessions": found.suppliers}
+    for number, family in enumerate(
+        (found.family, open_family_untrusted(old.family, net.key.vault_id))
+    ):
+        for home in ("one", f"{number}"):
+            async with net.mount(tmp_path / home, family=family, **options) as vault:
+                assert not vault.read_only, vault.message
+                assert vault.known.root.ballot.lineage == 1
+                assert await read_file(vault, b"file") == CONTENT
+                await write_file(vault, home.encode(), CONTENT)
+                await vault.publish()

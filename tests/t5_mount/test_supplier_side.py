@@ -1,10 +1,12 @@
 """A supplier's process as whoever runs it sees it: commands, its log, a terminal that goes away."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,9 @@ def test_a_supplier_is_asked_paused_and_survives_its_terminal(running, capsys):
     assert "no supplier runs in" in capsys.readouterr().err
     assert "config.toml was read again" in (folder / "log").read_text()
     assert process.poll() is None
+
+
+def test_a_supplier_s_own_key_does_not_go_to_swap(running):
+    process, _ = running
+    locked = re.search(r"VmLck:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert int(locked[1]) > 0
