@@ -48,6 +48,7 @@ from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.outside import Doors, meeting_itself
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.proofs import Proofs
+from bitdustfs.supplier.punching import Crossing
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
 from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
@@ -218,8 +219,8 @@ class Daemon:
         if not self._settings.through:
             return None
 
-        async def serve(circuit: trio.abc.Stream) -> None:
-            await server.serve_one(circuit, (RELAYED_HOST, 0))
+        async def serve(circuit: trio.abc.Stream, crossing: Crossing) -> None:
+            await server.serve_one(circuit, (RELAYED_HOST, 0), crossing)
 
         return StandingBy(self._service.node, self._settings.through, serve, self._line)
 

@@ -38,7 +38,9 @@ PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece, o
 RATE, BURST = 4.0 * MIB, 64.0 * MIB  #: bytes a second to and from one node; at once
 RATE_ALL, BURST_ALL = 8.0 * MIB, 128.0 * MIB  #: the same for all nodes together
 
-RelayRequest = wire.Standby | wire.Through | wire.Meeting
+SEEN_DEADLINE = 30.0  #: seconds that a node keeps the connection on which it was told where it is
+
+RelayRequest = wire.Standby | wire.Through | wire.Facing | wire.Meeting | wire.Seen
 
 
 def relay_words(words: Collection[str]) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ def circle_of(service: SupplierService, named: Collection[str]) -> WhoseName:
 
 
 class Visitor(NamedTuple):
-    """Who came: the key that its TLS proved, and its connection."""
+    """Who came: the key that its TLS proved, its connection, and where from (HOST:PORT)."""
 
     key: bytes
     stream: TlsStream
@@ -84,8 +86,9 @@ class Visitor(NamedTuple):
     place: Slot
     places: Places
     line: OwnLine
+    at: str = ""
 
-    async def say(self, message: wire.Reply | wire.Called) -> None:
+    async def say(self, message: wire.Reply | wire.Called | wire.SeenAt) -> None:
         await self.send(wire.encode_frame(0, message))
 
     async def send(self, data: bytes) -> None:
@@ -110,11 +113,13 @@ class _OnStandby:
 
 @dataclass(eq=False)
 class _Passage:
-    """From somebody of `network` to a node."""
+    """From somebody of `network` to a node. `caller`: where he comes from, if that may be told."""
 
     node: bytes
     network: str
     heard: float
+    name: bytes = field(default_factory=lambda: os.urandom(32))
+    caller: str = ""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     came: trio.Event = field(default_factory=trio.Event)
     over: trio.Event = field(default_factory=trio.Event)
@@ -158,8 +163,12 @@ class Relay:
                 await self._stand_by(who)
             case wire.Through(node=node):
                 await self._connect(node, who)
+            case wire.Facing(node=node):
+                await self._connect(node, who, caller=who.at)
             case wire.Meeting(circuit=name):
                 await self._meet(name, who)
+            case wire.Seen(circuit=name):
+                await self._tell(name, who)
 
     # -- a node on standby
 
@@ -240,27 +249,26 @@ class Relay:
 
     # -- a circuit
 
-    async def _connect(self, node: bytes, who: Visitor) -> None:
+    async def _connect(self, node: bytes, who: Visitor, caller: str = "") -> None:
         line = self._lines.get(node)
         if line is None:
             await who.say(wire.Fault("unreachable", "that node is not on standby here"))
             return
         self._make_way(node)
-        name = os.urandom(32)
-        circuit = _Passage(node, who.place.network, trio.current_time())
+        circuit = _Passage(node, who.place.network, trio.current_time(), caller=caller)
         self._circuits.add(circuit)
-        self._awaited[name] = circuit
+        self._awaited[circuit.name] = circuit
         try:
             with circuit.scope:
-                await self._call(line, name, circuit, who)
+                await self._call(line, circuit, who)
         finally:
-            self._awaited.pop(name, None)
+            self._awaited.pop(circuit.name, None)
             self._circuits.discard(circuit)
             circuit.over.set()
 
-    async def _call(self, line: _OnStandby, name: bytes, circuit: _Passage, who: Visitor) -> None:
+    async def _call(self, line: _OnStandby, circuit: _Passage, who: Visitor) -> None:
         try:
-            line.say.send_nowait(wire.Called(name))
+            line.say.send_nowait(wire.Called(circuit.name))
         except trio.WouldBlock:
             await who.say(wire.Fault("busy", "too many want to speak with that node"))
             return
@@ -283,6 +291,20 @@ class Relay:
         who.places.promote(who.place, who.key)
         circuit.join(who)
         await circuit.over.wait()
+
+    async def _tell(self, name: bytes, who: Visitor) -> None:
+        """A node that was called is told where its caller comes from, if that one has said Facing.
+
+        Its connection stays until the circuit is over: its router keeps the port as long.
+        """
+        circuit = next((c for c in self._circuits if c.name == name and c.node == who.key), None)
+        if circuit is None or not circuit.caller:
+            await who.say(wire.Fault("unreachable", "nobody is to be dialled by that circuit"))
+            return
+        who.places.promote(who.place, who.key)
+        await who.say(wire.SeenAt(who.at, circuit.caller))
+        with trio.move_on_after(SEEN_DEADLINE):
+            await circuit.over.wait()
 
     async def _pass_on(
         self, circuit: _Passage, source: Visitor, sink: Visitor, pumps: trio.Nursery

@@ -68,8 +68,8 @@ async def standing_by(*at, key=BEHIND):
     made = service(key)
     server = SupplierServer(made, make_context(key.encode(), server_side=True))
 
-    async def serve(circuit):
-        await server.serve_one(circuit, (RELAYED_HOST, 0))
+    async def serve(circuit, crossing):
+        await server.serve_one(circuit, (RELAYED_HOST, 0), crossing)
 
     standing = StandingBy(key, at, serve, OwnLine())
     async with trio.open_nursery() as nursery:
