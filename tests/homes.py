@@ -21,7 +21,7 @@ table ip filter {
     }
     chain through {
         type filter hook forward priority 0; policy drop;
-        iifname "lan" ip daddr 10.77.0.4-10.77.0.5 tcp flags & (syn | ack) == syn counter name dialled
+        iifname "lan" ip daddr 10.77.0.4-10.77.0.5 tcp flags syn / syn,ack counter name dialled
         iifname "lan" accept
         ct state established,related accept
     }

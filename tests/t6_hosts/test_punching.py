@@ -11,7 +11,7 @@ from hosts import LIMIT, ip, missing, sh
 
 from bitdustfs.net.punching import TRIES
 
-SYNS = 2  #: that the kernel sends in one try: at once, and after a second
+SYNS = 3  #: that the kernel sends in one try: at once, and then each second
 
 
 class Cone(TwoFriends):
