@@ -13,7 +13,7 @@ import trio
 
 from bitdustfs.errors import PeerError, ProtocolViolation, Refused, Unreachable
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import dialable, is_private_host, split
+from bitdustfs.net.addresses import dialable, is_private_host, relayed, split
 from bitdustfs.net.handshake import Credentials, Met, begin, meet
 from bitdustfs.net.incoming import next_message
 
@@ -54,7 +54,8 @@ def may_be_dialled(address: str, relay: str) -> bool:
     """Whether one dials where a node is said to come from: as a stranger's address, private only
     where the relay that says so is private itself.
     """
-    return bool(dialable([address], allow_private=is_private_host(split(relay)[0])))
+    private = is_private_host(split(relay)[0])
+    return relayed(address) is None and bool(dialable([address], allow_private=private))
 
 
 async def punch(way: str, node: bytes, own: Credentials, bulk: bool) -> Met:

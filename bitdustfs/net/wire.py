@@ -59,7 +59,7 @@ WarrantList = Annotated[
     msgspec.Meta(max_length=WARRANTS_MAX),
 ]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
-Endpoint = Annotated[str, msgspec.Meta(max_length=64)]
+HostPort = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -128,7 +128,7 @@ class Facing(Message, frozen=True, tag=7):
     node: Public
 
 
-class Seen(Message, frozen=True, tag=8):
+class Whence(Message, frozen=True, tag=8):
     """The node that was called, in place of Open, to a relay: where do we come from, this
     connection and whoever said Facing? Answered by SeenAt or Fault.
     """
@@ -142,8 +142,8 @@ class SeenAt(Message, frozen=True, tag=9):
     passes it on to who said Punch.
     """
 
-    node: Endpoint
-    caller: Endpoint
+    node: HostPort
+    caller: HostPort
 
 
 class Put(Message, frozen=True, tag=10):
@@ -398,7 +398,7 @@ Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
     | WarrantsAre | VisitsAre
 )  # fmt: skip
-FirstWord = Open | Standby | Through | Meeting | Facing | Seen | Punch
+FirstWord = Open | Standby | Through | Meeting | Facing | Whence | Punch
 AnyMessage = Challenge | Called | SeenAt | FirstWord | Request | Reply
 
 _from_server = Decoder(Challenge | Called | SeenAt | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]

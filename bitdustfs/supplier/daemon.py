@@ -40,6 +40,7 @@ from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.halfway import Crossing
 from bitdustfs.supplier.kindials import kin_book, kin_connector
 from bitdustfs.supplier.mapping import PortMapping
 from bitdustfs.supplier.nodekey import node_key
@@ -48,7 +49,6 @@ from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.outside import Doors, meeting_itself
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.proofs import Proofs
-from bitdustfs.supplier.punching import Crossing
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
 from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer

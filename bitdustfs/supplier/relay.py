@@ -40,7 +40,7 @@ RATE_ALL, BURST_ALL = 8.0 * MIB, 128.0 * MIB  #: the same for all nodes together
 
 SEEN_DEADLINE = 30.0  #: seconds that a node keeps the connection on which it was told where it is
 
-RelayRequest = wire.Standby | wire.Through | wire.Facing | wire.Meeting | wire.Seen
+RelayRequest = wire.Standby | wire.Through | wire.Facing | wire.Meeting | wire.Whence
 
 
 def relay_words(words: Collection[str]) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class Relay:
                 await self._connect(node, who, caller=who.at)
             case wire.Meeting(circuit=name):
                 await self._meet(name, who)
-            case wire.Seen(circuit=name):
+            case wire.Whence(circuit=name):
                 await self._tell(name, who)
 
     # -- a node on standby

@@ -11,7 +11,7 @@ Strangers share what customers leave, and none of them has much of it:
     talk.py          one session's requests
 
     relay.py         passes on bytes to others
-    punching.py      dials whom a relay leads here, at the same time as that one dials
+    halfway.py       dials whom a relay leads here, at the same time as that one dials
 """
 
 import logging
@@ -29,8 +29,8 @@ from bitdustfs.net.line import OwnLine, PacedStream
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers
 from bitdustfs.supplier.connections import Places, Slot
+from bitdustfs.supplier.halfway import Crossing, Halfway
 from bitdustfs.supplier.proving import prove
-from bitdustfs.supplier.punching import Crossing, Punching
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, RelayRequest, Visitor, answer_at
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
@@ -69,7 +69,7 @@ class SupplierServer:
         line: OwnLine | None = None,
     ) -> None:
         self._service, self._context, self._relay = service, context, relay
-        self._punching = Punching(service)
+        self._halfway = Halfway(service)
         self._line = line = line or OwnLine()
         self._places, self._turns, self._spares = Places(), Turns(), Spares()
         self._incoming = Buffers(INCOMING_MAX, lambda: line.down.bearable(SLOWEST))
@@ -169,7 +169,7 @@ class SupplierServer:
     ) -> None:
         if crossing is None:
             raise ProtocolViolation("it asks to be dialled, and did not come through a relay")
-        transport = await self._punching.answer(session, stream, decoder, crossing)
+        transport = await self._halfway.answer(session, stream, decoder, crossing)
         if transport is not None:
             crossing.nursery.start_soon(self._connection, transport)
 

@@ -2,7 +2,7 @@
 
 One connection to each relay, which is opened again when it ends, later and later. Who calls is
 served like who dials: the relay passes on bytes, and the TLS with this node's key runs inside. Who
-asks to be dialled at the same time (punching.py) is found by what the relay says of his circuit.
+asks to be dialled at the same time (halfway.py) is found by what the relay says of his circuit.
 """
 
 import logging
@@ -23,7 +23,7 @@ from bitdustfs.net.incoming import next_message
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.punching import SharedPort
 from bitdustfs.net.tls import make_context
-from bitdustfs.supplier.punching import Crossing
+from bitdustfs.supplier.halfway import Crossing
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class StandingBy:
         try:
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
-                    decoder = await greet(met.stream, wire.Seen(wire.VERSION, circuit))
+                    decoder = await greet(met.stream, wire.Whence(wire.VERSION, circuit))
                     reply = await next_message(met.stream, decoder)
             except (trio.TooSlowError, *_broken) as error:
                 raise Unreachable(str(error) or "the relay does not say it") from error

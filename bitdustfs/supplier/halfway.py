@@ -40,7 +40,7 @@ class Crossing(NamedTuple):
     nursery: trio.Nursery
 
 
-class Punching:
+class Halfway:
     """Whom one supplier dials so, and how often."""
 
     def __init__(self, service: SupplierService) -> None:
