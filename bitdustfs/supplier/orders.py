@@ -90,7 +90,7 @@ class FriendLine(msgspec.Struct, frozen=True, kw_only=True):
     node: str  #: empty for an invitation that nobody came by yet
     name: str  #: that was given here; no other machine knows it
     state: str  #: online, away, or invited
-    way: str  #: how it was reached just now: direct, mapped, relayed, or "" where not
+    way: str  #: how it was reached just now: direct, mapped, relayed, punched, or "" where not
     address: str  #: where it was reached, or where it says that it is
     seen: float | None  #: seconds since it was reached last; null: never yet
     gives: int  #: bytes that it promised me

@@ -25,6 +25,8 @@ from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.punching import SharedPort, Tries, may_be_dialled, punch
 from bitdustfs.net.tls import make_context
 from bitdustfs.supplier import halfway
+from bitdustfs.supplier.befriend import Reached
+from bitdustfs.supplier.friendlist import KeptThere, way_of
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.units import FRAME_HEAD_MAX, GIB
 
@@ -312,3 +314,17 @@ async def test_what_succeeds_is_tried_again_at_once():
     assert tries.wait() == 0
     tries.failed(Refused("busy"))
     assert tries.wait() <= punching.REFUSED_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("met", "by_a_mount", "shown"),
+    [
+        ("relayed", "punched", "punched"),
+        ("relayed", "relayed", "relayed"),
+        ("direct", "punched", "direct"),
+        ("relayed", None, "relayed"),
+    ],
+)
+def test_a_friend_whom_a_mount_reaches_past_a_relay_is_shown_so(met, by_a_mount, shown):
+    kept = by_a_mount and KeptThere(0, None, by_a_mount)
+    assert way_of(Reached("", met), kept) == shown
