@@ -1,5 +1,8 @@
 """Homes: hosts behind routers of their own, which forward no port, and relays."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -33,33 +36,51 @@ class Homes(Hosts):
     """Hosts 1 and 2 can be dialled; 3 and 4 have a router of their own each."""
 
     code, direct = "2/4", tuple(RELAYS.values())
-    friends, behind = (3, 4), (3, 4)
+    friends = (3, 4)
+    behind = {3: (3,), 4: (4,)}  #: router, in the place of a host -> hosts behind it
     options = "fully-random"  #: of masquerade: each connection has an outside port of its own
 
     def __init__(self, root):
         super().__init__(root, 4, "r")
+        self.inside = {}  # host -> its address behind its router
 
     def lay(self):
         super().lay()
-        for host in self.behind:
-            home, router = f"{self.name}h{host}", f"{self.name}g{host}"
-            ip("netns", "add", router)
-            ip("-n", home, "addr", "flush", "dev", "eth0")
-            ip("-n", home, "link", "set", "eth0", "down")
-            ip("-n", home, "link", "set", "eth0", "netns", router)  # the way to the switch
-            ip("-n", router, "link", "set", "eth0", "name", "wan")
-            ip("-n", router, "addr", "add", f"10.77.0.{host + 1}/24", "dev", "wan")
-            ip("-n", router, "link", "add", "lan", "type", "veth", "peer", "name", "eth0",
-               "netns", home)  # fmt: skip
-            ip("-n", router, "addr", "add", "192.168.7.1/24", "dev", "lan")
-            ip("-n", home, "addr", "add", "192.168.7.2/24", "dev", "eth0")
-            for name, link in ((router, "wan"), (router, "lan"), (home, "eth0")):
-                ip("-n", name, "link", "set", link, "up")
-            ip("-n", home, "route", "add", "default", "via", "192.168.7.1")
-            rules = self.root / f"rules-{host}"
-            rules.write_text(MASQUERADE.replace("OPTIONS", self.options))
-            sh("nsenter", f"--net=/run/netns/{router}", "nft", "-f", rules)
-            sh("nsenter", f"--net=/run/netns/{router}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        for router, homes in self.behind.items():
+            self._lay_router(router)
+            for number, host in enumerate(homes, 2):
+                self._lay_home(host, router, f"192.168.7.{number}")
+
+    def _lay_router(self, number):
+        """A router in the place of the host with that number."""
+        home, router = f"{self.name}h{number}", f"{self.name}g{number}"
+        ip("netns", "add", router)
+        ip("-n", home, "addr", "flush", "dev", "eth0")
+        ip("-n", home, "link", "set", "eth0", "down")
+        ip("-n", home, "link", "set", "eth0", "netns", router)  # the way to the switch
+        ip("-n", router, "link", "set", "eth0", "name", "wan")
+        ip("-n", router, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "wan")
+        ip("-n", router, "link", "add", "lan", "type", "bridge")
+        ip("-n", router, "addr", "add", "192.168.7.1/24", "dev", "lan")
+        for link in ("lo", "wan", "lan"):
+            ip("-n", router, "link", "set", link, "up")
+        rules = self.root / f"rules-{number}"
+        rules.write_text(MASQUERADE.replace("OPTIONS", self.options))
+        sh("nsenter", f"--net=/run/netns/{router}", "nft", "-f", rules)
+        sh("nsenter", f"--net=/run/netns/{router}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+
+    def _lay_home(self, host, number, address):
+        home, router = f"{self.name}h{host}", f"{self.name}g{number}"
+        if host != number:
+            ip("-n", home, "link", "del", "eth0")
+        port = f"in{host}"
+        ip("-n", router, "link", "add", port, "type", "veth", "peer", "name", "eth0",
+           "netns", home)  # fmt: skip
+        ip("-n", router, "link", "set", port, "master", "lan", "up")
+        ip("-n", home, "addr", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", home, "link", "set", "eth0", "up")
+        ip("-n", home, "route", "add", "default", "via", "192.168.7.1")
+        self.inside[host] = address
 
     def begin(self):
         self.lay()
@@ -72,7 +93,7 @@ class Homes(Hosts):
             self.start(host, "--listen", address, *joined, "--relay", "circle", *keys.values())
         for host in self.friends:
             relays = [word for address in RELAYS.values() for word in ("--through", address)]
-            self.start(host, "--listen", "192.168.7.2:4000", *joined, *relays)
+            self.start(host, "--listen", f"{self.inside[host]}:4000", *joined, *relays)
 
     def _folder(self, host) -> Path:
         folder = self.root / f"supplier-{host}"
@@ -113,3 +134,17 @@ class TwoFriends(Homes):
     """The vault is on 3 and 4 alone: the relays keep nothing of it."""
 
     code, direct = "1/2", ()
+
+
+def remount_from_words(homes, files):
+    """On a machine that knows nothing but the words and the second relay."""
+    words = homes.on(0, "key", "words").stdout
+    subprocess.run(
+        [sys.executable, "-m", "bitdustfs.cli.main", "key", "restore"], input=words, text=True,
+        env={**os.environ, "BITDUST_HOME": str(homes.root / "two")}, timeout=LIMIT, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    homes.on(0, "mount", homes.mountpoint, "-o", f"bootstrap={RELAYS[2]}", home="two")
+    for name, content in files.items():
+        assert (homes.mountpoint / name).read_bytes() == content, name
+    homes.on(0, "unmount", homes.mountpoint, home="two")

@@ -19,6 +19,7 @@ from bitdustfs.core.codec import Decoder
 from bitdustfs.errors import PeerError, ProtocolViolation, Refused, Unreachable
 from bitdustfs.net import peer, punching, wire
 from bitdustfs.net.handshake import begin, meet
+from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.incoming import next_message
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
@@ -166,6 +167,22 @@ async def test_with_a_node_of_before_at_a_relay_of_now_it_stays_relayed(monkeypa
         with pytest.raises(Unreachable):
             await punch(through(address), NODE, credentials(), False)
         await session.ping()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_several_connections_go_out_from_one_port(host):
+    port = SharedPort()
+    came = []
+    for _ in range(2):
+        [listener] = await trio.open_tcp_listeners(0, host=host)
+        async with listener:
+            number = listener.socket.getsockname()[1]
+            stream = await port.connect(joined_address(host, number))
+            there = await listener.accept()
+            came.append(there.socket.getpeername()[:2])
+            await stream.aclose()
+            await there.aclose()
+    assert came[0] == came[1]
 
 
 async def test_a_stranger_has_nobody_dial_him(crossing, monkeypatch):

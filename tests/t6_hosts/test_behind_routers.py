@@ -1,13 +1,10 @@
 """Suppliers behind routers with no port forwarded keep a vault's data, through relays."""
 
-import os
 import random
 import shutil
-import subprocess
-import sys
 
 import pytest
-from homes import RELAYS, Homes, TwoFriends
+from homes import RELAYS, Homes, TwoFriends, remount_from_words
 from hosts import LIMIT, missing
 
 
@@ -23,20 +20,6 @@ def homes(tmp_path, request):
         yield made
     finally:
         made.close()
-
-
-def remount_from_words(homes, files):
-    """On a machine that knows nothing but the words and the second relay."""
-    words = homes.on(0, "key", "words").stdout
-    subprocess.run(
-        [sys.executable, "-m", "bitdustfs.cli.main", "key", "restore"], input=words, text=True,
-        env={**os.environ, "BITDUST_HOME": str(homes.root / "two")}, timeout=LIMIT, check=True,
-        capture_output=True,
-    )  # fmt: skip
-    homes.on(0, "mount", homes.mountpoint, "-o", f"bootstrap={RELAYS[2]}", home="two")
-    for name, content in files.items():
-        assert (homes.mountpoint / name).read_bytes() == content, name
-    homes.on(0, "unmount", homes.mountpoint, home="two")
 
 
 def test_suppliers_behind_routers_are_reached_through_relays_and_one_relay_dies(homes):
