@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 import trio
 
-from bitdustfs.errors import Malformed, ProtocolViolation, UsageError
+from bitdustfs.errors import Malformed, ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import TlsStream
+from bitdustfs.supplier.caps import BURST_SECONDS, USUAL, RelayCaps
 from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.service import SupplierService
-from bitdustfs.units import KIB, MIB
+from bitdustfs.units import KIB
 
 RELAYED_HOST = "relayed"  #: where whoever comes through a relay seems to be
 LINES_MAX = 64  #: nodes on standby
-CIRCUITS_MAX, CIRCUITS_OF_NODE = 128, 32  #: circuits in all, and to one node
 CALLS_MAX = 32  #: calls that wait to be sent to one node
 COME_DEADLINE = 4.0  #: seconds that a node that was called is waited for
 LOOK_EVERY = 10.0  #: seconds between looks whether a node that pings is of the circle still
@@ -35,23 +35,9 @@ LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on stan
 CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
 PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
 PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece, on an unbounded line
-RATE, BURST = 4.0 * MIB, 64.0 * MIB  #: bytes a second to and from one node; at once
-RATE_ALL, BURST_ALL = 8.0 * MIB, 128.0 * MIB  #: the same for all nodes together
-
 SEEN_DEADLINE = 30.0  #: seconds that a node keeps the connection on which it was told where it is
 
 RelayRequest = wire.Standby | wire.Through | wire.Facing | wire.Meeting | wire.Whence
-
-
-def relay_words(words: Collection[str]) -> tuple[str, ...]:
-    """What `--relay` says: off, or circle and keys of nodes besides. Raises UsageError."""
-    said = tuple(word.lower() for word in words)
-    if said == ("off",):
-        return said
-    for word in said:
-        if word != "circle" and (len(word) != 64 or not set(word) <= set("0123456789abcdef")):
-            raise UsageError(f"{word!r}: write off, circle, or the 64 digits of a node's key")
-    return said
 
 
 #: of a node: in whose name it may be on standby; b"": in nobody's
@@ -146,13 +132,24 @@ async def _end_when_idle(circuit: _Passage) -> None:
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
-    def __init__(self, circle: WhoseName) -> None:
+    def __init__(self, circle: WhoseName, caps: RelayCaps = USUAL) -> None:
         self._circle = circle
+        self.passed = 0  #: bytes that were passed on since it began
+        self.change(caps)
         self._lines: dict[bytes, _OnStandby] = {}
         self._circuits: set[_Passage] = set()
         self._awaited: dict[bytes, _Passage] = {}
-        self._rates, self._all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
         self._looks = trio.CapacityLimiter(1)  # strangers hold no thread that customers need
+
+    def change(self, caps: RelayCaps) -> None:
+        """Other caps from now on. Circuits that are there stay."""
+        self.caps = caps
+        self._rates = Rates(caps.rate_of_node, caps.rate_of_node * BURST_SECONDS)
+        self._all = Rates(caps.rate, caps.rate * BURST_SECONDS)
+
+    def counts(self) -> tuple[int, int]:
+        """How many nodes are on standby, and how many circuits there are."""
+        return len(self._lines), len(self._circuits)
 
     async def answer(self, request: RelayRequest, who: Visitor) -> None:
         """Until the visitor's connection may be closed. Raises ProtocolViolation, Malformed."""
@@ -318,6 +315,7 @@ class Relay:
                 max(self._rates.spend(circuit.node, size), self._all.spend(None, size))
             )
             await sink.send(data)
+            self.passed += size
         pumps.cancel_scope.cancel()
 
     def _make_way(self, node: bytes) -> None:
@@ -325,9 +323,9 @@ class Relay:
         network with the most.
         """
         to_node = [circuit for circuit in self._circuits if circuit.node == node]
-        if len(to_node) >= CIRCUITS_OF_NODE:
+        if len(to_node) >= self.caps.circuits_of_node:
             crowd = to_node
-        elif len(self._circuits) >= CIRCUITS_MAX:
+        elif len(self._circuits) >= self.caps.circuits:
             crowd = [*self._circuits]
         else:
             return
