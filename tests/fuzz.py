@@ -135,12 +135,14 @@ def overheard():
     join = wire.encode_frame(1, wire.Join(TOKEN, JOIN_LINE))
     to_relay = (
         wire.Standby(wire.VERSION), wire.Through(wire.VERSION, KEY.vault_id),
-        wire.Meeting(wire.VERSION, bytes(32)),
+        wire.Meeting(wire.VERSION, bytes(32)), wire.Facing(wire.VERSION, KEY.vault_id),
+        wire.Whence(wire.VERSION, bytes(32)),
+        wire.Punch(wire.VERSION, "owner", KEY.vault_id, bytes(64)),
     )  # fmt: skip
     openings = [wire.encode_frame(0, message) for message in (opening, *to_relay)]
-    called = wire.Called(bytes(32))
+    called, seen = wire.Called(bytes(32)), wire.SeenAt("8.8.8.8:4000", "[2001:db8::1]:65535")
     return [*openings, attest, join, *supplier.requests], [
-        *(wire.encode_frame(0, message) for message in (challenge, fault, called)),
+        *(wire.encode_frame(0, message) for message in (challenge, fault, called, seen)),
         *supplier.replies,
     ]  # fmt: skip
 

@@ -37,6 +37,7 @@ PRINTED = {
     "PolicySaid": "`bitdust vault set --json`",
     "CodeLine": "each line of `bitdust vault codes --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
+    "RelaySelf": "`relay` in a supplier's status",
     "CustomerLine": "each line of `bitdust supplier customers --json`",
     "FriendLine": "each line of `bitdust friends --json`",
     "VaultLine": "each line of `bitdust list --json`",

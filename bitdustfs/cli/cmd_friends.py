@@ -13,6 +13,7 @@ from bitdustfs.config import names_path
 from bitdustfs.errors import BitdustError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.mountpoint import attached
+from bitdustfs.net.supplier import PUNCHED
 from bitdustfs.plain import say
 from bitdustfs.supplier.befriend import own_supplier
 from bitdustfs.supplier.friendlist import KeptThere, end_deals, friend_lines
@@ -84,5 +85,7 @@ def kept_there() -> dict[bytes, KeptThere]:
                 node = bytes.fromhex(line.node)
                 before = found.get(node, KeptThere(0, None))
                 heard = [h for h in (before.heard, line.heard) if h is not None]
-                found[node] = KeptThere(before.stored + line.stored, min(heard, default=None))
+                way = PUNCHED if PUNCHED in (before.way, line.way) else line.way
+                stored = before.stored + line.stored
+                found[node] = KeptThere(stored, min(heard, default=None), way)
     return found

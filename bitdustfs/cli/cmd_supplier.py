@@ -23,6 +23,7 @@ from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite
+from bitdustfs.supplier.caps import relay_words
 from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.orders import (
@@ -32,11 +33,11 @@ from bitdustfs.supplier.orders import (
     Donate,
     Leave,
     Pause,
+    RelaySelf,
     Resume,
     SupplierSelf,
 )
 from bitdustfs.supplier.presence import check_announced
-from bitdustfs.supplier.relay import relay_words
 from bitdustfs.supplier.supplier_config import (
     TRASH_DAYS_MAX,
     configured_offering,
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this node cannot be dialled: it is reached through that relay (up to three)",
     )  # fmt: skip
     run.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
+    _add_caps(run)
     run.add_argument(
         "--no-port-mapping", dest="port_mapping", action="store_false", default=None,
         help="do not ask the router to let others in (PCP, NAT-PMP, UPnP)",
@@ -137,6 +139,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     leave.set_defaults(run=run_leave)
 
 
+def _add_caps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--relay-rate", metavar="SIZE", help="bytes a second that it passes on as a relay, for all "
+        "nodes together; half of that for one (8M)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--relay-circuits", type=int, metavar="COUNT", help="connections that it passes on at "
+        "once; a quarter of them to one node (128)",
+    )  # fmt: skip
+
+
 def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """What is asked of a supplier that runs here."""
     for name, command, text in (
@@ -149,11 +162,12 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         add_json(verb)
         verb.set_defaults(run=run_self, command=command)
     verb = verbs.add_parser(
-        "set", help="how much a running supplier donates or sends, after a restart as well"
+        "set", help="how much a running supplier donates, sends or passes on, after a restart too"
     )
     verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
     verb.add_argument("--space", help="bytes to donate, for example 10G")
     verb.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
+    _add_caps(verb)
     add_json(verb)
     verb.set_defaults(run=run_self, command=None)
     verb = verbs.add_parser("customers", help="for whom a running supplier keeps how much")
@@ -188,6 +202,8 @@ def offering_of(args: argparse.Namespace) -> Offering:
         "lan": args.lan,
         "for": args.customers and whom_word(args.customers),
         "bandwidth": args.bandwidth and parse_bandwidth(args.bandwidth),
+        "relay_rate": args.relay_rate and parse_size(args.relay_rate),
+        "relay_circuits": args.relay_circuits,
     }
     said = {word: value for word, value in values.items() if value is not None}
     return configured_offering(args.dir, said)
@@ -265,6 +281,7 @@ def run_self(args: argparse.Namespace) -> int:
         f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
         f"started; it knows {told.network} nodes of the network",
         told.reached,
+        *([_relaying(told.relay)] if told.relay else []),
         *([f"its traffic is kept within {told.bandwidth}"] if told.bandwidth != "0" else []),
         *(f"warning: {sentence}" for sentence in told.warnings),
     ):
@@ -274,11 +291,23 @@ def run_self(args: argparse.Namespace) -> int:
 
 def _change(args: argparse.Namespace) -> Donate:
     """What `set` says. Raises UsageError."""
-    if args.space is None and args.bandwidth is None:
-        raise UsageError("say --space 10G, or --bandwidth up:1M/down:8M")
+    words = (args.space, args.bandwidth, args.relay_rate, args.relay_circuits)
+    if all(word is None for word in words):
+        raise UsageError("say --space 10G, --bandwidth up:1M/down:8M, or --relay-rate 1M")
     space = None if args.space is None else parse_size(args.space)
     bandwidth = None if args.bandwidth is None else str(parse_bandwidth(args.bandwidth))
-    return Donate(space=space, bandwidth=bandwidth)
+    rate = None if args.relay_rate is None else parse_size(args.relay_rate)
+    return Donate(
+        space=space, bandwidth=bandwidth, relay_rate=rate, relay_circuits=args.relay_circuits
+    )
+
+
+def _relaying(relay: RelaySelf) -> str:
+    return (
+        f"as a relay it passed on {format_size(relay.passed)}, at most {format_size(relay.rate)} a "
+        f"second; {relay.nodes} nodes are reached through it, by {relay.circuits} of "
+        f"{relay.circuits_max} circuits"
+    )
 
 
 def run_customers(args: argparse.Namespace) -> int:

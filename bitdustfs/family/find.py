@@ -16,6 +16,7 @@ from bitdustfs.core.records import Member
 from bitdustfs.core.sightings import CONTACTS_MAX, Sightings
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.family.own import on_this_machine
+from bitdustfs.net.addresses import relayed
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import find_family_addresses, own_word
 from bitdustfs.net.dht.seeker import Seeker
@@ -24,7 +25,7 @@ from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.lan.nearby import Near
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.net.supplier import RELAYED, MakeWay, for_nobody
+from bitdustfs.net.supplier import MakeWay, for_nobody
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.tokens import read_tokens
 from bitdustfs.net.whereabouts import AddressBook
@@ -153,7 +154,7 @@ class Ways:
         if session is None:
             session = self._sessions[member.node] = PeerSupplier(
                 member.node, member.addresses, self.credentials, self._nursery,
-                whereabouts=self._book, make_way=self._make_way,
+                whereabouts=self._book, make_way=self._make_way, punches=True,
             )  # fmt: skip
         session.also_at(member.addresses)
         return session
@@ -165,7 +166,7 @@ class Ways:
         for session in list(self._sessions.values()):
             address, now = session.reached_at(), trio.current_time()
             asked, again = self._asked_how.get(session.node, ("", 0.0))
-            if not address or session.way() == RELAYED or (asked == address and now < again):
+            if not address or relayed(address) or (asked == address and now < again):
                 continue
             record = await own_word(session.node, session.literals()[0])
             if record is not None:

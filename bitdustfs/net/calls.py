@@ -102,6 +102,8 @@ class Connection:
         self._answered, self._useless, self._any_answer = answered, useless, False
         self._address = address
         self._running = trio.CancelScope()
+        self._left = False  # there is another one in its place
+        self.over = trio.Event()  #: set when it has ended
         self._heard = trio.current_time()
         self._send, self._queue = trio.open_memory_channel[tuple[bytes, _Waiting]](8)
         self._unsent = 0  # bytes of payloads that are still to go
@@ -123,6 +125,7 @@ class Connection:
             self.fail(ending(group.exceptions))
         finally:
             self.fail(Unreachable("the connection was closed"))
+            self.over.set()
             with trio.CancelScope(shield=True):
                 await self._stream.aclose()
 
@@ -188,6 +191,7 @@ class Connection:
             self._waiting.pop(request_id, None)
             if not waiting.done.is_set():
                 self._give_up(request_id, since, waiting)
+            self._end_if_left()
         if isinstance(waiting.answer, PeerError):
             raise waiting.answer
         assert waiting.answer is not None
@@ -219,6 +223,15 @@ class Connection:
             self._waiting.clear()
             self._queue.close()
         self._running.cancel()
+
+    def leave(self) -> None:
+        """Another connection is in its place: it ends once all that was asked is answered."""
+        self._left = True
+        self._end_if_left()
+
+    def _end_if_left(self) -> None:
+        if self._left and not self._waiting:
+            self._retire("there is a shorter way")
 
     def _answered_early(self, waiting: _Waiting) -> None:
         """Who refuses does so at once. A fragment that nobody takes is not sent to its end, unless

@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -61,26 +61,52 @@ class Met(NamedTuple):
             await self.stream.aclose()
 
 
+#: a TCP connection to "host:port"; raises OSError, Unreachable
+Connector = Callable[[str], Awaitable[trio.SocketStream]]
+
+
+async def _connect(address: str) -> trio.SocketStream:
+    """A TCP connection; of a name's addresses, to the first that answers."""
+    found = await resolve(address)
+    if found == (address,):
+        return await trio.open_tcp_stream(*split(address))
+
+    async def attempt(literal: str) -> trio.SocketStream:
+        try:
+            return await trio.open_tcp_stream(*split(literal))
+        except OSError as error:
+            raise Unreachable(str(error)) from error
+
+    _, transport = await Race(attempt, trio.aclose_forcefully).run(found)
+    return transport
+
+
 async def meet(
-    address: str, node: bytes, context: ssl.SSLContext, bulk: bool, line: OwnLine
+    address: str,
+    node: bytes,
+    context: ssl.SSLContext,
+    bulk: bool,
+    line: OwnLine,
+    connect: Connector = _connect,
+    calling: type[wire.Through | wire.Facing] = wire.Through,
 ) -> Met:
     """Who answers at "host:port", or through a relay ("relay:KEY@HOST:PORT"): the node with that
     key; with an empty one, anybody, or, through a relay, whom the address names.
 
     Raises WrongPeer where another one answers, ProtocolViolation where it does not speak our TLS,
     else Unreachable. `bulk`: what is sent may take its time, and others go first on the
-    `line`.
+    `line`. `calling`: how a relay is asked for the node.
     """
     try:
         with trio.fail_after(CONNECT_DEADLINE):
             through = relayed(address)
-            transport = await _transport(through.relay if through else address)
+            transport = await connect(through.relay if through else address)
             paced = PacedStream(transport, line, bulk)
             stream = TlsStream(paced, context, server_side=False)
             try:
                 notice_silence(transport, bulk)
                 if through:
-                    await _ask_relay(stream, through.node)
+                    await _ask_relay(stream, calling(wire.VERSION, through.node))
                     stream = TlsStream(Circuit(stream), context, server_side=False)
                 key = await stream.handshake()
                 named = through.node if through else b""
@@ -122,34 +148,18 @@ async def greet(stream: TlsStream, opening: wire.FirstWord) -> wire.FrameDecoder
     return decoder
 
 
-async def _ask_relay(stream: TlsStream, node: bytes) -> None:
+async def _ask_relay(stream: TlsStream, call: wire.Through | wire.Facing) -> None:
     """A circuit to a node through whoever answers here. Raises Unreachable, ProtocolViolation.
 
     The relay's key does not matter: the node proves its own inside.
     """
     await stream.handshake()
-    decoder = await greet(stream, wire.Through(wire.VERSION, node))
+    decoder = await greet(stream, call)
     reply = await next_message(stream, decoder)
     if isinstance(reply, wire.Fault):  # what a relay says is no word of the node
         raise Unreachable(f"the relay says: {told(reply.detail)}")
     if not isinstance(reply, wire.Done):
         raise ProtocolViolation("the relay answers with something else")
-
-
-async def _transport(address: str) -> trio.SocketStream:
-    """A TCP connection; of a name's addresses, to the first that answers."""
-    found = await resolve(address)
-    if found == (address,):
-        return await trio.open_tcp_stream(*split(address))
-
-    async def attempt(literal: str) -> trio.SocketStream:
-        try:
-            return await trio.open_tcp_stream(*split(literal))
-        except OSError as error:
-            raise Unreachable(str(error)) from error
-
-    _, transport = await Race(attempt, trio.aclose_forcefully).run(found)
-    return transport
 
 
 async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:
@@ -158,14 +168,24 @@ async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:
     Raises Refused when the supplier says no, Unreachable or ProtocolViolation. The deadline is the
     caller's.
     """
+    decoder, _ = await begin(met, own, wire.Open)
+    return decoder
+
+
+async def begin(
+    met: Met, own: Credentials, opening: type[wire.Open | wire.Punch]
+) -> tuple[wire.FrameDecoder, wire.AnyMessage]:
+    """What is said first, with the proof of who `own` is; what decodes the answers, and the first
+    of them. As `open_session` else.
+    """
     decoder = wire.FrameDecoder(from_server=True)
     try:
         challenge = await next_message(met.stream, decoder)
         if not isinstance(challenge, wire.Challenge) or challenge.version != wire.VERSION:
             raise ProtocolViolation("the supplier does not begin as suppliers of this version do")
         body = wire.session_body(own.role, own.vault, met.key, own.tls_public, challenge.nonce)
-        opening = wire.Open(wire.VERSION, own.role, own.vault, sign(own.key, "session", body))
-        await met.stream.send_all(wire.encode_frame(0, opening))
+        said = opening(wire.VERSION, own.role, own.vault, sign(own.key, "session", body))
+        await met.stream.send_all(wire.encode_frame(0, said))
         reply = await next_message(met.stream, decoder)
         if isinstance(reply, wire.Fault):
             raise refused(reply)
@@ -175,7 +195,7 @@ async def open_session(met: Met, own: Credentials) -> wire.FrameDecoder:
     except BaseException:
         await met.aclose()
         raise
-    return decoder
+    return decoder, reply
 
 
 def refused(fault: wire.Fault) -> Refused:

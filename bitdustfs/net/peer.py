@@ -15,6 +15,9 @@ So a connection is given up, and the next call opens a fresh one,
 
 Then a supplier that comes back is reached at once, not when TCP tries again. As long as a call
 waits, the connection that it was sent on is the one that others go on, too.
+
+Where a relay leads to the supplier, a connection past it is tried beside (punching.py). If one is
+had, it takes the place of the other.
 """
 
 import logging
@@ -32,10 +35,12 @@ from bitdustfs.errors import (
     Unreachable,
 )
 from bitdustfs.net import wire
+from bitdustfs.net.addresses import relayed
 from bitdustfs.net.calls import CALL_DEADLINE, FLOOR, SILENCE, Connection, Replied, Retired
 from bitdustfs.net.dialing import Race, nowhere_else
 from bitdustfs.net.handshake import Credentials, Met, meet, open_session
-from bitdustfs.net.supplier import MakeWay, Supplier, for_nobody
+from bitdustfs.net.punching import Tries, punch
+from bitdustfs.net.supplier import PUNCHED, MakeWay, Supplier, for_nobody
 from bitdustfs.net.whereabouts import DIALLED_MAX, HintsOnly, Whereabouts
 from bitdustfs.units import KIB
 
@@ -44,7 +49,12 @@ log = logging.getLogger(__name__)
 OPEN_DEADLINE = 9.0  #: seconds for all addresses, looking for others, and the session together
 SLOWEST = 128 * KIB  #: bytes a second that bulk bytes have at first, also where nothing moves
 BACKOFF_FIRST, BACKOFF_MAX = 0.25, 4.0  #: seconds before a failed address is tried again
+PUNCH_DEADLINE = 30.0  #: seconds for a session past a relay, all tries included
 PIECE = 64 * KIB  #: bytes of payload that are sent in one turn, and noted then
+
+
+def unnoted() -> None:
+    """What happens on a connection that was punched says nothing of any address."""
 
 
 class PeerSupplier(Supplier):
@@ -53,6 +63,7 @@ class PeerSupplier(Supplier):
     An empty `node` takes whoever answers first, and holds it to that key from then on. While
     `whereabouts` looks for one that was never reached yet, a call waits. For one that was reached
     before, it fails at once, and the look-up goes on beside. `make_way`: for whom payloads wait.
+    `punches`: whether a way past a relay is tried.
     """
 
     def __init__(
@@ -64,11 +75,14 @@ class PeerSupplier(Supplier):
         clock: Callable[[], float] = trio.current_time,
         whereabouts: Whereabouts | None = None,
         make_way: MakeWay = for_nobody,
+        punches: bool = False,
     ) -> None:
         self.node, self.addresses = node, addresses
         self._credentials, self._nursery, self._clock = credentials, nursery, clock
         self._whereabouts, self._make_way = whereabouts or HintsOnly(), make_way
         self._connections: dict[bool, Connection] = {}
+        self._tries = Tries() if punches else None
+        self._punched: set[bool] = set()  # which of them pass by a relay
         self._opening = {True: trio.Lock(), False: trio.Lock()}
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
@@ -141,14 +155,60 @@ class PeerSupplier(Supplier):
                 self._last_failure = str(error)
                 raise
             self._backoff = BACKOFF_FIRST
+            self._punched.discard(bulk)
             self._connections[bulk] = connection
             self._nursery.start_soon(connection.run)
+            if self._tries is not None and relayed(self._literal) is not None:
+                self._nursery.start_soon(
+                    self._pass_by, bulk, connection, self._literal, self._tries
+                )
             return connection
+
+    async def _pass_by(self, bulk: bool, through: Connection, way: str, tries: Tries) -> None:
+        """Until there is a connection past the relay in the place of this one, or it has ended."""
+        while not through.over.is_set():
+            with trio.move_on_after(tries.wait()):
+                await through.over.wait()
+                return
+            async with tries.one_at_a_time:
+                if tries.wait():
+                    continue
+                try:
+                    with trio.move_on_after(PUNCH_DEADLINE):
+                        await self._punch(bulk, through, way)
+                        tries.succeeded()
+                        return
+                    raise Unreachable("no connection past the relay in time")
+                except PeerError as error:
+                    tries.failed(error)
+                    log.info("node %s is reached by the relay: %s", self.node.hex()[:12], error)
+
+    async def _punch(self, bulk: bool, through: Connection, way: str) -> None:
+        met = await punch(way, self.node, self._credentials, bulk)
+        decoder = await open_session(met, self._credentials)
+        past = self._connection_on(met, decoder, bulk, met.literal, unnoted, unnoted)
+        wanted = False
+        try:
+            async with self._opening[bulk]:
+                wanted = self._connections.get(bulk) is through and through.failure is None
+                if wanted:
+                    self._connections[bulk] = past
+                    self._punched.add(bulk)
+                    self._nursery.start_soon(past.run)
+        finally:
+            if not wanted:
+                await met.aclose()
+        if wanted:
+            log.info("node %s is reached past a relay, at %s", self.node.hex()[:12], met.literal)
+            through.leave()
 
     def reached_at(self) -> str:
         return self._reached_at
 
     def way(self) -> str:
+        there = {bulk for bulk, one in self._connections.items() if one.failure is None}
+        if there and there <= self._punched:
+            return PUNCHED
         return self._whereabouts.way(self.node, self._literal)
 
     def literals(self) -> tuple[str, ...]:
@@ -187,19 +247,30 @@ class PeerSupplier(Supplier):
                 other.reached_at(address)
             answered = partial(self._whereabouts.reached, self.node, address)
             useless = partial(self._whereabouts.failed, self.node, address)
-            return Connection(
-                met.stream,
-                decoder,
-                bulk,
-                address,
-                self._note_sent,
-                answered,
-                useless,
-                met.moved,
-                self._piece,
-                self._make_way,
-            )
+            return self._connection_on(met, decoder, bulk, address, answered, useless)
         raise Unreachable(f"no session within {OPEN_DEADLINE:.0f} s")
+
+    def _connection_on(
+        self,
+        met: Met,
+        decoder: wire.FrameDecoder,
+        bulk: bool,
+        address: str,
+        answered: Callable[[], None],
+        useless: Callable[[], None],
+    ) -> Connection:
+        return Connection(
+            met.stream,
+            decoder,
+            bulk,
+            address,
+            self._note_sent,
+            answered,
+            useless,
+            met.moved,
+            self._piece,
+            self._make_way,
+        )
 
     async def _begin(self, address: str, met: Met) -> wire.FrameDecoder:
         """As `open_session`; an address that leads to none, and not because it is said no there, is

@@ -28,8 +28,9 @@ from bitdustfs.units import READ_MAX
 
 T = TypeVar("T", bound=wire.Message)
 
-#: how a node is reached: at an address of its own, by a port of its router's, through a relay
-DIRECT, MAPPED, RELAYED = "direct", "mapped", "relayed"
+#: how a node is reached: at an address of its own, by a port of its router's, through a relay, or
+#: past one by dialling at the same time (net/punching.py)
+DIRECT, MAPPED, RELAYED, PUNCHED = "direct", "mapped", "relayed", "punched"
 
 MakeWay = Callable[[int], Awaitable[None]]  #: returns when so many bytes of a fragment may be sent
 Connect = Callable[[Member], "Supplier"]  #: the session with a member of a family, one for each
@@ -61,7 +62,7 @@ class Supplier(ABC):
         return ""
 
     def way(self) -> str:
-        """How it was reached last: direct, mapped (by a port of its router), or relayed."""
+        """How it is reached: direct, mapped (by a port of its router), relayed or punched."""
         return DIRECT
 
     @abstractmethod

@@ -59,6 +59,7 @@ WarrantList = Annotated[
     msgspec.Meta(max_length=WARRANTS_MAX),
 ]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
+HostPort = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +117,33 @@ class Called(Message, frozen=True, tag=6):
     """Relay, to a node on standby: somebody wants to speak with it; the circuit's random name."""
 
     circuit: Hash
+
+
+class Facing(Message, frozen=True, tag=7):
+    """As Through, from whoever wants to be dialled by the node: it may be told where this
+    connection comes from.
+    """
+
+    version: U16
+    node: Public
+
+
+class Whence(Message, frozen=True, tag=8):
+    """The node that was called, in place of Open, to a relay: where do we come from, this
+    connection and whoever said Facing? Answered by SeenAt or Fault.
+    """
+
+    version: U16
+    circuit: Hash
+
+
+class SeenAt(Message, frozen=True, tag=9):
+    """Where a relay saw the node and its caller come from: HOST:PORT, with IP literals. The node
+    passes it on to who said Punch.
+    """
+
+    node: HostPort
+    caller: HostPort
 
 
 class Put(Message, frozen=True, tag=10):
@@ -262,6 +290,19 @@ class Join(Message, frozen=True, tag=34):
     line: Annotated[str, msgspec.Meta(max_length=JOIN_LINE_MAX)]
 
 
+class Punch(Message, frozen=True, tag=35):
+    """In place of Open, through a relay: let us dial each other at the same time.
+
+    The signature is that of Open. Answered by SeenAt or Fault. Then each Ping is answered by Done,
+    and both dial: the client as soon as it has that, the node as much later as Done takes.
+    """
+
+    version: U16
+    role: Annotated[str, msgspec.Meta(max_length=16)]
+    vault: Public
+    signature: Signature
+
+
 class Done(Message, frozen=True, tag=40):
     """Carried out, and synced where that matters."""
 
@@ -357,10 +398,10 @@ Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
     | WarrantsAre | VisitsAre
 )  # fmt: skip
-FirstWord = Open | Standby | Through | Meeting
-AnyMessage = Challenge | Called | FirstWord | Request | Reply
+FirstWord = Open | Standby | Through | Meeting | Facing | Whence | Punch
+AnyMessage = Challenge | Called | SeenAt | FirstWord | Request | Reply
 
-_from_server = Decoder(Challenge | Called | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]
+_from_server = Decoder(Challenge | Called | SeenAt | Reply, "reply", FRAME_HEAD_MAX)  # type: ignore[arg-type]
 _from_client = Decoder(FirstWord | Request, "request", FRAME_HEAD_MAX)  # type: ignore[arg-type]
 
 

@@ -40,6 +40,7 @@ from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.guard import Guard
+from bitdustfs.supplier.halfway import Crossing
 from bitdustfs.supplier.kindials import kin_book, kin_connector
 from bitdustfs.supplier.mapping import PortMapping
 from bitdustfs.supplier.nodekey import node_key
@@ -120,6 +121,7 @@ class Daemon:
     def __init__(self, service: SupplierService, settings: Offering) -> None:
         self._service, self._settings = service, settings
         self._line = OwnLine(with_donated(settings).bandwidth)
+        self._relay = self._make_relay()
 
     async def run(self) -> None:
         """Until a signal comes, or nobody depends on a supplier that leaves."""
@@ -134,7 +136,7 @@ class Daemon:
         private = private_wanted(
             address, settings.through or settings.announced, settings.bootstrap
         )
-        server = SupplierServer(service, context, self._relay(), self._line)
+        server = SupplierServer(service, context, self._relay, self._line)
         standing_by = self._standing_by(server)
         # nobody could ask a node that is behind a router
         dht = Dht(
@@ -167,13 +169,15 @@ class Daemon:
             nursery.start_soon(steadily, "watching the others", guard.run)
             desk = Desk(
                 service, guard, presence.addresses, doors, self._settings,
-                lambda: len(dht.contacts()), nursery.cancel_scope, self._line,
+                lambda: len(dht.contacts()), nursery.cancel_scope, self._line, self._relay,
             )  # fmt: skip
             nursery.start_soon(desk.end_when_free)
             nursery.start_soon(steadily, "saying how it is reached", desk.log_changes)
             control = self._settings.folder / "control"
             nursery.start_soon(serve_control, control, SUPPLIER_COMMANDS, desk.answer)
-            reload = SupplierReload(service, settings, self._room, self._admit, self._line)
+            reload = SupplierReload(
+                service, settings, self._room, self._admit, self._line, self._relay
+            )
             wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             with trio.open_signal_receiver(*wanted) as signals:
                 notify.ready(f"offers {offer} at {address}, for {customers}")
@@ -188,11 +192,11 @@ class Daemon:
                     nursery.cancel_scope.cancel()
                     break
 
-    def _relay(self) -> Relay | None:
+    def _make_relay(self) -> Relay | None:
         settings = self._settings
         if settings.relay == ("off",) or settings.through:
             return None
-        return Relay(circle_of(self._service, settings.relay))
+        return Relay(circle_of(self._service, settings.relay), with_donated(settings).caps)
 
     def _doors(self, dht: Dht) -> Doors:
         settings = self._settings
@@ -218,8 +222,8 @@ class Daemon:
         if not self._settings.through:
             return None
 
-        async def serve(circuit: trio.abc.Stream) -> None:
-            await server.serve_one(circuit, (RELAYED_HOST, 0))
+        async def serve(circuit: trio.abc.Stream, crossing: Crossing) -> None:
+            await server.serve_one(circuit, (RELAYED_HOST, 0), crossing)
 
         return StandingBy(self._service.node, self._settings.through, serve, self._line)
 

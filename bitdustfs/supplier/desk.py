@@ -13,8 +13,9 @@ from bitdustfs.errors import UsageError
 from bitdustfs.net.control import Completed, Progress, Say, Statement
 from bitdustfs.net.line import OwnLine
 from bitdustfs.supplier.admission import TOKEN_NONCE
+from bitdustfs.supplier.caps import RelayCaps, check_caps
 from bitdustfs.supplier.guard import Guard
-from bitdustfs.supplier.offering import Offering, bound, donate
+from bitdustfs.supplier.offering import Offering, bound, cap_relay, donate
 from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
@@ -23,12 +24,14 @@ from bitdustfs.supplier.orders import (
     Donate,
     Leave,
     Pause,
+    RelaySelf,
     Resume,
     SupplierCommand,
     SupplierSelf,
 )
 from bitdustfs.supplier.outside import Outside
 from bitdustfs.supplier.reach import Reach, reach_of
+from bitdustfs.supplier.relay import Relay
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.units import MIB, format_size
 
@@ -45,7 +48,7 @@ class Desk:
     """Answers at the control socket. `paused`: a file that is there while no contracts are made.
 
     `network`: how many nodes are known; `offering`: with what words it was started; `line`: what
-    may be used of it.
+    may be used of it; `relay`: that it is.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class Desk:
         network: Callable[[], int],
         running: trio.CancelScope,
         line: OwnLine,
+        relay: Relay | None = None,
     ) -> None:
-        self._line = line
+        self._line, self._relay = line, relay
         self._service, self._guard, self._running = service, guard, running
         self._found_at, self._outside = found_at, outside
         self._offering, self._network = offering, network
@@ -83,7 +87,9 @@ class Desk:
             case Resume():
                 self._paused.unlink(missing_ok=True)
                 self._service.housekeeping.pause(False)
-            case Donate(space=space, bandwidth=bandwidth):
+            case Donate(space=space, bandwidth=bandwidth, relay_rate=rate, relay_circuits=most):
+                if rate is not None or most is not None:
+                    self._cap_relay(rate, most)
                 if bandwidth is not None:
                     self._bound(parse_bandwidth(bandwidth))
                 if space is not None:
@@ -122,7 +128,17 @@ class Desk:
             way=reach.way,
             program=bitdustfs.__version__,
             bandwidth=str(self._line.bandwidth),
+            relay=self._relaying(),
         )
+
+    def _relaying(self) -> RelaySelf | None:
+        if self._relay is None:
+            return None
+        caps, (nodes, circuits) = self._relay.caps, self._relay.counts()
+        return RelaySelf(
+            rate=caps.rate, circuits_max=caps.circuits, circuits=circuits, nodes=nodes,
+            passed=self._relay.passed,
+        )  # fmt: skip
 
     def _reach(self) -> Reach:
         offering, came = self._offering, self._service.traffic.came
@@ -200,6 +216,18 @@ class Desk:
     def _bound(self, bandwidth: Bandwidth) -> None:
         bound(self._offering, bandwidth)
         self._line.change(bandwidth)
+
+    def _cap_relay(self, rate: int | None, circuits: int | None) -> None:
+        if self._relay is None:
+            raise UsageError("it is no relay: start it with --relay circle, and without --through")
+        now = self._relay.caps
+        caps = check_caps(
+            RelayCaps(
+                now.rate if rate is None else rate, now.circuits if circuits is None else circuits
+            )
+        )
+        cap_relay(self._offering, caps)
+        self._relay.change(caps)
 
     # -- leaving
 

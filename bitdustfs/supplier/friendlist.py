@@ -10,7 +10,8 @@ import trio
 from bitdustfs.cache.deals import Deal
 from bitdustfs.cache.nicknames import DIGITS_MIN
 from bitdustfs.errors import UsageError
-from bitdustfs.supplier.befriend import OwnSupplier, reached
+from bitdustfs.net.supplier import PUNCHED, RELAYED
+from bitdustfs.supplier.befriend import OwnSupplier, Reached, reached
 from bitdustfs.supplier.friendship import nonce_of
 from bitdustfs.supplier.orders import CustomerLine, FriendLine
 
@@ -20,6 +21,7 @@ class KeptThere(NamedTuple):
 
     stored: int  #: bytes
     heard: float | None  #: seconds since it answered a mount last
+    way: str = ""  #: how it is reached by a mount
 
 
 def friend_lines(
@@ -51,7 +53,7 @@ def friend_lines(
         FriendLine(
             node=node.hex(), name=names.get(node.hex(), ""),
             state="online" if node in there else "away",
-            way=there[node].way if node in there else "",
+            way=way_of(there[node], kept_there.get(node)) if node in there else "",
             address=there[node].address if node in there else " ".join(told[-1].addresses),
             seen=seen.get(node),
             gives=sum(deal.gives for deal in told), given=sum(deal.space for deal in told),
@@ -64,6 +66,11 @@ def friend_lines(
         for node, told in friends.items()
     ]  # fmt: skip
     return lines + [_waiting(deal) for deal in deals.values() if not deal.made and deal.until > now]
+
+
+def way_of(met: Reached, kept: KeptThere | None) -> str:
+    """How a friend is reached: whoever just asks does not punch, and a mount does."""
+    return PUNCHED if met.way == RELAYED and kept and kept.way == PUNCHED else met.way
 
 
 def end_deals(own: OwnSupplier, word: str, named: str) -> list[Deal]:

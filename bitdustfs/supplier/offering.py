@@ -3,6 +3,7 @@
     offering   JSON: the words that it was started with last; what starts it again reads them
     donated    JSON: what `bitdust supplier set --space` said, and what the words said then
     bandwidth  the same of `--bandwidth`
+    relaying   the same of `--relay-rate` and `--relay-circuits`
 
 So of the words and `set` the newer one counts, also after a restart.
 """
@@ -16,8 +17,9 @@ import msgspec
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.core.bandwidth import UNBOUNDED, Bandwidth, parse_bandwidth
 from bitdustfs.errors import LocalError, UsageError
+from bitdustfs.supplier.caps import USUAL, RelayCaps
 
-OFFERING, DONATED, BANDWIDTH = "offering", "donated", "bandwidth"
+OFFERING, DONATED, BANDWIDTH, RELAYING = "offering", "donated", "bandwidth", "relaying"
 T = TypeVar("T")
 
 WORDS_SAID = ("space", "listen", "announce", "bootstrap", "trash_days", "for")
@@ -42,6 +44,7 @@ class Offering:
     bandwidth: Bandwidth = UNBOUNDED  #: what all of its traffic may take of the line
     port_mapping: bool = True  #: whether the router is asked to map its port
     lan: bool = True  #: whether it calls in this machine's networks
+    caps: RelayCaps = USUAL  #: how much it passes on as a relay
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -60,6 +63,7 @@ class _Words(msgspec.Struct, frozen=True):
     bandwidth: str = "0"
     port_mapping: bool = True
     lan: bool = True
+    caps: tuple[int, int] = USUAL
 
 
 class Donated(NamedTuple):
@@ -82,7 +86,7 @@ def remember(offering: Offering) -> None:
         offering.space, offering.listen, offering.announced, offering.bootstrap,
         offering.trash_seconds, offering.customers, offering.log, offering.said,
         offering.relay, offering.through, str(offering.bandwidth), offering.port_mapping,
-        offering.lan,
+        offering.lan, offering.caps,
     )  # fmt: skip
     write_durably(offering.folder / OFFERING, msgspec.json.encode(kept))
 
@@ -97,7 +101,7 @@ def last_offering(folder: Path) -> Offering | None:
     return Offering(
         folder, kept.space, kept.listen, kept.announced, kept.bootstrap, kept.trash_seconds,
         kept.customers, kept.log, kept.said, kept.relay, kept.through, bandwidth,
-        kept.port_mapping, kept.lan,
+        kept.port_mapping, kept.lan, RelayCaps(*kept.caps),
     )  # fmt: skip
 
 
@@ -108,6 +112,8 @@ def command_words(offering: Offering) -> list[str]:
         "announce": offering.announced, "bootstrap": offering.bootstrap,
         "trash_days": (f"{offering.trash_seconds / 86400:g}",),
         "through": offering.through, "bandwidth": (str(offering.bandwidth),),
+        "relay_rate": (str(offering.caps.rate),),
+        "relay_circuits": (str(offering.caps.circuits),),
     }  # fmt: skip
     words = ["supplier", "run", "--dir", str(offering.folder)]
     for word, said in values.items():
@@ -130,6 +136,9 @@ def with_donated(offering: Offering) -> Offering:
     if line is not None and BandwidthSet(*line).said == str(offering.bandwidth):
         bandwidth = parse_bandwidth(BandwidthSet(*line).bandwidth)
         offering = replace(offering, bandwidth=bandwidth)
+    caps = _kept(offering.folder / RELAYING, list[tuple[int, int]], "--relay-rate")
+    if caps is not None and caps[0] == offering.caps:
+        offering = replace(offering, caps=RelayCaps(*caps[1]))
     return offering
 
 
@@ -156,3 +165,8 @@ def bound(offering: Offering, bandwidth: Bandwidth) -> None:
     """Keeps what may be used of the line, until the words say something else. Raises OSError."""
     kept = [str(offering.bandwidth), str(bandwidth)]
     write_durably(offering.folder / BANDWIDTH, msgspec.json.encode(kept))
+
+
+def cap_relay(offering: Offering, caps: RelayCaps) -> None:
+    """Keeps how much it passes on, until the words say something else. Raises OSError."""
+    write_durably(offering.folder / RELAYING, msgspec.json.encode([offering.caps, caps]))

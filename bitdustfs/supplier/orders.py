@@ -30,16 +30,29 @@ class Resume(Command, frozen=True, kw_only=True, tag="resume"):
 
 
 class Donate(Command, frozen=True, kw_only=True, tag="set"):
-    """From now on `space` bytes are donated, and so much of the line is used (core/bandwidth.py),
-    after a restart as well; null: as before. Answered by SupplierSelf.
+    """From now on `space` bytes are donated, so much of the line is used (core/bandwidth.py), and
+    so much is passed on as a relay (supplier/caps.py), after a restart as well; null: as before.
+    Answered by SupplierSelf.
     """
 
     space: int | None = None
     bandwidth: str | None = None
+    relay_rate: int | None = None
+    relay_circuits: int | None = None
 
 
 SupplierCommand = Leave | AskSelf | AskCustomers | Pause | Resume | Donate
 SUPPLIER_COMMANDS: Commands[SupplierCommand] = Commands(SupplierCommand)
+
+
+class RelaySelf(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supplier does as a relay."""
+
+    rate: int  #: bytes a second that it passes on at most
+    circuits_max: int
+    circuits: int  #: that there are now
+    nodes: int  #: on standby: they are reached through it
+    passed: int  #: bytes that it passed on since the start
 
 
 class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
@@ -68,6 +81,7 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     way: str = ""  #: direct, mapped (at the router), relayed, or empty: none is known
     program: str = ""  #: version of bitdustfs that runs
     bandwidth: str = "0"  #: what may be used of its line, as it is written in options
+    relay: RelaySelf | None = None  #: null: it is none
 
 
 class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +104,7 @@ class FriendLine(msgspec.Struct, frozen=True, kw_only=True):
     node: str  #: empty for an invitation that nobody came by yet
     name: str  #: that was given here; no other machine knows it
     state: str  #: online, away, or invited
-    way: str  #: how it was reached just now: direct, mapped, relayed, or "" where not
+    way: str  #: how it was reached just now: direct, mapped, relayed, punched, or "" where not
     address: str  #: where it was reached, or where it says that it is
     seen: float | None  #: seconds since it was reached last; null: never yet
     gives: int  #: bytes that it promised me

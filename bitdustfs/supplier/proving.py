@@ -7,7 +7,9 @@ from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 
 
-def prove(service: SupplierService, request: wire.Open, client_key: bytes, nonce: bytes) -> Session:
+def prove(
+    service: SupplierService, request: wire.Open | wire.Punch, client_key: bytes, nonce: bytes
+) -> Session:
     """The session that a client opens, whose TLS proved `client_key`. Raises Forged."""
     own = service.node.verify_key.encode()
     body = wire.session_body(request.role, request.vault, own, client_key, nonce)

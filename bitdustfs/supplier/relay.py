@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 import trio
 
-from bitdustfs.errors import Malformed, ProtocolViolation, UsageError
+from bitdustfs.errors import Malformed, ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import TlsStream
+from bitdustfs.supplier.caps import BURST_SECONDS, USUAL, RelayCaps
 from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.service import SupplierService
-from bitdustfs.units import KIB, MIB
+from bitdustfs.units import KIB
 
 RELAYED_HOST = "relayed"  #: where whoever comes through a relay seems to be
 LINES_MAX = 64  #: nodes on standby
-CIRCUITS_MAX, CIRCUITS_OF_NODE = 128, 32  #: circuits in all, and to one node
 CALLS_MAX = 32  #: calls that wait to be sent to one node
 COME_DEADLINE = 4.0  #: seconds that a node that was called is waited for
 LOOK_EVERY = 10.0  #: seconds between looks whether a node that pings is of the circle still
@@ -35,21 +35,9 @@ LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on stan
 CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
 PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
 PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece, on an unbounded line
-RATE, BURST = 4.0 * MIB, 64.0 * MIB  #: bytes a second to and from one node; at once
-RATE_ALL, BURST_ALL = 8.0 * MIB, 128.0 * MIB  #: the same for all nodes together
+SEEN_DEADLINE = 30.0  #: seconds that a node keeps the connection on which it was told where it is
 
-RelayRequest = wire.Standby | wire.Through | wire.Meeting
-
-
-def relay_words(words: Collection[str]) -> tuple[str, ...]:
-    """What `--relay` says: off, or circle and keys of nodes besides. Raises UsageError."""
-    said = tuple(word.lower() for word in words)
-    if said == ("off",):
-        return said
-    for word in said:
-        if word != "circle" and (len(word) != 64 or not set(word) <= set("0123456789abcdef")):
-            raise UsageError(f"{word!r}: write off, circle, or the 64 digits of a node's key")
-    return said
+RelayRequest = wire.Standby | wire.Through | wire.Facing | wire.Meeting | wire.Whence
 
 
 #: of a node: in whose name it may be on standby; b"": in nobody's
@@ -76,7 +64,7 @@ def circle_of(service: SupplierService, named: Collection[str]) -> WhoseName:
 
 
 class Visitor(NamedTuple):
-    """Who came: the key that its TLS proved, and its connection."""
+    """Who came: the key that its TLS proved, its connection, and where from (HOST:PORT)."""
 
     key: bytes
     stream: TlsStream
@@ -84,8 +72,9 @@ class Visitor(NamedTuple):
     place: Slot
     places: Places
     line: OwnLine
+    at: str = ""
 
-    async def say(self, message: wire.Reply | wire.Called) -> None:
+    async def say(self, message: wire.Reply | wire.Called | wire.SeenAt) -> None:
         await self.send(wire.encode_frame(0, message))
 
     async def send(self, data: bytes) -> None:
@@ -110,11 +99,13 @@ class _OnStandby:
 
 @dataclass(eq=False)
 class _Passage:
-    """From somebody of `network` to a node."""
+    """From somebody of `network` to a node. `caller`: where he comes from, if that may be told."""
 
     node: bytes
     network: str
     heard: float
+    name: bytes = field(default_factory=lambda: os.urandom(32))
+    caller: str = ""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     came: trio.Event = field(default_factory=trio.Event)
     over: trio.Event = field(default_factory=trio.Event)
@@ -141,13 +132,24 @@ async def _end_when_idle(circuit: _Passage) -> None:
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
-    def __init__(self, circle: WhoseName) -> None:
+    def __init__(self, circle: WhoseName, caps: RelayCaps = USUAL) -> None:
         self._circle = circle
+        self.passed = 0  #: bytes that were passed on since it began
+        self.change(caps)
         self._lines: dict[bytes, _OnStandby] = {}
         self._circuits: set[_Passage] = set()
         self._awaited: dict[bytes, _Passage] = {}
-        self._rates, self._all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
         self._looks = trio.CapacityLimiter(1)  # strangers hold no thread that customers need
+
+    def change(self, caps: RelayCaps) -> None:
+        """Other caps from now on. Circuits that are there stay."""
+        self.caps = caps
+        self._rates = Rates(caps.rate_of_node, caps.rate_of_node * BURST_SECONDS)
+        self._all = Rates(caps.rate, caps.rate * BURST_SECONDS)
+
+    def counts(self) -> tuple[int, int]:
+        """How many nodes are on standby, and how many circuits there are."""
+        return len(self._lines), len(self._circuits)
 
     async def answer(self, request: RelayRequest, who: Visitor) -> None:
         """Until the visitor's connection may be closed. Raises ProtocolViolation, Malformed."""
@@ -158,8 +160,12 @@ class Relay:
                 await self._stand_by(who)
             case wire.Through(node=node):
                 await self._connect(node, who)
+            case wire.Facing(node=node):
+                await self._connect(node, who, caller=who.at)
             case wire.Meeting(circuit=name):
                 await self._meet(name, who)
+            case wire.Whence(circuit=name):
+                await self._tell(name, who)
 
     # -- a node on standby
 
@@ -240,27 +246,26 @@ class Relay:
 
     # -- a circuit
 
-    async def _connect(self, node: bytes, who: Visitor) -> None:
+    async def _connect(self, node: bytes, who: Visitor, caller: str = "") -> None:
         line = self._lines.get(node)
         if line is None:
             await who.say(wire.Fault("unreachable", "that node is not on standby here"))
             return
         self._make_way(node)
-        name = os.urandom(32)
-        circuit = _Passage(node, who.place.network, trio.current_time())
+        circuit = _Passage(node, who.place.network, trio.current_time(), caller=caller)
         self._circuits.add(circuit)
-        self._awaited[name] = circuit
+        self._awaited[circuit.name] = circuit
         try:
             with circuit.scope:
-                await self._call(line, name, circuit, who)
+                await self._call(line, circuit, who)
         finally:
-            self._awaited.pop(name, None)
+            self._awaited.pop(circuit.name, None)
             self._circuits.discard(circuit)
             circuit.over.set()
 
-    async def _call(self, line: _OnStandby, name: bytes, circuit: _Passage, who: Visitor) -> None:
+    async def _call(self, line: _OnStandby, circuit: _Passage, who: Visitor) -> None:
         try:
-            line.say.send_nowait(wire.Called(name))
+            line.say.send_nowait(wire.Called(circuit.name))
         except trio.WouldBlock:
             await who.say(wire.Fault("busy", "too many want to speak with that node"))
             return
@@ -284,6 +289,20 @@ class Relay:
         circuit.join(who)
         await circuit.over.wait()
 
+    async def _tell(self, name: bytes, who: Visitor) -> None:
+        """A node that was called is told where its caller comes from, if that one has said Facing.
+
+        Its connection stays until the circuit is over: its router keeps the port as long.
+        """
+        circuit = next((c for c in self._circuits if c.name == name and c.node == who.key), None)
+        if circuit is None or not circuit.caller:
+            await who.say(wire.Fault("unreachable", "nobody is to be dialled by that circuit"))
+            return
+        who.places.promote(who.place, who.key)
+        await who.say(wire.SeenAt(who.at, circuit.caller))
+        with trio.move_on_after(SEEN_DEADLINE):
+            await circuit.over.wait()
+
     async def _pass_on(
         self, circuit: _Passage, source: Visitor, sink: Visitor, pumps: trio.Nursery
     ) -> None:
@@ -296,6 +315,7 @@ class Relay:
                 max(self._rates.spend(circuit.node, size), self._all.spend(None, size))
             )
             await sink.send(data)
+            self.passed += size
         pumps.cancel_scope.cancel()
 
     def _make_way(self, node: bytes) -> None:
@@ -303,9 +323,9 @@ class Relay:
         network with the most.
         """
         to_node = [circuit for circuit in self._circuits if circuit.node == node]
-        if len(to_node) >= CIRCUITS_OF_NODE:
+        if len(to_node) >= self.caps.circuits_of_node:
             crowd = to_node
-        elif len(self._circuits) >= CIRCUITS_MAX:
+        elif len(self._circuits) >= self.caps.circuits:
             crowd = [*self._circuits]
         else:
             return

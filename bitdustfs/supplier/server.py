@@ -9,21 +9,27 @@ Strangers share what customers leave, and none of them has much of it:
     buffers.py       bytes in memory
     turns.py         threads, and requests a second
     talk.py          one session's requests
+
+    relay.py         passes on bytes to others
+    halfway.py       dials whom a relay leads here, at the same time as that one dials
 """
 
 import logging
 import os
 import ssl
+from typing import NamedTuple
 
 import trio
 
 from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import is_private_host, network_of
+from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.line import OwnLine, PacedStream
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.buffers import SLOWEST, STRANGERS, Buffers
 from bitdustfs.supplier.connections import Places, Slot
+from bitdustfs.supplier.halfway import Crossing, Halfway
 from bitdustfs.supplier.proving import prove
 from bitdustfs.supplier.relay import RELAYED_HOST, Relay, RelayRequest, Visitor, answer_at
 from bitdustfs.supplier.service import SupplierService
@@ -45,6 +51,13 @@ OPENING = 2 * KIB  #: bytes that they take, each way
 _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
+class _Opened(NamedTuple):
+    """Who came, and whether he asks to be dialled in place of what else is asked in sessions."""
+
+    session: Session
+    punches: bool
+
+
 class SupplierServer:
     """Serves `service` to every connection that `serve` accepts."""
 
@@ -56,6 +69,7 @@ class SupplierServer:
         line: OwnLine | None = None,
     ) -> None:
         self._service, self._context, self._relay = service, context, relay
+        self._halfway = Halfway(service)
         self._line = line = line or OwnLine()
         self._places, self._turns, self._spares = Places(), Turns(), Spares()
         self._incoming = Buffers(INCOMING_MAX, lambda: line.down.bearable(SLOWEST))
@@ -73,8 +87,11 @@ class SupplierServer:
             return
         await self.serve_one(PacedStream(transport, self._line), peer)
 
-    async def serve_one(self, transport: trio.abc.Stream, peer: tuple[str, int]) -> None:
-        """Serves one connection, and closes it. `peer`: from where, or (RELAYED_HOST, 0).
+    async def serve_one(
+        self, transport: trio.abc.Stream, peer: tuple[str, int], crossing: Crossing | None = None
+    ) -> None:
+        """Serves one connection, and closes it. `peer`: from where, or (RELAYED_HOST, 0), and then
+        `crossing`: by which circuit.
 
         It is on this node's line already.
         """
@@ -87,7 +104,7 @@ class SupplierServer:
                 return
             with scope:
                 stream = TlsStream(transport, self._context, server_side=True)
-                await self._talk(stream, place, peer[0])
+                await self._talk(stream, place, peer, crossing)
             if scope.cancelled_caught:
                 log.info("%s: closed: its place or its memory is needed for others", peer)
         except (Malformed, ProtocolViolation) as error:
@@ -107,21 +124,28 @@ class SupplierServer:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(transport)
 
-    async def _talk(self, stream: TlsStream, place: Slot, host: str) -> None:
+    async def _talk(
+        self, stream: TlsStream, place: Slot, peer: tuple[str, int], crossing: Crossing | None
+    ) -> None:
         """Opens the session, and serves it until the client ends it."""
         decoder = wire.FrameDecoder(from_server=False, head_limit=OPENING_HEAD_MAX)
         own = self._line.down.own_delay(OPENING) + self._line.up.own_delay(OPENING)
         with trio.move_on_after(OPENING_DEADLINE + own) as opening:
             client_key = await stream.handshake()
-            opened = await self._open(stream, decoder, client_key, host)
+            opened = await self._open(stream, decoder, client_key, peer[0])
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
-        if not isinstance(opened, Session):
-            relay = None if host == RELAYED_HOST else self._relay
-            visitor = Visitor(client_key, stream, decoder, place, self._places, self._line)
+        if not isinstance(opened, _Opened):
+            relay = None if peer[0] == RELAYED_HOST else self._relay
+            visitor = Visitor(
+                client_key, stream, decoder, place, self._places, self._line, joined_address(*peer)
+            )
             await answer_at(relay, opened, visitor)
             return
-        session = opened
+        session = opened.session
+        if opened.punches:
+            await self._punch(session, stream, decoder, crossing)
+            return
         decoder.allow_heads(FRAME_HEAD_MAX)
         end = place.scope.cancel
         incoming = self._incoming.hold(STRANGERS, end)
@@ -136,9 +160,22 @@ class SupplierServer:
             incoming.close()
             outgoing.close()
 
+    async def _punch(
+        self,
+        session: Session,
+        stream: TlsStream,
+        decoder: wire.FrameDecoder,
+        crossing: Crossing | None,
+    ) -> None:
+        if crossing is None:
+            raise ProtocolViolation("it asks to be dialled, and did not come through a relay")
+        transport = await self._halfway.answer(session, stream, decoder, crossing)
+        if transport is not None:
+            crossing.nursery.start_soon(self._connection, transport)
+
     async def _open(
         self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes, host: str
-    ) -> "Session | RelayRequest":
+    ) -> "RelayRequest | _Opened":
         nonce = os.urandom(32)
         await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, nonce)))
         while (frame := decoder.next_untrusted()) is None and decoder.asked is None:
@@ -148,15 +185,18 @@ class SupplierServer:
             decoder.feed(data)
         if frame is not None and isinstance(frame.message, RelayRequest):
             return frame.message
-        if frame is None or not isinstance(frame.message, wire.Open):
+        if frame is None or not isinstance(frame.message, wire.Open | wire.Punch):
             raise ProtocolViolation("the client did not open a session")
         try:
             session = prove(self._service, frame.message, client_key, nonce)
+            punches = isinstance(frame.message, wire.Punch)
         except Forged as error:
             fault = wire.Fault("forged", str(error))
             await stream.send_all(wire.encode_frame(frame.id, fault))
             raise
-        await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
+        if not punches:
+            await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
         if host == RELAYED_HOST:  # one network: nothing is known of where they are
-            return session._replace(network=host)
-        return session._replace(network="" if is_private_host(host) else network_of(host))
+            return _Opened(session._replace(network=host), punches)
+        network = "" if is_private_host(host) else network_of(host)
+        return _Opened(session._replace(network=network), punches)

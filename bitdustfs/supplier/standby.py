@@ -1,24 +1,29 @@
 """A supplier that cannot be dialled: on standby at relays, through which it is reached.
 
 One connection to each relay, which is opened again when it ends, later and later. Who calls is
-served like who dials: the relay passes on bytes, and the TLS with this node's key runs inside.
+served like who dials: the relay passes on bytes, and the TLS with this node's key runs inside. Who
+asks to be dialled at the same time (halfway.py) is found by what the relay says of his circuit.
 """
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 from nacl.signing import SigningKey
 
-from bitdustfs.errors import Malformed, PeerError, ProtocolViolation
+from bitdustfs.errors import Malformed, PeerError, ProtocolViolation, Unreachable
 from bitdustfs.net import wire
 from bitdustfs.net.addresses import Relayed
 from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.handshake import CONNECT_DEADLINE, greet, meet, refused
 from bitdustfs.net.incoming import next_message
 from bitdustfs.net.line import OwnLine
+from bitdustfs.net.punching import SharedPort
 from bitdustfs.net.tls import make_context
+from bitdustfs.supplier.halfway import Crossing
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +47,7 @@ class StandingBy:
         self,
         node: SigningKey,
         relays: tuple[str, ...],
-        serve: Callable[[trio.abc.Stream], Awaitable[None]],
+        serve: Callable[[trio.abc.Stream, Crossing], Awaitable[None]],
         line: OwnLine,
     ) -> None:
         self._line = line
@@ -95,7 +100,7 @@ class StandingBy:
                     with trio.fail_after(SILENCE):
                         message = await next_message(met.stream, decoder)
                     if isinstance(message, wire.Called):
-                        nursery.start_soon(self._come, relay, met.key, message.circuit)
+                        nursery.start_soon(self._come, relay, met.key, message.circuit, nursery)
                     elif not isinstance(message, wire.Done):
                         raise ProtocolViolation("a relay says something else")
         finally:
@@ -106,7 +111,7 @@ class StandingBy:
             await trio.sleep(PING_EVERY)
             await send(wire.encode_frame(0, wire.Ping()))
 
-    async def _come(self, relay: str, key: bytes, circuit: bytes) -> None:
+    async def _come(self, relay: str, key: bytes, circuit: bytes, nursery: trio.Nursery) -> None:
         """Comes to where somebody waits, if there are not too many."""
         coming = self._coming[relay]
         try:
@@ -119,10 +124,32 @@ class StandingBy:
             try:
                 with trio.fail_after(CONNECT_DEADLINE):
                     await greet(met.stream, wire.Meeting(wire.VERSION, circuit))
-                await self._serve(Circuit(met.stream))
+                seen = partial(self._seen, met.literal, key, circuit)
+                await self._serve(Circuit(met.stream), Crossing(met.literal, seen, nursery))
             finally:
                 await met.aclose()
         except (PeerError, Malformed, trio.TooSlowError, *_broken) as error:
             log.info("nobody was met at the relay at %s: %s", relay, error)
         finally:
             coming.release_on_behalf_of(circuit)
+
+    @asynccontextmanager
+    async def _seen(
+        self, relay: str, key: bytes, circuit: bytes, port: SharedPort
+    ) -> AsyncIterator[wire.SeenAt]:
+        """As Crossing says."""
+        met = await meet(relay, key, self._context, False, self._line, port.connect)
+        try:
+            try:
+                with trio.fail_after(CONNECT_DEADLINE):
+                    decoder = await greet(met.stream, wire.Whence(wire.VERSION, circuit))
+                    reply = await next_message(met.stream, decoder)
+            except (trio.TooSlowError, *_broken) as error:
+                raise Unreachable(str(error) or "the relay does not say it") from error
+            if isinstance(reply, wire.Fault):
+                raise refused(reply)
+            if not isinstance(reply, wire.SeenAt):
+                raise ProtocolViolation("the relay answers with something else")
+            yield reply
+        finally:
+            await met.aclose()

@@ -5,6 +5,8 @@
     for = ["invited"]              # live
     trash_days = 3                 # live
     bandwidth = "up:1M/down:8M"    # live; core/bandwidth.py
+    relay_rate = "8M"              # live; bytes a second that it passes on as a relay
+    relay_circuits = 128           # live
     log = "info"                   # live: error, warning, info or debug
     listen = "0.0.0.0:4100"        # after a restart, as what follows
     announce = ["HOST:PORT"]
@@ -38,14 +40,15 @@ from bitdustfs.net.dht.datagram import RELAYS_MAX
 from bitdustfs.net.line import bandwidth_word
 from bitdustfs.plain import LOG_LEVELS
 from bitdustfs.supplier.admission import read_admission
+from bitdustfs.supplier.caps import USUAL, RelayCaps, check_caps, relay_words
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.presence import check_announced, check_listened
-from bitdustfs.supplier.relay import relay_words
 
 DAY = 86400.0
 TRASH_DAYS_MAX = 3650
-LIVE = ("space", "for", "trash_days", "log", "bandwidth")  #: words that a running supplier heeds
+#: words that a running supplier heeds
+LIVE = ("space", "for", "trash_days", "log", "bandwidth", "relay_rate", "relay_circuits")
 
 
 def whom_word(value: object) -> tuple[str, ...]:
@@ -65,6 +68,13 @@ def through_words(relays: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(relays))
 
 
+def count_word(value: object) -> int:
+    """A whole number. Raises UsageError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise UsageError("write a whole number")
+
+
 WORDS: dict[str, Reader] = {
     "space": size_word,
     "for": whom_word,
@@ -76,13 +86,16 @@ WORDS: dict[str, Reader] = {
     "relay": lambda value: relay_words(texts_word(str)(value)),
     "through": lambda value: through_words(texts_word(str)(value)),
     "bandwidth": bandwidth_word,
+    "relay_rate": lambda value: check_caps(RelayCaps(rate=size_word(value))).rate,
+    "relay_circuits": lambda value: check_caps(RelayCaps(circuits=count_word(value))).circuits,
     "port_mapping": bool_word,
     "lan": bool_word,
 }
 DEFAULTS: dict[str, Any] = {
     "for": ("invited",), "trash_days": TRASH_SECONDS / DAY, "log": "info", "announce": (),
     "bootstrap": (), "relay": ("circle",), "through": (), "bandwidth": UNBOUNDED,
-    "port_mapping": True, "lan": True,
+    "port_mapping": True, "lan": True, "relay_rate": USUAL.rate,
+    "relay_circuits": USUAL.circuits,
 }  # fmt: skip
 
 
@@ -101,6 +114,7 @@ def configured_offering(folder: Path, said: Mapping[str, Any]) -> Offering:
         folder, words["space"], words["listen"], words["announce"], words["bootstrap"],
         words["trash_days"] * DAY, words["for"], words["log"], tuple(said),
         words["relay"], words["through"], words["bandwidth"], words["port_mapping"], words["lan"],
+        check_caps(RelayCaps(words["relay_rate"], words["relay_circuits"])),
     )  # fmt: skip
 
 
@@ -112,5 +126,6 @@ def said_of(offering: Offering) -> dict[str, Any]:
         "for": offering.customers, "relay": offering.relay, "through": offering.through,
         "bandwidth": offering.bandwidth,
         "port_mapping": offering.port_mapping, "lan": offering.lan,
+        "relay_rate": offering.caps.rate, "relay_circuits": offering.caps.circuits,
     }  # fmt: skip
     return {word: value for word, value in values.items() if word in offering.said}

@@ -32,6 +32,8 @@ listen = "0.0.0.0:4100"
 for = ["anyone"]
 trash_days = 1.5
 bandwidth = 2097152
+relay_rate = "1M"
+relay_circuits = 16
 """
 
 
@@ -145,6 +147,14 @@ def test_a_supplier_is_what_its_words_say_then_the_file(file, tmp_path):
     assert (made.space, made.listen, made.customers) == (GIB, "0.0.0.0:4100", ("anyone",))
     assert made.bandwidth.rate("up", 0) == made.bandwidth.rate("down", 0) == 2 << 20
     assert made.trash_seconds == 1.5 * 86400 and said_of(made) == {"space": GIB}
+    assert made.caps == (1 << 20, 16)
+    for right, wrong, why in (
+        ('relay_rate = "1M"', 'relay_rate = "1K"', ":15: relay_rate: .* 16K bytes a second"),
+        ("relay_circuits = 16", "relay_circuits = true", ":16: relay_circuits: .* whole number"),
+    ):
+        file.write_text(GOOD.replace(right, wrong))
+        with pytest.raises(UsageError, match=why):
+            configured_offering(tmp_path, {})
     file.write_text(GOOD.replace("anyone", "everyone"))
     with pytest.raises(UsageError, match=":12: for: 'everyone' is not a vault"):
         configured_offering(tmp_path, {})

@@ -1,5 +1,6 @@
 """Whoever runs a supplier sees how it is and for whom it keeps what, and decides over contracts."""
 
+import logging
 import os
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ from bitdustfs.net.addresses import network_of
 from bitdustfs.net.control import Completed
 from bitdustfs.net.line import OwnLine
 from bitdustfs.supplier import desk
+from bitdustfs.supplier.admission import Admission
+from bitdustfs.supplier.caps import RelayCaps
 from bitdustfs.supplier.desk import Desk
 from bitdustfs.supplier.memory import MemorySupplier
 from bitdustfs.supplier.offering import (
@@ -29,8 +32,18 @@ from bitdustfs.supplier.offering import (
     remember,
     with_donated,
 )
-from bitdustfs.supplier.orders import AskCustomers, AskSelf, Donate, Leave, Pause, Resume
+from bitdustfs.supplier.orders import (
+    AskCustomers,
+    AskSelf,
+    Donate,
+    Leave,
+    Pause,
+    RelaySelf,
+    Resume,
+)
 from bitdustfs.supplier.outside import NothingKnown
+from bitdustfs.supplier.relay import Relay
+from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -60,6 +73,7 @@ class Place:
             folder, GIB, "0.0.0.0:4000", (), ("192.0.2.9:4000",), 0.0, ("invited",)
         )
         self.folder, self.scope, self.line = folder, trio.CancelScope(), OwnLine()
+        self.relay = Relay(lambda node: node)
         self.outside = ByTcpAlone()
         self.desk = self.another()
 
@@ -68,7 +82,7 @@ class Place:
         guard = SimpleNamespace(depending=lambda: list(self.depending))
         return Desk(
             self.service, guard, lambda: self.addresses, self.outside, self.offering,
-            lambda: self.nodes, self.scope, self.line,
+            lambda: self.nodes, self.scope, self.line, self.relay,
         )  # fmt: skip
 
     def customer(self, key=KEY):
@@ -150,6 +164,48 @@ async def test_what_it_uses_of_its_line_changes_while_it_runs(place):
         with_donated(place.offering)
 
 
+async def test_what_it_passes_on_as_a_relay_changes_while_it_runs(place):
+    told = await place.ask(Donate(relay_rate=MIB))
+    assert told.relay == RelaySelf(rate=MIB, circuits_max=128, circuits=0, nodes=0, passed=0)
+    told = await place.ask(Donate(relay_circuits=8))
+    assert place.relay.caps == RelayCaps(MIB, 8) == (told.relay.rate, told.relay.circuits_max)
+    for wrong in (Donate(relay_rate=1), Donate(relay_circuits=0), Donate(relay_circuits=129)):
+        with pytest.raises(UsageError):
+            await place.ask(wrong)
+    assert with_donated(place.offering).caps == place.relay.caps  # of the next start
+    said = replace(place.offering, caps=RelayCaps(2 * MIB))
+    assert with_donated(said).caps == said.caps  # unless its words changed since
+    (place.folder / "relaying").write_text("[[1, 2]]")
+    with pytest.raises(LocalError, match="delete it, and say --relay-rate"):
+        with_donated(place.offering)
+
+
+async def test_caps_of_a_relay_in_the_file_are_heeded_live(place, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    caplog.set_level(logging.INFO)
+    offering = replace(place.offering, said=("space", "listen"))
+    reload = SupplierReload(
+        place.service,
+        offering,
+        lambda space: space,
+        lambda _: Admission(True),
+        place.line,
+        place.relay,
+    )
+    (tmp_path / "config.toml").write_text('[supplier]\nrelay_rate = "2M"\nrelay_circuits = 4\n')
+    reload.reread()
+    assert place.relay.caps == RelayCaps(2 * MIB, 4)
+    assert "relay_rate, relay_circuits" in caplog.text
+
+
+async def test_what_is_no_relay_is_given_no_caps_and_says_so(place):
+    place.relay = None
+    place.desk = place.another()
+    assert (await place.ask(AskSelf())).relay is None
+    with pytest.raises(UsageError, match="no relay"):
+        await place.ask(Donate(relay_rate=MIB))
+
+
 async def test_leaving_says_what_it_waits_for(place, monkeypatch):
     monkeypatch.setattr(desk, "LEAVE_TICK", 0.01)
     place.depending = [KEY.vault_id, OTHER.vault_id]
@@ -197,8 +253,9 @@ def test_a_supplier_that_asks_no_router_and_does_not_call_begins_so_again(tmp_pa
     parser = make_parser({"supplier"})
     usual = offering_of(parser.parse_args(words))
     assert usual.port_mapping and usual.lan
-    quiet = offering_of(parser.parse_args([*words, "--no-port-mapping", "--no-lan"]))
-    assert not quiet.port_mapping and not quiet.lan
+    words += ["--no-port-mapping", "--no-lan", "--relay-rate", "1M", "--relay-circuits", "16"]
+    quiet = offering_of(parser.parse_args(words))
+    assert not quiet.port_mapping and not quiet.lan and quiet.caps == RelayCaps(MIB, 16)
     remember(quiet)
     assert last_offering(tmp_path) == quiet
     assert offering_of(parser.parse_args(command_words(quiet))) == quiet

@@ -33,13 +33,14 @@ from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Trials
 from bitdustfs.supplier import kinship, standby
 from bitdustfs.supplier import relay as relays
+from bitdustfs.supplier.caps import BURST_SECONDS, RelayCaps, relay_words
 from bitdustfs.supplier.memory import MemorySupplier
-from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of, relay_words
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.supplier.standby import StandingBy
-from bitdustfs.units import GIB
+from bitdustfs.units import GIB, MIB
 
 BEHIND = SigningKey(b"behind a router, with no port op!"[:32])
 NODE = BEHIND.verify_key.encode()
@@ -68,8 +69,8 @@ async def standing_by(*at, key=BEHIND):
     made = service(key)
     server = SupplierServer(made, make_context(key.encode(), server_side=True))
 
-    async def serve(circuit):
-        await server.serve_one(circuit, (RELAYED_HOST, 0))
+    async def serve(circuit, crossing):
+        await server.serve_one(circuit, (RELAYED_HOST, 0), crossing)
 
     standing = StandingBy(key, at, serve, OwnLine())
     async with trio.open_nursery() as nursery:
@@ -209,9 +210,8 @@ async def test_a_relay_does_not_pose_as_the_node_that_an_address_names(nursery):
         await session.aclose()
 
 
-async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
-    monkeypatch.setattr(relays, "CIRCUITS_OF_NODE", 3)
-    relay = Relay(lambda node: node)
+async def test_of_too_many_circuits_those_of_who_has_most_end():
+    relay = Relay(lambda node: node, RelayCaps(circuits=12))
     for number, network in enumerate(["many", "many", "one"]):
         relay._circuits.add(relays._Passage(NODE, network, float(number)))
     before = {circuit.heard: circuit for circuit in relay._circuits}
@@ -221,9 +221,11 @@ async def test_of_too_many_circuits_those_of_who_has_most_end(monkeypatch):
     assert len(relay._circuits) == 2
 
 
-async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, autojump_clock):
+@pytest.mark.parametrize("caps", [RelayCaps(), RelayCaps(rate=MIB)])
+async def test_a_friend_is_passed_no_more_than_the_cap(caps, nursery, autojump_clock):
     """What came at once is passed on at once, what is more waits, in a piece of bounded size."""
     relay = Relay(lambda node: node)
+    relay.change(caps)
     passed = []
 
     class Endless:
@@ -244,7 +246,9 @@ async def test_a_friend_is_passed_no_more_than_the_cap(nursery, monkeypatch, aut
     with trio.move_on_after(40):
         async with trio.open_nursery() as pumps:
             await relay._pass_on(circuit, end, end, pumps)
-    assert relays.BURST < sum(passed) <= relays.BURST + 40 * relays.RATE + relays.PIECE
+    rate, most = caps.rate_of_node, sum(passed)
+    assert BURST_SECONDS * rate < most <= (BURST_SECONDS + 40) * rate + relays.PIECE
+    assert relay.passed == most
 
 
 @pytest.mark.deadline(1000)  # virtual seconds
@@ -347,11 +351,11 @@ async def test_who_comes_to_a_node_with_all_its_circuits_taken_is_let_in(nursery
         context = make_context(os.urandom(32), server_side=False)
         held = [
             await meet(through(address), NODE, context, False, OwnLine())
-            for _ in range(relays.CIRCUITS_OF_NODE)
+            for _ in range(relay.caps.circuits_of_node)
         ]
         session = PeerSupplier(NODE, (through(address),), credentials(), nursery)
         await session.ping()
-        assert len(relay._circuits) == relays.CIRCUITS_OF_NODE
+        assert len(relay._circuits) == relay.caps.circuits_of_node
         await session.aclose()
         for met in held:
             await met.aclose()

@@ -1,0 +1,54 @@
+"""For whom a supplier is a relay, and how much it passes on, as whoever runs it may say."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from bitdustfs.errors import UsageError
+from bitdustfs.units import KIB, MIB
+
+RATE_LEAST = 16 * KIB
+CIRCUITS_MOST = 128  #: one has two connections, of those that there are for all (connections.py)
+BURST_SECONDS = 16.0  #: seconds' worth that may go at once
+
+
+class RelayCaps(NamedTuple):
+    """`rate`: bytes a second for all nodes together; `circuits`: how many there are at once."""
+
+    rate: int = 8 * MIB
+    circuits: int = CIRCUITS_MOST
+
+    @property
+    def rate_of_node(self) -> float:
+        """Bytes a second to and from one node."""
+        return self.rate / 2
+
+    @property
+    def circuits_of_node(self) -> int:
+        """How many lead to one node."""
+        return max(1, self.circuits // 4)
+
+
+USUAL = RelayCaps()  #: where nothing is said
+
+
+def check_caps(caps: RelayCaps) -> RelayCaps:
+    """Raises UsageError."""
+    if caps.rate < RATE_LEAST:
+        raise UsageError(
+            f"a relay passes on {RATE_LEAST // KIB}K bytes a second at least; with --relay off it "
+            "passes on nothing"
+        )
+    if not 1 <= caps.circuits <= CIRCUITS_MOST:
+        raise UsageError(f"a relay has from 1 to {CIRCUITS_MOST} circuits")
+    return caps
+
+
+def relay_words(words: Collection[str]) -> tuple[str, ...]:
+    """What `--relay` says: off, or circle and keys of nodes besides. Raises UsageError."""
+    said = tuple(word.lower() for word in words)
+    if said == ("off",):
+        return said
+    for word in said:
+        if word != "circle" and (len(word) != 64 or not set(word) <= set("0123456789abcdef")):
+            raise UsageError(f"{word!r}: write off, circle, or the 64 digits of a node's key")
+    return said
