@@ -16,6 +16,7 @@ from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, ignore
+from bitdustfs.mount.commands import Replace
 from bitdustfs.mount.outcomes import replaced
 from bitdustfs.net.addresses import check_address
 from bitdustfs.net.control import Command, Completed, Progress, S, ask
@@ -212,7 +213,10 @@ def run_replace(args: argparse.Namespace) -> int:
     friend = friend_named(args.friend) if args.friend else NO_FRIENDS
     address = args.address or next(iter(friend.addresses), "")
     with progress_bar("filling", "block") as show:
-        done = mount.replace(args.position, address, args.own, show, [*tokens, *friend.tokens])
+        asked = Replace(
+            position=args.position, address=address, own=args.own, tokens=(*tokens, *friend.tokens)
+        )
+        done = mount.replace(asked, show)
     friend.note(bytes.fromhex(mount.status().vault), friend.nodes)
     if done.same:
         say(f"position {args.position} keeps its supplier, which is at {args.address} now")
