@@ -117,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name, or the first digits that bitdust friends shows",
     )  # fmt: skip
     replace.add_argument("--own", action="store_true", help=OWN_HELP)
+    add_json(replace)
     replace.set_defaults(run=run_replace)
     forgive = verbs.add_parser(
         "forgive", help="a supplier that a mount holds to be gone was judged wrongly"
@@ -218,6 +219,9 @@ def run_replace(args: argparse.Namespace) -> int:
         )
         done = mount.replace(asked, show)
     friend.note(bytes.fromhex(mount.status().vault), friend.nodes)
+    if args.json:
+        say_json(done)
+        return 0
     if done.same:
         say(f"position {args.position} keeps its supplier, which is at {args.address} now")
         return 0

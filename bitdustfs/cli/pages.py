@@ -122,7 +122,13 @@ PAGES = {
         ("bitdust friends", "bitdust friends --forget Carl"), "nothing was changed, or all of it"
     ),
     "name": Page(
-        ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
+        (
+            "bitdust name",
+            "bitdust name --json",
+            "bitdust name 2 Anna",
+            "bitdust name 5e5ab551 laptop",
+        ),
+        NOTHING_BEGUN,
     ),
     "supplier run": Page(
         (

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from bitdustfs.cli.exit_codes import Exit, table
-from bitdustfs.cli.main import main, make_parser, run
+from bitdustfs.cli.main import main, make_parser, mount_main, run
 from bitdustfs.cli.named import say_verdict
 from bitdustfs.cli.pages import PAGES, interrupted
 from bitdustfs.mount.commands import MOUNT_COMMANDS
@@ -60,6 +60,12 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
 def test_the_readme_has_the_table_of_exit_codes():
     assert table() in (ROOT / "README.md").read_text()
     assert f"| {Exit.FAULTS.value} | verify, doctor, status --check" in table()
+
+
+@pytest.mark.parametrize("words", [[], ["--wrong"], ["a", "b", "c"], ["-o", "wrong", "/proc"]])
+def test_a_wrong_word_is_1_for_who_is_called_by_mount(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    assert mount_main(words) == 1 and capsys.readouterr().err
 
 
 @pytest.mark.parametrize("in_a_task", [False, True])
