@@ -11,7 +11,13 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
 from bitdustfs.cli.named import complain_named, names, say_named
 from bitdustfs.cli.progress import progress_bar
-from bitdustfs.cli.texts import BANDWIDTH_HELP, INVITATION_HELP, NODE_DIGITS, OWN_HELP
+from bitdustfs.cli.texts import (
+    BANDWIDTH_HELP,
+    INVITATION_HELP,
+    NODE_DIGITS,
+    OWN_HELP,
+    SUPPLIER_DIR_HELP,
+)
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import UsageError
@@ -24,7 +30,7 @@ from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite
-from bitdustfs.supplier.nodekey import node_key
+from bitdustfs.supplier.befriend import own_folder, own_supplier
 from bitdustfs.supplier.offering import Offering
 from bitdustfs.supplier.orders import (
     AskCustomers,
@@ -98,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     run.set_defaults(run=run_supplier)
     invite = verbs.add_parser("invite", help="print a token by which one vault gets a contract")
-    invite.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    invite.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
     invite.add_argument("--space", default="100G", help="bytes that it is good for, at most (100G)")
     invite.add_argument("--days", type=float, default=30, help="how long it is good for (30)")
     invite.set_defaults(run=run_invite)
@@ -147,19 +153,19 @@ def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         ("resume", Resume(), "make contracts again"),
     ):
         verb = verbs.add_parser(name, help=text)
-        verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+        verb.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
         add_json(verb)
         verb.set_defaults(run=run_self, command=command)
     verb = verbs.add_parser(
         "set", help="how much a running supplier donates or sends, after a restart as well"
     )
-    verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    verb.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
     verb.add_argument("--space", help="bytes to donate, for example 10G")
     verb.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
     add_json(verb)
     verb.set_defaults(run=run_self, command=None)
     verb = verbs.add_parser("customers", help="for whom a running supplier keeps how much")
-    verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    verb.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
     add_json(verb)
     verb.set_defaults(run=run_customers)
 
@@ -200,9 +206,7 @@ def run_invite(args: argparse.Namespace) -> int:
     space = parse_size(args.space)
     if not 0 < args.days <= 3650:
         raise UsageError("--days is a number of days, up to 3650")
-    if not (args.dir / "node.key").exists():
-        raise UsageError(f"no supplier ever ran in {args.dir}")
-    say(invite(node_key(args.dir), space, int(time.time() + args.days * 86400)))
+    say(invite(own_supplier(args.dir).key, space, int(time.time() + args.days * 86400)))
     return 0
 
 
@@ -251,7 +255,8 @@ def run_forgive(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(folder: Path, command: Command, expected: type[S]) -> S:
+def _ask(named: Path | None, command: Command, expected: type[S]) -> S:
+    folder = named or own_folder()
     return ask(folder / "control", f"no supplier runs in {folder}", command, expected, ignore)
 
 

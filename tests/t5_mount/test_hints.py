@@ -22,7 +22,6 @@ from bitdustfs.units import GIB
 
 HINT = re.compile(rf"bitdust ({'|'.join(sorted(ALL))})\b[^;.,()`\"]*")
 ENOUGH = {  # prose names these without their words, to say what prints or does something
-    "bitdust supplier invite": "said of whoever runs a supplier, who knows its folder",
     "bitdust key 1": "the first line of a key file",
     "bitdust key file": "what such a file is called",
 }
