@@ -12,6 +12,7 @@ NAMES = (
     "cli/holdings.py",
     "cli/cmd_versions.py",
     "cli/cmd_codes.py",
+    "cli/cmd_name.py",
 )
 SOURCES = [ROOT / "bitdustfs" / name for name in NAMES]
 PRINTED = {
@@ -35,6 +36,8 @@ PRINTED = {
     "SnapshotDropped": "`bitdust snapshot delete --json`",
     "RebuildOutcome": "`bitdust rebuild --json`",
     "PolicySaid": "`bitdust vault set --json`",
+    "NameLine": "each line of `bitdust name --json`",
+    "Replaced": "`bitdust supplier replace --json`",
     "CodeLine": "each line of `bitdust vault codes --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "RelaySelf": "`relay` in a supplier's status",
@@ -48,7 +51,7 @@ HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
 `bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py`,
-`bitdustfs/cli/cmd_versions.py` and `bitdustfs/cli/cmd_codes.py`.
+`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_codes.py` and `bitdustfs/cli/cmd_name.py`.
 Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
 are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
 names the statement. This page is made by `tests/json_page.py`.

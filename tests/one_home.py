@@ -148,7 +148,7 @@ class Page:
 
     def __init__(self, nursery, own=True):
         self.gate = Gate(HOST, lambda client, server: own)
-        self.looking = Looking(None)
+        self.looking = Looking(nursery, None)
         self.errands = Errands(nursery, self.looking.note)
         self.rows = Endpoints(self.looking, self.errands).table()
         self.app = application(self.gate, self.rows)

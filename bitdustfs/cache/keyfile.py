@@ -21,6 +21,7 @@ from nacl import pwhash, secret
 from nacl.exceptions import CryptoError
 
 from bitdustfs.cache.folder import write_durably
+from bitdustfs.config import default_key_path
 from bitdustfs.core.hashing import tagged
 from bitdustfs.core.keys import SECRET_SIZE, VaultKey
 from bitdustfs.errors import KeyFileError
@@ -56,8 +57,8 @@ def load(path: Path, ask: Callable[[], str] | None = None) -> VaultKey:
         lines = path.read_bytes()[: 4 * KIB].decode("ascii").split("\n")
     except FileNotFoundError:
         raise KeyFileError(
-            "there is no key file there; for a new vault: bitdust vault create --bootstrap "
-            f"HOST:PORT --key {quote(str(path))}; from its 24 words: {_restore(path)}"
+            f"there is no key file {path}; for a new vault: bitdust vault create --bootstrap "
+            f"HOST:PORT{_option(path)}; from its 24 words: {_restore(path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"the key file {path} cannot be read: {error}") from None
@@ -93,7 +94,12 @@ def is_locked(path: Path) -> bool:
 
 def _restore(path: Path) -> str:
     """The command that makes the key file from its words."""
-    return f"bitdust key restore --key {quote(str(path))}"
+    return f"bitdust key restore{_option(path)}"
+
+
+def _option(path: Path) -> str:
+    """The words that name the key file in a command; "" for the one that is meant without."""
+    return "" if path == default_key_path() else f" --key {quote(str(path))}"
 
 
 def _damaged(path: Path, what: str) -> KeyFileError:

@@ -5,8 +5,11 @@ Names are kept on this machine and shown on it. They are sent nowhere.
 
 import argparse
 
+import msgspec
+
 from bitdustfs.cache.machine import machine_id
 from bitdustfs.cache.nicknames import DIGITS_MIN, Nicknames
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.config import names_path
 from bitdustfs.errors import UsageError
@@ -14,6 +17,14 @@ from bitdustfs.mount.client import MountClient
 from bitdustfs.plain import say
 
 POSITION_DIGITS = 2  #: of a position in decimal
+
+
+class NameLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that was given here."""
+
+    key: str  #: of a supplier, a vault or a machine; as much of it as was known when it was given
+    name: str  #: "": none
+    here: bool  #: it is this machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,23 +35,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("given", nargs="?", metavar="NAME", help="its name (without: shows it)")
     parser.add_argument("--forget", action="store_true", help="it has no name any more")
+    add_json(parser)
     parser.set_defaults(run=run_name)
 
 
 def run_name(args: argparse.Namespace) -> int:
     """Lists, shows or gives a name."""
-    names = Nicknames(names_path())
+    names, own = Nicknames(names_path()), machine_id().hex()
     if args.who is None:
-        for key, name in names.all().items():
-            say(f"{name}  {key}")
-        own = machine_id().hex()
-        say(f"{names.of(own) or 'this machine has no name'}  {own}  (this machine)")
-        return 0
-    key = _key_of(args.who, names)
-    if args.given is not None or args.forget:
-        names.give(key, "" if args.forget else args.given)
-    shown = names.of(key)
-    say(f"{shown or 'no name'}  {key[:NODE_DIGITS]}")
+        keys = [*dict.fromkeys((*names.all(), own))]
+    else:
+        keys = [_key_of(args.who, names)]
+        if args.given is not None or args.forget:
+            names.give(keys[0], "" if args.forget else args.given)
+    lines = [NameLine(key=key, name=names.of(key), here=own.startswith(key)) for key in keys]
+    if args.json:
+        say_json(lines)
+    elif args.who is not None:
+        say(f"{lines[0].name or 'no name'}  {lines[0].key[:NODE_DIGITS]}")
+    else:
+        for line in lines:
+            here = "  (this machine)" if line.here else ""
+            say(f"{line.name or 'this machine has no name'}  {line.key}{here}")
     return 0
 
 

@@ -13,7 +13,7 @@ from bitdustfs.cli.schedule_words import given_up
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, status_of
-from bitdustfs.mount.mountpoint import attached_unasked, mountpoint_of
+from bitdustfs.mount.mountpoint import NOT_MOUNTED, attached_unasked, mountpoint_of
 from bitdustfs.mount.risk_words import trend_words
 from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
 from bitdustfs.plain import say
@@ -52,7 +52,7 @@ def run_check(args: argparse.Namespace) -> int:
     """
     there = [mountpoint_of(args.mountpoint)] if args.mountpoint else attached_unasked()
     if not there:
-        raise UsageError("no vault is mounted here (as seen from this BITDUST_HOME)")
+        raise UsageError(NOT_MOUNTED)
     found = [(mountpoint, status_of(mountpoint)) for mountpoint in there]
     for mountpoint, status in found:
         if not args.json:

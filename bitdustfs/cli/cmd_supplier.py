@@ -1,42 +1,40 @@
-"""`bitdust supplier run`, `invite`, `replace`, `forgive`, `leave`: arguments, what is printed."""
+"""`bitdust supplier run`, `invite`, `replace`, `forgive`: arguments, what is printed.
+
+What is asked of one that runs is in supplier_asked.py.
+"""
 
 import argparse
 import logging
-import sys
 import time
 from pathlib import Path
 
 from bitdustfs.cli.friend_choice import NO_FRIENDS, friend_named
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
-from bitdustfs.cli.named import complain_named, names, say_named
+from bitdustfs.cli.named import say_named
 from bitdustfs.cli.progress import progress_bar
-from bitdustfs.cli.texts import BANDWIDTH_HELP, INVITATION_HELP, NODE_DIGITS, OWN_HELP
+from bitdustfs.cli.supplier_asked import add_caps, add_own
+from bitdustfs.cli.texts import (
+    BANDWIDTH_HELP,
+    INVITATION_HELP,
+    NODE_DIGITS,
+    OWN_HELP,
+    SUPPLIER_DIR_HELP,
+)
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import UsageError
-from bitdustfs.mount.client import MountClient, ignore
+from bitdustfs.mount.client import MountClient
+from bitdustfs.mount.commands import Replace
 from bitdustfs.mount.outcomes import replaced
 from bitdustfs.net.addresses import check_address
-from bitdustfs.net.control import Command, Completed, Progress, S, ask
 from bitdustfs.net.loglines import FewLines
 from bitdustfs.plain import log_plainly, say
 from bitdustfs.supplier import daemon
 from bitdustfs.supplier.admission import invite
+from bitdustfs.supplier.befriend import own_supplier
 from bitdustfs.supplier.caps import relay_words
-from bitdustfs.supplier.nodekey import node_key
 from bitdustfs.supplier.offering import Offering
-from bitdustfs.supplier.orders import (
-    AskCustomers,
-    AskSelf,
-    Customers,
-    Donate,
-    Leave,
-    Pause,
-    RelaySelf,
-    Resume,
-    SupplierSelf,
-)
 from bitdustfs.supplier.presence import check_announced
 from bitdustfs.supplier.supplier_config import (
     TRASH_DAYS_MAX,
@@ -44,7 +42,7 @@ from bitdustfs.supplier.supplier_config import (
     through_words,
     whom_word,
 )
-from bitdustfs.units import ago, format_size, parse_size
+from bitdustfs.units import parse_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this node cannot be dialled: it is reached through that relay (up to three)",
     )  # fmt: skip
     run.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
-    _add_caps(run)
+    add_caps(run)
     run.add_argument(
         "--no-port-mapping", dest="port_mapping", action="store_false", default=None,
         help="do not ask the router to let others in (PCP, NAT-PMP, UPnP)",
@@ -99,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     run.set_defaults(run=run_supplier)
     invite = verbs.add_parser("invite", help="print a token by which one vault gets a contract")
-    invite.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    invite.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
     invite.add_argument("--space", default="100G", help="bytes that it is good for, at most (100G)")
     invite.add_argument("--days", type=float, default=30, help="how long it is good for (30)")
     invite.set_defaults(run=run_invite)
@@ -118,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name, or the first digits that bitdust friends shows",
     )  # fmt: skip
     replace.add_argument("--own", action="store_true", help=OWN_HELP)
+    add_json(replace)
     replace.set_defaults(run=run_replace)
     forgive = verbs.add_parser(
         "forgive", help="a supplier that a mount holds to be gone was judged wrongly"
@@ -129,51 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_json(forgive)
     forgive.set_defaults(run=run_forgive)
-    _add_own(verbs)
-    leave = verbs.add_parser(
-        "leave",
-        help="hand what a running supplier keeps over to others; it ends when that is done, "
-        "watched or not",
-    )
-    leave.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
-    leave.set_defaults(run=run_leave)
-
-
-def _add_caps(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--relay-rate", metavar="SIZE", help="bytes a second that it passes on as a relay, for all "
-        "nodes together; half of that for one (8M)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--relay-circuits", type=int, metavar="COUNT", help="connections that it passes on at "
-        "once; a quarter of them to one node (128)",
-    )  # fmt: skip
-
-
-def _add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """What is asked of a supplier that runs here."""
-    for name, command, text in (
-        ("status", AskSelf(), "how a running supplier is: space, traffic, who knows it"),
-        ("pause", Pause(), "make no new contracts for now, also after a restart"),
-        ("resume", Resume(), "make contracts again"),
-    ):
-        verb = verbs.add_parser(name, help=text)
-        verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
-        add_json(verb)
-        verb.set_defaults(run=run_self, command=command)
-    verb = verbs.add_parser(
-        "set", help="how much a running supplier donates, sends or passes on, after a restart too"
-    )
-    verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
-    verb.add_argument("--space", help="bytes to donate, for example 10G")
-    verb.add_argument("--bandwidth", metavar="SIZE", help=BANDWIDTH_HELP)
-    _add_caps(verb)
-    add_json(verb)
-    verb.set_defaults(run=run_self, command=None)
-    verb = verbs.add_parser("customers", help="for whom a running supplier keeps how much")
-    verb.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
-    add_json(verb)
-    verb.set_defaults(run=run_customers)
+    add_own(verbs)
 
 
 def run_supplier(args: argparse.Namespace) -> int:
@@ -214,9 +169,7 @@ def run_invite(args: argparse.Namespace) -> int:
     space = parse_size(args.space)
     if not 0 < args.days <= 3650:
         raise UsageError("--days is a number of days, up to 3650")
-    if not (args.dir / "node.key").exists():
-        raise UsageError(f"no supplier ever ran in {args.dir}")
-    say(invite(node_key(args.dir), space, int(time.time() + args.days * 86400)))
+    say(invite(own_supplier(args.dir).key, space, int(time.time() + args.days * 86400)))
     return 0
 
 
@@ -228,8 +181,14 @@ def run_replace(args: argparse.Namespace) -> int:
     friend = friend_named(args.friend) if args.friend else NO_FRIENDS
     address = args.address or next(iter(friend.addresses), "")
     with progress_bar("filling", "block") as show:
-        done = mount.replace(args.position, address, args.own, show, [*tokens, *friend.tokens])
+        asked = Replace(
+            position=args.position, address=address, own=args.own, tokens=(*tokens, *friend.tokens)
+        )
+        done = mount.replace(asked, show)
     friend.note(bytes.fromhex(mount.status().vault), friend.nodes)
+    if args.json:
+        say_json(done)
+        return 0
     if done.same:
         say(f"position {args.position} keeps its supplier, which is at {args.address} now")
         return 0
@@ -256,91 +215,4 @@ def run_forgive(args: argparse.Namespace) -> int:
         say_named(f"{line.node[:NODE_DIGITS]}  it {line.why}")
     if not gone:
         say_named("no supplier counts as gone")
-    return 0
-
-
-def _ask(folder: Path, command: Command, expected: type[S]) -> S:
-    return ask(folder / "control", f"no supplier runs in {folder}", command, expected, ignore)
-
-
-def run_self(args: argparse.Namespace) -> int:
-    """Status, pause, resume, set."""
-    order = args.command or _change(args)
-    told = _ask(args.dir, order, SupplierSelf)
-    if args.json:
-        say_json(told)
-        return 0
-    hours = told.uptime / 3600
-    heard = "nobody asked for anything yet" if told.asked is None else f"asked {ago(told.asked)}"
-    for sentence in (
-        f"supplier {told.node[:NODE_DIGITS]} at {told.address}, {told.state}, since {hours:.1f} h; "
-        f"{heard}",
-        f"{format_size(told.space)} donated: {format_size(told.promised)} promised to "
-        f"{told.customers} vaults, {format_size(told.used)} used by {told.fragments} fragments, "
-        f"{format_size(told.trash)} of trash; the disk has {format_size(told.free)} free",
-        f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
-        f"started; it knows {told.network} nodes of the network",
-        told.reached,
-        *([_relaying(told.relay)] if told.relay else []),
-        *([f"its traffic is kept within {told.bandwidth}"] if told.bandwidth != "0" else []),
-        *(f"warning: {sentence}" for sentence in told.warnings),
-    ):
-        say_named(sentence)
-    return 0
-
-
-def _change(args: argparse.Namespace) -> Donate:
-    """What `set` says. Raises UsageError."""
-    words = (args.space, args.bandwidth, args.relay_rate, args.relay_circuits)
-    if all(word is None for word in words):
-        raise UsageError("say --space 10G, --bandwidth up:1M/down:8M, or --relay-rate 1M")
-    space = None if args.space is None else parse_size(args.space)
-    bandwidth = None if args.bandwidth is None else str(parse_bandwidth(args.bandwidth))
-    rate = None if args.relay_rate is None else parse_size(args.relay_rate)
-    return Donate(
-        space=space, bandwidth=bandwidth, relay_rate=rate, relay_circuits=args.relay_circuits
-    )
-
-
-def _relaying(relay: RelaySelf) -> str:
-    return (
-        f"as a relay it passed on {format_size(relay.passed)}, at most {format_size(relay.rate)} a "
-        f"second; {relay.nodes} nodes are reached through it, by {relay.circuits} of "
-        f"{relay.circuits_max} circuits"
-    )
-
-
-def run_customers(args: argparse.Namespace) -> int:
-    """A line each."""
-    lines = _ask(args.dir, AskCustomers(), Customers).customers
-    if args.json:
-        say_json(lines)
-        return 0
-    say("vault             promised       used  until       owner   ")
-    for line in lines:
-        depends = "needs what is here" if line.depends else ""
-        say(
-            f"{line.vault[:NODE_DIGITS]}  {format_size(line.promised):>9}  "
-            f"{format_size(line.used):>9}  {time.strftime('%F', time.localtime(line.until))}  "
-            f"{'mounted' if line.owner_here else 'away':7}  {depends}  "
-            f"{names().of(line.vault)}".rstrip()
-        )
-    return 0
-
-
-def run_leave(args: argparse.Namespace) -> int:
-    """Returns once nobody depends on the supplier any more; it has ended then."""
-    nobody = f"no supplier runs in {args.dir}"
-    with progress_bar("handing over", "fragment") as bar:
-        told = ""
-
-        def show(progress: Progress) -> None:
-            nonlocal told
-            if progress.what != told and not sys.stderr.isatty():  # else the bar says it
-                complain_named(progress.what)
-            told = progress.what
-            bar(progress)
-
-        ask(args.dir / "control", nobody, Leave(), Completed, show)
-    say("nobody depends on this supplier any more; it has ended, and its folder may be deleted")
     return 0

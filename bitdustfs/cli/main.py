@@ -120,7 +120,10 @@ def mount_main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mount.bitdust", description=cmd_mount.__doc__)
     cmd_mount.add_arguments(parser, helper=True)
     parser.set_defaults(name="mount")
-    args = parser.parse_args(arguments)
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as ended:  # mount(8) takes 2 for an error of the system
+        return Exit.FAILED if ended.code else Exit.DONE
     return run(args.run, args, failed=Exit.MOUNT_FAILED, usage=Exit.FAILED)
 
 

@@ -122,7 +122,13 @@ PAGES = {
         ("bitdust friends", "bitdust friends --forget Carl"), "nothing was changed, or all of it"
     ),
     "name": Page(
-        ("bitdust name", "bitdust name 2 Anna", "bitdust name 5e5ab551 laptop"), NOTHING_BEGUN
+        (
+            "bitdust name",
+            "bitdust name --json",
+            "bitdust name 2 Anna",
+            "bitdust name 5e5ab551 laptop",
+        ),
+        NOTHING_BEGUN,
     ),
     "supplier run": Page(
         (
@@ -132,7 +138,8 @@ PAGES = {
         "it has stopped; what it keeps is there, and is served when it runs again",
     ),
     "supplier invite": Page(
-        ("bitdust supplier invite --dir ~/shelf --space 50G --days 7",), NOTHING_BEGUN
+        ("bitdust supplier invite", "bitdust supplier invite --dir ~/shelf --space 50G --days 7"),
+        NOTHING_BEGUN,
     ),
     "supplier replace": Page(
         ("bitdust supplier replace 3", "bitdust supplier replace 3 --with 203.0.113.5:4100"),
@@ -142,18 +149,24 @@ PAGES = {
         ("bitdust supplier forgive", "bitdust supplier forgive 3"),
         "bitdust supplier forgive shows who counts as gone",
     ),
-    "supplier status": Page(("bitdust supplier status --dir ~/shelf",), ONLY_LOOKED),
+    "supplier status": Page(
+        ("bitdust supplier status", "bitdust supplier status --dir ~/shelf"), ONLY_LOOKED
+    ),
     "supplier pause": Page(
-        ("bitdust supplier pause --dir ~/shelf",), "bitdust supplier status shows what is so"
-    ),
-    "supplier resume": Page(
-        ("bitdust supplier resume --dir ~/shelf",), "bitdust supplier status shows what is so"
-    ),
-    "supplier set": Page(
-        ("bitdust supplier set --dir ~/shelf --space 50G",),
+        ("bitdust supplier pause", "bitdust supplier pause --dir ~/shelf"),
         "bitdust supplier status shows what is so",
     ),
-    "supplier customers": Page(("bitdust supplier customers --dir ~/shelf",), ONLY_LOOKED),
+    "supplier resume": Page(
+        ("bitdust supplier resume", "bitdust supplier resume --dir ~/shelf"),
+        "bitdust supplier status shows what is so",
+    ),
+    "supplier set": Page(
+        ("bitdust supplier set --space 50G", "bitdust supplier set --dir ~/shelf --bandwidth 1M"),
+        "bitdust supplier status shows what is so",
+    ),
+    "supplier customers": Page(
+        ("bitdust supplier customers", "bitdust supplier customers --dir ~/shelf"), ONLY_LOOKED
+    ),
     "supplier leave": Page(
         ("bitdust supplier leave --dir ~/shelf",),
         "it goes on leaving, and ends when nobody depends on it any more",

@@ -15,7 +15,14 @@ from bitdustfs.blocks.circle import addresses_of
 from bitdustfs.cache.machine import remember_addresses
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member, StandDown, Visit, seal_record
-from bitdustfs.errors import BitdustError, LocalError, PeerError, Superseded, Unavailable
+from bitdustfs.errors import (
+    BitdustError,
+    LocalError,
+    PeerError,
+    Superseded,
+    Unavailable,
+    UsageError,
+)
 from bitdustfs.family.find import owner_credentials
 from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
 from bitdustfs.family.moved import is_the_same
@@ -111,15 +118,21 @@ class Staffing:
         progress: OnProgress,
         own: bool = False,
         tokens: Sequence[str] = (),
+        meant: bytes = b"",
     ) -> Fill | None:
         """Gives a position to the supplier at `address`, or to one found through the DHT.
 
         None: the supplier there has the position already, and is reached there from now on.
 
-        `own`: it may be one on this machine. `tokens`: by which it invited the owner. Raises
-        UsageError, Unavailable, PeerError, LocalError, Superseded.
+        `own`: it may be one on this machine. `tokens`: by which it invited the owner. `meant`: who
+        is to go; where the position has another one by then, nothing is done. Raises UsageError,
+        Unavailable, PeerError, LocalError, Superseded.
         """
         async with self._changing:
+            if meant not in (b"", self._vault.known.family.members[position].node):
+                raise UsageError(
+                    f"position {position} has another supplier by now: nothing was done"
+                )
             credentials = owner_credentials(self._key, tokens)
             if address and await is_the_same(self._vault, position, address, credentials):
                 return None

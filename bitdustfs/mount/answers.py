@@ -196,8 +196,9 @@ class Replacing:
         if not 0 <= asked.position < self._vault.known.family.group.n:
             raise UsageError(f"there is no position {asked.position} in this family")
         done = await self._staffing.replace(
-            asked.position, asked.address, Counted(say), asked.own, asked.tokens
-        )
+            asked.position, asked.address, Counted(say), asked.own, asked.tokens,
+            bytes.fromhex(asked.node),
+        )  # fmt: skip
         await self._vault.space.refresh()  # who asks for the suppliers now sees what is there
         return Replaced(bytes=0, same=True) if done is None else Replaced(bytes=done.bytes)
 

@@ -80,17 +80,9 @@ class MountClient:
     def rebuild(self, watch: Onlooker) -> RebuildOutcome:
         return self._ask(commands.Rebuild(), RebuildOutcome, watch)
 
-    def replace(
-        self, position: int, address: str, own: bool, watch: Onlooker, tokens: Sequence[str] = ()
-    ) -> Replaced:
-        """Returns once the new supplier has everything and the old one is out.
-
-        `own`: it may be one on this machine. `tokens`: by which it invited the owner.
-        """
-        command = commands.Replace(
-            position=position, address=address, own=own, tokens=tuple(tokens)
-        )
-        return self._ask(command, Replaced, watch)
+    def replace(self, asked: commands.Replace, watch: Onlooker) -> Replaced:
+        """Returns once the new supplier has everything and the old one is out."""
+        return self._ask(asked, Replaced, watch)
 
     def gone(self) -> GoneSuppliers:
         """Who counts as gone at this mount, and why."""

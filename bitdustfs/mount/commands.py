@@ -52,13 +52,15 @@ class Replace(Command, frozen=True, kw_only=True, tag="replace"):
     """Give a position to another supplier. Answered by Replaced.
 
     `address`: of the new supplier; "" has one found in the network. `own`: it may be on this
-    machine. `tokens`: by which it invited the owner.
+    machine. `tokens`: by which it invited the owner. `node`: the key of the supplier that is meant;
+    where the position has another one, nothing is done. "": whoever has it.
     """
 
     position: int
     address: str = ""
     own: bool = False
     tokens: tuple[str, ...] = ()
+    node: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 class AskGone(Command, frozen=True, kw_only=True, tag="gone"):

@@ -18,6 +18,9 @@ from bitdustfs.errors import LocalError, UsageError
 log = logging.getLogger(__name__)
 
 OURS = "fuse.bitdust"  #: the type of our mounts in the kernel's table
+NOT_MOUNTED = (
+    "no vault is mounted here (as seen from this BITDUST_HOME): mount.bitdust FOLDER mounts one"
+)
 
 
 def socket_path(mountpoint: Path) -> Path:
@@ -87,7 +90,7 @@ def mountpoint_of(named: Path | None) -> Path:
             raise UsageError(
                 f"several vaults are mounted; name one of {', '.join(map(str, there))}"
             )
-        raise UsageError("no vault is mounted here (as seen from this BITDUST_HOME)")
+        raise UsageError(NOT_MOUNTED)
     path = Path(os.path.realpath(named))
     for above in (path, *path.parents):
         if socket_path(above).exists():

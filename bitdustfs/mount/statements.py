@@ -216,8 +216,8 @@ class Replaced(Statement, frozen=True, kw_only=True, tag="replaced"):
     `same`: the one that was named has the position already, and is where it was named.
     """
 
-    bytes: int
-    same: bool = False
+    bytes: int  #: that were sent to the new one
+    same: bool = False  #: the one that was named has the position already
 
 
 class Resized(Statement, frozen=True, kw_only=True, tag="resized"):

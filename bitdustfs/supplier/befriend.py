@@ -113,15 +113,20 @@ def own_supplier(named: Path | None) -> OwnSupplier:
         if not (named / "node.key").exists():
             raise UsageError(f"no supplier ever ran in {named}")
         return OwnSupplier(named, node_key(named))
+    folder = own_folder("friends keep data for each other, and ")
+    return OwnSupplier(folder, node_key(folder))
+
+
+def own_folder(why: str = "") -> Path:
+    """Of the only supplier that ran on this machine. Raises UsageError; `why`: one is wanted."""
     there = own_supplier_folders()
     if len(there) > 1:
         raise UsageError(f"several suppliers ran here: name one with --dir, {there[0]} for example")
     if not there:
         raise UsageError(
-            "friends keep data for each other, and no supplier ran here yet. Start one, then say "
-            f"this again: {RUN_ONE}"
+            f"{why}no supplier ran here yet. Start one, then say this again: {RUN_ONE}"
         )
-    return OwnSupplier(there[0], node_key(there[0]))
+    return there[0]
 
 
 class Invited(NamedTuple):

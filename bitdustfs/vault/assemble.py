@@ -305,15 +305,9 @@ def _writable_vault(
         flusher, auditor, deletion, compactor, held, space, throttle,
     )  # fmt: skip
     rebuilder = Rebuilder(
-        pen,
-        ground.fetcher,
-        table,
-        courier,
-        auditor,
-        ground.watch,
-        reclaimer.needs,
+        pen, ground.fetcher, table, courier, auditor, ground.watch, reclaimer.needs,
         settings.metered,
-    )
+    )  # fmt: skip
     publisher = Publisher(
         key, suite, pen, tree, checkpointer, catalogue, writer, state, committer, courier, space,
         reclaimer, ground.register, ground.claims, ground.seats, circle,

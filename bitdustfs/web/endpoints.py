@@ -15,7 +15,7 @@ import trio
 
 from bitdustfs.errors import Malformed, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker, asked_in_time
-from bitdustfs.mount.commands import AskMap, AskSnapshots, AskStatus, MountCommand
+from bitdustfs.mount.commands import AskMap, AskSnapshots, AskStatus, MountCommand, Replace
 from bitdustfs.mount.outcomes import name_by_time, rebuilt, replaced, snapshot_made, verified
 from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
 from bitdustfs.net.control import S
@@ -29,6 +29,7 @@ from bitdustfs.supplier.orders import (
     SupplierSelf,
 )
 from bitdustfs.system.running import supplier_answer
+from bitdustfs.web.asking import Shared
 from bitdustfs.web.errands import Errands
 from bitdustfs.web.looking import Looking, shown_path
 from bitdustfs.web.views import (
@@ -40,6 +41,9 @@ from bitdustfs.web.views import (
     VerifyWords,
 )
 
+MAP_FRESH = (
+    5.0  #: seconds for which a map is shown to everybody: making it takes the mount some time
+)
 BODY_MAX = 4096  #: bytes of a request's body
 
 PathWords = Mapping[str, str]  #: what the words in braces of a path are
@@ -75,6 +79,7 @@ class Endpoints:
 
     def __init__(self, looking: Looking, errands: Errands) -> None:
         self._looking, self._errands = looking, errands
+        self._maps: dict[Path, Shared[BlockMap]] = {}
 
     def table(self) -> list[HttpRow]:
         """All of them."""
@@ -87,7 +92,7 @@ class Endpoints:
             HttpRow("GET", f"{mount}/snapshots", "as bitdust snapshot list --json", None,
                      SnapshotList, partial(self._ask, AskSnapshots(), SnapshotList)),
             HttpRow("GET", f"{mount}/map", "which suppliers have which blocks", None, BlockMap,
-                     partial(self._ask, AskMap(), BlockMap)),
+                     self._map),
             HttpRow("POST", f"{mount}/rebuild", "make now what suppliers lack", Nothing,
                      ErrandLine, self._rebuild, 202),
             HttpRow("POST", f"{mount}/verify", "is everything there?", VerifyWords, ErrandLine,
@@ -114,10 +119,13 @@ class Endpoints:
     async def _ask(
         self, command: MountCommand, expected: type[S], places: PathWords, body: None
     ) -> S:
+        return await _asked(await self._mountpoint(places), command, expected)
+
+    async def _map(self, places: PathWords, body: None) -> BlockMap:
         path = await self._mountpoint(places)
-        return await trio.to_thread.run_sync(
-            asked_in_time, path, command, expected, abandon_on_cancel=True
-        )
+        if path not in self._maps:
+            self._maps[path] = Shared(MAP_FRESH, partial(_asked, path, AskMap(), BlockMap))
+        return await self._maps[path].answer()
 
     async def _rebuild(self, places: PathWords, body: Nothing) -> ErrandLine:
         def work(mount: MountClient, watch: Onlooker) -> list[str]:
@@ -141,12 +149,8 @@ class Endpoints:
 
     async def _replace(self, places: PathWords, body: ReplaceWords) -> ErrandLine:
         def work(mount: MountClient, watch: Onlooker) -> list[str]:
-            lines = mount.suppliers().suppliers
-            if not any(line.position == body.position and line.node == body.node for line in lines):
-                raise UsageError(
-                    f"position {body.position} has another supplier by now: nothing was done"
-                )
-            return [replaced(body.position, mount.replace(body.position, "", False, watch))]
+            asked = Replace(position=body.position, node=body.node)
+            return [replaced(body.position, mount.replace(asked, watch))]
 
         return await self._begin("replace", places, work)
 
@@ -188,6 +192,12 @@ class Endpoints:
             return await self._looking.folder(places["supplier"])
         except KeyError:
             raise NotThere("no such supplier ever ran here") from None
+
+
+async def _asked(path: Path, command: MountCommand, expected: type[S]) -> S:
+    return await trio.to_thread.run_sync(
+        asked_in_time, path, command, expected, abandon_on_cancel=True
+    )
 
 
 def body_untrusted(raw: bytes, expected: type[msgspec.Struct]) -> msgspec.Struct:

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from bitdustfs.web.callers import End, is_own
 
@@ -33,6 +34,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+HTTP_PORT = 80  #: which a browser does not write
 ACTION = "x-bitdust-action"  #: the header of what changes something
 SAFE = ("GET", "HEAD")  #: methods that change nothing
 TOKEN = "token"  #: the word of the printed address
@@ -66,7 +68,7 @@ class Gate:
     def __init__(self, host: str, own: Callable[[End, End], bool] = is_own) -> None:
         self._host, self._own = host, own
         self._token, self._session = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        self._cookie = f"bitdust-{host.rpartition(':')[2]}"
+        self._cookie = f"bitdust-{port_of(host)}"
         self.action = secrets.token_urlsafe(32)  #: what the page's POSTs carry
         self.origin = f"http://{host}"
         self.address = f"{self.origin}/?{TOKEN}={self._token}"  #: what the user opens
@@ -106,6 +108,11 @@ class Gate:
         if asked.path != "/" or asked.method not in SAFE:
             return False
         return _same(asked.query.decode("latin-1"), f"{TOKEN}={self._token}")
+
+
+def port_of(host: str) -> int:
+    """The port of an address literal; that of HTTP where none is written."""
+    return urlsplit(f"http://{host}").port or HTTP_PORT
 
 
 def _forbidden(why: str) -> Refusal:

@@ -1,8 +1,9 @@
 """What the page shows, asked of the control sockets of this home's mounts and suppliers.
 
 Each is asked in a thread of its own, and each of two questions may take `client.ANSWERED_IN`: one
-that hangs is shown as hanging. A look is over when the last of them answered or did not. Nobody is
-asked while nobody looks, and however many look, at most once in FRESH seconds.
+that hangs is shown as hanging then. Nobody waits for it: a look is over after PROMPT seconds, and
+shows what those who are slow said last. Nobody is asked while nobody looks, and however many look,
+at most once in FRESH seconds.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TypeVar
@@ -32,6 +32,7 @@ from bitdustfs.supplier.orders import AskCustomers, Customers
 from bitdustfs.system.diagnosis import OK, WARNING, WRONG
 from bitdustfs.system.judging import judged
 from bitdustfs.system.running import supplier_answer, supplier_status
+from bitdustfs.web.asking import Prompt, Shared
 from bitdustfs.web.news import mounts_changed, suppliers_changed
 from bitdustfs.web.views import (
     ErrandLine,
@@ -43,12 +44,12 @@ from bitdustfs.web.views import (
 )
 
 FRESH = 1.0  #: seconds for which what was seen is shown to everybody
+PROMPT = 1.0  #: seconds that a look waits for those who are slow
 ASKED_AT_ONCE = 32  #: threads
 MOMENTS = 240  #: of one mount's history
 EVENTS = 100  #: that are kept
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 
 def place_id(path: Path) -> str:
@@ -71,25 +72,24 @@ def risk_sentences(status: Status) -> list[str]:
 class Looking:
     """Looks for whoever asks, and keeps what changed since the look before.
 
-    `only`: the mount that is meant; None: all of this home.
+    `nursery`: in which those are asked who are not waited for. `only`: the mount that is meant;
+    None: all of this home.
     """
 
-    def __init__(self, only: Path | None) -> None:
+    def __init__(self, nursery: trio.Nursery, only: Path | None) -> None:
         self._only = only
         self._names = Nicknames(names_path())
-        self._turn = trio.Lock()
         self._limiter = trio.CapacityLimiter(ASKED_AT_ONCE)
-        self._seen: tuple[list[MountView], list[SupplierView]] | None = None
-        self._until = 0.0  # of trio's clock: what was seen is fresh
+        self._mounts = Prompt[MountView](nursery, self._limiter)
+        self._suppliers = Prompt[SupplierView](nursery, self._limiter)
+        self._shared = Shared(FRESH, self._look)
+        self._before: tuple[list[MountView], list[SupplierView]] | None = None
         self._histories: dict[str, deque[Moment]] = {}
         self._events: deque[EventLine] = deque(maxlen=EVENTS)
 
     async def overview(self, errands: list[ErrandLine]) -> Overview:
         """All of it."""
-        async with self._turn:
-            if self._seen is None or trio.current_time() >= self._until:
-                await self._look()
-        mounts, suppliers = self._seen or ([], [])
+        mounts, suppliers = await self._shared.answer()
         return Overview(
             program=bitdustfs.__version__, at=time.time(), mounts=mounts, suppliers=suppliers,
             events=list(self._events), errands=errands,
@@ -101,7 +101,7 @@ class Looking:
 
     def forget(self) -> None:
         """Something was changed: the next who looks sees it."""
-        self._until = 0.0
+        self._shared.forget()
 
     def dress(self, text: str) -> str:
         """With the names that this machine's owner gave."""
@@ -122,26 +122,28 @@ class Looking:
     async def _thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
 
-    async def _look(self) -> None:
+    async def _look(self) -> tuple[list[MountView], list[SupplierView]]:
         self._names = await self._thread(lambda: Nicknames(names_path()))
+        paths = sorted(await self._thread(self._mountpoints))
+        folders = sorted(await self._thread(own_supplier_folders))
         mounts, suppliers = list[MountView](), list[SupplierView]()
 
-        async def add(work: Callable[[], V], found: list[V]) -> None:
-            found.append(await self._thread(work))
+        async def look_at_mounts() -> None:
+            mounts.extend(await self._mounts.look(paths, self._mount, PROMPT, self._unheard))
 
-        async with trio.open_nursery() as asking:
-            for path in await self._thread(self._mountpoints):
-                asking.start_soon(add, partial(self._mount, path), mounts)
-            for folder in await self._thread(own_supplier_folders):
-                asking.start_soon(add, partial(self._supplier, folder), suppliers)
-        mounts = [self._remembered(one) for one in sorted(mounts, key=lambda m: m.mountpoint)]
-        suppliers.sort(key=lambda one: one.folder)
-        if self._seen is not None:
-            changes = mounts_changed(self._seen[0], mounts)
-            changes += suppliers_changed(self._seen[1], suppliers)
+        async with trio.open_nursery() as both:
+            both.start_soon(look_at_mounts)
+            suppliers += await self._suppliers.look(
+                folders, self._supplier, PROMPT, self._supplier_unheard
+            )
+        mounts = [self._remembered(one) for one in mounts]
+        if self._before is not None:
+            changes = mounts_changed(self._before[0], mounts)
+            changes += suppliers_changed(self._before[1], suppliers)
             for said in changes:
                 self.note(said)
-        self._seen, self._until = (mounts, suppliers), trio.current_time() + FRESH
+        self._before = mounts, suppliers
+        return self._before
 
     def _remembered(self, mount: MountView) -> MountView:
         """With its history."""
@@ -161,11 +163,12 @@ class Looking:
                 f"the mount at {path} is dead, or begins just now. If it stays so: bitdust unmount "
                 f"{quote(str(path))}, then mount it again: what was fsynced is kept"
             )
-            return self._silent(path, verdict)
+            return self._silent(path, WRONG, verdict)
         except BitdustError as error:
-            return self._silent(path, str(error))
+            return self._silent(path, WRONG, str(error))
         except OSError as error:  # it ends just now
-            return self._silent(path, f"the mount at {path} does not answer: {error.strerror}")
+            why = f"the mount at {path} does not answer: {error.strerror}"
+            return self._silent(path, WRONG, why)
         try:
             policy = asked_in_time(path, AskPolicy(), PolicySaid)
         except (BitdustError, OSError):  # the page does without
@@ -179,9 +182,12 @@ class Looking:
             status=status, policy=policy, history=[],
         )  # fmt: skip
 
-    def _silent(self, path: Path, why: str) -> MountView:
+    def _unheard(self, path: Path) -> MountView:
+        return self._silent(path, WARNING, f"the mount at {path} has not answered as yet")
+
+    def _silent(self, path: Path, grade: str, why: str) -> MountView:
         return MountView(
-            id=place_id(path), mountpoint=shown_path(path), grade=WRONG, verdict=self.dress(why),
+            id=place_id(path), mountpoint=shown_path(path), grade=grade, verdict=self.dress(why),
             safety=[], warnings=[], names={}, status=None, policy=None, history=[],
         )  # fmt: skip
 
@@ -194,17 +200,21 @@ class Looking:
             told = supplier_status(folder)
             lines = supplier_answer(folder, AskCustomers(), Customers).customers
         except (BitdustError, OSError) as error:
-            stopped = isinstance(error, UsageError)
-            return SupplierView(
-                id=place_id(folder), folder=shown_path(folder),
-                grade=WARNING if stopped else WRONG,
-                said=f"the supplier in {shown_path(folder)} does not run"
-                if stopped else self.dress(f"the supplier in {folder}: {error}"),
-                names={}, told=None, customers=[],
-            )  # fmt: skip
+            if isinstance(error, UsageError):
+                return self._supplier_silent(folder, WARNING, "does not run")
+            return self._supplier_silent(folder, WRONG, f"does not answer: {error}")
         warned = told.warnings or told.reachable is False
         return SupplierView(
             id=place_id(folder), folder=shown_path(folder), grade=WARNING if warned else OK,
             said=f"the supplier in {shown_path(folder)} is {told.state}",
             names=self._called(line.vault for line in lines), told=told, customers=lines,
+        )  # fmt: skip
+
+    def _supplier_unheard(self, folder: Path) -> SupplierView:
+        return self._supplier_silent(folder, WARNING, "has not answered as yet")
+
+    def _supplier_silent(self, folder: Path, grade: str, why: str) -> SupplierView:
+        return SupplierView(
+            id=place_id(folder), folder=shown_path(folder), grade=grade,
+            said=self.dress(f"the supplier in {folder} {why}"), names={}, told=None, customers=[],
         )  # fmt: skip

@@ -21,7 +21,7 @@ from bitdustfs.system.exporter import check_loopback
 from bitdustfs.web.application import application
 from bitdustfs.web.endpoints import Endpoints
 from bitdustfs.web.errands import Errands
-from bitdustfs.web.gate import Gate
+from bitdustfs.web.gate import HTTP_PORT, Gate
 from bitdustfs.web.looking import Looking
 
 QUIET = 30  #: seconds after which a connection on which nothing is asked is closed
@@ -41,9 +41,10 @@ def listen_at(address: str) -> socket.socket:
 
 
 def host_of(listening: socket.socket) -> str:
-    """Its address with its port, as a browser writes it into Host."""
+    """Its address with its port, as a browser writes it into Host: without HTTP's own."""
     host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    literal = f"[{host}]" if ":" in host else host
+    return literal if port == HTTP_PORT else f"{literal}:{port}"
 
 
 async def serve_page(
@@ -53,9 +54,10 @@ async def serve_page(
 
     `only`: the mount that is meant; None: all of this home. `listening` is closed at the end.
     """
-    gate, looking = Gate(host_of(listening)), Looking(only)
+    gate = Gate(host_of(listening))
 
     async with trio.open_nursery() as nursery:
+        looking = Looking(nursery, only)
         errands = Errands(nursery, looking.note)
         app = cast(Framework, application(gate, Endpoints(looking, errands).table()))
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

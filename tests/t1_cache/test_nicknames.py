@@ -1,5 +1,7 @@
 """Names beside keys: given, shown, kept on this machine alone, and harmless."""
 
+import json
+
 import pytest
 
 from bitdustfs.cache.machine import machine_id
@@ -83,6 +85,11 @@ def test_names_are_given_and_listed_by_a_command(tmp_path, monkeypatch, capsys):
     listed = capsys.readouterr().out
     assert f"Anna  {ANNA}\n" in listed
     assert f"laptop  {machine_id().hex()}  (this machine)\n" in listed
+    assert main(["name", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"key": ANNA, "name": "Anna", "here": False},
+        {"key": machine_id().hex(), "name": "laptop", "here": True},
+    ]
     assert main(["name", "Anna", "--forget"]) == 0
     assert main(["name", "nobody", "x"]) == 2
     assert (tmp_path / "names").read_text() == f"{machine_id().hex()} laptop\n"

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ from one_home import HOST, MOUNTPOINT, OneHome, opened
 from bitdustfs.web.callers import is_own, user_of
 from bitdustfs.web.gate import ACTION, Gate, Inquiry
 from bitdustfs.web.looking import place_id
+from bitdustfs.web.serving import host_of
 
 LIMIT = 60
 ENDS = ("127.0.0.1", 5000), ("127.0.0.1", 4242)
@@ -66,6 +68,21 @@ async def test_a_name_that_leads_here_gets_nothing(home, host):
     async with opened() as (_, browser):
         for path in PATHS:
             assert (await browser.get(path, headers={"Host": host})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("at", "host", "cookie"),
+    [
+        (("127.0.0.1", 80), "127.0.0.1", "bitdust-80"),
+        (("::1", 80, 0, 0), "[::1]", "bitdust-80"),
+        (("::1", 8384, 0, 0), "[::1]:8384", "bitdust-8384"),
+    ],
+)
+def test_the_port_of_http_is_what_no_browser_writes(at, host, cookie):
+    gate = Gate(host_of(SimpleNamespace(getsockname=lambda: at)), lambda client, server: True)
+    assert gate.origin == f"http://{host}"
+    asked = Inquiry("GET", "/", gate.address.partition("?")[2].encode(), {"host": host}, *ENDS)
+    assert gate.refuse(asked) is None and gate.cookie(asked).startswith(f"{cookie}=")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from machine import PowerCut
 from scenario import photos, read_file, write_file
 
 from bitdustfs.core.quorum import check_known_untrusted
-from bitdustfs.errors import Refused, Unavailable, Unreachable
+from bitdustfs.errors import Refused, Unavailable, Unreachable, UsageError
 from bitdustfs.family import deleting, staffing
 from bitdustfs.family.replace import replace_member, set_policy
 from bitdustfs.net import wire
@@ -205,6 +205,24 @@ async def test_a_newcomer_that_is_full_is_left_at_once_and_another_one_hired(
         assert hired == [spare.node for spare in net.spares]
         assert vault.known.family.members[3].node == net.spares[1].node
         assert await sound(vault)
+
+
+async def test_who_is_meant_is_compared_when_nobody_else_changes_the_family(
+    net, tmp_path, monkeypatch
+):
+    async def hire(*asked):
+        return new
+
+    monkeypatch.setattr(staffing, "hire", hire)
+    async with net.mount(tmp_path / "one", make_root=True) as vault:
+        there = vault.known.family.members[3].node
+        new = await net.spare()
+        staff = staffing.Staffing(net.key, vault)
+        with pytest.raises(UsageError, match="position 3 has another supplier by now"):
+            await staff.replace(3, "", silent, meant=new.node)
+        assert vault.known.family.members[3].node == there
+        assert await staff.replace(3, "", silent, meant=there)
+        assert vault.known.family.members[3].node == new.node
 
 
 async def test_an_audit_that_ends_after_its_position_moved_blames_nobody_new(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from syntax import TREES
 
+from bitdustfs import config
 from bitdustfs.cache import keyfile
 from bitdustfs.cli.cmd_vault import say_created
 from bitdustfs.cli.main import ALL, make_parser
@@ -21,7 +22,6 @@ from bitdustfs.units import GIB
 
 HINT = re.compile(rf"bitdust ({'|'.join(sorted(ALL))})\b[^;.,()`\"]*")
 ENOUGH = {  # prose names these without their words, to say what prints or does something
-    "bitdust supplier invite": "said of whoever runs a supplier, who knows its folder",
     "bitdust key 1": "the first line of a key file",
     "bitdust key file": "what such a file is called",
 }
@@ -108,10 +108,13 @@ def test_the_key_that_was_made_is_the_one_whose_words_are_told(tmp_path, monkeyp
     assert "bitdust key words\n" in said and "mount.bitdust ~/vault\n" in said
 
 
-def test_a_missing_key_file_is_named_in_the_commands_that_make_it(tmp_path):
+def test_a_missing_key_file_is_named_in_the_commands_that_make_it(tmp_path, monkeypatch):
     path = tmp_path / "a key"
     with pytest.raises(KeyFileError, match=f"bitdust key restore --key '{path}'"):
         keyfile.load(path)
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    with pytest.raises(KeyFileError, match=r"bitdust key restore$"):  # what is meant without
+        keyfile.load(config.default_key_path())
     path.write_text("bitdust key 1\nzz\nzz\n")
     path.chmod(0o644)
     with pytest.raises(KeyFileError, match=f"chmod 600 '{path}'"):

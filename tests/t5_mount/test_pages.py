@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from bitdustfs.cli.exit_codes import Exit, table
-from bitdustfs.cli.main import main, make_parser, run
+from bitdustfs.cli.main import main, make_parser, mount_main, run
 from bitdustfs.cli.named import say_verdict
 from bitdustfs.cli.pages import PAGES, interrupted
 from bitdustfs.mount.commands import MOUNT_COMMANDS
@@ -60,6 +60,12 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
 def test_the_readme_has_the_table_of_exit_codes():
     assert table() in (ROOT / "README.md").read_text()
     assert f"| {Exit.FAULTS.value} | verify, doctor, status --check" in table()
+
+
+@pytest.mark.parametrize("words", [[], ["--wrong"], ["a", "b", "c"], ["-o", "wrong", "/proc"]])
+def test_a_wrong_word_is_1_for_who_is_called_by_mount(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BITDUST_HOME", str(tmp_path))
+    assert mount_main(words) == 1 and capsys.readouterr().err
 
 
 @pytest.mark.parametrize("in_a_task", [False, True])
@@ -153,6 +159,35 @@ def test_programs_get_json(words, statement, shown, tmp_path, monkeypatch, capsy
     assert trio.run(asked) == 0
     said = json.loads(capsys.readouterr().out)
     assert shown in (said[0] if isinstance(said, list) else said)
+
+
+#: what each shell is told to complete `bitdust snapshot sch`, with the script in the folder $1
+COMPLETING = {
+    "bash": """source "$1/script"
+        function=$(complete -p bitdust | sed -n 's/.*-F \\([^ ]*\\) .*/\\1/p')
+        COMP_WORDS=(bitdust snapshot sch) COMP_CWORD=2; $function bitdust sch snapshot
+        printf '%s\\n' "${COMPREPLY[@]}" """,
+    "fish": "source $argv[1]/script; complete -C 'bitdust snapshot sch'",
+    "zsh": """zmodload zsh/zpty; zpty shell zsh -f -i
+        zpty -w shell "cp $1/script $1/_bitdust; fpath=($1 \\$fpath); PS1=; autoload -Uz compinit"
+        zpty -w shell "compinit -u -d $1/dump; echo rea''dy"; zpty -r shell seen '*ready*'
+        zpty -n -w shell $'bitdust snapshot sch\\t'; zpty -r shell seen '*schedule*'
+        print -r - $seen""",
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETING)
+def test_a_shell_that_loaded_the_completion_completes(shell, tmp_path, capsys):
+    if not shutil.which(shell):
+        pytest.skip(f"this machine has no {shell}")
+    assert main(["completion", shell]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    words = [shell, "-c", COMPLETING[shell], *([] if shell == "fish" else ["-"]), tmp_path]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=LIMIT, check=False,
+        env={**os.environ, "HOME": str(tmp_path), "TERM": "dumb"},
+    )  # fmt: skip
+    assert done.returncode == 0 and "schedule" in done.stdout, done
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
