@@ -103,6 +103,11 @@ class Circle:
             known = self._health[node] = Health()
         return known
 
+    def heard_since(self, node: bytes, time: float) -> bool:
+        """Whether a node answered anything after `time` of the loop's clock."""
+        heard = self.health(node).heard_at
+        return heard is not None and heard > time
+
     def last_errors(self) -> list[str]:
         """What those said who failed last, each sentence once."""
         return sorted({seen.last_error for seen in self._health.values() if seen.last_error})

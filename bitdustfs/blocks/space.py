@@ -310,9 +310,12 @@ class Space:
 
         nodes = [member.node for member in self._circle.family.members]
         away = [node for node in nodes if self._circle.health(node).away]
+        group = self._circle.family.group
+        least = acknowledgements_least(group.k, group.n, False)
         answers = await ask_all(
-            nodes, ask, deadline=USAGE_DEADLINE, enough=lambda _: True, unlikely=away
-        )
+            nodes, ask, deadline=USAGE_DEADLINE, enough=lambda told: len(told) >= least,
+            unlikely=away,
+        )  # fmt: skip
         self._untold = frozenset(nodes) - answers.given.keys()
         for node, error in answers.failed.items():
             log.debug("%s tells no usage: %s", node.hex()[:12], error)

@@ -40,7 +40,7 @@ def add_caps(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--relay-circuits", type=int, metavar="COUNT", help="connections that it passes on at "
-        "once; a quarter of them to one node (128)",
+        "once, from 4 to 128; a quarter of them, or 8, to one node (128)",
     )  # fmt: skip
 
 

@@ -79,8 +79,8 @@ class Flusher:
         for inode, window in chosen:
             if full_only and not window.full:
                 continue
-            if window.inline and window.size <= INLINE_MAX:
-                await self._tree.run(self._store_inline, inode, window)
+            small = window.inline and window.size <= INLINE_MAX
+            if small and await self._tree.run(self._store_inline, inode, window):
                 continue
             goal = window.dirty  # a busy writer must not keep us here
             while goal > 0:
@@ -128,8 +128,11 @@ class Flusher:
         if window.empty and not window.inline:
             self._windows.drop(inode)
 
-    def _store_inline(self, tx: Transaction, inode: int, window: Window) -> None:
+    def _store_inline(self, tx: Transaction, inode: int, window: Window) -> bool:
+        """False where the file outgrew its item while a leaf of the tree was waited for."""
         value = tx.get(inode_key(inode))
+        if window.size > INLINE_MAX:
+            return False
         if value is not None:
             attributes = decode_inode(value)
             content = bytearray(window.size)
@@ -138,6 +141,7 @@ class Flusher:
             tx.put(inode_key(inode), encode_item(attributes))
         window.close()  # after the last read
         self._windows.drop(inode)
+        return True
 
     def _leave_inline(self, tx: Transaction, inode: int, window: Window) -> None:
         """The file outgrew its item, and nothing is left to seal: holes up to its size."""

@@ -19,8 +19,8 @@ def rebuilt(outcome: RebuildOutcome) -> list[str]:
     ]
     if outcome.incomplete:
         said.append(
-            f"some suppliers still lack their share of {outcome.incomplete} blocks: they get it by "
-            "themselves when they are back and take it"
+            f"some suppliers still lack their share of {outcome.incomplete} blocks: those that "
+            "come back get it by themselves; one that is gone has to be replaced"
         )
     if outcome.waiting:
         said.append(f"{outcome.waiting} blocks wait until more of their suppliers are back")

@@ -161,6 +161,11 @@ class Connection:
             for scope, latest in self._patient.items():
                 scope.deadline = min(latest, max(scope.deadline, self._progressed + STALLED))
 
+    @property
+    def carried(self) -> bool:
+        """Whether any request was answered on it."""
+        return self._any_answer
+
     def fail(self, error: PeerError) -> None:
         """Every call gets the error; the first one counts."""
         if self.failure is None:

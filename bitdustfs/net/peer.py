@@ -171,26 +171,36 @@ class PeerSupplier(Supplier):
                 await through.over.wait()
                 return
             async with tries.one_at_a_time:
-                if tries.wait():
+                if through.over.is_set() or tries.wait():
                     continue
                 try:
-                    with trio.move_on_after(PUNCH_DEADLINE):
-                        await self._punch(bulk, through, way)
-                        tries.succeeded()
-                        return
-                    raise Unreachable("no connection past the relay in time")
+                    past = await self._punch_in_time(bulk, through, way)
                 except PeerError as error:
                     tries.failed(error)
                     log.info("node %s is reached by the relay: %s", self.node.hex()[:12], error)
+                    continue
+            if past is not None:
+                await past.over.wait()
+                if past.carried:
+                    tries.succeeded()
+                else:  # a way that lets a handshake through and nothing else is none
+                    tries.failed(Unreachable("nothing was answered past the relay"))
+            return
 
-    async def _punch(self, bulk: bool, through: Connection, way: str) -> None:
+    async def _punch_in_time(self, bulk: bool, through: Connection, way: str) -> Connection | None:
+        with trio.move_on_after(PUNCH_DEADLINE):
+            return await self._punch(bulk, through, way)
+        raise Unreachable("no connection past the relay in time")
+
+    async def _punch(self, bulk: bool, through: Connection, way: str) -> Connection | None:
+        """The connection past the relay; None where something else took the place of `through`."""
         met = await punch(way, self.node, self._credentials, bulk)
         decoder = await open_session(met, self._credentials)
         past = self._connection_on(met, decoder, bulk, met.literal, unnoted, unnoted)
         wanted = False
         try:
             async with self._opening[bulk]:
-                wanted = self._connections.get(bulk) is through and through.failure is None
+                wanted = self._connections.get(bulk) is through
                 if wanted:
                     self._connections[bulk] = past
                     self._punched.add(bulk)
@@ -198,9 +208,11 @@ class PeerSupplier(Supplier):
         finally:
             if not wanted:
                 await met.aclose()
-        if wanted:
-            log.info("node %s is reached past a relay, at %s", self.node.hex()[:12], met.literal)
-            through.leave()
+        if not wanted:
+            return None
+        log.info("node %s is reached past a relay, at %s", self.node.hex()[:12], met.literal)
+        through.leave()
+        return past
 
     def reached_at(self) -> str:
         return self._reached_at
@@ -243,7 +255,7 @@ class PeerSupplier(Supplier):
             decoder = await self._begin(address, met)
             self._reached_at, self._literal = address, met.literal
             other = self._connections.get(not bulk)
-            if other is not None:
+            if other is not None and (not bulk) not in self._punched:  # that is elsewhere anyway
                 other.reached_at(address)
             answered = partial(self._whereabouts.reached, self.node, address)
             useless = partial(self._whereabouts.failed, self.node, address)

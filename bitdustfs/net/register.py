@@ -109,16 +109,23 @@ class View:
 class RootRegister:
     """The voters of one vault. `connect` makes the session with a member.
 
-    `seats`: the owner's seats that this machine holds, by their names.
+    `seats`: the owner's seats that this machine holds, by their names. `heard_since`: whether a
+    node answered anything at all since a time of the loop's clock.
     """
 
     def __init__(
-        self, vault: bytes, connect: Connect, family: Family, seats: Mapping[bytes, Supplier] = {}
+        self,
+        vault: bytes,
+        connect: Connect,
+        family: Family,
+        seats: Mapping[bytes, Supplier] = {},
+        heard_since: Callable[[bytes, float], bool] = lambda node, time: False,
     ) -> None:
         self._vault, self._connect, self._family = vault, connect, family
         self._seats = seats
         self._mine: set[bytes] = set()  # claims of this process: no rivals of each other
-        self._silent: set[bytes] = set()  # voters that let a question pass, and answered none since
+        self._heard_since = heard_since
+        self._silent: dict[bytes, float] = {}  # voters that let a question pass, and when
 
     def follow(self, family: Family) -> None:
         """The voters are those of `family`."""
@@ -184,13 +191,23 @@ class RootRegister:
             deadline=deadline,
             enough=enough,
             grace=GRACE,
-            unlikely=() if patient else self._silent,
+            unlikely=() if patient else self._still_silent(),
         )
-        self._silent |= sessions.keys() - answers.given.keys() - answers.failed.keys()
-        self._silent -= answers.given.keys()
+        now = trio.current_time()
+        for node in sessions:
+            if node in answers.given:
+                self._silent.pop(node, None)
+            elif node not in answers.failed:
+                self._silent[node] = now
         for node, error in answers.failed.items():
             log.info("voter %s: %s", node.hex()[:12], error)
         return answers.given, answers.failed
+
+    def _still_silent(self) -> list[bytes]:
+        """Who acknowledged a fragment meanwhile, or answered a ping, is waited for: what it keeps
+        counts as safe by the root that it should learn.
+        """
+        return [node for node, at in self._silent.items() if not self._heard_since(node, at)]
 
     async def _tell(
         self, family: Family, question: Callable[[Supplier], Awaitable[R]], patient: bool = False

@@ -138,8 +138,10 @@ class Rebuilder:
         return [*latest.lost, *latest.waiting, *(repair.block for repair in latest.repairs)]
 
     def incomplete(self) -> int:
-        """How many blocks some position lacks, by the last plan and by what is owed now."""
-        return len(self._incomplete.union(self._table.owed()))
+        """How many blocks some position lacks, by the last plan and by what is owed now. Those
+        that are lost are not among them.
+        """
+        return len(self._incomplete.union(self._table.owed()).difference(self._latest.lost))
 
     def presence(self) -> list[Presence]:
         """Who is there, as the watch sees it."""

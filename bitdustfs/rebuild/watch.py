@@ -284,11 +284,11 @@ def lived(seen: History) -> float:
     return seen.answered * PING_EVERY
 
 
-async def find_stand_ins(circle: Circle) -> None:
+async def find_stand_ins(circle: Circle, patient: bool = False) -> None:
     """Asks the reserves whom they stand in for, so that a vault can be read as soon as it is
-    opened. Where members are enough for that, they are not waited for long.
+    opened. Where members are enough for that, they are waited for long by the `patient` only.
     """
-    few = circle.online() < circle.family.group.k
+    few = patient or circle.online() < circle.family.group.k
 
     async def ask(member: Member) -> None:
         told = await circle.session(member).kin()

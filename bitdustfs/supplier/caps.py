@@ -7,6 +7,7 @@ from bitdustfs.errors import UsageError
 from bitdustfs.units import KIB, MIB
 
 RATE_LEAST = 16 * KIB
+CIRCUITS_LEAST = 4
 CIRCUITS_MOST = 128  #: one has two connections, of those that there are for all (connections.py)
 BURST_SECONDS = 16.0  #: seconds' worth that may go at once
 
@@ -24,8 +25,8 @@ class RelayCaps(NamedTuple):
 
     @property
     def circuits_of_node(self) -> int:
-        """How many lead to one node."""
-        return max(1, self.circuits // 4)
+        """How many lead to one node: a mount has two, and one more to get past the relay."""
+        return min(self.circuits, max(8, self.circuits // 4))
 
 
 USUAL = RelayCaps()  #: where nothing is said
@@ -38,8 +39,8 @@ def check_caps(caps: RelayCaps) -> RelayCaps:
             f"a relay passes on {RATE_LEAST // KIB}K bytes a second at least; with --relay off it "
             "passes on nothing"
         )
-    if not 1 <= caps.circuits <= CIRCUITS_MOST:
-        raise UsageError(f"a relay has from 1 to {CIRCUITS_MOST} circuits")
+    if not CIRCUITS_LEAST <= caps.circuits <= CIRCUITS_MOST:
+        raise UsageError(f"a relay has from {CIRCUITS_LEAST} to {CIRCUITS_MOST} circuits")
     return caps
 
 

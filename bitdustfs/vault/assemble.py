@@ -38,7 +38,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Ballot, Family, open_family_untrusted, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import BitdustError
+from bitdustfs.errors import BitdustError, Unavailable
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.lookups import Lookups
@@ -96,7 +96,6 @@ async def open_vault(
     A WritableVault where this machine may write, else a ReadVault that says why not. Raises
     LeaseHeld, Unavailable, LocalError. On leaving: commits; publishing is the caller's.
     """
-    machine = bytes.fromhex(folder.identity["machine"])
     # in a thread: a hundred thousand rows are decoded, and sessions with suppliers are under way
     state = await trio.to_thread.run_sync(
         State, folder.path / "state", key.cache_key, key.vault_id, suite
@@ -105,8 +104,8 @@ async def open_vault(
     try:
         circle = Circle(family, connect, settings.is_own)
         seats = SeatBench(key.vault_id, folder, state)
-        register = RootRegister(key.vault_id, circle.session, family, seats)
-        claims = Claims(key, register, state, machine)
+        register = RootRegister(key.vault_id, circle.session, family, seats, circle.heard_since)
+        claims = Claims(key, register, state, bytes.fromhex(folder.identity["machine"]))
         opening = await claim(
             key, register, claims, state,
             read_only=settings.read_only, take_over=settings.take_over,
@@ -119,7 +118,13 @@ async def open_vault(
             claims, seats,
         )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
-        await settle(key, state, ground.reader, opening)
+        try:
+            await settle(key, state, ground.reader, opening)
+        except Unavailable:
+            if opening.complete:
+                raise
+            await find_stand_ins(circle, patient=True)
+            await settle(key, state, ground.reader, opening)
         if opening.ballot is None:
             watching = trio.CancelScope()
             vault = _read_vault(ground, settings, watching)

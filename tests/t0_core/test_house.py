@@ -110,6 +110,7 @@ REASONS = {
     "family/staffing.py": "what a mount does for its family is one round, care after care",
     "core/records.py": "signed records are compared with each other field by field: one page",
     "cache/blocktable.py:BlockTable": "one question for each index, so that nobody scans the rows",
+    "blocks/circle.py:Circle": "whatever is known of the suppliers of a vault is asked there",
     "blocks/ledger.py:Ledger": "one method for each thing that happens to an acknowledgement",
     "cache/state.py:State": "one method for each row that is kept, with how durable it then is",
     "blocks/space.py:Space": "each bound is asked for, and what moves it is told, by itself",

@@ -16,8 +16,8 @@ from nacl.signing import SigningKey
 from test_relays import BEHIND, NODE, a_relay, fault_of, said_to_relay, standing_by, through, until
 
 from bitdustfs.core.codec import Decoder
-from bitdustfs.errors import PeerError, ProtocolViolation, Refused, Unreachable
-from bitdustfs.net import peer, punching, wire
+from bitdustfs.errors import DeadlineExceeded, PeerError, ProtocolViolation, Refused, Unreachable
+from bitdustfs.net import calls, peer, punching, wire
 from bitdustfs.net.handshake import begin, meet
 from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.incoming import next_message
@@ -104,6 +104,37 @@ async def test_a_connection_past_the_relay_takes_the_place_of_the_one_through_it
         await until(lambda: session.way() == "punched")  # the one for puts, too
         assert bytes(await session.read(b"b" * 16, 1, 0, len(kept))) == bytes(kept.payload)
         assert len(session._connections) == 2
+        await session.aclose()
+
+
+async def test_a_connection_opened_through_the_relay_is_no_sign_that_the_punched_one_is_over(
+    crossing, nursery, monkeypatch
+):
+    monkeypatch.setattr(calls, "SILENCE", 0.0)
+    async with customer_behind_a_relay() as (address, _):
+        session = PeerSupplier(NODE, (through(address),), credentials(), nursery, punches=True)
+        await session.ping()
+        await until(lambda: session.way() == "punched")
+        punched = session._connections[False]
+        kept = FRAGMENTS[1]
+        await session.put(b"b" * 16, 1, claim_of(), HEADER, kept.chunks, kept.payload)
+        await session.ping()
+        assert session._connections[False] is punched and punched.failure is None
+        await session.aclose()
+
+
+async def test_a_way_past_the_relay_on_which_nothing_is_answered_is_not_tried_again_at_once(
+    crossing, nursery
+):
+    async with customer_behind_a_relay() as (address, _):
+        session = PeerSupplier(NODE, (through(address),), credentials(), nursery, punches=True)
+        await session.ping()
+        await until(lambda: session.way() == "punched")
+        session._connections[False].fail(DeadlineExceeded("silent"))
+        session._connections[False]._running.cancel()
+        await until(lambda: session._tries.wait() > 0)
+        await session.ping()
+        assert session.way() == "relayed"
         await session.aclose()
 
 

@@ -169,7 +169,7 @@ async def test_what_it_passes_on_as_a_relay_changes_while_it_runs(place):
     assert told.relay == RelaySelf(rate=MIB, circuits_max=128, circuits=0, nodes=0, passed=0)
     told = await place.ask(Donate(relay_circuits=8))
     assert place.relay.caps == RelayCaps(MIB, 8) == (told.relay.rate, told.relay.circuits_max)
-    for wrong in (Donate(relay_rate=1), Donate(relay_circuits=0), Donate(relay_circuits=129)):
+    for wrong in (Donate(relay_rate=1), Donate(relay_circuits=3), Donate(relay_circuits=129)):
         with pytest.raises(UsageError):
             await place.ask(wrong)
     assert with_donated(place.offering).caps == place.relay.caps  # of the next start

@@ -212,13 +212,19 @@ async def test_a_relay_does_not_pose_as_the_node_that_an_address_names(nursery):
 
 async def test_of_too_many_circuits_those_of_who_has_most_end():
     relay = Relay(lambda node: node, RelayCaps(circuits=12))
-    for number, network in enumerate(["many", "many", "one"]):
+    assert relay.caps.circuits_of_node == 8
+    for number, network in enumerate(["many"] * 6 + ["one"] * 2):
         relay._circuits.add(relays._Passage(NODE, network, float(number)))
     before = {circuit.heard: circuit for circuit in relay._circuits}
     relay._make_way(NODE)
-    assert before[0.0].scope.cancel_called and len(relay._circuits) == 2
+    assert before[0.0].scope.cancel_called and len(relay._circuits) == 7
     relay._make_way(NODE)
-    assert len(relay._circuits) == 2
+    assert len(relay._circuits) == 7
+
+
+@pytest.mark.parametrize("circuits", [4, 8, 128])
+def test_one_mount_has_room_at_a_relay_for_its_two_connections_and_a_way_past_it(circuits):
+    assert 3 <= RelayCaps(circuits=circuits).circuits_of_node <= circuits
 
 
 @pytest.mark.parametrize("caps", [RelayCaps(), RelayCaps(rate=MIB)])

@@ -404,7 +404,8 @@ async def test_what_suppliers_lost_is_called_lost_and_nobody_away(tmp_path):
         assert "3 fragments were found, 4 are needed" in " ".join(checked.faults)
         rebuilt = await said.answer(Rebuild(), nobody_hears)
         assert rebuilt.lost == 1 and rebuilt.waiting == 0
-        assert "1 blocks are lost" in " | ".join(outcomes.rebuilt(rebuilt))
+        told = " | ".join(outcomes.rebuilt(rebuilt))
+        assert "1 blocks are lost" in told and rebuilt.incomplete == 0 and "come back" not in told
         status = await describer.status()
         assert all(line.state == "online" for line in status.suppliers)
         text = " | ".join((status.verdict, *status.safety, rebuilt.safety))

@@ -273,6 +273,24 @@ async def test_a_writer_does_not_wait_until_what_it_wrote_is_sealed(net, tmp_pat
         assert await read_file(vault, b"file") == data
 
 
+async def test_a_small_file_that_grows_while_a_leaf_is_waited_for_is_committed_whole(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 100)
+        tree = vault.content._tree
+        run, grown = tree.run, os.urandom(5000)
+
+        async def slowly(step, *arguments):
+            if step.__name__ == "_store_inline":  # as if its leaf came from a supplier
+                await write_file(vault, b"file", grown)
+            return await run(step, *arguments)
+
+        tree.run = slowly
+        await vault.committer.commit(sync=True)
+        tree.run = run
+        assert not vault.content.holds_any()
+        assert await read_file(vault, b"file") == grown
+
+
 async def test_a_big_file_is_purged_in_steps_that_nobody_waits_for(net, tmp_path):
     usual, content.RESIZE_STEP = content.RESIZE_STEP, 10
     try:

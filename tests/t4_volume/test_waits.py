@@ -48,9 +48,11 @@ async def seconds(what, *args):
 # -- the register
 
 
-def registered(net):
+def registered(net, heard_since=lambda node, time: False):
     sessions = net.sessions()
-    register = RootRegister(net.key.vault_id, lambda m: sessions[m.node], net.family)
+    register = RootRegister(
+        net.key.vault_id, lambda m: sessions[m.node], net.family, heard_since=heard_since
+    )
     ballot = Ballot(7, b"m" * 16)
     return register, claim_ballot(net.key.signing, ballot)
 
@@ -97,6 +99,29 @@ async def test_a_voter_that_is_back_counts_again_although_it_is_slow(autojump_cl
     assert (await seconds(register.renew, claim))[0] == 0
     assert (await seconds(register.renew, claim, True))[0] == registering.GRACE / 2
     assert (await seconds(register.renew, claim))[0] == registering.GRACE / 2
+
+
+async def test_promise_2_a_voter_that_answered_something_else_meanwhile_is_told_the_root(
+    autojump_clock,
+):
+    """It may have acknowledged what the root names, so it counts."""
+    net = Net()
+    await net.create()
+    heard = {}
+    register, claim = registered(net, lambda node, time: heard.get(node, -1.0) > time)
+    hang(net)
+    await register.read()
+    await trio.sleep(1)
+    back = net.suppliers[HUNG[0]]
+    back.heal()
+    back.slow_(registering.GRACE / 2)
+    heard[back.node] = trio.current_time()
+    await trio.sleep(1)
+    assert (await seconds(register.renew, claim))[0] == registering.GRACE / 2
+    await trio.sleep(1)
+    back.hang_()  # it is silent anew, and was not heard since
+    assert (await seconds(register.renew, claim))[0] == registering.GRACE
+    assert (await seconds(register.renew, claim))[0] == 0
 
 
 async def test_where_they_are_needed_silent_voters_are_waited_for(autojump_clock):
