@@ -10,13 +10,14 @@ import pytest
 import trio
 from machine import Net
 from msgspec.structs import replace
-from scenario import QUIET, write_file
+from scenario import QUIET, read_file, write_file
 from test_account import nobody_hears, speaker
 from vault_states import State
 
 from bitdustfs.blocks import courier, health
 from bitdustfs.blocks.circle import Circle
 from bitdustfs.core.records import Ballot, claim_ballot
+from bitdustfs.errors import Unavailable
 from bitdustfs.family import find, staffing
 from bitdustfs.family.find import Ways
 from bitdustfs.family.replace import set_bench
@@ -28,6 +29,7 @@ from bitdustfs.rebuild import watch as watching
 from bitdustfs.rebuild.reputation import Reputation
 from bitdustfs.rebuild.watch import Watch, find_stand_ins
 from bitdustfs.supplier import memory
+from bitdustfs.vault import assemble
 
 HUNG = 1, 4
 HOUR = 3600.0
@@ -197,6 +199,31 @@ async def test_reserves_that_hang_are_waited_for_where_members_are_too_few_to_re
     net.spares[0].hang_()
     assert (await seconds(find_stand_ins, circle))[0] == waits
     assert net.spares[1].calls.count("Kin") == 1
+
+
+async def test_promise_6_a_root_that_nobody_there_has_makes_a_mount_patient_with_reserves(
+    net, tmp_path, monkeypatch
+):
+    """k members answer, and lack what the root names: a slow reserve stands in for who has it."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await write_file(vault, b"file", b"x" * 100)
+        await vault.publish()
+    net.suppliers[0].break_()  # so not everybody answers
+    settles, patient = assemble.settle, []
+
+    async def settle(*arguments):
+        if True not in patient:
+            raise Unavailable("2 of 4 fragments were found")
+        await settles(*arguments)
+
+    async def find(circle, patient_=False, **words):
+        patient.append(words.get("patient", patient_))
+
+    monkeypatch.setattr(assemble, "settle", settle)
+    monkeypatch.setattr(assemble, "find_stand_ins", find)
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, **QUIET) as vault:
+        assert patient == [False, True]
+        assert await read_file(vault, b"file") == b"x" * 100
 
 
 # -- from the first word of `sync` to the next mount
