@@ -43,7 +43,7 @@ class Content:
     @property
     def dirty(self) -> int:
         """Bytes in memory that are in no extent yet."""
-        return self._windows.tally.dirty
+        return self._windows.tally.unmapped
 
     def holds_any(self) -> bool:
         """Whether bytes of any inode are in memory only, those on their way to an extent, too."""
@@ -214,7 +214,7 @@ class WritableContent(Content):
             await self._wait_for_room()
             await self._flusher.seal(full_only=False)
         totals = await self._tree.run(load_counters)
-        await self._space.admit(totals.live, tally.dirty, len(data))
+        await self._space.admit(totals.live, tally.unmapped, len(data))
 
         def put(tx: Transaction) -> None:
             attributes = load_inode(tx, inode)

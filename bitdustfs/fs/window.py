@@ -29,14 +29,24 @@ class Sealing:
 
 @dataclass
 class Tally:
-    """Of all windows together: dirty bytes, and segments that are full."""
+    """Of all windows together: dirty bytes, those on their way to an extent, and full segments."""
 
     dirty: int = 0
+    sealing: int = 0
     full: int = 0
+
+    @property
+    def unmapped(self) -> int:
+        """Bytes that are in no extent item yet."""
+        return self.dirty + self.sealing
 
     def add(self, change: int) -> None:
         """`change` bytes more, or (negative) fewer."""
         self.dirty += change
+
+    def add_sealing(self, change: int) -> None:
+        """`change` bytes more, or (negative) fewer, are on their way."""
+        self.sealing += change
 
     def add_full(self, change: int) -> None:
         """`change` full segments more, or (negative) fewer."""
@@ -76,6 +86,9 @@ class Window:
     def _count(self, change: int) -> None:
         self.dirty += change
         self._tally.add(change)
+
+    def _count_sealing(self, pieces: list[Sealing], sign: int) -> None:
+        self._tally.add_sealing(sign * sum(len(piece.data) for piece in pieces))
 
     @property
     def full(self) -> bool:
@@ -169,10 +182,12 @@ class Window:
             self._note_length(o, 0)
             taken.append(Sealing(o, data, len(data)))
         self.sealing += taken
+        self._count_sealing(taken, 1)
         return taken
 
     def put_back(self, taken: list[Sealing]) -> None:
         """Sealing failed: the bytes are dirty again, under anything written since."""
+        self._count_sealing(taken, -1)
         for piece in reversed(taken):  # the newest first: older ones go under it
             self.sealing.remove(piece)
             base = piece.offset - piece.offset % EXTENT_MAX
@@ -185,6 +200,7 @@ class Window:
 
     def done(self, taken: list[Sealing]) -> None:
         """The pieces are in the tree."""
+        self._count_sealing(taken, -1)
         over = set(map(id, taken))
         self.sealing = [piece for piece in self.sealing if id(piece) not in over]
 

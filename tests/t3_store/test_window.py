@@ -89,6 +89,7 @@ def test_promise_5_a_window_over_sealed_bytes_shows_the_file(steps):
         assert window.size == len(model.file)
         lengths = [len(segment) for segment in window.segments.values()]
         assert tally.dirty == window.dirty == sum(lengths)
+        assert tally.sealing == sum(len(piece.data) for piece in window.sealing)
         assert tally.full == lengths.count(EXTENT_MAX) and window.full == bool(tally.full)
         shown = bytearray(model.below[: window.size])
         shown += bytes(window.size - len(shown))
