@@ -226,6 +226,21 @@ async def test_promise_6_a_root_that_nobody_there_has_makes_a_mount_patient_with
         assert await read_file(vault, b"file") == b"x" * 100
 
 
+async def test_promise_4_one_that_refuses_at_once_does_not_keep_others_from_telling_their_space(
+    net, tmp_path
+):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        for supplier in net.suppliers:
+            supplier.break_()
+        await vault.watch.round()  # as after a night: all count as away
+        for supplier in net.suppliers[1:]:
+            supplier.heal()
+            supplier.slow_(0.1)
+        await vault.space.refresh()
+        assert net.suppliers[0].node in vault.space._untold
+        assert len(vault.space._untold) <= net.k - 1
+
+
 # -- from the first word of `sync` to the next mount
 
 
