@@ -34,9 +34,7 @@ class SupplierLine(msgspec.Struct, frozen=True, kw_only=True):
     owed: int = 0  #: bytes of fragments that are still to be sent to it
     rate: float = 0.0  #: bytes a second that it is sent just now
     space: int = 0  #: bytes that it promised
-    way: str = (
-        "direct"  #: how it was last reached: direct, mapped (at its router), relayed or punched
-    )
+    way: str = "direct"  #: how it was reached last: direct, mapped, relayed or punched
 
 
 class ReserveLine(msgspec.Struct, frozen=True, kw_only=True):
