@@ -61,17 +61,24 @@ class Home:
     def _node(self, key, host):
         return Dht(key, True, False, make_socket=self.network.socket(host))
 
-    async def begin(self, listen="0.0.0.0:4000", announced=(), bootstrap=("9.9.0.1:4000",)):
+    async def begin(
+        self, listen="0.0.0.0:4000", announced=(), bootstrap=("9.9.0.1:4000",), acquainted=True
+    ):
+        """`acquainted`: the others know each other already."""
         self._nursery.start_soon(self.network.run)
         for node in (self.dht, *self.others):
             await self._nursery.start(node.run)
-        for node in self.others[1:]:
-            await node.bootstrap([self.others[0].endpoint])
+        if acquainted:
+            await self.acquaint()
         self.record = OwnRecord(
             self.service, self.dht, listen, announced, bootstrap, self._contacts,
             lambda: list(self.interfaces), lambda: list(self.friends), outside=self.doors,
         )  # fmt: skip
         self._nursery.start_soon(self.record.run)
+
+    async def acquaint(self):
+        for node in self.others[1:]:
+            await node.bootstrap([self.others[0].endpoint])
 
     def appear_at(self, host):
         """What it sends comes from another address from now on, and what is sent there arrives."""
@@ -103,6 +110,21 @@ async def test_an_address_of_an_interface_that_changes_is_announced_within_a_min
     home.appear_at("8.8.4.4")
     await trio.sleep(MINUTE)
     assert await home.said() == ("8.8.4.4:4000",)
+
+
+@pytest.mark.deadline(1000)
+async def test_who_joined_by_one_that_knew_nobody_yet_gets_to_know_the_others(
+    home, autojump_clock, monkeypatch
+):
+    """Behind a router: nobody gets in who was not spoken to before."""
+    for other in home.others[1:]:
+        monkeypatch.setattr(other, "_acceptable", lambda endpoint: endpoint[0] != "8.8.8.8")
+    await home.begin(acquainted=False)
+    await trio.sleep(5)
+    assert home.dht.contacts() == [("9.9.0.1", 4000)]
+    await home.acquaint()
+    await trio.sleep(MINUTE)
+    assert len(home.dht.contacts()) == len(home.others)
 
 
 @pytest.mark.deadline(1000)

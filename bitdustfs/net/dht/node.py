@@ -271,8 +271,10 @@ class Dht:
         """The hosts at which so many others, of different networks, see this node.
 
         Whoever has it as a contact names it, with the endpoint that it answered from, among those
-        near an id next to its own.
+        near an id next to its own. While it has few contacts it looks whether the others named are
+        there: who joined by one that knew nobody yet would be left with that one.
         """
+        few = len(self.contacts()) < ASKED_FOR_SIGHT
         beside = self.id[:-1] + bytes([self.id[-1] ^ 1])
         said: dict[str, set[str]] = {}
 
@@ -281,9 +283,13 @@ class Dht:
             if body is None or not isinstance(body.message, datagram.ContactsAre):
                 return
             for named in body.message.contacts:
-                if named.id == self.id and self._acceptable(named.endpoint):
+                if not self._acceptable(named.endpoint):
+                    continue
+                if named.id == self.id:
                     who = self._neighbourhoods.sender(contact.endpoint)
                     said.setdefault(named.host, set()).add(who)
+                elif few and not self._tables.has(named):
+                    self._check_later(named)
 
         async with trio.open_nursery() as nursery:
             for contact in self._tables.nearest(self.id, ASKED_FOR_SIGHT):
