@@ -226,6 +226,6 @@ def test_a_newer_version_takes_the_place_of_the_older_and_no_other_way_round():
 async def test_a_flood_of_checks_is_bounded(nodes):
     """Each datagram of an unknown node asks for a ping; pings are sent some at a time."""
     for number in range(10_000):
-        nodes[0]._check_later(Contact(os.urandom(20), "127.0.0.1", 2000 + number))
-    assert nodes[0]._to_check.statistics().current_buffer_used <= 64
+        nodes[0]._checks.later(Contact(os.urandom(20), "127.0.0.1", 2000 + number))
+    assert nodes[0]._checks._put.statistics().current_buffer_used <= 64
     await trio.lowlevel.checkpoint()

@@ -9,7 +9,7 @@ answered a question of ours. Who answered is who signed the answer, whoever was 
 import logging
 import os
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 
 import trio
 from nacl.signing import SigningKey
@@ -20,6 +20,7 @@ from bitdustfs.net.addresses import acceptable
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens, distance
+from bitdustfs.net.dht.checks import Checks
 from bitdustfs.net.dht.datagram import Body, Contact, Endpoint
 from bitdustfs.net.dht.dialback import ANSWERED_IN, DialBacks, NoDialBacks
 from bitdustfs.net.dht.due import Due
@@ -35,8 +36,6 @@ TIMEOUTS = (0.7, 1.3)
 LOOKUP_DEADLINE = 10.0  #: seconds for a whole look-up
 REPUBLISH_MAX = 200  #: kept records that are stored again in one go
 ASKED_FOR_SIGHT = 8  #: contacts that are asked where they see this node
-CHECKERS = 8  #: contacts pinged at once, to see whether they are there
-CHECKS_MAX = 64  #: contacts that wait to be pinged; more are not, they will be met again
 
 
 class Dht:
@@ -62,8 +61,8 @@ class Dht:
         self._socket = make_socket()
         self._dial_backs = dial_backs or NoDialBacks()
         self._due: dict[bytes, Due] = {}
-        self._tables = Tables(self.id, self._check_later)
-        self._to_check, self._checks = trio.open_memory_channel[Contact](CHECKS_MAX)
+        self._checks = Checks(self._check)
+        self._tables = Tables(self.id, self._checks.later)
 
     async def bind(self, host: str, port: int) -> int:
         """Takes a UDP port; which one."""
@@ -80,7 +79,7 @@ class Dht:
         """Receives until cancelled."""
         with closing(self._socket):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_checks)
+                nursery.start_soon(self._checks.run)
                 nursery.start_soon(self._dial_backs.run, self._send)
                 task_status.started()
                 while True:
@@ -119,7 +118,7 @@ class Dht:
             await self._send(endpoint, body.id, self._response(message, endpoint))
         asker = Contact(node_id(body.sender), *endpoint)
         if body.serves and not self._tables.has(asker):  # also one that moved
-            self._check_later(asker)
+            self._checks.later(asker)
 
     def _response(
         self,
@@ -197,19 +196,6 @@ class Dht:
         """Whether an address may be a contact."""
         return acceptable(*endpoint, self.allow_private)
 
-    def _check_later(self, contact: Contact) -> None:
-        with suppress(trio.WouldBlock):
-            self._to_check.send_nowait(contact)
-
-    async def _run_checks(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for _ in range(CHECKERS):
-                nursery.start_soon(self._check_all)
-
-    async def _check_all(self) -> None:
-        async for contact in self._checks.clone():
-            await self._check(contact)
-
     async def _check(self, contact: Contact) -> None:
         """Pings; a contact that does not answer leaves the table."""
         body = await self.ask(contact.endpoint, datagram.DhtPing())
@@ -228,7 +214,7 @@ class Dht:
         named = body.message.contacts
         others = [c for c in named if c.id != self.id and self._acceptable(c.endpoint)]
         for other in self._tables.of_the_other_family(contact, others):
-            self._check_later(other)
+            self._checks.later(other)
         return Heard(who, [c for c in others if family_of(c.host) == family_of(contact.host)])
 
     # -- look-ups
@@ -289,7 +275,7 @@ class Dht:
                     who = self._neighbourhoods.sender(contact.endpoint)
                     said.setdefault(named.host, set()).add(who)
                 elif few and not self._tables.has(named):
-                    self._check_later(named)
+                    self._checks.later(named)
 
         async with trio.open_nursery() as nursery:
             for contact in self._tables.nearest(self.id, ASKED_FOR_SIGHT):
