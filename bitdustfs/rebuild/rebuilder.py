@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -120,7 +121,7 @@ class Rebuilder:
         self._working = trio.Lock()
         self.done = self.total = 0  #: blocks of the repairs under way
         self.moved = 0  #: bytes moved over the network for repairs since the mount
-        self._latest = self._plan([])
+        self._latest = self._planner()([])
         self._lacking: frozenset[int] = frozenset()  # positions that lack something, by then
         self._incomplete: frozenset[bytes] = frozenset()  # blocks that some position lacks, by then
 
@@ -157,15 +158,15 @@ class Rebuilder:
             for p, m in enumerate(self._circle.family.members)
         ]
 
-    def _plan(self, states: Iterable[BlockState]) -> Plan:
-        """The plan for these states, under the family's policy."""
-        policy = self._circle.family.policy
-        return plan(
-            states,
-            self.presence(),
-            k=self._circle.family.group.k,
+    def _planner(self) -> Callable[[Iterable[BlockState]], Plan]:
+        """Plans for states, by who is there now and under the family's policy. In any thread."""
+        family = self._circle.family
+        return partial(
+            plan,
+            presence=self.presence(),
+            k=family.group.k,
             patience=self._watch.patience,
-            margin=policy.margin,
+            margin=family.policy.margin,
         )
 
     async def look(self, age: float = CENSUS_EVERY) -> Plan:
@@ -186,12 +187,12 @@ class Rebuilder:
 
     async def replanned(self) -> Plan:
         """The plan for what the last look found and what is owed by now, with who is there now."""
-        evidence = self._evidence(self._table.owed())
+        evidence, planned = self._evidence(self._table.owed()), self._planner()
 
         def decide() -> tuple[Plan, frozenset[int], frozenset[bytes]]:
             states = evidence.states()
             lacking = {p for s in states for p in range(s.n) if p not in s.stored}
-            return self._plan(states), frozenset(lacking), frozenset(s.block for s in states)
+            return planned(states), frozenset(lacking), frozenset(s.block for s in states)
 
         decided = await trio.to_thread.run_sync(decide)
         self._latest, self._lacking, self._incomplete = decided

@@ -361,3 +361,19 @@ async def test_may_lose_counts_no_supplier_on_this_machine(net, tmp_path):
         assert said.may_lose == 2  # of the six others
         assert await vault.xattrs._own[b"user.bitdust.health"](inode) == "2"
         assert any("on this very machine" in warning for warning in said.warnings)
+
+
+async def test_who_is_on_this_machine_is_looked_up_on_the_loop_also_where_a_plan_is_made(
+    net, tmp_path
+):
+    """Where a supplier moved that was heard in this network: what was heard is the loop's."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        asked = []
+
+        def is_beside(node):
+            asked.append(trio.current_time())  # raises in a thread
+            return False
+
+        vault.circle.is_beside = is_beside
+        await vault.rebuilder.replanned()
+        assert len(asked) >= 7
