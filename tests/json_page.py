@@ -13,6 +13,7 @@ NAMES = (
     "cli/cmd_versions.py",
     "cli/cmd_codes.py",
     "cli/cmd_name.py",
+    "cli/results.py",
 )
 SOURCES = [ROOT / "bitdustfs" / name for name in NAMES]
 PRINTED = {
@@ -42,6 +43,15 @@ PRINTED = {
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "RelaySelf": "`relay` in a supplier's status",
     "CustomerLine": "each line of `bitdust supplier customers --json`",
+    "VaultMade": "`bitdust vault create --json`",
+    "FounderLine": "each line of `suppliers` of a new vault",
+    "VaultRecovered": "`bitdust vault recover --json`",
+    "VaultRefounded": "`bitdust vault refound --json`",
+    "VaultDeleted": "`bitdust vault delete --json`",
+    "DeletionLine": "each line of `suppliers` there",
+    "UnmountSaid": "`bitdust unmount --json`",
+    "KeySaid": "`bitdust key show --json`",
+    "DealSaid": "`bitdust join --json`",
     "FriendLine": "each line of `bitdust friends --json`",
     "VaultLine": "each line of `bitdust list --json`",
     "ContractLine": "each line of `contracts` there",
@@ -51,7 +61,8 @@ HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
 `bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py`,
-`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_codes.py` and `bitdustfs/cli/cmd_name.py`.
+`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_codes.py`, `bitdustfs/cli/cmd_name.py` and
+`bitdustfs/cli/results.py`. Only that line goes to standard output; sentences go to standard error.
 Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
 are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
 names the statement. This page is made by `tests/json_page.py`.

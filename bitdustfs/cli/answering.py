@@ -1,8 +1,34 @@
-"""Questions of a guided command: an option answers first, then a person, then what is proposed."""
+"""Questions: an option answers first, then a person, then, where it guides, what is proposed."""
 
+import argparse
 import sys
 
 from bitdustfs.errors import UsageError
+from bitdustfs.plain import complain
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """An option of every command that nothing undoes."""
+    parser.add_argument("--yes", action="store_true", help="it is meant: do not ask")
+
+
+def meant(yes: bool, what: str, word: str) -> bool:
+    """Whether `what` nothing undoes is meant: --yes says so, or a person types the `word`.
+
+    The question goes to standard error: a program may read what is printed. Raises UsageError
+    where nobody answers.
+    """
+    if yes:
+        return True
+    complain(what)
+    complain(f"Type {word} to go on:")
+    typed = sys.stdin.readline()
+    if not typed:
+        raise UsageError("there is nobody to answer; say --yes if it is meant")
+    if typed.strip().lower() == word:
+        return True
+    complain("nothing was changed")
+    return False
 
 
 class Asking:

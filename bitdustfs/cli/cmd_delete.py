@@ -8,17 +8,19 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cache.machine import known_addresses, machine_id
+from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.friend_choice import set_free
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.named import complain_named, say_named
+from bitdustfs.cli.results import DeletionLine, VaultDeleted
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
 from bitdustfs.family.deleting import Told, delete_at, fence, forget_here, who_keeps
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
-from bitdustfs.plain import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="a supplier or any node of the network, where none is known here (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--yes", action="store_true", help="the loss is meant: do not ask")
+    add_yes(parser)
+    add_json(parser)
     parser.set_defaults(run=run_delete)
 
 
@@ -39,58 +42,62 @@ def run_delete(args: argparse.Namespace) -> int:
         raise UsageError("the vault is mounted here: bitdust unmount first")
     addresses = [*map(check_address, args.bootstrap), *known_addresses(vault)]
     keeping = trio.run(who_keeps, key, addresses, machine_id(), suite())
+    say_kept = complain_named if args.json else say_named
     if keeping.begun:
-        say_named(f"the deletion of vault {vault.hex()[:NODE_DIGITS]} goes on")
-    if not args.yes and not _meant(vault, len(keeping.members), keeping.begun):
-        say("nothing was changed")
+        say_kept(f"the deletion of vault {vault.hex()[:NODE_DIGITS]} goes on")
+    if not meant(args.yes, _loss(vault, len(keeping.members), keeping.begun), "delete"):
         return Exit.FAILED
     members = {member.node: member for member in keeping.members}
     if keeping.known is not None:
         shown = trio.run(fence, key, keeping.known, addresses)
         members |= {member.node: member for member in shown}
     ended = trio.run(delete_at, key, [*members.values()], keeping.sure, addresses)
-    if _say_ended(ended):
-        return Exit.FAILED
-    if not keeping.sure:
-        complain_named(
-            "nobody showed the newest list of suppliers: there may be others that keep their part. "
-            "The key stays here; run this again with the address of one: "
-            "bitdust vault delete --bootstrap HOST:PORT"
-        )
-        return Exit.FAILED
-    set_free(vault)
-    forget_here(vault)  # with it goes what has this command go on, if it is run again
-    path = args.key or config.default_key_path()
-    path.unlink(missing_ok=True)
-    say_named(
-        f"nobody keeps anything of vault {vault.hex()[:NODE_DIGITS]} any more; what this machine "
-        f"had of it is gone, and so is its key, {path}"
-    )
-    return Exit.DONE
-
-
-def _meant(vault: bytes, count: int, begun: bool) -> bool:
-    rest = "the rest of " if begun else ""
-    question = (
-        f"This deletes {rest}vault {vault.hex()[:NODE_DIGITS]} at {count} suppliers, and its key "
-        "here.\nNothing brings its files back, on no machine, not even its 24 words.\n"
-        "Type delete to go on: "
-    )
-    return input(question).strip().lower() == "delete"
-
-
-def _say_ended(ended: Sequence[Told]) -> int:
-    """What each said; how many still keep something."""
-    left = [told for told in ended if told.error]
     for told in ended:
-        node = told.member.node.hex()[:NODE_DIGITS]
         if not told.error:
-            say_named(f"{node} has deleted it")
-            continue
+            say_kept(f"{told.member.node.hex()[:NODE_DIGITS]} has deleted it")
+    done = _none_is_left(ended) and _all_are_known(keeping.sure)
+    if done:
+        set_free(vault)
+        forget_here(vault)  # with it goes what has this command go on, if it is run again
+        path = args.key or config.default_key_path()
+        path.unlink(missing_ok=True)
+        say_kept(
+            f"nobody keeps anything of vault {vault.hex()[:NODE_DIGITS]} any more; what this "
+            f"machine had of it is gone, and so is its key, {path}"
+        )
+    if args.json:
+        lines = [DeletionLine(node=told.member.node.hex(), error=told.error) for told in ended]
+        say_json(VaultDeleted(vault=vault.hex(), done=done, sure=keeping.sure, suppliers=lines))
+    return Exit.DONE if done else Exit.FAILED
+
+
+def _loss(vault: bytes, count: int, begun: bool) -> str:
+    rest = "the rest of " if begun else ""
+    return (
+        f"This deletes {rest}vault {vault.hex()[:NODE_DIGITS]} at {count} suppliers, and its key "
+        "here. Nothing brings its files back, on no machine, not even its 24 words."
+    )
+
+
+def _none_is_left(ended: Sequence[Told]) -> bool:
+    """Whether all of them said that they deleted it; else it is said who did not."""
+    left = [told for told in ended if told.error]
+    for told in left:
+        node = told.member.node.hex()[:NODE_DIGITS]
         complain_named(f"{node} did not say that it deleted it: {told.error}")
     if left:
         complain_named(
             f"{len(left)} of {len(ended)} suppliers still keep their part; run this again when "
             "they are back. The key stays here until then"
         )
-    return len(left)
+    return not left
+
+
+def _all_are_known(sure: bool) -> bool:
+    if not sure:
+        complain_named(
+            "nobody showed the newest list of suppliers: there may be others that keep their part. "
+            "The key stays here; run this again with the address of one: "
+            "bitdust vault delete --bootstrap HOST:PORT"
+        )
+    return sure

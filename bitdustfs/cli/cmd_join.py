@@ -7,7 +7,9 @@ import trio
 
 from bitdustfs.cache.nicknames import Nicknames, check_name
 from bitdustfs.cli.friend_words import name_friends
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.named import say_named
+from bitdustfs.cli.results import DealSaid
 from bitdustfs.cli.texts import NODE_DIGITS, SUPPLIER_DIR_HELP
 from bitdustfs.cli.token_words import read_token
 from bitdustfs.config import names_path
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", dest="called", default="", help="what you call the friend; stays here"
     )
     parser.add_argument("--dir", type=Path, help=SUPPLIER_DIR_HELP)
+    add_json(parser)
     parser.set_defaults(run=run_join)
 
 
@@ -37,8 +40,19 @@ def run_join(args: argparse.Namespace) -> int:
     if args.called:
         Nicknames(names_path()).give(line.invitation.supplier.hex(), args.called)
     name_friends(own.friendship.deals.all().values())
-    say_agreed(agreed)
+    say_json(_said(agreed)) if args.json else say_agreed(agreed)
     return 0
+
+
+def _said(agreed: Agreed) -> DealSaid:
+    return DealSaid(
+        node=agreed.deal.node.hex(),
+        gives=agreed.deal.gives,
+        given=agreed.deal.space,
+        settled=not agreed.answer,
+        answer=agreed.answer,
+        why=agreed.why,
+    )
 
 
 def say_agreed(agreed: Agreed) -> None:

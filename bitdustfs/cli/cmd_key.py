@@ -5,12 +5,14 @@ from pathlib import Path
 
 from bitdustfs import config
 from bitdustfs.cache import keyfile
+from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.passphrases import (
     ask_first_passphrase,
     ask_new_passphrase,
     ask_passphrase,
     ask_words,
 )
+from bitdustfs.cli.results import KeySaid
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.errors import UsageError
 from bitdustfs.plain import say
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("--key", type=Path, help="the key file")
+        if run is run_show:
+            add_json(verb)
         verb.set_defaults(run=run)
 
 
@@ -35,7 +39,12 @@ def load_key(path: Path | None) -> VaultKey:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    say(load_key(args.key).vault_id.hex())
+    path = args.key or config.default_key_path()
+    vault = load_key(path).vault_id.hex()
+    if args.json:
+        say_json(KeySaid(vault=vault, key=str(path), locked=keyfile.is_locked(path)))
+    else:
+        say(vault)
     return 0
 
 

@@ -7,7 +7,11 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cache.machine import known_addresses, machine_id
+from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.exit_codes import Exit
+from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.results import VaultRecovered
 from bitdustfs.errors import UsageError
 from bitdustfs.family.recovery import Recovery
 from bitdustfs.mount.cpu import suite
@@ -21,6 +25,9 @@ suppliers that kept it, as far as you know them. What their blocks tell is put t
 again and published as a new root; nothing is deleted. If the tree itself is lost, too, files come
 back under the paths they had when they were written; files of up to 512 bytes are then lost, and
 deleted ones may be back."""
+LOSS = """\
+This publishes what the blocks tell over the root that suppliers know. What only that root tells is
+lost: what was written last, files of up to 512 bytes, and what was deleted may be back."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a supplier's address (repeatable; those remembered here are asked as well)",
     )  # fmt: skip
     parser.add_argument(
-        "--over-root", action="store_true", help="although a root is known that is of no use"
-    )
+        "--over-root", action="store_true", help="although a root is known that is of no use: it "
+        "asks, unless --yes is said",
+    )  # fmt: skip
+    add_yes(parser)
+    add_json(parser)
     parser.set_defaults(run=run_recover)
 
 
@@ -42,9 +52,25 @@ def run_recover(args: argparse.Namespace) -> int:
     addresses += [a for a in known_addresses(key.vault_id) if a not in addresses]
     if not addresses:
         raise UsageError("no supplier's address is known here; name them with --supplier")
+    if args.over_root and not meant(args.yes, LOSS, "recover"):
+        return Exit.FAILED
     recovery = Recovery(key, config.home(), machine_id(), suite(), args.over_root, _say)
-    _print_outcome(trio.run(recovery.run, addresses))
+    outcome = trio.run(recovery.run, addresses)
+    if args.json:
+        say_json(_said(outcome))
+    else:
+        _print_outcome(outcome)
     return 0
+
+
+def _said(outcome: Recovered) -> VaultRecovered:
+    return VaultRecovered(
+        whole=outcome.index,
+        blocks=outcome.blocks,
+        unreadable=outcome.unreadable,
+        files=outcome.files,
+        unnamed=outcome.unnamed,
+    )
 
 
 def _print_outcome(outcome: Recovered) -> None:

@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint, is_mount_word
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("words", nargs="+", metavar="[MOUNTPOINT] NAME", help=NAMED)
+        if run is run_delete:
+            add_yes(verb)
         add_json(verb)
         verb.set_defaults(run=run)
     schedule = verbs.add_parser("schedule", help="when they are made by themselves, and kept")
@@ -140,9 +143,18 @@ def run_schedule(args: argparse.Namespace) -> int:
     return 0
 
 
+def _loss(line: SnapshotLine) -> str:
+    return (
+        f"This deletes snapshot {line.name}, made {_when(line)}. What it alone refers to is gone "
+        "for good."
+    )
+
+
 def run_delete(args: argparse.Namespace) -> int:
     """Exit code 0: that is published; 3: it is only so on this machine as yet."""
     mount, name = _meant(args.words)
+    if not meant(args.yes, _loss(_one(mount, name)), "delete"):
+        return Exit.FAILED
     with progress_bar("publishing", "block") as show:
         done = mount.drop_snapshot(name, show)
     if args.json:

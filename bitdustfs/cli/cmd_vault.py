@@ -14,10 +14,13 @@ from bitdustfs.cache.machine import known_addresses, machine_id, remember_addres
 from bitdustfs.cli import cmd_codes as codes
 from bitdustfs.cli import cmd_delete as delete
 from bitdustfs.cli import cmd_recover as recover
+from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
+from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends, free_friends
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
+from bitdustfs.cli.results import FounderLine, VaultMade, VaultRefounded
 from bitdustfs.cli.schedule_words import HELP as SCHEDULE_HELP
 from bitdustfs.cli.schedule_words import parse_schedule
 from bitdustfs.cli.texts import INVITATION_HELP, NODE_DIGITS, OWN_HELP
@@ -81,6 +84,7 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--own", action="store_true", help=OWN_HELP)
     _add_invitation(parser)
+    add_json(parser)
     parser.set_defaults(run=run_create)
 
 
@@ -111,7 +115,8 @@ def _add_refound(parser: argparse.ArgumentParser) -> None:
         help="a new supplier for a position that nobody has any more (repeatable)",
     )  # fmt: skip
     _add_invitation(parser)
-    parser.add_argument("--yes", action="store_true", help="the risk is known: do not ask")
+    add_yes(parser)
+    add_json(parser)
     parser.set_defaults(run=run_refound)
 
 
@@ -153,16 +158,14 @@ def _larger_deals(mount: MountClient, size: int) -> Friends:
 RISK = """\
 This signs a new family without the old one's majority. What only the lost suppliers know of the
 newest changes is lost; and if they are merely cut off and another machine writes there, the two
-histories never come together: the new one wins. Do this when they are gone for good.
-Go on? [y/N] """
+histories never come together: the new one wins. Do this when they are gone for good."""
 
 
 def run_refound(args: argparse.Namespace) -> int:
     """Says the risk, asks, and founds the new family."""
     key = load_key(args.key)
-    if not args.yes and input(RISK).strip().lower() not in ("y", "yes"):
-        say("nothing was changed")
-        return 1
+    if not meant(args.yes, RISK, "refound"):
+        return Exit.FAILED
     addresses = [*(check_address(a) for a in args.bootstrap), *known_addresses(key.vault_id)]
     newcomers = [check_address(address) for address in args.newcomer]
     tokens = [*map(read_token, args.invitation)]
@@ -170,11 +173,16 @@ def run_refound(args: argparse.Namespace) -> int:
         refound_vault, key, addresses, config.home(), machine_id(), suite(), newcomers, tokens
     )
     remember_addresses(family)
+    if args.json:
+        nodes = [member.node.hex() for member in family.members]
+        vault = key.vault_id.hex()
+        say_json(VaultRefounded(vault=vault, epoch=family.epoch, suppliers=nodes))
+        return Exit.DONE
     say(
         f"the vault has a family of {len(family.members)} again (epoch {family.epoch}); "
         "mount it as usual"
     )
-    return 0
+    return Exit.DONE
 
 
 def run_create(args: argparse.Namespace) -> int:
@@ -196,8 +204,11 @@ def run_create(args: argparse.Namespace) -> int:
     config.unfounded_path(key.vault_id).unlink(missing_ok=True)
     remember_addresses(created.family)
     chosen.note(key.vault_id, {member.node for member in created.family.members})
-    say_created(key, order, path, created.founders)
-    return 0
+    if args.json:
+        say_json(_made(key, order, path, created.founders))
+    else:
+        say_created(key, order, path, created.founders)
+    return Exit.DONE
 
 
 def unfounded_key(path: Path) -> VaultKey | None:
@@ -245,6 +256,26 @@ def _key_words(path: Path) -> str:
     return "" if path == config.default_key_path() else f" --key {quote(str(path))}"
 
 
+def _made(key: VaultKey, order: Order, path: Path, founders: Sequence[Founder]) -> VaultMade:
+    lines = [
+        FounderLine(
+            position=position,
+            node=founder.member.node.hex(),
+            address=next(iter(founder.member.addresses), ""),
+            offers=founder.offers,
+        )
+        for position, founder in enumerate(founders)
+    ]
+    return VaultMade(
+        vault=key.vault_id.hex(), key=str(path), k=order.k, n=order.n, space=order.size,
+        promise=order.promise, suppliers=lines, bears=promised(order.k, order.n, _own(founders)),
+    )  # fmt: skip
+
+
+def _own(founders: Sequence[Founder]) -> int:
+    return sum(on_this_machine(founder.member) for founder in founders)
+
+
 def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Founder]) -> None:
     """Who keeps the new vault, what that takes of each, and what is to be done now."""
     k, n = order.k, order.n
@@ -261,7 +292,7 @@ def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Foun
         f"each promises {format_size(order.promise)}: {format_size(content)} for its share of the "
         f"content, and {format_size(order.promise - content)} for names, deleting and tidying up"
     )
-    own = sum(on_this_machine(f.member) for f in founders)
+    own = _own(founders)
     for sentence in promised(k, n, own):
         say(sentence)
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")

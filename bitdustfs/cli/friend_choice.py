@@ -12,7 +12,7 @@ from bitdustfs.cache.deals import Deal, DealFolder
 from bitdustfs.cache.machine import own_supplier_folders
 from bitdustfs.cache.nicknames import DIGITS_MIN, Nicknames
 from bitdustfs.cli.friend_words import name_friends
-from bitdustfs.cli.named import say_named
+from bitdustfs.cli.named import complain_named
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.config import names_path
 from bitdustfs.core.placement import largest_size, promise_each
@@ -81,7 +81,7 @@ class Friends:
         """Says who they are and what each gives."""
         for one in self._free:
             node = one.deal.node.hex()[:NODE_DIGITS]
-            say_named(f"friend {node} gives {format_size(one.deal.gives)}")
+            complain_named(f"friend {node} gives {format_size(one.deal.gives)}")
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -11,10 +11,14 @@ MOUNT_GOES_ON = "the mount goes on by itself; bitdust status says how far it is"
 
 
 class Page(NamedTuple):
-    """One command's. `interrupted`: what is so after Ctrl-C, a sentence without its end."""
+    """One command's. `interrupted`: what is so after Ctrl-C, a sentence without its end.
+
+    `final`: what nothing undoes, so that it asks unless --yes is said; else "".
+    """
 
     examples: tuple[str, ...]
     interrupted: str
+    final: str = ""
 
 
 PAGES = {
@@ -42,14 +46,17 @@ PAGES = {
     "vault refound": Page(
         ("bitdust vault refound --bootstrap 203.0.113.5:4100",),
         "the new family may be signed already: mount the vault and look, or run it again",
+        "a new family is signed without the old one's majority",
     ),
     "vault recover": Page(
         ("bitdust vault recover --supplier 203.0.113.5:4100 --supplier 198.51.100.7:4100",),
         "no block was changed or deleted; run it again to go on",
+        "with --over-root: a root is published over one that suppliers know",
     ),
     "vault delete": Page(
         ("bitdust vault delete", "bitdust vault delete --key k3.key --yes"),
         "suppliers that were told have deleted it already; run it again for the others",
+        "the vault is gone, on all machines",
     ),
     "list": Page(("bitdust list", "bitdust list --json"), ONLY_LOOKED),
     "key show": Page(("bitdust key show",), NOTHING_BEGUN),
@@ -95,8 +102,9 @@ PAGES = {
     "snapshot list": Page(("bitdust snapshot list", "bitdust snapshot list --json"), ONLY_LOOKED),
     "snapshot show": Page(("bitdust snapshot show before-the-move",), ONLY_LOOKED),
     "snapshot delete": Page(
-        ("bitdust snapshot delete before-the-move",),
+        ("bitdust snapshot delete before-the-move", "bitdust snapshot delete old --yes"),
         "bitdust snapshot list shows whether it is deleted",
+        "what it alone refers to is gone",
     ),
     "snapshot schedule": Page(
         ("bitdust snapshot schedule", "bitdust snapshot schedule ~/vault hourly=48 share=30"),
@@ -168,8 +176,9 @@ PAGES = {
         ("bitdust supplier customers", "bitdust supplier customers --dir ~/shelf"), ONLY_LOOKED
     ),
     "supplier leave": Page(
-        ("bitdust supplier leave --dir ~/shelf",),
+        ("bitdust supplier leave --dir ~/shelf", "bitdust supplier leave --dir ~/shelf --yes"),
         "it goes on leaving, and ends when nobody depends on it any more",
+        "its contracts end, and so does it",
     ),
     "doctor": Page(
         ("bitdust doctor", "bitdust doctor --quiet", "bitdust doctor --dir ~/shelf --json"),

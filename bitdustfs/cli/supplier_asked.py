@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from bitdustfs.cli.answering import add_yes, meant
+from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.named import complain_named, names, say_named
 from bitdustfs.cli.progress import progress_bar
@@ -74,6 +76,7 @@ def add_own(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
         "watched or not",
     )
     leave.add_argument("--dir", type=Path, required=True, help="the supplier's folder")
+    add_yes(leave)
     leave.set_defaults(run=run_leave)
 
 
@@ -147,17 +150,28 @@ def run_customers(args: argparse.Namespace) -> int:
     return 0
 
 
+def _end(told: SupplierSelf) -> str:
+    return (
+        f"This ends supplier {told.node[:NODE_DIGITS]} for good. It hands over the "
+        f"{format_size(told.used)} that it keeps for {told.customers} vaults, and its contracts "
+        "end. Once begun, nothing stops that."
+    )
+
+
 def run_leave(args: argparse.Namespace) -> int:
     """Returns once nobody depends on the supplier any more; it has ended then."""
     nobody = f"no supplier runs in {args.dir}"
+    told = _ask(args.dir, AskSelf(), SupplierSelf)
+    if told.state != "leaving" and not meant(args.yes, _end(told), "leave"):
+        return Exit.FAILED
     with progress_bar("handing over", "fragment") as bar:
-        told = ""
+        heard = ""
 
         def show(progress: Progress) -> None:
-            nonlocal told
-            if progress.what != told and not sys.stderr.isatty():  # else the bar says it
+            nonlocal heard
+            if progress.what != heard and not sys.stderr.isatty():  # else the bar says it
                 complain_named(progress.what)
-            told = progress.what
+            heard = progress.what
             bar(progress)
 
         ask(args.dir / "control", nobody, Leave(), Completed, show)

@@ -3,6 +3,7 @@ traceback.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -91,7 +92,7 @@ BAD = [
     (["join", "@x"], "cannot be read"),
     (["friends"], "no supplier ran here yet"),
     (["vault", "create", "--key", "/dev/null/key", "--bootstrap", "127.0.0.1:9"], "/dev/null"),
-    (["vault", "refound"], "nobody to give it"),
+    (["vault", "refound"], "nobody to answer; say --yes"),
     (["vault", "recover"], "no supplier's address"),
     (["key", "show", "--key", "missing"], "no key file"),
     (["key", "show", "--key", "/dev/null/key"], "cannot be read"),
@@ -282,8 +283,10 @@ def test_a_dead_mount_is_told_and_cleared_and_what_it_left_is_said(world):
     end_at_once(world)
     told = world.run("status", world.mountpoint, check=False)
     assert told.returncode and "dead" in told.stderr and "bitdust unmount" in told.stderr
-    told = world.run("unmount", world.mountpoint, check=False)
+    told = world.run("unmount", world.mountpoint, "--json", check=False)
     assert told.returncode == 1 and "cleared away, but" in told.stderr
+    said = json.loads(told.stdout)
+    assert said["dead"] and not said["published"] and said["trouble"] in told.stderr
     for fact in ("not published", "is kept there", "by the next mount here", "memory only is lost"):
         assert fact in told.stderr
     assert not os.path.ismount(world.mountpoint)

@@ -53,8 +53,14 @@ class Friend:
     def invites(self, *more):
         return self.run("invite", "--space", SPACE, *more).stdout.strip()
 
+    def told(self, *words):
+        """What a program gets to read."""
+        out = self.run(*words, "--json").stdout
+        assert out.startswith(("[", "{")), out
+        return json.loads(out)
+
     def friends(self):
-        return json.loads(self.run("friends", "--json").stdout)
+        return self.told("friends")
 
 
 @pytest.fixture
@@ -172,20 +178,28 @@ def test_what_was_promised_to_a_friend_or_by_an_invitation_is_taken_back(circle)
 
 def test_a_vault_is_deleted_at_all_who_keep_it_also_at_who_was_away(circle):
     _, anna, bert, carl, _ = circle
-    for friend in (bert, carl):
-        friend.run("join", anna.invites())
-    anna.run("vault", "create")
+    deal = anna.told("join", bert.invites())
+    assert (deal["gives"], deal["given"], deal["settled"]) == (400 << 20, 400 << 20, True)
+    carl.run("join", anna.invites())
+    made, key = anna.told("vault", "create"), anna.told("key", "show")
+    assert (made["k"], made["n"], made["suppliers"][1]["position"]) == (1, 2, 1)
+    assert (made["vault"], made["key"]) == (key["vault"], key["key"]) and not key["locked"]
     nobody = anna.run("vault", "delete", check=False, stdin="")
-    assert nobody.returncode == 2 and "an answer was needed" in nobody.stderr
+    assert nobody.returncode == 2 and "nobody to answer" in nobody.stderr
     assert anna.run("vault", "delete", check=False, stdin="yes\n").returncode == 1
     assert all(line["vaults"] for line in anna.friends())  # no word but `delete` is enough
     carl.stop()
-    away = anna.run("vault", "delete", "--yes", check=False)
+    away = anna.run("vault", "delete", "--yes", "--json", check=False)
     assert away.returncode == 1 and "1 of 2 suppliers still keep their part" in away.stderr
     assert "did not say that it deleted it" in away.stderr  # it may have, and be slow
+    told = json.loads(away.stdout)
+    assert not told["done"] and sum(line["error"] != "" for line in told["suppliers"]) == 1
     assert (anna.home / "keys" / "vault.key").exists()
     carl.start()
-    assert "goes on" in anna.run("vault", "delete", "--yes").stdout
+    done = anna.run("vault", "delete", "--yes", "--json")
+    assert "goes on" in done.stderr and "has deleted it" in done.stderr
+    told = json.loads(done.stdout)
+    assert told["done"] and told["sure"] and [line["error"] for line in told["suppliers"]] == [""]
     assert not (anna.home / "keys" / "vault.key").exists()
     for friend in (bert, carl):
         customers = friend.run("supplier", "customers", "--dir", friend.shelf, "--json").stdout

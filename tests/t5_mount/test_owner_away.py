@@ -3,6 +3,7 @@
 Leaving well.
 """
 
+import json
 import random
 import shutil
 import time
@@ -78,9 +79,10 @@ def test_promise_6_and_9_a_majority_lost_one_by_one_with_the_owners_machine_off(
     assert f"{7 - len(lost)} of 7 suppliers answered" in status and "refound" in status
     world.run("unmount", world.mountpoint)
     assert world.run(
-        "vault", "refound", "--bootstrap", bootstrap, stdin="n\n", check=False
+        "vault", "refound", "--bootstrap", bootstrap, stdin="y\n", check=False
     ).returncode
-    world.run("vault", "refound", "--bootstrap", bootstrap, stdin="y\n")
+    again = world.run("vault", "refound", "--json", "--bootstrap", bootstrap, stdin="refound\n")
+    assert json.loads(again.stdout)["kind"] == "vault-refounded" and "Type refound" in again.stderr
     world.mount()
     (world.mountpoint / "new").write_bytes(b"written after all")
     world.run("sync", world.mountpoint)
@@ -122,7 +124,10 @@ def test_the_owner_comes_home_and_confirms_or_dismisses_who_stood_in(world):
 def test_a_supplier_leaves_well_whether_the_owner_is_there_or_not(world):
     files = prepared(world, patience="2h")
     first, second = (world.addresses.index(row["address"]) for row in rows(world)[2:4])
-    left = world.run("supplier", "leave", "--dir", world.supplier(first))
+    words = "supplier", "leave", "--dir", world.supplier(first)
+    refused = world.run(*words, stdin="yes\n", check=False)
+    assert refused.returncode == 1 and "nothing was changed" in refused.stderr
+    left = world.run(*words, stdin="leave\n")
     assert "nobody depends on this supplier any more" in left.stdout
     world.wait_supplier_ended(first)
     deadline = time.monotonic() + LIMIT
@@ -133,7 +138,7 @@ def test_a_supplier_leaves_well_whether_the_owner_is_there_or_not(world):
     assert "nothing is wrong" in world.run("verify", world.mountpoint).stdout
     blocks = shelves(world, [second])[3]
     world.run("unmount", world.mountpoint)
-    world.run("supplier", "leave", "--dir", world.supplier(second))
+    world.run("supplier", "leave", "--yes", "--dir", world.supplier(second))
     world.wait_supplier_ended(second)
     rest = set(range(14)) - {first, second}
     assert shelves(world, rest)[3] >= blocks

@@ -17,10 +17,12 @@ import json_page
 import pytest
 import trio
 
+from bitdustfs.cli.answering import meant
 from bitdustfs.cli.exit_codes import Exit, table
 from bitdustfs.cli.main import main, make_parser, mount_main, run
 from bitdustfs.cli.named import say_verdict
 from bitdustfs.cli.pages import PAGES, interrupted
+from bitdustfs.errors import UsageError
 from bitdustfs.mount.commands import MOUNT_COMMANDS
 from bitdustfs.mount.mountpoint import socket_path
 from bitdustfs.mount.statements import GoneLine, GoneSuppliers, PolicySaid, Synced
@@ -55,6 +57,29 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
         program, *words = shlex.split(re.split(" [<>] ", example)[0])
         args = make_parser().parse_args(words)
         assert program == "bitdust" and args.name == name
+
+
+def test_what_nothing_undoes_asks_unless_yes_is_said():
+    asks = {name for name, parser in commands(make_parser()).items() if "--yes" in options(parser)}
+    assert asks - {"setup"} == {name for name, page in PAGES.items() if page.final}
+
+
+def options(parser):
+    return {word for action in parser._actions for word in action.option_strings}
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_meant"), [("leave\n", True), (" Leave \n", True), ("yes\n", False)]
+)
+def test_one_word_is_taken_for_an_answer(typed, is_meant, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    assert meant(False, "This ends it.", "leave") is is_meant
+    asked = capsys.readouterr()
+    assert asked.out == "" and asked.err.startswith("This ends it.\nType leave to go on:\n")
+    assert ("nothing was changed" in asked.err) is not is_meant
+    with pytest.raises(UsageError, match="--yes"):
+        meant(False, "This ends it.", "leave")  # nobody is there any more
+    assert meant(True, "This ends it.", "leave")
 
 
 def test_the_readme_has_the_table_of_exit_codes():

@@ -73,7 +73,7 @@ def test_a_snapshot_shows_all_as_it_was_also_after_kill_and_elsewhere(world, tmp
     world.mount(bootstrap)
     same(source, past / "tree")
     assert run("find", mnt / ".snapshots", "-name", "pending").count("pending") == 1
-    world.run("snapshot", "delete", mnt, "one")
+    world.run("snapshot", "delete", mnt, "one", "--yes")
     assert not past.exists()
     assert json.loads(world.run("snapshot", "list", mnt, "--json").stdout)["snapshots"] == []
     world.run("unmount", mnt)
@@ -161,7 +161,7 @@ def test_nothing_of_a_snapshot_can_be_changed(world):
         assert said.returncode == 1 and "one already" in said.stderr
         shown = json.loads(world.run("snapshot", "show", "one", "--json").stdout)
         assert shown["name"] == "one" and shown["inodes"] == 3
-        world.run("snapshot", "delete", "one")
+        world.run("snapshot", "delete", "one", "--yes")
         refused(errno.ESTALE, os.listdir, held)
     finally:
         os.close(held)
