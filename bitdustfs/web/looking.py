@@ -45,7 +45,8 @@ from bitdustfs.web.views import (
 
 FRESH = 1.0  #: seconds for which what was seen is shown to everybody
 PROMPT = 1.0  #: seconds that a look waits for those who are slow
-ASKED_AT_ONCE = 32  #: threads
+ASKED_AT_ONCE = 32  #: threads that ask, and may hang for a while
+READ_AT_ONCE = 4  #: threads that only read this home, and the kernel's table of mounts
 MOMENTS = 240  #: of one mount's history
 EVENTS = 100  #: that are kept
 
@@ -79,9 +80,10 @@ class Looking:
     def __init__(self, nursery: trio.Nursery, only: Path | None) -> None:
         self._only = only
         self._names = Nicknames(names_path())
-        self._limiter = trio.CapacityLimiter(ASKED_AT_ONCE)
-        self._mounts = Prompt[MountView](nursery, self._limiter)
-        self._suppliers = Prompt[SupplierView](nursery, self._limiter)
+        self._reading = trio.CapacityLimiter(READ_AT_ONCE)
+        asking = trio.CapacityLimiter(ASKED_AT_ONCE)
+        self._mounts = Prompt[MountView](nursery, asking)
+        self._suppliers = Prompt[SupplierView](nursery, asking)
         self._shared = Shared(FRESH, self._look)
         self._before: tuple[list[MountView], list[SupplierView]] | None = None
         self._histories: dict[str, deque[Moment]] = {}
@@ -120,7 +122,8 @@ class Looking:
         return there if self._only is None else [p for p in there if p == self._only]
 
     async def _thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        """Not one of those that ask: whoever hangs there does not hold up the list."""
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._reading)
 
     async def _look(self) -> tuple[list[MountView], list[SupplierView]]:
         self._names = await self._thread(lambda: Nicknames(names_path()))
