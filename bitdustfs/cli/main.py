@@ -19,7 +19,7 @@ from bitdustfs.cli.pages import epilog, interrupted
 from bitdustfs.errors import BitdustError, LocalError, UsageError
 from bitdustfs.mount.cpu import keep_large_buffers
 from bitdustfs.net.loglines import FewLines
-from bitdustfs.plain import log_plainly
+from bitdustfs.plain import complain, log_plainly
 
 
 class Verb(NamedTuple):
@@ -170,7 +170,9 @@ def run(
 
 
 def _interrupted(args: argparse.Namespace) -> int:
-    """Says what goes on."""
+    """Says what goes on, below the line in which a terminal shows the key."""
+    if sys.stderr.isatty():
+        complain("")
     complain_named(interrupted(getattr(args, "name", "")))
     return Exit.INTERRUPTED
 
