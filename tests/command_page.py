@@ -35,7 +35,7 @@ for folder in ("tests", "tests/t4_volume"):
 
 import trio  # noqa: E402
 from one_home import MOUNTPOINT  # noqa: E402
-from spoken import spoken  # noqa: E402
+from spoken import PATIENCE, spoken  # noqa: E402
 from vault_states import STATES  # noqa: E402
 
 from bitdustfs.cache import keyfile  # noqa: E402
@@ -43,6 +43,7 @@ from bitdustfs.cache.folder import write_durably  # noqa: E402
 from bitdustfs.cache.machine import note_own_supplier  # noqa: E402
 from bitdustfs.cli import main as commands  # noqa: E402
 from bitdustfs.cli import named  # noqa: E402
+from bitdustfs.cli.cmd_swarm import held_port  # noqa: E402
 from bitdustfs.cli.pages import PAGES  # noqa: E402
 from bitdustfs.config import peers_path  # noqa: E402
 from bitdustfs.core.keys import VaultKey  # noqa: E402
@@ -57,6 +58,7 @@ AGAIN = 0.1  #: seconds
 KEY = VaultKey(b"c" * 32)
 PEER = "127.0.0.1:9"  #: nobody is there: the port of `discard`
 NEWNET, NEWUSER = 0x40000000, 0x10000000  #: unshare(2)
+FIRST = ("status", "suppliers", "vault set")  #: whose first line says most
 ALONE = "nobody there, new work"  #: the state of a mount without a network
 NEVER = "-"
 HEAD = """\
@@ -68,8 +70,8 @@ command, and `tests/t5_mount/test_command_page.py` holds it.
 
 - *A wrong word*: one that is likely; every command also ends with 2 at an option that it does not
   know.
-- *No network*: a command that asks a mount is answered all the same; here the mount has work that is
-  not published, and nobody answers it.
+- *No network*: a command that asks a mount is answered all the same; here the mount has work that
+  is not published, and nobody answers it. A dash: it uses none.
 - *No mount*: where nothing is mounted. A dash: it asks none.
 - *Ctrl-C* was typed while the command waited. A command that waits for nothing has the sentence all
   the same.
@@ -94,13 +96,14 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "setup": Row("--new --restore", f"--yes --new --words-later --donate 0 --supplier {PEER} --ecc 1/1 "
-                 "--mount mnt --no-install", None, ("have the 24 words", "")),
+    "setup": Row("--new --restore", f"--yes --new --words-later --donate 0 --supplier {PEER} "
+                 "--ecc 1/1 --mount mnt --no-install", None, ("have the 24 words", "")),
     "vault create": Row("--ecc 9/4", f"--key k --ecc 1/1 --supplier {PEER}", None,
                         ("peer", "--key k --ecc 1/1 --supplier PEER")),
     "vault codes": Row("x"),
     "vault set": Row("nonsense=1", None, "", ("mount", "")),
-    "vault refound": Row("--bootstrap nowhere --yes", "--yes", None, ("peer", "--yes --bootstrap PEER")),
+    "vault refound": Row("--bootstrap nowhere --yes", "--yes", None,
+                         ("peer", "--yes --bootstrap PEER")),
     "vault recover": Row("--supplier nowhere", "", None, ("peer", "--supplier PEER")),
     "vault delete": Row("--bootstrap nowhere", "--yes", None, ("peer", "--yes --bootstrap PEER")),
     "list": Row(waits=("mount", "")),
@@ -127,7 +130,9 @@ ROWS = {
     "friends": Row("--forget nobody", "= 0: who is not reached is shown as away"),
     "name": Row("nobody-known Anna"),
     "supplier run": Row("--dir s --space 1G --listen 127.0.0.1:80",
-                        "= it runs on; its log and `bitdust supplier status` say that nobody gets in"),
+                        "= it runs on; its log and `supplier status` say that nobody gets in",
+                        waits=("announced at", "--dir s --space 1G --listen 127.0.0.1:PORT "
+                               "--no-lan --no-port-mapping")),
     "supplier invite": Row("--days 0"),
     "supplier replace": Row("x", None, "0", ("mount", "0")),
     "supplier forgive": Row("a b c", None, "", ("mount", "")),
@@ -154,12 +159,15 @@ class Ended(NamedTuple):
     code: int
     printed: str
 
-    def cell(self, home: Path) -> str:
+    def cell(self, home: Path, first: bool = False) -> str:
         lines = [line for line in plain(self.printed).splitlines() if line.strip()]
-        last = lines[-1].strip() if lines else "it prints nothing"
-        last = re.sub(r"^(\^C)+", "", last)
+        last = lines[0 if first else -1].strip() if lines else "it prints nothing"
+        last = re.sub(r"^(\^C)*(2\S+ \S+ [A-Z]+ [a-z.]+: )?", "", last)  # and as a log begins
         last = re.sub(r"^bitdust[a-z ]*: (error: )?", "", last.replace(f"{home}/", ""))
         last = re.sub(r"\b[0-9a-f]{16}\b", "0123456789abcdef", last)
+        last = re.sub(r"\b\d+ s ago", "1 s ago", last)
+        last = re.sub(r" \(choose from .*\)", "", last)  # each Python writes that otherwise
+        last = re.sub(r"[\d.]+ [KM]?i?B only here", "60.0 MiB only here", last)
         last = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:4000", last)
         return f"{self.code}: {last}".replace("|", "or")
 
@@ -169,10 +177,11 @@ def plain(printed: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", printed).replace("\r", "\n")
 
 
-def prepare(home: Path) -> Path:
+def prepare(home: Path, keyed: bool = True) -> Path:
     """A home with a key, an address of one supplier, and a supplier of its own; where one types."""
     os.environ["BITDUST_HOME"] = str(home / "home")
-    keyfile.save(home / "home" / "keys" / "vault.key", KEY)
+    if keyed:
+        keyfile.save(home / "home" / "keys" / "vault.key", KEY)
     write_durably(peers_path(KEY.vault_id), PEER.encode())
     shelf = home / "shelf"
     shelf.mkdir()
@@ -195,6 +204,10 @@ def child(words: list[str], alone: bool = False) -> tuple[int, int]:
     code = 70
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, stream in enumerate(
+            ("stdin", "stdout", "stderr")
+        ):  # what it had may have seeked
+            setattr(sys, stream, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
         os.environ.update({"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "400"})
         if alone and ctypes.CDLL(None).unshare(NEWNET | (NEWUSER if os.geteuid() else 0)):
             os._exit(71)
@@ -271,10 +284,10 @@ def interrupted(home: Path, name: str, row: Row) -> str:
             silent = tuple(held.enter_context(one) for one in peer())
             host, port = silent[0].getsockname()
             words = words.replace("PEER", f"{host}:{port}")
-        if name == "setup":
-            (home / "home" / "keys" / "vault.key").unlink()
         where = str(MOUNTPOINT) if whom == "mount" and name in ("versions", "undelete") else ""
         words = f"{where}/{words}" if where else words
+        if "PORT" in words:
+            words = words.replace("PORT", str(held.enter_context(held_port())))
         pid, terminal = child([*name.split(), *words.split()])
         heard = hear(terminal, "" if silent else whom, silent)
         return type_ctrl_c(pid, terminal, heard).cell(home)
@@ -301,6 +314,7 @@ def peer() -> list[socket.socket]:
 
 async def alone(folder: Path, name: str, words: str) -> Ended:
     """What a command ends with, of a mount with work that is not published, and no supplier."""
+    unmount.SHORT_PATIENCE = PATIENCE
     async with STATES[ALONE](folder) as state:
         await state.vault.watch.round()
         async with spoken(state, folder) as mount:
@@ -318,20 +332,21 @@ def page() -> str:
     """All rows."""
     lines = []
     for name, row in ROWS.items():
-        began=time.time()
         with tempfile.TemporaryDirectory() as folder:
             made = iter(range(9))
 
-            def fresh(at: Path = Path(folder), numbers=made) -> Path:
+            def fresh(at=Path(folder), numbers=made, keyed=name != "setup") -> Path:
                 home = at / str(next(numbers))
                 home.mkdir()
-                return prepare(home)
+                return prepare(home, keyed)
 
             cells = [run(fresh(), row.wrong, name)]
             if row.asks is not None:
                 home = fresh() / "vault"
                 home.mkdir()
-                cells.append(trio.run(partial(alone, home, name, row.asks)).cell(home))
+                cells.append(
+                    trio.run(partial(alone, home, name, row.asks)).cell(home, name in FIRST)
+                )
                 cells.append(run(fresh(), row.asks.replace("there", "mnt/there"), name))
             elif row.dials is not None and row.dials.startswith("="):
                 cells += [row.dials.removeprefix("= "), NEVER]
@@ -342,9 +357,8 @@ def page() -> str:
         os.chdir(ROOT)
         cells.append(PAGES[name].final)
         lines.append(f"| `{name}` | {' | '.join(cells)} |".replace("|  |", "| |"))
-        print(time.time()-began, lines[-1],file=sys.stderr)
     return HEAD + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    Path(sys.argv[1] if sys.argv[1:] else PAGE).write_text(page())

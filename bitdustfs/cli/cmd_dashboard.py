@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from bitdustfs.cli.pages import PAGES
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.mountpoint import mountpoint_of
 from bitdustfs.net import notify
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             open_browser(address)
 
     trio.run(serving.serve_page, listening, only, ready)
+    complain(PAGES["dashboard"].interrupted)
     return 0
 
 

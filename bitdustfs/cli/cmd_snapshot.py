@@ -22,7 +22,7 @@ from bitdustfs.cli.schedule_words import (
     said,
     schedule_lines,
 )
-from bitdustfs.core.schedule import schedule_words
+from bitdustfs.core.schedule import OFF, schedule_words
 from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient
 from bitdustfs.mount.outcomes import name_by_time, snapshot_made
@@ -130,7 +130,9 @@ def run_schedule(args: argparse.Namespace) -> int:
     """Shows or sets it: the vault's family knows of it, and so does each machine from then on."""
     words: list[str] = args.words
     named = words and words[0] not in WORDS and is_mount_word(words[0])
-    mount = MountClient(Path(words.pop(0)) if named else None)
+    where = Path(words.pop(0)) if named else None
+    parse_schedule(words, OFF)  # a wrong word is said before anybody is asked
+    mount = MountClient(where)
     told = mount.schedule()
     if words:
         mount.set_policy(schedule_words(parse_schedule(words, said(told))))

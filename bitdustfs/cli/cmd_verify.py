@@ -41,9 +41,9 @@ def parse_share(text: str) -> float:
 
 
 def run_verify(args: argparse.Namespace) -> int:
+    share = parse_share(args.sample)
     with progress_bar("verifying") as show:
-        mount = MountClient(args.mountpoint)
-        outcome = mount.verify(args.local, parse_share(args.sample), show)
+        outcome = MountClient(args.mountpoint).verify(args.local, share, show)
     if args.json:
         say_json(outcome)
     else:

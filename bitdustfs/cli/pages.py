@@ -177,7 +177,7 @@ PAGES = {
     ),
     "supplier leave": Page(
         ("bitdust supplier leave --dir ~/shelf", "bitdust supplier leave --dir ~/shelf --yes"),
-        "it goes on leaving, and ends when nobody depends on it any more",
+        "once begun it goes on leaving, and ends when nobody depends on it any more",
         "its contracts end, and so does it",
     ),
     "doctor": Page(

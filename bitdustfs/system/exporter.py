@@ -6,6 +6,7 @@ resolver says that its name is here (DNS rebinding).
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -23,11 +24,10 @@ SILENT = 30.0  #: seconds that a client may take for its request
 
 def check_loopback(listen: str) -> tuple[str, int]:
     """Host and port of an address that this machine alone reaches. Raises UsageError."""
-    host, port = split(listen)
-    try:
+    host, port, here = "", 0, False
+    with suppress(ValueError):  # no HOST:PORT, or a name
+        host, port = split(listen)
         here = ip_address(host).is_loopback
-    except ValueError:
-        here = False
     if not here or not 0 <= port <= 65535:
         raise UsageError(f"{listen} is no loopback address: write for example 127.0.0.1:9478")
     return host, port

@@ -155,6 +155,8 @@ async def look(key: VaultKey, suppliers: Sequence[Supplier], over_root: bool, sa
     keepers = Keepers(key.vault_id, there, say)
     await keepers.hear()
     headers = await keepers.headers()
+    if not there:
+        raise Unavailable("no supplier answers; name others with --supplier")
     if not headers:
         raise Unavailable("no supplier that answers has a block of this vault")
     family, sessions = await _family(key, headers, keepers)
