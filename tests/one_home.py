@@ -31,7 +31,7 @@ from bitdustfs.mount.statements import (
     Suppliers,
     VerifyOutcome,
 )
-from bitdustfs.net.control import Progress
+from bitdustfs.net.control import Completed, Progress
 from bitdustfs.net.listening import serve
 from bitdustfs.supplier import orders
 from bitdustfs.supplier.orders import SUPPLIER_COMMANDS, CustomerLine, Customers, SupplierSelf
@@ -112,6 +112,8 @@ class OneHome:
                 )  # fmt: skip
             case commands.MakeSnapshot(name=name):
                 return SnapshotMade(name=name, left="")
+            case commands.SetPolicy():
+                return Completed()
             case commands.Replace():
                 return Replaced(bytes=2048)
         raise UsageError("nobody asks that here")
@@ -122,6 +124,11 @@ class OneHome:
                 return Customers(customers=self.customers)
             case orders.Pause():
                 self.told = msgspec.structs.replace(self.told, state="paused")
+            case orders.Donate(space=space, bandwidth=bandwidth):
+                self.told = msgspec.structs.replace(
+                    self.told, space=self.told.space if space is None else space,
+                    bandwidth=bandwidth or self.told.bandwidth,
+                )  # fmt: skip
             case orders.Resume():
                 self.told = msgspec.structs.replace(self.told, state="serving")
         return self.told

@@ -8,11 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import trio
 
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import Malformed, UsageError
 from bitdustfs.mount.client import MountClient, Onlooker, asked_in_time
 from bitdustfs.mount.commands import AskMap, AskSnapshots, AskStatus, MountCommand, Replace
@@ -23,23 +24,29 @@ from bitdustfs.supplier.orders import (
     AskCustomers,
     AskSelf,
     Customers,
+    Donate,
     Pause,
     Resume,
     SupplierCommand,
     SupplierSelf,
 )
 from bitdustfs.system.running import supplier_answer
+from bitdustfs.units import format_size, parse_size
 from bitdustfs.web.asking import Shared
 from bitdustfs.web.errands import Errands
 from bitdustfs.web.looking import Looking, shown_path
 from bitdustfs.web.views import (
+    DonateWords,
     ErrandLine,
+    LimitWords,
     Nothing,
     Overview,
     ReplaceWords,
     SnapshotWords,
     VerifyWords,
 )
+
+T = TypeVar("T")
 
 MAP_FRESH = (
     5.0  #: seconds for which a map is shown to everybody: making it takes the mount some time
@@ -101,6 +108,8 @@ class Endpoints:
                      ErrandLine, self._snapshot, 202),
             HttpRow("POST", f"{mount}/replace", "give a position to another supplier",
                      ReplaceWords, ErrandLine, self._replace, 202),
+            HttpRow("POST", f"{mount}/limit", "what rebuilding may move, as bitdust vault set",
+                     LimitWords, ErrandLine, self._limit, 202),
             HttpRow("GET", f"{supplier}/status", "what a supplier says of itself", None,
                      SupplierSelf, partial(self._tell, AskSelf(), SupplierSelf)),
             HttpRow("GET", f"{supplier}/customers", "whom it keeps something for", None,
@@ -109,6 +118,8 @@ class Endpoints:
                      partial(self._order, Pause())),
             HttpRow("POST", f"{supplier}/resume", "make contracts again", Nothing, SupplierSelf,
                      partial(self._order, Resume())),
+            HttpRow("POST", f"{supplier}/set", "as bitdust supplier set", DonateWords,
+                     SupplierSelf, self._donate),
         ]  # fmt: skip
 
     # -- mounts
@@ -154,6 +165,16 @@ class Endpoints:
 
         return await self._begin("replace", places, work)
 
+    async def _limit(self, places: PathWords, body: LimitWords) -> ErrandLine:
+        rate = _read(parse_size, body.bandwidth)
+
+        def work(mount: MountClient, watch: Onlooker) -> list[str]:
+            mount.set_policy({"bandwidth": rate})
+            bound = f"at most {format_size(rate)} a second" if rate else "as much as it can"
+            return [f"rebuilding moves {bound} from now on, on all machines"]
+
+        return await self._begin("limit", places, work)
+
     async def _begin(
         self, verb: str, places: PathWords, work: Callable[[MountClient, Onlooker], list[str]]
     ) -> ErrandLine:
@@ -182,7 +203,14 @@ class Endpoints:
             supplier_answer, folder, command, expected, abandon_on_cancel=True
         )
 
-    async def _order(self, order: Pause | Resume, places: PathWords, body: Nothing) -> SupplierSelf:
+    async def _donate(self, places: PathWords, body: DonateWords) -> SupplierSelf:
+        space = _read(parse_size, body.space) if body.space else None
+        bandwidth = str(_read(parse_bandwidth, body.bandwidth)) if body.bandwidth else None
+        return await self._order(Donate(space=space, bandwidth=bandwidth), places, Nothing())
+
+    async def _order(
+        self, order: Pause | Resume | Donate, places: PathWords, body: Nothing
+    ) -> SupplierSelf:
         told = await self._tell(order, SupplierSelf, places, None)
         self._looking.forget()
         return told
@@ -198,6 +226,14 @@ async def _asked(path: Path, command: MountCommand, expected: type[S]) -> S:
     return await trio.to_thread.run_sync(
         asked_in_time, path, command, expected, abandon_on_cancel=True
     )
+
+
+def _read(parse: Callable[[str], T], text: str) -> T:
+    """What a text says, as on a command line. Raises BadBody."""
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise BadBody(str(error)) from None
 
 
 def body_untrusted(raw: bytes, expected: type[msgspec.Struct]) -> msgspec.Struct:

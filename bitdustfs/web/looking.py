@@ -153,7 +153,11 @@ class Looking:
         history = self._histories.setdefault(mount.id, deque(maxlen=MOMENTS))
         if mount.status is not None:
             status = mount.status
-            history.append(Moment(at=time.time(), rate=status.rate, only_here=status.only_here))
+            online = [line.position for line in status.suppliers if line.state == "online"]
+            moment = Moment(
+                at=time.time(), rate=status.rate, only_here=status.only_here, online=online
+            )
+            history.append(moment)
         return msgspec.structs.replace(mount, history=list(history))
 
     # -- in threads

@@ -14,13 +14,16 @@ from bitdustfs.net.control import Statement
 from bitdustfs.supplier.orders import CustomerLine, SupplierSelf
 from bitdustfs.units import GROUP_MAX
 
+LimitText = Annotated[str, msgspec.Meta(max_length=200)]
+
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """Two figures of a mount at one time, for a plot."""
+    """Figures of a mount at one time, for plots."""
 
     at: float  #: Unix seconds
     rate: float  #: bytes a second that suppliers were sent
     only_here: int  #: bytes that were on this machine only
+    online: list[int]  #: positions whose suppliers answered
 
 
 class MountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +65,7 @@ class ErrandLine(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     mount: str  #: the id of the mount that does it
-    verb: str  #: rebuild, verify, snapshot or replace
+    verb: str  #: rebuild, verify, snapshot, replace or limit
     state: str  #: running, done or failed
     began: float  #: Unix seconds
     ended: float | None
@@ -99,6 +102,19 @@ class SnapshotWords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What the snapshot is called; "": by the time."""
 
     name: SnapshotName = ""
+
+
+class LimitWords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What rebuilding may move, on all machines, as in bitdust vault set bandwidth=10M."""
+
+    bandwidth: LimitText  #: bytes a second; "0": no bound
+
+
+class DonateWords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As in bitdust supplier set; "": as before."""
+
+    space: LimitText = ""  #: for example 100G
+    bandwidth: LimitText = ""  #: of all its traffic, for example up:1M/down:8M; "0": no bound
 
 
 class ReplaceWords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

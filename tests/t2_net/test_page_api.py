@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from one_home import CUSTOMER, MAP, MOUNTPOINT, SELF, SILENT, STATUS, OneHome, Page, line, opened
 
 from bitdustfs.cli.main import main
+from bitdustfs.core.bandwidth import parse_bandwidth
 from bitdustfs.errors import Malformed
 from bitdustfs.mount import client
-from bitdustfs.mount.commands import MakeSnapshot, Replace, Verify
+from bitdustfs.mount.commands import MakeSnapshot, Replace, SetPolicy, Verify
 from bitdustfs.mount.statements import BlockMap, SnapshotList, Status
 from bitdustfs.net.control import Failure, address_of
 from bitdustfs.supplier.orders import Customers, SupplierSelf
@@ -68,7 +69,7 @@ async def test_every_answer_is_the_statement_itself(home):
         [mount], [shelf] = overview.mounts, overview.suppliers
         assert mount.status == STATUS and mount.verdict == STATUS.verdict and mount.grade != "ok"
         assert shelf.told == SELF and shelf.customers == [CUSTOMER]
-        assert (mount.policy.k, mount.policy.n) == (1, 2) and len(mount.history) == 1
+        assert (mount.policy.k, mount.policy.n) == (1, 2) and mount.history[0].online == [0, 1]
         gets = {row.path for row in page.rows if row.method == "GET"}
         assert len(gets) == 6, "an endpoint is not asked here"
 
@@ -248,6 +249,29 @@ async def test_a_supplier_is_paused_and_resumed(home):
             path = f"/api/suppliers/{place_id(home.shelf)}/{verb}"
             answer = await browser.post(path, json={}, headers=page.words())
             assert msgspec.json.decode(answer.content, type=SupplierSelf).state == state
+
+
+async def test_limits_are_those_of_the_command_line(home):
+    supplier = f"/api/suppliers/{place_id(home.shelf)}/set"
+    async with opened() as (page, browser):
+
+        async def post(path, **body):
+            return await browser.post(path, json=body, headers=page.words())
+
+        said = await post(supplier, space="2G", bandwidth="up:1M/down:8M")
+        told = msgspec.json.decode(said.content, type=SupplierSelf)
+        assert (told.space, told.bandwidth) == (2 << 30, str(parse_bandwidth("up:1M/down:8M")))
+        assert (await post(supplier, bandwidth="0")).json()["space"] == 2 << 30
+        assert (await seen(page, browser)).suppliers[0].told.bandwidth == "0"
+        for wrong in ({"space": "much"}, {"bandwidth": "sideways:1M"}, {"space": "1" * 300}):
+            assert (await post(supplier, **wrong)).status_code == 400
+        assert (await post(f"{MOUNT}/limit", bandwidth="much")).status_code == 400
+        assert (await post(f"{MOUNT}/limit", bandwidth="10M")).status_code == 202
+        [errand] = await ended(page, browser)
+        assert errand.said == [
+            "rebuilding moves at most 10.0 MiB a second from now on, on all machines"
+        ]
+        assert home.asked == [SetPolicy(words={"bandwidth": 10 << 20})]
 
 
 async def test_what_cannot_be_says_why(home):

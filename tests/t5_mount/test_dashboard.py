@@ -177,12 +177,24 @@ def test_a_browser_draws_the_page_live_and_is_used_by_keys_alone(four, tmp_path)
             tab.press("Tab")
         tab.press("Enter")
         tab.until("document.querySelector('#sure').open")
-        assert tab.tell("document.activeElement.id") == "sure-input"
+        assert tab.tell("document.activeElement.closest('#sure-fields') !== null")
         tab.do("Input.insertText", text="by-keys")
         tab.press("Enter")
         tab.until("document.querySelector('#errands').textContent.includes('by-keys is made')")
         tab.until("document.querySelector('#snapshots').textContent.includes('by-keys')")
         assert (four.mountpoint / ".snapshots" / "by-keys" / "letter").exists()
+
+        # a limit, as bitdust vault set has it
+        tab.tell("document.querySelector('#limit').focus()")
+        tab.press("Enter")
+        tab.until("document.querySelector('#sure').open")
+        assert tab.tell("document.querySelector('#sure-fields input').placeholder") == "no bound"
+        tab.do("Input.insertText", text="10M")
+        tab.press("Enter")
+        tab.until("document.querySelector('#errands').textContent.includes('at most 10.0 MiB')")
+        assert json.loads(four.run("vault", "set", "--json").stdout)["bandwidth"] == 10 << 20
+        strips = "[...document.querySelectorAll('#suppliers td svg')].map(e => e.ariaLabel)"
+        assert sum("it was there for 100 %" in label for label in tab.tell(strips)) == 4
 
         # what cannot be taken back is asked for first, and Escape leaves it
         tab.tell("document.querySelector('#suppliers button').focus()")

@@ -1,6 +1,6 @@
 // What changes something: asked for once more where it cannot be taken back.
 
-import { by, shown, text } from "/dom.js";
+import { by, make, text } from "/dom.js";
 
 const word = document.querySelector('meta[name="bitdust-action"]').content;
 
@@ -27,27 +27,28 @@ export async function attempt(button, work) {
   }
 }
 
-// Resolves with what was typed ("" without a field), or with null.
-export function confirm(title, said, yes, field = false) {
-  const dialog = by("sure"), input = by("sure-input");
+// Resolves with what was typed into each of the fields ([label, what is there now]), or with null.
+export function confirm(title, said, yes, fields = []) {
+  const dialog = by("sure");
   text(by("sure-title"), title);
   text(by("sure-text"), said);
   text(by("sure-yes"), yes);
-  shown(by("sure-name"), field);
-  input.value = "";
+  const inputs = fields.map(([, now]) => make("input", { maxlength: 128, autocomplete: "off", spellcheck: "false", placeholder: now, keydown: entered }));
+  by("sure-fields").replaceChildren(...fields.map(([label], index) => make("label", {}, `${label} `, inputs[index])));
   dialog.returnValue = "";
   dialog.showModal();
-  (field ? input : by("sure-no")).focus();
+  (inputs[0] ?? by("sure-no")).focus();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? input.value.trim() : null), { once: true });
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? inputs.map((input) => input.value.trim()) : null), { once: true });
   });
 }
 
 by("sure-no").addEventListener("click", () => by("sure").close(""));
 by("sure-yes").addEventListener("click", () => by("sure").close("yes"));
-by("sure-input").addEventListener("keydown", (event) => {
+
+function entered(event) {
   if (event.key !== "Enter") return;
   // else the rest of this key press goes to the button that opened the dialog, and opens it again
   event.preventDefault();
   by("sure").close("yes");
-});
+}

@@ -55,6 +55,31 @@ export function bar(parts, whole, said) {
   return { node, update };
 }
 
+// When one supplier answered in the last minutes: a bar that is full where it did.
+export function strip() {
+  const MOST = 300, PAUSE = 12;
+  const path = draw("path", { class: "has" }), off = draw("path", { class: "owed" });
+  const node = draw("svg", { class: "bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", role: "img" }, path, off);
+  const update = (history, position, now, said) => {
+    const seen = history.filter((moment) => now - moment.at < MOST);
+    const span = seen.length ? Math.max(now - seen[0].at, 1) : 1;
+    const drawn = { true: "", false: "" };
+    let there = 0, looked = 0;
+    for (const [index, moment] of seen.entries()) {
+      const until = Math.min(seen[index + 1]?.at ?? now, moment.at + PAUSE), is = moment.online.includes(position);
+      const at = (time) => (100 - (100 * (now - time)) / span).toFixed(2);
+      drawn[is] += `M${at(moment.at)} 0H${at(until)}V1H${at(moment.at)}Z`;
+      looked += until - moment.at;
+      if (is) there += until - moment.at;
+    }
+    attribute(path, "d", drawn.true);
+    attribute(off, "d", drawn.false);
+    const share = looked ? Math.round((100 * there) / looked) : 0;
+    attribute(node, "aria-label", `${said}: of the last ${span < 90 ? `${span.toFixed(0)} s` : `${(span / 60).toFixed(0)} min`} it was there for ${share} %`);
+  };
+  return { node, update };
+}
+
 // What was sent in the last minutes. Times in which nobody looked are breaks.
 export function spark(parent, history, now) {
   const MOST = 300, LEAST = 30, PAUSE = 12;

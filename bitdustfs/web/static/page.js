@@ -101,7 +101,7 @@ function showVault(mount, status) {
   const own = errands.some((line) => line.verb === "rebuild" && line.state === "running");
   keyed(by("errands"), [...(own ? [] : rebuilding), ...errands].slice(0, 6), (line) => line.id, errandRow);
   const running = new Set(errands.filter((line) => line.state === "running").map((line) => line.verb));
-  for (const verb of ["snapshot", "verify", "rebuild"]) {
+  for (const verb of ["snapshot", "verify", "rebuild", "limit"]) {
     const off = running.has(verb) || (status.read_only && verb !== "verify");
     if (by(verb).disabled !== off) by(verb).disabled = off;
   }
@@ -152,8 +152,14 @@ by("verify").addEventListener("click", async () => {
   if (sure !== null) begin("verify", {});
 });
 by("snapshot").addEventListener("click", async () => {
-  const name = await confirm("Keep a snapshot", "The vault as it is now is kept under a name, and seen in .snapshots. Without a name it is called by the time.", "Keep it", true);
-  if (name !== null) begin("snapshot", { name });
+  const name = await confirm("Keep a snapshot", "The vault as it is now is kept under a name, and seen in .snapshots. Without a name it is called by the time.", "Keep it", [["Name", ""]]);
+  if (name !== null) begin("snapshot", { name: name[0] });
+});
+by("limit").addEventListener("click", async () => {
+  const { policy } = chosen();
+  const now = policy && policy.bandwidth ? size(policy.bandwidth) : "no bound";
+  const typed = await confirm("Limit rebuilding", "What rebuilding may move in a second, on all machines: for example 10M, or 0 for no bound. Uploads and reads of this mount have a bound of their own: -o bandwidth=, or config.toml.", "Set it", [["Bytes a second", now]]);
+  if (typed !== null && typed[0]) begin("limit", { bandwidth: typed[0] });
 });
 addEventListener("hashchange", () => { if (overview) { shown(by("mapped"), false); show(); showMap(); } });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look().then(showMap); });
