@@ -32,6 +32,7 @@ PATIENT_FROM = 16 * KIB  #: bytes of a call that may be as slow as that
 STALLED = 30.0  #: seconds that such a call has from when something moved last
 MOVED_MIN, LOOK_EVERY = KIB, 2.0  #: bytes that are something; seconds between looks
 OWED_MAX = 1000  #: answers that nobody waits for any more and that may still come
+STRANDED = "this machine has another address now"
 SILENCE = 4.0  #: seconds without a byte after which a connection is not waited for again
 
 REFUSED_UNSENT = 128 * KIB  #: bytes still to go of what was answered, from which they do not go
@@ -79,7 +80,9 @@ class Connection:
     `bulk`: what is sent takes its time, `piece` bytes after another, and silence meanwhile means
     nothing. `address`: where it leads. `sent` is told of the bytes of payload that went out,
     `answered` of each answer, and `useless` of an end by silence, or before any answer. `moved`:
-    bytes that came or were acknowledged. `make_way` is waited for before each piece of a payload.
+    bytes that came or were acknowledged. `stranded`: this machine has another address than the one
+    from which it goes out, as after it slept: then another one takes its place. `make_way` is
+    waited for before each piece of a payload.
     """
 
     def __init__(
@@ -92,12 +95,14 @@ class Connection:
         answered: Callable[[], None],
         useless: Callable[[], None],
         moved: Callable[[], int],
+        stranded: Callable[[], bool],
         piece: Callable[[], int],
         make_way: MakeWay,
     ) -> None:
-        self._moved, self._piece, self._make_way = moved, piece, make_way
+        self._moved, self._stranded = moved, stranded
+        self._piece, self._make_way = piece, make_way
         self._patient: dict[trio.CancelScope, float] = {}  # -> its deadline at the latest
-        self._somebody = trio.Event()  # is patient
+        self._somebody = trio.Event()  # waits for an answer
         self._stream, self._decoder, self._bulk, self._sent = stream, decoder, bulk, sent
         self._answered, self._useless, self._any_answer = answered, useless, False
         self._address = address
@@ -140,7 +145,6 @@ class Connection:
             yield
             return
         self._patient[scope] = trio.current_time() + CALL_DEADLINE + bulk / floor
-        self._somebody.set()
         try:
             yield
         finally:
@@ -150,11 +154,13 @@ class Connection:
         """A slow line is not a stuck one: it is looked at what moved, not at what is complete."""
         counted = self._moved()
         while True:
-            if not self._patient:
+            if not self._waiting:
                 self._somebody = trio.Event()
                 await self._somebody.wait()
                 counted = self._moved()
             await trio.sleep(LOOK_EVERY)
+            if self._waiting and self._stranded():
+                self._retire(STRANDED)
             if (moved := self._moved()) - counted < MOVED_MIN:
                 continue
             counted, self._progressed = moved, trio.current_time()
@@ -182,9 +188,13 @@ class Connection:
     async def call(self, request: wire.Request, payload: Buffer) -> Replied:
         if self.failure is not None:
             raise self.failure
+        if trio.current_time() - self._heard >= LOOK_EVERY and self._stranded():
+            self._retire(STRANDED)
+            raise Retired(STRANDED)
         request_id, self._next_id = self._next_id, self._next_id + 1
         waiting, since = _Waiting(memoryview(payload)), trio.current_time()
         self._waiting[request_id] = waiting
+        self._somebody.set()
         self._unsent += len(payload)
         try:
             await self._send.send((wire.encode_frame(request_id, request, len(payload)), waiting))

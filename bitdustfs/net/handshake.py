@@ -47,13 +47,14 @@ class Credentials:
 class Met(NamedTuple):
     """Who answers at an address: the key that its TLS proved.
 
-    `literal`: the address without a name, as the kernel says. `moved`: see PacedStream.
+    `literal`: the address without a name, as the kernel says. `moved`, `stranded`: see PacedStream.
     """
 
     stream: TlsStream
     key: bytes
     literal: str
     moved: Callable[[], int]
+    stranded: Callable[[], bool]
 
     async def aclose(self) -> None:
         """Closes the connection, whatever is being cancelled."""
@@ -116,7 +117,7 @@ async def meet(
                 literal = joined_address(host, port)
                 if through:
                     literal = str(Relayed(through.node, literal))
-                return Met(stream, key, literal, paced.moved)
+                return Met(stream, key, literal, paced.moved, paced.stranded)
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await stream.aclose()

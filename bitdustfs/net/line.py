@@ -24,7 +24,7 @@ import trio
 
 from bitdustfs.core.bandwidth import UNBOUNDED, Bandwidth, Direction, parse_bandwidth
 from bitdustfs.errors import UsageError
-from bitdustfs.net.silence import acknowledged
+from bitdustfs.net.silence import acknowledged, stranded
 from bitdustfs.units import KIB, MIB, READ_MAX
 
 BURST = 0.5  #: seconds' worth that may go at once after a pause
@@ -259,6 +259,10 @@ class PacedStream(trio.abc.Stream):
             with suppress(OSError):  # it is closed
                 self._sent = acknowledged(self._transport)
         return self._received + self._sent
+
+    def stranded(self) -> bool:
+        """Whether it goes out from an address that this machine has not got any more."""
+        return isinstance(self._transport, trio.SocketStream) and stranded(self._transport)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         up = self._line.up

@@ -280,6 +280,7 @@ class PeerSupplier(Supplier):
             answered,
             useless,
             met.moved,
+            met.stranded,
             self._piece,
             self._make_way,
         )

@@ -1,8 +1,10 @@
 """A connection whose other end fell silent: how the kernel notices, and what it then says."""
 
 import errno
+import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -39,6 +41,25 @@ def acknowledged(transport: trio.SocketStream) -> int:
     )
     assert isinstance(told, bytes)
     return int(_ACKED.unpack_from(told, _ACKED_AT)[0]) if len(told) > _ACKED_AT else 0
+
+
+def stranded(transport: trio.SocketStream) -> bool:
+    """Whether a connection goes out from an address that this machine has not got any more, and
+    another one leads there: it woke up in another network. Nothing comes back to the old one, and
+    the kernel would wait for it. Without any network the old one may still come back.
+    """
+    with suppress(OSError):  # it is closed, and says so itself; or no way leads there
+        (host, _, *scope), there = transport.socket.getsockname(), transport.socket.getpeername()
+        with socket.socket(transport.socket.family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((host, 0, *scope))
+                return False
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    return False
+            probe.connect(there)  # sends nothing
+            return True
+    return False
 
 
 def ending(causes: Sequence[BaseException]) -> PeerError:

@@ -1,6 +1,7 @@
 """Lines that fall silent: no connection ends, nothing is refused, nothing comes any more."""
 
 import math
+import socket
 import threading
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,8 @@ from family import claim_of, contracted, credentials, make_block, serving
 from nacl.signing import SigningKey
 
 from bitdustfs.errors import DeadlineExceeded, Refused
-from bitdustfs.net import calls
+from bitdustfs.net import calls, silence
+from bitdustfs.net import line as line_module
 from bitdustfs.net.peer import PIECE, PeerSupplier
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -73,6 +75,44 @@ async def test_whoever_comes_back_is_reached_by_a_fresh_connection_at_once(monke
         with trio.fail_after(2):
             await supplier.ping()
         assert line.connections == 2
+
+
+async def test_a_machine_with_another_address_dials_anew_at_once(monkeypatch):
+    """What was asked on the old way ends soon; what is asked then does not go that way at all."""
+    moved = False
+    monkeypatch.setattr(calls, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(line_module, "stranded", lambda transport: moved)
+    async with over_a_line() as (supplier, line, _):
+        await supplier.ping()
+        line.cut()
+        moved, began = True, trio.current_time()
+        with pytest.raises(DeadlineExceeded, match="another address"):
+            await supplier.ping()
+        assert trio.current_time() - began < 2 and line.connections == 1
+        moved = False
+        await supplier.ping()
+        assert line.connections == 2
+        line.cut()
+        await trio.sleep(calls.LOOK_EVERY)
+        monkeypatch.setattr(line_module, "stranded", lambda transport: line.connections == 2)
+        began = trio.current_time()
+        await supplier.ping()
+        assert line.connections == 3 and trio.current_time() - began < 2
+
+
+async def test_an_address_that_is_gone_strands_a_connection_where_another_leads_there():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = trio.socket.from_stdlib_socket(socket.create_connection(server.getsockname()))
+        there = trio.SocketStream(one)
+        assert not silence.stranded(there)
+        with (
+            pytest.MonkeyPatch.context() as patch
+        ):  # of TEST-NET-1, which no machine has (RFC 5737)
+            patch.setattr(type(one), "getsockname", lambda self: ("192.0.2.1", 4000))
+            assert silence.stranded(there)
+            patch.setattr(type(one), "getpeername", lambda self: ("0.0.0.0", 0))
+        one.close()
+        assert not silence.stranded(there)  # it says so itself
 
 
 async def test_what_waits_on_a_silent_connection_ends_when_a_ping_gives_it_up(monkeypatch):

@@ -68,7 +68,7 @@ def linked(monkeypatch):
         async def meet(address, node, context, bulk, line):
             link = make()
             dialled.append(link)
-            return Met(link, node, address, link.moved)
+            return Met(link, node, address, link.moved, lambda: False)
 
         async def open_session(met, own):
             return wire.FrameDecoder(from_server=True)

@@ -152,6 +152,20 @@ def test_the_page_shows_what_status_says_live(four):
         assert not visitor.until(lambda overview: not overview.mounts).mounts
 
 
+def set_a_limit(four, tab):
+    """As bitdust vault set has it. And whoever was there all the time is drawn so."""
+    tab.tell("document.querySelector('#limit').focus()")
+    tab.press("Enter")
+    tab.until("document.querySelector('#sure').open")
+    assert tab.tell("document.querySelector('#sure-fields input').placeholder") == "no bound"
+    tab.do("Input.insertText", text="10M")
+    tab.press("Enter")
+    tab.until("document.querySelector('#errands').textContent.includes('at most 10.0 MiB')")
+    assert json.loads(four.run("vault", "set", "--json").stdout)["bandwidth"] == 10 << 20
+    strips = "[...document.querySelectorAll('#suppliers td svg')].map(e => e.ariaLabel)"
+    assert sum("it was there for 100 %" in label for label in tab.tell(strips)) == 4
+
+
 def test_a_browser_draws_the_page_live_and_is_used_by_keys_alone(four, tmp_path):
     """Debian's chromium runs our scripts under our policy, at the width of a phone as well."""
     if CHROMIUM is None:
@@ -184,17 +198,7 @@ def test_a_browser_draws_the_page_live_and_is_used_by_keys_alone(four, tmp_path)
         tab.until("document.querySelector('#snapshots').textContent.includes('by-keys')")
         assert (four.mountpoint / ".snapshots" / "by-keys" / "letter").exists()
 
-        # a limit, as bitdust vault set has it
-        tab.tell("document.querySelector('#limit').focus()")
-        tab.press("Enter")
-        tab.until("document.querySelector('#sure').open")
-        assert tab.tell("document.querySelector('#sure-fields input').placeholder") == "no bound"
-        tab.do("Input.insertText", text="10M")
-        tab.press("Enter")
-        tab.until("document.querySelector('#errands').textContent.includes('at most 10.0 MiB')")
-        assert json.loads(four.run("vault", "set", "--json").stdout)["bandwidth"] == 10 << 20
-        strips = "[...document.querySelectorAll('#suppliers td svg')].map(e => e.ariaLabel)"
-        assert sum("it was there for 100 %" in label for label in tab.tell(strips)) == 4
+        set_a_limit(four, tab)
 
         # what cannot be taken back is asked for first, and Escape leaves it
         tab.tell("document.querySelector('#suppliers button').focus()")
