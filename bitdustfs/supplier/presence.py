@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 
 FIRST_TICK = 0.2  #: seconds between attempts to join
 TICK = 2.0  #: seconds between looks at whether there is something new to announce
-ASK_EVERY = 20.0  #: seconds between questions of resolvers, and of others what they see
+#: seconds between questions of resolvers, and of others what they see; until two others agree it
+#: begins with TICK and doubles: those who join at the same time know few others yet
+ASK_EVERY = 20.0
 ADDRESSES_MAX = 4  #: of one node record
 WITNESSES = 2  #: others of different networks who have to see the same
 
@@ -145,7 +147,7 @@ class OwnRecord:
         self._resolved: tuple[str, ...] = ()
         self._seen: tuple[str, ...] = ()  # where others agree that this node is
         self._seen_besides: tuple[str, ...] = ()  # the own addresses then
-        self._ask_at = 0.0
+        self._ask_at, self._ask_in = 0.0, TICK / 2
         self._joined_by: list[str] = []
         self._said, self._said_at = Said(), 0.0
         self._seq = 0  # of the last record that was signed
@@ -162,7 +164,8 @@ class OwnRecord:
                 await self._join()
             if asks:
                 await self._ask()
-                self._ask_at = now + ASK_EVERY
+                self._ask_in = ASK_EVERY if self._seen else min(2 * self._ask_in, ASK_EVERY)
+                self._ask_at = now + self._ask_in
             where, mapped = self.addresses(), self._outside.mapped()
             offer = self._service.housekeeping.announced()
             said = Said(where, offer, tuple(a for a in where if a in mapped))
