@@ -33,7 +33,6 @@ from bitdustfs.core.journal import encode_journal
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
     Ballot,
-    Family,
     JournalRef,
     Root,
     RootContent,
@@ -112,8 +111,6 @@ class Publisher:
         row = state.published()
         # a change of the voters that another mount did not come to the end of
         self._unsettled = row is not None and self._names_former(row.family)
-        #: the published family, signed and opened
-        self._opened: tuple[bytes, Family] = b"", circle.family
 
     @property
     def published(self) -> Published:
@@ -129,10 +126,7 @@ class Publisher:
     @property
     def wants_seat(self) -> bool:
         """Whether the next root should give this machine a vote, or take one away."""
-        raw = self.published.family
-        if raw != self._opened[0]:  # only then: it is asked for every two seconds
-            self._opened = raw, open_family_untrusted(raw, self._key.vault_id)
-        return not self._seats.fits(self._opened[1], len(self._circle.beside()))
+        return not self._seats.fits(self._circle.family, len(self._circle.beside()))
 
     async def publish(
         self,
