@@ -17,7 +17,7 @@ import trio
 
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.errors import UsageError
-from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_wildcard, split
+from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_v6, is_wildcard, split
 from bitdustfs.net.dht.datagram import sign_node_record
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
@@ -88,10 +88,6 @@ def private_wanted(
         return is_private(bootstrap)
     # without any there is but loopback
     return is_private(bootstrap) or not heard or any(is_private_host(one) for one in heard)
-
-
-def _is_v6(address: str) -> bool:
-    return ":" in split(address)[0]
 
 
 class Contacts:
@@ -176,7 +172,7 @@ class OwnRecord:
     def addresses(self) -> tuple[str, ...]:
         """Where this node is found, as far as it knows."""
         if self._through is not None:
-            return self._through()
+            return self._through()[:ADDRESSES_MAX]
         own = self._own()
         # what was seen before the own addresses changed is the old address
         seen = self._seen if own == self._seen_besides else ()
@@ -218,9 +214,9 @@ class OwnRecord:
         _, port = split((*self._announced, self._listen)[0])
         own, seen = self._own(), await self._dht.seen_at(WITNESSES)
         agreed = tuple(joined_address(host, port) for host in seen)
-        versions = {_is_v6(address) for address in agreed}  # of IP: one says nothing of the other
+        versions = {is_v6(address) for address in agreed}  # of IP: one says nothing of the other
         if own == self._seen_besides:
-            agreed += tuple(known for known in self._seen if _is_v6(known) not in versions)
+            agreed += tuple(known for known in self._seen if is_v6(known) not in versions)
         self._seen, self._seen_besides = agreed, own
 
     async def _say(self, said: Said) -> None:
