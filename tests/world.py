@@ -114,17 +114,7 @@ class World:
 
     def find_mount(self):
         """The same, None where there is none."""
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
-                    home = (entry / "environ").read_bytes()
-                except OSError:
-                    continue
-                ours = f"BITDUST_HOME={self.home}\0".encode() in home
-                if ours and os.fsencode(self.mountpoint) in words:
-                    return int(entry.name)
-        return None
+        return mount_process(self.home, self.mountpoint)
 
     def kill_mount(self):
         """kill -9, as power loss for the process; then clears the dead mount away."""
@@ -142,3 +132,18 @@ class World:
         if os.path.ismount(self.mountpoint):
             self.detach()
         self.run("swarm", self.swarm, "--stop", check=False)
+
+
+def mount_process(home, mountpoint):
+    """The process of that home which serves a mountpoint; None where there is none."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            ours = f"BITDUST_HOME={home}\0".encode() in environment
+            if ours and os.fsencode(mountpoint) in words:
+                return int(entry.name)
+    return None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from hosts import LIMIT, Hosts, ip, missing
-from world import World
+from world import mount_process
 
 HOURS = 3600
 PROMPT = 15  #: seconds; the kernel gives a connection up after 20
@@ -40,12 +40,6 @@ class Laptop(Hosts):
         self.address(0, "del", f"10.77.0.{before}/24")
         if f"10.77.0.{self.last}/" not in ip("-n", f"{self.name}h0", "addr").stdout:
             self.address(0, "add", f"10.77.0.{self.last}/24")  # it went with the first
-
-    def pid(self):
-        """Of the mount."""
-        world = World.__new__(World)
-        world.home, world.mountpoint = self.root / "one", self.mountpoint
-        return world.mount_pid()
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ def test_promise_11_a_machine_that_slept_and_moved_goes_on_within_seconds(laptop
         laptop.jump(jump)
         laptop.move()
         published_within(laptop, f"after-{jump}", PROMPT)
-    pid = laptop.pid()
+    pid = mount_process(laptop.root / "one", laptop.mountpoint)
     laptop.cut([0], False)
     os.kill(pid, signal.SIGSTOP)
     try:
