@@ -228,7 +228,11 @@ PAGES = {
 
 def epilog(name: str) -> str:
     """What a command's help ends with."""
-    return "\n".join(("examples:", *(f"  {example}" for example in PAGES[name].examples)))
+    page = PAGES[name]
+    said = ["examples:", *(f"  {example}" for example in page.examples)]
+    if page.final:
+        said = [f"nothing undoes it: {page.final}. It asks, unless --yes is said.", "", *said]
+    return "\n".join(said)
 
 
 def interrupted(name: str) -> str:

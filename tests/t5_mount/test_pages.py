@@ -52,6 +52,7 @@ def test_examples_are_commands_and_stand_in_the_help(name, capsys):
     with pytest.raises(SystemExit):
         main([*name.split(), "--help"])
     said = capsys.readouterr().out
+    assert (f"nothing undoes it: {PAGES[name].final}" in said) is bool(PAGES[name].final)
     for example in PAGES[name].examples:
         assert f"  {example}\n" in said
         program, *words = shlex.split(re.split(" [<>] ", example)[0])
