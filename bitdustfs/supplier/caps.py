@@ -37,6 +37,7 @@ class RelayCaps(NamedTuple):
         return min(self.circuits, max(8, self.circuits // 4))
 
 
+Name = str | bytes  #: the coarsest share in which a node is on standby (shares.py)
 USUAL = RelayCaps()  #: where nothing is said
 
 
@@ -55,6 +56,33 @@ class CallRates:
             self._from_network.admits(network)
             and self._to_one.admits(share[0])
             and self._all.admits(None)
+        )
+
+
+class PassingRates:
+    """How many bytes are passed on. Who speaks by many circuits, or with many nodes, has no more of
+    it than by one: it is divided among those to whom something is passed on just now.
+    """
+
+    def __init__(self, caps: RelayCaps) -> None:
+        one = caps.rate_of_one
+        self._of_caller, self._of_one = (Rates(one, one * BURST_SECONDS) for _ in range(2))
+        self._all = Rates(caps.rate, caps.rate * BURST_SECONDS)
+
+    def spend(
+        self, name: Name, network: str, speaking: Collection[tuple[Name, str]], size: int
+    ) -> float:
+        """Seconds until `size` bytes may be passed on. `name`: for whom the node is on standby;
+        `network`: its caller's; `speaking`: these two of all circuits, this one among them, on
+        which something was passed on just now.
+        """
+        names = {one for one, _ in speaking}
+        callers = {other for one, other in speaking if one == name}
+        dear = size * max(1.0, len(names) / 2)  # one has a half where there are no more than two
+        return max(
+            self._of_caller.spend((name, network), dear * len(callers)),
+            self._of_one.spend(name, dear),
+            self._all.spend(None, size),
         )
 
 

@@ -19,7 +19,7 @@ from bitdustfs.net import wire
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import TlsStream
-from bitdustfs.supplier.caps import BURST_SECONDS, USUAL, CallRates, RelayCaps
+from bitdustfs.supplier.caps import USUAL, CallRates, PassingRates, RelayCaps
 from bitdustfs.supplier.connections import Places, Slot
 from bitdustfs.supplier.relaycircle import WhoseName
 from bitdustfs.supplier.shares import (
@@ -44,6 +44,7 @@ AGAIN_RATE, AGAIN_BURST = 0.2, 8.0
 LOOK_EVERY = 10.0  #: seconds between looks whether a node that pings is of the circle still
 LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on standby any more
 CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
+LATELY = 2.0  #: seconds for which a circuit counts as one that something is passed on
 PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
 PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece, on an unbounded line
 SEEN_DEADLINE = 30.0  #: seconds that a node keeps the connection on which it was told where it is
@@ -121,11 +122,9 @@ async def _end_when_idle(circuit: _Passage) -> None:
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
-    def __init__(
-        self, circle: WhoseName, caps: RelayCaps = USUAL, secret: bytes = b"of nobody"
-    ) -> None:
-        """`secret`: by which it tells callers apart for the nodes that they call (shares.py)."""
-        self._circle, self._secret = circle, secret
+    def __init__(self, circle: WhoseName, caps: RelayCaps = USUAL, secret: bytes = b"") -> None:
+        """`secret`: by which it tells callers apart for nodes (shares.py); without it a new one."""
+        self._circle, self._secret = circle, secret or os.urandom(32)
         self.passed = 0  #: bytes that were passed on since it began
         self._asked = ShareRates(STANDBY_RATE, STANDBY_BURST)
         self._asked_again = Rates(AGAIN_RATE, AGAIN_BURST)
@@ -138,9 +137,7 @@ class Relay:
     def change(self, caps: RelayCaps) -> None:
         """Other caps from now on. Circuits that are there stay."""
         self.caps = caps
-        self._rates = Rates(caps.rate_of_one, caps.rate_of_one * BURST_SECONDS)
-        self._all = Rates(caps.rate, caps.rate * BURST_SECONDS)
-        self._calls = CallRates(caps)
+        self._calls, self._passing = CallRates(caps), PassingRates(caps)
 
     def counts(self) -> tuple[int, int]:
         """How many nodes are on standby, and how many circuits there are."""
@@ -315,10 +312,10 @@ class Relay:
         while data := await source.stream.receive_some(PIECE):
             circuit.hear()
             source.place.hear()
-            size = len(data)
-            await trio.sleep(
-                max(self._rates.spend(circuit.share[0], size), self._all.spend(None, size))
-            )
+            size, lately = len(data), trio.current_time() - LATELY
+            others = {(c.share[0], c.network) for c in self._circuits if c.heard > lately}
+            own = circuit.share[0], circuit.network
+            await trio.sleep(self._passing.spend(*own, {own, *others}, size))
             await sink.send(data)
             self.passed += size
         pumps.cancel_scope.cancel()

@@ -9,7 +9,7 @@ from customers import FOREVER, service_of
 from bitdustfs.errors import Refused
 from bitdustfs.supplier import buffers, connections, dials, housekeeping, turns
 from bitdustfs.supplier.buffers import Buffers
-from bitdustfs.supplier.caps import CallRates, RelayCaps
+from bitdustfs.supplier.caps import BURST_SECONDS, CallRates, PassingRates, RelayCaps
 from bitdustfs.supplier.connections import Places
 from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.kindials import LookUpRates
@@ -216,3 +216,32 @@ async def test_who_calls_nodes_again_and_again_takes_no_one_elses_circuits(autoj
     assert 0 < again.count(True) <= caps.circuits / 2
     few = CallRates(RelayCaps(circuits=4))
     assert all(few.admits(NETWORK, friend) for _ in range(8)), "a mount that dials again"
+
+
+@pytest.mark.deadline(1000)
+@pytest.mark.parametrize("theirs", [(b"friend", NETWORK), (b"another friend", NETWORK)])
+async def test_who_speaks_by_many_circuits_leaves_others_their_part(autojump_clock, theirs):
+    """With one node, or with those of two friends, who leave nothing between them."""
+    caps = RelayCaps()
+    rates, mine, passed = PassingRates(caps), (b"mine", ELSEWHERE), {}
+    if theirs[0] == b"friend":
+        mine, speaking = (b"friend", ELSEWHERE), [theirs] * 31
+        part = caps.rate_of_one / 2
+    else:
+        speaking, part = [(b"a friend", NETWORK), theirs] * 16, caps.rate / 3
+
+    async def speak(who):
+        while True:
+            size = MIB
+            await trio.sleep(rates.spend(*who, {*speaking, mine}, size) or 0.01)
+            passed[who] = passed.get(who, 0) + size
+
+    async with trio.open_nursery() as nursery:
+        for who in (mine, *speaking):
+            nursery.start_soon(speak, who)
+        await trio.sleep(6 * BURST_SECONDS)
+        passed.clear()
+        await trio.sleep(30)
+        nursery.cancel_scope.cancel()
+    assert passed[mine] > 0.9 * 30 * part
+    assert sum(passed.values()) <= 1.05 * 30 * (2 * part if mine[0] == theirs[0] else caps.rate)
