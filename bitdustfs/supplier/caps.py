@@ -37,7 +37,7 @@ class RelayCaps(NamedTuple):
         return min(self.circuits, max(8, self.circuits // 4))
 
 
-Name = str | bytes  #: the coarsest share in which a node is on standby (shares.py)
+Named = str | bytes  #: the coarsest share in which a node is on standby (shares.py)
 USUAL = RelayCaps()  #: where nothing is said
 
 
@@ -70,7 +70,7 @@ class PassingRates:
         self._all = Rates(caps.rate, caps.rate * BURST_SECONDS)
 
     def spend(
-        self, name: Name, network: str, speaking: Collection[tuple[Name, str]], size: int
+        self, name: Named, network: str, speaking: Collection[tuple[Named, str]], size: int
     ) -> float:
         """Seconds until `size` bytes may be passed on. `name`: for whom the node is on standby;
         `network`: its caller's; `speaking`: these two of all circuits, this one among them, on
