@@ -9,7 +9,7 @@ import msgspec
 from bitdustfs.errors import Refused
 from bitdustfs.supplier.admission import TOKEN_NONCE, Admission
 from bitdustfs.supplier.kinship import Kinship
-from bitdustfs.supplier.shares import Portion, parts_of, share_of_network
+from bitdustfs.supplier.shares import Portion, is_several, parts_of, share_of_network
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, family_token
 from bitdustfs.supplier.vaultrows import VaultRows
@@ -231,8 +231,9 @@ class Housekeeping:
                     promised[part] += row.space
                     vaults[part] += 1
         for part in parts_of(share_of_network(network)):
-            share = NETWORK_SHARE * (2 if len(part) > 2 else 1)  # of those whom a relay tells apart
-            if promised[part] + space > self._space // share or vaults[part] >= NETWORK_VAULTS:
+            shares = 2 if is_several(part) else 1
+            most = self._space * shares // NETWORK_SHARE
+            if promised[part] + space > most or vaults[part] >= NETWORK_VAULTS * shares:
                 return False
         return True
 

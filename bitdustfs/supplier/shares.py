@@ -51,6 +51,11 @@ def share_of_network(network: str) -> Portion:
     return tuple(network.split(" ")) if network.startswith(RELAYED) else (network,)
 
 
+def is_several(share: Portion) -> bool:
+    """Whether those of several networks lie in it: all who come through relays, or through one."""
+    return share[0] == RELAYED and len(share) < len((RELAYED, "relay", "mark"))
+
+
 def share_of_vault(vault: bytes, row: VaultRow | None) -> Portion:
     """That of a vault with this row, and of all who come in its name."""
     if row is None or row.invited or not row.network:

@@ -177,13 +177,14 @@ def test_one_network_has_so_many_contracts_and_of_those_behind_a_relay_none_has_
             promised += 1
         return promised
 
-    one, other = map(from_a_relay, (NETWORK, ELSEWHERE))
-    few = space == 4 * MIB
-    assert made(service_of(1024 * MIB), [NETWORK] * 30) == (5 if few else 4)
+    one, other, third = map(from_a_relay, (NETWORK, ELSEWHERE, "7.7.7.0/24"))
+    most = 5 if space == 4 * MIB else 4
+    assert made(service_of(1024 * MIB), [NETWORK] * 30) == most
     service = service_of(1024 * MIB)
-    assert made(service, [one] * 30) == (5 if few else 2)
-    assert made(service, [other] * 30) == (0 if few else 2), "they are one network together"
-    assert made(service, [ELSEWHERE] * 30) == (5 if few else 4)
+    assert made(service, [one] * 30) == most, "what it has who comes otherwise"
+    assert made(service, [other] * 30) == most
+    assert made(service, [third] * 30) == 0, "all together are like two networks"
+    assert made(service, [ELSEWHERE] * 30) == most
 
 
 def test_what_was_promised_is_renewed_from_anywhere_and_counts_where_it_did():
