@@ -2,10 +2,9 @@
 
 There is a pool for what comes in and one for what goes out. All strangers together have a quarter
 of a pool. One customer has half of it at most; so have all together who came as anybody from one
-network (shares.py). Where there is no room, connections whose client is
-slower than it has to be are ended, and theirs is given to others. A client that announces megabytes
-and sends a byte now and then, or asks for megabytes and takes none, holds room only until somebody
-needs it.
+network (shares.py). Where there is no room, connections whose client is slower than it has to be
+are ended, and theirs is given to others. A client that announces megabytes and sends a byte now and
+then, or asks for megabytes and takes none, holds room only until somebody needs it.
 """
 
 from collections import Counter
