@@ -52,12 +52,12 @@ class Hosts:
             ip("-n", name, "link", "set", "eth0", "up")
             ip("-n", name, "link", "set", "lo", "up")
 
-    def on(self, host, *words, check=True, home="one"):
+    def on(self, host, *words, check=True, home="one", stdin=None):
         command = ["nsenter", f"--net=/run/netns/{self.name}h{host}", sys.executable, "-m",
                    "bitdustfs.cli.main", *map(str, words)]  # fmt: skip
         done = subprocess.run(
             command, env={**os.environ, "BITDUST_HOME": str(self.root / home)}, timeout=LIMIT,
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, input=stdin,
         )  # fmt: skip
         if check:
             assert done.returncode == 0, done.stderr

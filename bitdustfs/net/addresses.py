@@ -112,6 +112,11 @@ def is_at_home(address: IpAddress) -> bool:
     return any(address in network for network in _AT_HOME)
 
 
+def is_v6(address: str) -> bool:
+    """Whether "host:port" has a literal of IPv6."""
+    return ":" in split(address)[0]
+
+
 def is_wildcard(host: str) -> bool:
     """Whether to listen there means at all addresses of this machine."""
     return host in ("0.0.0.0", "::")

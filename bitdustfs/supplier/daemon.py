@@ -27,6 +27,7 @@ from bitdustfs.net.addresses import dialable, split
 from bitdustfs.net.dht.dialback import Dialling
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY
 from bitdustfs.net.dht.node import Dht
+from bitdustfs.net.dht.seeker import located
 from bitdustfs.net.dht.udp import UdpSocket
 from bitdustfs.net.lan.multicast import Multicast
 from bitdustfs.net.lan.nearby import Calling, Near, Nearby, NobodyNear, links_of
@@ -139,14 +140,14 @@ class Daemon:
             address, settings.through or settings.announced, settings.bootstrap
         )
         server = SupplierServer(service, context, self._relay, self._line)
-        standing_by = self._standing_by(server)
         # nobody could ask a node that is behind a router
         dht = Dht(
-            service.node, serves=standing_by is None, allow_private=private,
+            service.node, serves=not settings.through, allow_private=private,
             make_socket=partial(UdpSocket, self._line),
             dial_backs=Dialling(service.node, private, line=self._line),
         )  # fmt: skip
         await dht.bind(host, port)
+        standing_by = self._standing_by(server, dht)
         doors = self._doors(dht)
         presence = OwnRecord(
             service, dht, address, settings.announced, settings.bootstrap,
@@ -225,14 +226,15 @@ class Daemon:
         nursery.start_soon(steadily, "calling in the local network", calling.run)
         return nearby
 
-    def _standing_by(self, server: SupplierServer) -> StandingBy | None:
+    def _standing_by(self, server: SupplierServer, dht: Dht) -> StandingBy | None:
         if not self._settings.through:
             return None
 
         async def serve(circuit: trio.abc.Stream, crossing: Crossing) -> None:
             await server.serve_one(circuit, (RELAYED_HOST, 0), crossing)
 
-        return StandingBy(self._service.node, self._settings.through, serve, self._line)
+        locate, relays = partial(located, dht), self._settings.through
+        return StandingBy(self._service.node, relays, serve, self._line, locate)
 
     def _admit(self, customers: tuple[str, ...]) -> Admission:
         own, deals = self._service.node.verify_key.encode(), self._service.friendship.deals

@@ -17,7 +17,7 @@ import trio
 
 from bitdustfs.cache.folder import write_durably
 from bitdustfs.errors import UsageError
-from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_wildcard, split
+from bitdustfs.net.addresses import acceptable, dialable, is_private_host, is_v6, is_wildcard, split
 from bitdustfs.net.dht.datagram import sign_node_record
 from bitdustfs.net.dht.discover import ANNOUNCE_EVERY, endpoints, is_private, node_record
 from bitdustfs.net.dht.node import Dht
@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 
 FIRST_TICK = 0.2  #: seconds between attempts to join
 TICK = 2.0  #: seconds between looks at whether there is something new to announce
-ASK_EVERY = 20.0  #: seconds between questions of resolvers, and of others what they see
+#: seconds between questions of resolvers, and of others what they see; until two others agree it
+#: begins with TICK and doubles: those who join at the same time know few others yet
+ASK_EVERY = 20.0
 ADDRESSES_MAX = 4  #: of one node record
 WITNESSES = 2  #: others of different networks who have to see the same
 
@@ -88,10 +90,6 @@ def private_wanted(
     return is_private(bootstrap) or not heard or any(is_private_host(one) for one in heard)
 
 
-def _is_v6(address: str) -> bool:
-    return ":" in split(address)[0]
-
-
 class Contacts:
     """DHT contacts that outlive the process, so that a restart needs no bootstrap."""
 
@@ -145,7 +143,7 @@ class OwnRecord:
         self._resolved: tuple[str, ...] = ()
         self._seen: tuple[str, ...] = ()  # where others agree that this node is
         self._seen_besides: tuple[str, ...] = ()  # the own addresses then
-        self._ask_at = 0.0
+        self._ask_at, self._ask_in = 0.0, TICK / 2
         self._joined_by: list[str] = []
         self._said, self._said_at = Said(), 0.0
         self._seq = 0  # of the last record that was signed
@@ -162,7 +160,8 @@ class OwnRecord:
                 await self._join()
             if asks:
                 await self._ask()
-                self._ask_at = now + ASK_EVERY
+                self._ask_in = ASK_EVERY if self._seen else min(2 * self._ask_in, ASK_EVERY)
+                self._ask_at = now + self._ask_in
             where, mapped = self.addresses(), self._outside.mapped()
             offer = self._service.housekeeping.announced()
             said = Said(where, offer, tuple(a for a in where if a in mapped))
@@ -173,7 +172,7 @@ class OwnRecord:
     def addresses(self) -> tuple[str, ...]:
         """Where this node is found, as far as it knows."""
         if self._through is not None:
-            return self._through()
+            return self._through()[:ADDRESSES_MAX]
         own = self._own()
         # what was seen before the own addresses changed is the old address
         seen = self._seen if own == self._seen_besides else ()
@@ -215,9 +214,9 @@ class OwnRecord:
         _, port = split((*self._announced, self._listen)[0])
         own, seen = self._own(), await self._dht.seen_at(WITNESSES)
         agreed = tuple(joined_address(host, port) for host in seen)
-        versions = {_is_v6(address) for address in agreed}  # of IP: one says nothing of the other
+        versions = {is_v6(address) for address in agreed}  # of IP: one says nothing of the other
         if own == self._seen_besides:
-            agreed += tuple(known for known in self._seen if _is_v6(known) not in versions)
+            agreed += tuple(known for known in self._seen if is_v6(known) not in versions)
         self._seen, self._seen_besides = agreed, own
 
     async def _say(self, said: Said) -> None:

@@ -3,6 +3,9 @@
 One connection to each relay, which is opened again when it ends, later and later. Who calls is
 served like who dials: the relay passes on bytes, and the TLS with this node's key runs inside. Who
 asks to be dialled at the same time (halfway.py) is found by what the relay says of his circuit.
+
+Who has another version of IP than this node cannot dial a relay where this node does. So it names
+the relay's address of the other version as well, which the relay's own record says.
 """
 
 import logging
@@ -16,13 +19,14 @@ from nacl.signing import SigningKey
 
 from bitdustfs.errors import Malformed, PeerError, ProtocolViolation, Unreachable
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import Relayed
+from bitdustfs.net.addresses import Relayed, is_v6, relayed
 from bitdustfs.net.circuit import Circuit
 from bitdustfs.net.handshake import CONNECT_DEADLINE, greet, meet, refused
 from bitdustfs.net.incoming import next_message
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.punching import SharedPort
 from bitdustfs.net.tls import make_context
+from bitdustfs.net.whereabouts import Locate
 from bitdustfs.supplier.halfway import Crossing
 from bitdustfs.supplier.shares import relayed_network
 
@@ -31,6 +35,8 @@ log = logging.getLogger(__name__)
 PING_EVERY = 15.0  #: seconds between words to a relay; routers forget a connection in minutes
 SILENCE = 40.0  #: seconds without a word of a relay after which it is lost
 AGAIN_FIRST, AGAIN_MAX = 1.0, 60.0  #: seconds until a relay is tried again; doubled each time
+LOOK_DEADLINE = 15.0  #: seconds for one look-up of a relay's record
+LOOK_EVERY = 600.0  #: seconds between look-ups of a relay; at first as it is tried again
 #: circuits that are come to at once, of one relay: more than it leads here (relay.py), since one
 #: that makes way for another is still here when that one calls
 COMING_MAX = 64
@@ -41,7 +47,7 @@ _broken = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 class StandingBy:
     """One node at its relays (HOST:PORT). `serve` is given each circuit, and closes it.
 
-    `line`: all that goes over relays is on it.
+    `line`: all that goes over relays is on it. `locate`: finds what a relay says of itself.
     """
 
     def __init__(
@@ -50,17 +56,23 @@ class StandingBy:
         relays: tuple[str, ...],
         serve: Callable[[trio.abc.Stream, Crossing], Awaitable[None]],
         line: OwnLine,
+        locate: Locate,
     ) -> None:
-        self._line = line
+        self._line, self._locate = line, locate
         self._own, self._relays, self._serve = node.verify_key.encode(), relays, serve
         self._context = make_context(node.encode(), server_side=False)
-        self._up: dict[str, str] = {}  # relay -> its address: records hold no names
+        #: relay -> its address, and that of the other version of IP: records hold no names
+        self._up: dict[str, tuple[str, ...]] = {}
         self._coming = {relay: trio.CapacityLimiter(COMING_MAX) for relay in relays}
 
     def addresses(self) -> tuple[str, ...]:
-        """Where this node is reached now: "relay:KEY@HOST:PORT" of each relay that is there."""
-        there = (self._up[relay] for relay in self._relays if relay in self._up)
-        return tuple(dict.fromkeys(str(Relayed(self._own, address)) for address in there))
+        """Where this node is reached now: "relay:KEY@HOST:PORT" of each relay that is there.
+
+        First as this node dials them.
+        """
+        there = [self._up[relay] for relay in self._relays if relay in self._up]
+        every = [*(at[0] for at in there), *(other for at in there for other in at[1:])]
+        return tuple(dict.fromkeys(str(Relayed(self._own, address)) for address in every))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -93,10 +105,11 @@ class StandingBy:
                 reply = await next_message(met.stream, decoder)
             if isinstance(reply, wire.Fault):
                 raise refused(reply)
-            self._up[relay] = met.literal
+            self._up[relay] = (met.literal,)
             log.info("reached at %s", Relayed(self._own, met.literal))
             async with trio.open_nursery() as line:
                 line.start_soon(self._ping, met.stream.send_all)
+                line.start_soon(self._look, relay, met.key, met.literal)
                 while True:
                     with trio.fail_after(SILENCE):
                         message = await next_message(met.stream, decoder)
@@ -111,6 +124,20 @@ class StandingBy:
         while True:
             await trio.sleep(PING_EVERY)
             await send(wire.encode_frame(0, wire.Ping()))
+
+    async def _look(self, relay: str, key: bytes, literal: str) -> None:
+        """Finds a relay's address of the other version of IP."""
+        pause = AGAIN_FIRST
+        while True:
+            with trio.move_on_after(LOOK_DEADLINE):
+                found = await self._locate(key)
+                said = () if found is None else found.addresses
+                ways = [a for a in said if relayed(a) is None and is_v6(a) != is_v6(literal)]
+                self._up[relay] = (literal, *ways[:1])
+                if found is not None:
+                    pause = LOOK_EVERY
+            await trio.sleep(pause)
+            pause = min(2 * pause, LOOK_EVERY)
 
     async def _come(self, relay: str, key: bytes, circuit: bytes, nursery: trio.Nursery) -> None:
         """Comes to where somebody waits, if there are not too many."""

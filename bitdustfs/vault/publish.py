@@ -126,8 +126,7 @@ class Publisher:
     @property
     def wants_seat(self) -> bool:
         """Whether the next root should give this machine a vote, or take one away."""
-        family = open_family_untrusted(self.published.family, self._key.vault_id)
-        return not self._seats.fits(family, len(self._circle.beside()))
+        return not self._seats.fits(self._circle.family, len(self._circle.beside()))
 
     async def publish(
         self,

@@ -128,6 +128,19 @@ async def test_who_joined_by_one_that_knew_nobody_yet_gets_to_know_the_others(
 
 
 @pytest.mark.deadline(1000)
+async def test_where_others_see_a_newcomer_is_known_soon_after_they_know_each_other(
+    home, autojump_clock
+):
+    """Who joins at the same time knows few others at first: they are asked again soon."""
+    await home.begin(acquainted=False)
+    home.appear_at("7.7.7.7")
+    await trio.sleep(5)
+    await home.acquaint()
+    await trio.sleep(10)
+    assert "7.7.7.7:4000" in await home.said()
+
+
+@pytest.mark.deadline(1000)
 async def test_who_knows_nobody_is_found_by_the_network_of_a_friend_who_joins(home, autojump_clock):
     await home.begin(bootstrap=())
     await trio.sleep(MINUTE)

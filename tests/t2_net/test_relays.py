@@ -30,7 +30,7 @@ from bitdustfs.net.incoming import next_message
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
-from bitdustfs.net.whereabouts import Trials
+from bitdustfs.net.whereabouts import Located, Trials
 from bitdustfs.supplier import connections, kinship, standby
 from bitdustfs.supplier import relay as relays
 from bitdustfs.supplier.caps import BURST_SECONDS, RelayCaps, relay_words
@@ -65,16 +65,20 @@ async def a_relay(*circle):
         nursery.cancel_scope.cancel()
 
 
+async def unheard_of(node):
+    """Nobody's record is found."""
+
+
 @asynccontextmanager
-async def standing_by(*at, key=BEHIND):
-    """A supplier that listens nowhere; it stands by at these relays."""
+async def standing_by(*at, key=BEHIND, locate=unheard_of):
+    """A supplier that listens nowhere; it stands by at these relays. `locate`: what these say."""
     made = service(key)
     server = SupplierServer(made, make_context(key.encode(), server_side=True))
 
     async def serve(circuit, crossing):
         await server.serve_one(circuit, (RELAYED_HOST, 0), crossing)
 
-    standing = StandingBy(key, at, serve, OwnLine())
+    standing = StandingBy(key, at, serve, OwnLine(), locate)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(standing.run)
         yield standing
@@ -123,6 +127,22 @@ async def test_a_supplier_that_cannot_be_dialled_keeps_fragments_through_a_relay
         assert bytes(await session.read(b"b" * 16, 0, 0, len(kept))) == bytes(kept.payload)
         assert session.reached_at() == through(address) == session.literals()[0]
         await session.aclose()
+
+
+async def test_who_has_the_other_version_of_ip_alone_finds_the_way_too():
+    """A node with IPv6 alone dials its relay there; who has IPv4 alone cannot, and must not."""
+    other = "[2001:db8::1]:4000"
+
+    async def locate(node):
+        return Located(1, (through(other), "127.0.0.2:4000", other, "[2001:db8::2]:4000"))
+
+    async with a_relay(NODE) as (first, _), a_relay(NODE) as (second, _):
+        async with standing_by(first, second, locate=locate) as standing:
+            await until(lambda: len(standing.addresses()) == 3)
+            assert standing.addresses() == (through(first), through(second), through(other))
+        async with standing_by(first) as standing:  # whose record is not found
+            await until(standing.addresses)
+            assert standing.addresses() == (through(first),)
 
 
 async def test_where_one_relay_dies_another_one_leads_there(nursery):
