@@ -1,5 +1,6 @@
 """Homes: hosts behind routers of their own, which forward no port, and relays."""
 
+import json
 import os
 import subprocess
 import sys
@@ -134,6 +135,21 @@ class TwoFriends(Homes):
     """The vault is on 3 and 4 alone: the relays keep nothing of it."""
 
     code, direct = "1/2", ()
+
+
+class Cone(TwoFriends):
+    """Whoever mounts has a router of his own, too, and each leads a port out by the same one."""
+
+    behind, options = {0: (0,), 3: (3,), 4: (4,)}, ""
+
+
+def carried(homes):
+    """Bytes that came to the relays so far."""
+    said = [
+        json.loads(ip("-n", f"{homes.name}h{host}", "-s", "-j", "link", "show", "eth0").stdout)
+        for host in RELAYS
+    ]
+    return sum(links[0]["stats64"]["rx"]["bytes"] for links in said)
 
 
 def remount_from_words(homes, files):

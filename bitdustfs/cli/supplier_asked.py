@@ -38,7 +38,7 @@ def add_caps(parser: argparse.ArgumentParser) -> None:
     """What a relay passes on, at most: for `run` and `set`."""
     parser.add_argument(
         "--relay-rate", metavar="SIZE", help="bytes a second that it passes on as a relay, for all "
-        "nodes together; half of that for one (8M)",
+        "nodes together; half of that for one friend (8M)",
     )  # fmt: skip
     parser.add_argument(
         "--relay-circuits", type=int, metavar="COUNT", help="connections that it passes on at "

@@ -1,22 +1,23 @@
 """How much memory connections may take: each has holds on pools of bytes that are shared fairly.
 
 There is a pool for what comes in and one for what goes out. All strangers together have a quarter
-of a pool, one customer has half of it at most. Where there is no room, connections whose client is
-slower than it has to be are ended, and theirs is given to others. A client that announces megabytes
-and sends a byte now and then, or asks for megabytes and takes none, holds room only until somebody
-needs it.
+of a pool. One customer has half of it at most; so have all together who came as anybody from one
+network (shares.py). Where there is no room, connections whose client is slower than it has to be
+are ended, and theirs is given to others. A client that announces megabytes and sends a byte now and
+then, or asks for megabytes and takes none, holds room only until somebody needs it.
 """
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 
 import trio
 
+from bitdustfs.supplier.shares import Portion, parts_of, weight
 from bitdustfs.units import FRAGMENT_MAX, KIB
 
 SLOWEST = 128 * KIB  #: bytes a second that a client has to come to, as its own deadlines say
 PATIENCE, AHEAD = 5.0, 10.0  #: seconds of silence that are allowed, and at most after a fast start
-STRANGERS = b""  #: in whose name all strangers hold
+STRANGERS: Portion = ("strangers",)  #: in whose name all strangers hold
 
 
 class Buffers:
@@ -25,47 +26,49 @@ class Buffers:
     def __init__(self, limit: int, slowest: Callable[[], float] = lambda: SLOWEST) -> None:
         self._limit, self.slowest = limit, slowest
         self._taken = 0
-        self._by_owner: dict[bytes, int] = defaultdict(int)
+        self._by_share: Counter[Portion] = Counter()
         self._holds: set[Hold] = set()
         self._changed = trio.Event()
 
-    def hold(self, owner: bytes, end: Callable[[], None]) -> "Hold":
+    def hold(self, owner: Portion, end: Callable[[], None]) -> "Hold":
         """A connection's hold, of no bytes yet. `end` ends the connection."""
         made = Hold(self, owner, end)
         self._holds.add(made)
         return made
 
-    def has_room(self, owner: bytes, size: int) -> bool:
+    def has_room(self, owner: Portion, size: int) -> bool:
         """Whether there is room for `size` bytes more; of those who are late as many are ended for
         it as it takes, of who has the most first.
         """
         while self._over(owner, size):
-            late = [h for h in self._holds if h.late() and (h.owner == owner or self._full(size))]
+            full = self._full(size)
+            late = [h for h in self._holds if h.late() and (full or h.owner[0] == owner[0])]
             if not late:
                 return False
-            max(late, key=lambda hold: (self._by_owner[hold.owner], hold.lateness())).end()
+            max(late, key=lambda h: (weight(h.owner, self._by_share), h.lateness())).end()
         return True
 
     def _full(self, size: int) -> bool:
         return self._taken + size > self._limit
 
-    def _over(self, owner: bytes, size: int) -> bool:
+    def _over(self, owner: Portion, size: int) -> bool:
         share = self._limit // 2
-        if owner == STRANGERS:
+        if owner[:1] == STRANGERS:
             share = max(self._limit // 4, FRAGMENT_MAX + 64 * KIB)
-        return self._full(size) or self._by_owner[owner] + size > share
+        return self._full(size) or self._by_share[owner[:1]] + size > share
 
     async def changed(self) -> None:
         """When something was given back; or after a second: somebody may be late by then."""
         with trio.move_on_after(1):
             await self._changed.wait()
 
-    def count(self, owner: bytes, size: int) -> None:
+    def count(self, owner: Portion, size: int) -> None:
         """A hold of an owner grew by `size` bytes, or shrank."""
         self._taken += size
-        self._by_owner[owner] += size
-        if not self._by_owner[owner]:
-            del self._by_owner[owner]
+        for part in parts_of(owner):
+            self._by_share[part] += size
+            if not self._by_share[part]:
+                del self._by_share[part]
         if size < 0:
             self._changed.set()
             self._changed = trio.Event()
@@ -78,7 +81,7 @@ class Buffers:
 class Hold:
     """What one connection has of a pool. Its client is late while it is waited for too long."""
 
-    def __init__(self, pool: Buffers, owner: bytes, end: Callable[[], None]) -> None:
+    def __init__(self, pool: Buffers, owner: Portion, end: Callable[[], None]) -> None:
         self._pool, self.owner, self._end = pool, owner, end
         self._size = 0
         self._due = trio.current_time() + PATIENCE
@@ -129,7 +132,7 @@ class Hold:
         """Seconds by which it is; below 0 it is not."""
         return trio.current_time() - self._due
 
-    def move_to(self, owner: bytes) -> None:
+    def move_to(self, owner: Portion) -> None:
         """The connection is another one's from now on."""
         self._pool.count(self.owner, -self._size)
         self.owner = owner

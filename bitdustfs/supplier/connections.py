@@ -5,17 +5,18 @@ of a vault that keeps nothing here. A customer is a vault that keeps fragments h
 readers and its family come in its name. Customers have places of their own.
 
 Where all places of a kind are taken, whoever comes is let in, and the one among those who have the
-most places that was silent for longest goes. So who holds many places has few, and whoever takes a
-moment to open a session is not the one who was silent for longest.
+most places (by shares.py) that was silent for longest goes. So who holds many places has few, and
+whoever takes a moment to open a session is not the one who was silent for longest.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import trio
 
 from bitdustfs.net.addresses import network_of
 from bitdustfs.net.rates import Rates
+from bitdustfs.supplier.shares import Portion, ShareRates, counted, share_of_network, weight
 
 STRANGERS_MAX = 128  #: connections of strangers
 CUSTOMERS_MAX = 384  #: connections of customers
@@ -27,21 +28,17 @@ NETWORKS_MAX = 1000  #: networks that are remembered because a customer came fro
 
 @dataclass(eq=False)
 class Slot:
-    """One connection's. `who`: the network, or of a customer the vault."""
+    """One connection's, in the name of `share`."""
 
     network: str
-    who: str | bytes
+    share: Portion
     scope: trio.CancelScope
     heard: float
+    stranger: bool = True  #: whether it is none of a customer's
 
-    @property
-    def stranger(self) -> bool:
-        """Whether it is none of a customer's."""
-        return isinstance(self.who, str)
-
-    def become(self, vault: bytes) -> None:
+    def become(self, share: Portion) -> None:
         """It is of a customer from now on."""
-        self.who = vault
+        self.share, self.stranger = share, False
 
     def hear(self) -> None:
         """Something came on it just now."""
@@ -54,9 +51,9 @@ class Places:
     def __init__(self) -> None:
         self._limits = {True: STRANGERS_MAX, False: CUSTOMERS_MAX}
         self._taken: dict[bool, set[Slot]] = {True: set(), False: set()}
-        self._rates = Rates(NEW_RATE, NEW_BURST)
+        self._rates = ShareRates(NEW_RATE, NEW_BURST)
         self._all = Rates(NEW_RATE_ALL, NEW_BURST_ALL)
-        self._trusted: OrderedDict[str, None] = OrderedDict()
+        self._trusted: OrderedDict[str | bytes, None] = OrderedDict()
 
     def enter(self, host: str, scope: trio.CancelScope) -> Slot | None:
         """A stranger's place for a new connection; None: too many came from there just now.
@@ -64,23 +61,25 @@ class Places:
         `scope` is cancelled when the place goes to somebody else.
         """
         network = network_of(host)
-        if not self._rates.admits(network):
+        share = share_of_network(network)
+        if not self._rates.admits(share):
             return None
-        if network not in self._trusted and not self._all.admits(None):
+        if share[0] not in self._trusted and not self._all.admits(None):
             return None
-        place = Slot(network, network, scope, trio.current_time())
+        place = Slot(network, share, scope, trio.current_time())
         self._take(place)
         return place
 
-    def promote(self, place: Slot, vault: bytes) -> None:
+    def promote(self, place: Slot, share: Portion) -> None:
         """The connection is a customer's from now on."""
-        if place.who == vault or place not in self._taken[place.stranger]:
+        if not place.stranger or place not in self._taken[True]:
             return
-        self._taken[place.stranger].discard(place)
-        place.become(vault)
+        self._taken[True].discard(place)
+        place.become(share)
         self._take(place)
-        self._trusted[place.network] = None
-        self._trusted.move_to_end(place.network)
+        network = share_of_network(place.network)[0]
+        self._trusted[network] = None
+        self._trusted.move_to_end(network)
         if len(self._trusted) > NETWORKS_MAX:
             self._trusted.popitem(last=False)
 
@@ -95,9 +94,8 @@ class Places:
         taken.add(place)
 
     def _make_way(self, taken: set[Slot]) -> None:
-        counts = Counter(place.who for place in taken)
-        most = max(counts.values())
-        leaver = min((p for p in taken if counts[p.who] == most), key=lambda p: p.heard)
+        counts = counted(place.share for place in taken)
+        leaver = max(taken, key=lambda place: (weight(place.share, counts), -place.heard))
         taken.discard(leaver)
         leaver.scope.cancel()
 

@@ -35,6 +35,7 @@ from bitdustfs.net.line import OwnLine
 from bitdustfs.net.listening import serve as serve_control
 from bitdustfs.net.routers.mapper import map_first
 from bitdustfs.net.tls import make_context
+from bitdustfs.net.whereabouts import AddressBook
 from bitdustfs.plain import set_log_level
 from bitdustfs.supplier.admission import Admission, read_admission
 from bitdustfs.supplier.desk import Desk
@@ -50,7 +51,8 @@ from bitdustfs.supplier.orders import SUPPLIER_COMMANDS
 from bitdustfs.supplier.outside import Doors, meeting_itself
 from bitdustfs.supplier.presence import Contacts, OwnRecord, private_wanted
 from bitdustfs.supplier.proofs import Proofs
-from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay
+from bitdustfs.supplier.relaycircle import circle_of
 from bitdustfs.supplier.reload import SupplierReload
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
@@ -164,7 +166,7 @@ class Daemon:
             nursery.start_soon(steadily, "announcing this node", presence.run)
             finding = partial(doors.run, presence.maybe)
             nursery.start_soon(steadily, "finding a way through the router", finding)
-            book, dials = kin_book(dht, nursery, self._nearby(nursery)), Dials()
+            book, dials = self._kin_book(dht, nursery), Dials(service.share_of)
             connect = kin_connector(service.node, nursery, private, book, dials, self._line)
             guard = Guard(service, connect, dials)
             nursery.start_soon(steadily, "watching the others", guard.run)
@@ -197,7 +199,9 @@ class Daemon:
         settings = self._settings
         if settings.relay == ("off",) or settings.through:
             return None
-        return Relay(circle_of(self._service, settings.relay), with_donated(settings).caps)
+        circle = circle_of(self._service, settings.relay)
+        secret = derive(self._service.node.encode(), b"relay")
+        return Relay(circle, with_donated(settings).caps, secret)
 
     def _doors(self, dht: Dht) -> Doors:
         settings = self._settings
@@ -206,6 +210,9 @@ class Daemon:
         first = partial(map_first, derive(node.encode(), b"router"))
         mapping = PortMapping(settings.listen, first) if wanted else None
         return Doors(Proofs(dht), mapping, meeting_itself(node.verify_key.encode()))
+
+    def _kin_book(self, dht: Dht, nursery: trio.Nursery) -> AddressBook:
+        return kin_book(dht, nursery, self._nearby(nursery), self._service.share_of)
 
     def _nearby(self, nursery: trio.Nursery) -> Near:
         """Listens, and calls, in this machine's networks."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from bitdustfs.net.rates import KEYS_MAX, Rates
+from bitdustfs.net.rates import KEYS_MAX
+from bitdustfs.supplier.shares import VaultRates, Whose, alone
 
 AT_ONCE = 32  #: questions under way, over all vaults
 #: addresses a second that never proved to be a supplier's, for one vault and in all; at once
@@ -23,24 +24,26 @@ PROVEN_SECONDS = 30 * 86400.0  #: how long an answer counts
 class Dials:
     """The addresses that one supplier dials, and how often."""
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(
+        self, whose: Whose = alone, clock: Callable[[], float] = trio.current_time
+    ) -> None:
         self.at_once = trio.CapacityLimiter(AT_ONCE)
         self._clock = clock
         self._proven: OrderedDict[tuple[bytes, str], float] = OrderedDict()
         self._unasked: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
-        self._of_vault = Rates(UNPROVEN_RATE, UNPROVEN_BURST, clock)
-        self._in_all = Rates(UNPROVEN_RATE_ALL, UNPROVEN_BURST_ALL, clock)
+        self._unproven = VaultRates(
+            (UNPROVEN_RATE, UNPROVEN_BURST), (UNPROVEN_RATE_ALL, UNPROVEN_BURST_ALL), whose, clock
+        )
 
     def admitted(self, vault: bytes, node: bytes, addresses: Iterable[str]) -> tuple[str, ...]:
         """Those of a node's addresses that may be dialled now for a vault; they are counted."""
-        return tuple(a for a in addresses if self._is_proven(node, a) or self._admits(vault))
+        return tuple(
+            a for a in addresses if self._is_proven(node, a) or self._unproven.admits(vault)
+        )
 
     def _is_proven(self, node: bytes, address: str) -> bool:
         proven = self._proven.get((node, address))
         return proven is not None and self._clock() - proven < PROVEN_SECONDS
-
-    def _admits(self, vault: bytes) -> bool:
-        return self._of_vault.admits(vault) and self._in_all.admits(None)
 
     def answered(self, node: bytes, address: str) -> None:
         """A node answered at an address, and holds the key."""

@@ -15,10 +15,10 @@ import trio
 from bitdustfs.errors import Malformed, PeerError, ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.net.punching import TRIES, TRY_SECONDS, SharedPort, may_be_dialled
-from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import TlsStream
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
+from bitdustfs.supplier.shares import VaultRates
 from bitdustfs.units import KIB
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,13 @@ class Crossing(NamedTuple):
 
     `seen`: where its relay (HOST:PORT) sees both ends, this one by a connection from that port,
     which stays open inside; raises PeerError. `nursery`: what is dialled is served there.
+    `network`: what he counts as one of (shares.py).
     """
 
     relay: str
     seen: Callable[[SharedPort], AbstractAsyncContextManager[wire.SeenAt]]
     nursery: trio.Nursery
+    network: str
 
 
 class Halfway:
@@ -45,7 +47,8 @@ class Halfway:
 
     def __init__(self, service: SupplierService) -> None:
         self._service = service
-        self._of_vault, self._in_all = Rates(RATE, BURST), Rates(RATE_ALL, BURST_ALL)
+        in_all = RATE_ALL, BURST_ALL
+        self._rates = VaultRates((RATE, BURST), in_all, service.share_of)
 
     async def answer(
         self, session: Session, stream: TlsStream, decoder: wire.FrameDecoder, crossing: Crossing
@@ -72,7 +75,7 @@ class Halfway:
     def _refusal(self, session: Session) -> wire.Fault | None:
         if session.role == "former" or not self._service.is_customer(session.vault):
             return wire.Fault("unauthorised", "only whoever keeps something here is dialled")
-        if not self._of_vault.admits(session.vault) or not self._in_all.admits(None):
+        if not self._rates.admits(session.vault):
             return wire.Fault("busy", "that was asked for too often")
         return None
 

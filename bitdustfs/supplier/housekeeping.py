@@ -9,6 +9,7 @@ import msgspec
 from bitdustfs.errors import Refused
 from bitdustfs.supplier.admission import TOKEN_NONCE, Admission
 from bitdustfs.supplier.kinship import Kinship
+from bitdustfs.supplier.shares import Portion, is_several, parts_of, share_of_network
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, family_token
 from bitdustfs.supplier.vaultrows import VaultRows
@@ -23,6 +24,7 @@ CONTRACT_LONGEST = 2 * 365 * 86400  #: seconds from now that a contract may run 
 UNUSED_SECONDS = 600.0  #: how long a contract binds of which nothing is used
 UNUSED_MAX = 1000  #: vaults without a fragment here that are remembered
 NETWORK_SHARE = 4  #: a network that was not invited is promised one in so many bytes at most
+NETWORK_VAULTS = 256  #: vaults of such a network to which something is promised
 GRACE_SHARE, GRACE_MAX = 32, 16 * MIB  #: see grace
 
 
@@ -175,8 +177,12 @@ class Housekeeping:
                 raise Refused(
                     "no-space", f"{format_size(space)} asked for, {format_size(free)} to give"
                 )
-            if network and not row.invited:
-                self._check_share(vault, network, space)
+            if network and not row.invited and not self._has_room(vault, network, space):
+                if not binds or space > row.space:
+                    raise Refused(
+                        "no-space", f"{network} has its share of what this supplier gives"
+                    )
+                network = row.network  # what was promised stays, and counts where it did
             if space + grace(space) < row.used:
                 raise Refused("quota", f"{format_size(row.used)} are in use already")
             made = row.made if binds or row.used else int(self._wall())
@@ -215,15 +221,21 @@ class Housekeeping:
         ):
             raise Refused("unauthorised", "another vault came by this token already")
 
-    def _check_share(self, vault: bytes, network: str, space: int) -> None:
-        """Raises Refused where one network would be promised too much of what is donated."""
-        promised = sum(
-            row.space for other, row in self._shelf.all_rows()
-            if row.network == network and other != vault and not row.invited
-            and self._binds(other, row)
-        )  # fmt: skip
-        if promised + space > self._space // NETWORK_SHARE:
-            raise Refused("no-space", f"{network} has its share of what this supplier gives")
+    def _has_room(self, vault: bytes, network: str, space: int) -> bool:
+        """Whether one network would not be promised too much of what is donated, nor too often."""
+        promised: Counter[Portion] = Counter()
+        vaults: Counter[Portion] = Counter()
+        for other, row in self._shelf.all_rows():
+            if row.network and other != vault and not row.invited and self._binds(other, row):
+                for part in parts_of(share_of_network(row.network)):
+                    promised[part] += row.space
+                    vaults[part] += 1
+        for part in parts_of(share_of_network(network)):
+            shares = 2 if is_several(part) else 1
+            most = self._space * shares // NETWORK_SHARE
+            if promised[part] + space > most or vaults[part] >= NETWORK_VAULTS * shares:
+                return False
+        return True
 
     def make_room(self) -> int:
         """Forgets vaults whose contracts ended, oldest first, where they are in the way; how many.
@@ -273,11 +285,11 @@ class Housekeeping:
             if not row.used and not row.invited
         ]  # fmt: skip
         unused.sort(key=lambda item: item[1].made)
-        networks = Counter(row.network for _, row in unused)
+        networks = Counter(share_of_network(row.network)[0] for _, row in unused)
         forgotten = 0
         while len(unused) > UNUSED_MAX:
             most = max(networks, key=lambda network: networks[network])
-            vault, row = next(item for item in unused if item[1].network == most)
+            vault, row = next(i for i in unused if share_of_network(i[1].network)[0] == most)
             unused.remove((vault, row))
             networks[most] -= 1
             self._shelf.forget(vault)

@@ -20,11 +20,11 @@ from bitdustfs.net.handshake import Credentials
 from bitdustfs.net.lan.nearby import Near
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
-from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import AddressBook, HintsOnly, Trials, Whereabouts
 from bitdustfs.supplier.dials import Dials
 from bitdustfs.supplier.kin import MemberConnect
+from bitdustfs.supplier.shares import VaultRates, Whose, alone
 
 KIN_SESSIONS_MAX = 256  #: sessions with suppliers of families; the one not used for longest ends
 LOOK_UP_RATE, LOOK_UP_BURST = 0.05, 8.0  #: look-ups a second, for one vault; at once
@@ -34,18 +34,23 @@ LOOK_UP_RATE_ALL, LOOK_UP_BURST_ALL = 0.2, 32.0  #: the same for all vaults toge
 class LookUpRates:
     """How often nodes are looked up for the families of strangers."""
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
-        self._of_vault = Rates(LOOK_UP_RATE, LOOK_UP_BURST, clock)
-        self._in_all = Rates(LOOK_UP_RATE_ALL, LOOK_UP_BURST_ALL, clock)
+    def __init__(
+        self, whose: Whose = alone, clock: Callable[[], float] = trio.current_time
+    ) -> None:
+        of_one, in_all = (LOOK_UP_RATE, LOOK_UP_BURST), (LOOK_UP_RATE_ALL, LOOK_UP_BURST_ALL)
+        self._rates = VaultRates(of_one, in_all, whose, clock)
 
     def admits(self, vault: bytes) -> bool:
         """Whether another look-up for a vault may begin; it is counted then."""
-        return self._of_vault.admits(vault) and self._in_all.admits(None)
+        return self._rates.admits(vault)
 
 
-def kin_book(dht: Dht, nursery: trio.Nursery, near: Near | None = None) -> AddressBook:
+def kin_book(
+    dht: Dht, nursery: trio.Nursery, near: Near | None = None, whose: Whose = alone
+) -> AddressBook:
     """What one supplier knows of others of its families; look-ups by `dht`."""
-    return AddressBook(partial(located, dht), nursery, admits=LookUpRates().admits, near=near)
+    rates = LookUpRates(whose)
+    return AddressBook(partial(located, dht), nursery, admits=rates.admits, near=near)
 
 
 class KinBook(Whereabouts):

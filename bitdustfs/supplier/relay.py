@@ -4,13 +4,11 @@ A node on standby keeps a connection here. Whoever wants it names its key; the n
 on a connection of its own, and from then on bytes are passed on. What they say is TLS with pinned
 keys, end to end: the relay sees who speaks with whom, and how much.
 
-The circle: nodes of families whose fragments are kept here, friends with a deal, and nodes that
-were named. Nobody else is on standby here, so nobody else is reached through it.
+Only nodes of its circle (relaycircle.py) are on standby here, so nobody else is reached through it.
 """
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,46 +19,37 @@ from bitdustfs.net import wire
 from bitdustfs.net.line import OwnLine
 from bitdustfs.net.rates import Rates
 from bitdustfs.net.tls import TlsStream
-from bitdustfs.supplier.caps import BURST_SECONDS, USUAL, RelayCaps
+from bitdustfs.supplier.caps import USUAL, CallRates, PassingRates, RelayCaps
 from bitdustfs.supplier.connections import Places, Slot
-from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.relaycircle import WhoseName
+from bitdustfs.supplier.shares import (
+    MARK,
+    RELAYED,
+    Portion,
+    ShareRates,
+    counted,
+    gives_way,
+    mark_of,
+    weight,
+)
 from bitdustfs.units import KIB
 
-RELAYED_HOST = "relayed"  #: where whoever comes through a relay seems to be
+RELAYED_HOST = RELAYED  #: where whoever comes through a relay seems to be
 LINES_MAX = 64  #: nodes on standby
 CALLS_MAX = 32  #: calls that wait to be sent to one node
 COME_DEADLINE = 4.0  #: seconds that a node that was called is waited for
+#: times a second that nodes of one network ask to be on standby, and at once; and one node
+STANDBY_RATE, STANDBY_BURST = 2.0, 64.0
+AGAIN_RATE, AGAIN_BURST = 0.2, 8.0
 LOOK_EVERY = 10.0  #: seconds between looks whether a node that pings is of the circle still
 LINE_SILENCE = 60.0  #: seconds without a word after which a node is not on standby any more
 CIRCUIT_IDLE = 600.0  #: seconds without a byte after which a circuit ends
+LATELY = 2.0  #: seconds for which a circuit counts as one that something is passed on
 PIECE = 32 * KIB  #: bytes that a circuit holds in each direction, at most
 PIECE_DEADLINE = 30.0  #: seconds in which the other side has to take a piece, on an unbounded line
 SEEN_DEADLINE = 30.0  #: seconds that a node keeps the connection on which it was told where it is
 
 RelayRequest = wire.Standby | wire.Through | wire.Facing | wire.Meeting | wire.Whence
-
-
-#: of a node: in whose name it may be on standby; b"": in nobody's
-WhoseName = Callable[[bytes], bytes]
-
-
-def circle_of(service: SupplierService, named: Collection[str]) -> WhoseName:
-    """Friends and nodes that were named come in their own name, others in that of a vault whose
-    family they are of. It reads rows: not for the event loop.
-    """
-
-    def name_of(node: bytes) -> bytes:
-        if node.hex() in named:
-            return node
-        if "circle" not in named:
-            return b""
-        if any(deal.node == node for deal in service.friendship.deals.all().values()):
-            return node
-        rows = service.shelf.all_rows()
-        kin = (vault for vault, row in rows if row.used > 0 and service.is_kin(vault, node))
-        return next(kin, b"")
-
-    return name_of
 
 
 class Visitor(NamedTuple):
@@ -91,7 +80,7 @@ class Visitor(NamedTuple):
 class _OnStandby:
     """A node on standby, in the name of a vault or in its own."""
 
-    def __init__(self, name: bytes, is_near: bool) -> None:
+    def __init__(self, name: Portion, is_near: bool) -> None:
         self.name, self.is_near = name, is_near
         self.scope = trio.CancelScope()
         self.say, self.due = trio.open_memory_channel[wire.Reply | wire.Called](CALLS_MAX)
@@ -99,11 +88,12 @@ class _OnStandby:
 
 @dataclass(eq=False)
 class _Passage:
-    """From somebody of `network` to a node. `caller`: where he comes from, if that may be told."""
+    """From somebody of `network` to a node on standby for `share`. `caller`: see `Facing`."""
 
     node: bytes
     network: str
     heard: float
+    share: Portion
     name: bytes = field(default_factory=lambda: os.urandom(32))
     caller: str = ""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -132,9 +122,12 @@ async def _end_when_idle(circuit: _Passage) -> None:
 class Relay:
     """The nodes on standby at one supplier, and the circuits to them."""
 
-    def __init__(self, circle: WhoseName, caps: RelayCaps = USUAL) -> None:
-        self._circle = circle
+    def __init__(self, circle: WhoseName, caps: RelayCaps = USUAL, secret: bytes = b"") -> None:
+        """`secret`: by which it tells callers apart for nodes (shares.py); without it a new one."""
+        self._circle, self._secret = circle, secret or os.urandom(32)
         self.passed = 0  #: bytes that were passed on since it began
+        self._asked = ShareRates(STANDBY_RATE, STANDBY_BURST)
+        self._asked_again = Rates(AGAIN_RATE, AGAIN_BURST)
         self.change(caps)
         self._lines: dict[bytes, _OnStandby] = {}
         self._circuits: set[_Passage] = set()
@@ -144,8 +137,7 @@ class Relay:
     def change(self, caps: RelayCaps) -> None:
         """Other caps from now on. Circuits that are there stay."""
         self.caps = caps
-        self._rates = Rates(caps.rate_of_node, caps.rate_of_node * BURST_SECONDS)
-        self._all = Rates(caps.rate, caps.rate * BURST_SECONDS)
+        self._calls, self._passing = CallRates(caps), PassingRates(caps)
 
     def counts(self) -> tuple[int, int]:
         """How many nodes are on standby, and how many circuits there are."""
@@ -169,11 +161,14 @@ class Relay:
 
     # -- a node on standby
 
-    async def _admits(self, node: bytes) -> bytes:
+    async def _admits(self, node: bytes) -> Portion:
         """In whose name a node is on standby."""
         return await trio.to_thread.run_sync(self._circle, node, limiter=self._looks)
 
     async def _stand_by(self, who: Visitor) -> None:
+        if not (self._asked_again.admits(who.key) and self._asked.admits(who.place.share)):
+            await who.say(wire.Fault("busy", "that was asked for too often"))
+            return
         name = await self._admits(who.key)
         if not name:
             await who.say(wire.Fault("unauthorised", "this relay serves its circle only"))
@@ -181,12 +176,12 @@ class Relay:
         before = self._lines.pop(who.key, None)
         if before is not None:
             before.scope.cancel()
-        line = _OnStandby(name, is_near=name == who.key)
+        line = _OnStandby(name, is_near=name == (who.key,))
         if not self._make_room(line):
             await who.say(wire.Fault("busy", "too many nodes are on standby here"))
             return
         self._lines[who.key] = line
-        who.places.promote(who.place, who.key)
+        who.places.promote(who.place, (*name, who.key))
         try:
             with line.scope:
                 line.say.send_nowait(wire.Done())
@@ -206,11 +201,13 @@ class Relay:
         """
         if len(self._lines) < LINES_MAX:
             return True
-        counts = Counter(other.name for other in self._lines.values() if not other.is_near)
-        name, most = next(iter(counts.most_common(1)), (b"", 0))
-        if not most or (not line.is_near and counts[line.name] + 1 >= most):
+        others = {node: other for node, other in self._lines.items() if not other.is_near}
+        counts = counted(other.name for other in others.values())
+        leaver = max(others, key=lambda node: weight(others[node].name, counts), default=None)
+        if leaver is None:
             return False
-        leaver = next(node for node, other in self._lines.items() if other.name == name)
+        if not line.is_near and not gives_way(others[leaver].name, line.name, counts):
+            return False
         self._lines.pop(leaver).scope.cancel()
         return True
 
@@ -251,8 +248,13 @@ class Relay:
         if line is None:
             await who.say(wire.Fault("unreachable", "that node is not on standby here"))
             return
+        network = who.place.network
+        if not self._calls.admits(network, line.name):
+            await who.say(wire.Fault("busy", "that node was called too often"))
+            return
         self._make_way(node)
-        circuit = _Passage(node, who.place.network, trio.current_time(), caller=caller)
+        name = mark_of(self._secret, node, network) + os.urandom(32 - MARK)
+        circuit = _Passage(node, network, trio.current_time(), line.name, name, caller)
         self._circuits.add(circuit)
         self._awaited[circuit.name] = circuit
         try:
@@ -285,7 +287,7 @@ class Relay:
         if circuit is None or circuit.node != who.key:
             raise ProtocolViolation("nobody waits for this node there")
         del self._awaited[name]
-        who.places.promote(who.place, who.key)
+        who.places.promote(who.place, (*circuit.share, who.key))
         circuit.join(who)
         await circuit.over.wait()
 
@@ -298,7 +300,7 @@ class Relay:
         if circuit is None or not circuit.caller:
             await who.say(wire.Fault("unreachable", "nobody is to be dialled by that circuit"))
             return
-        who.places.promote(who.place, who.key)
+        who.places.promote(who.place, (*circuit.share, who.key))
         await who.say(wire.SeenAt(who.at, circuit.caller))
         with trio.move_on_after(SEEN_DEADLINE):
             await circuit.over.wait()
@@ -310,10 +312,10 @@ class Relay:
         while data := await source.stream.receive_some(PIECE):
             circuit.hear()
             source.place.hear()
-            size = len(data)
-            await trio.sleep(
-                max(self._rates.spend(circuit.node, size), self._all.spend(None, size))
-            )
+            size, lately = len(data), trio.current_time() - LATELY
+            others = {(c.share[0], c.network) for c in self._circuits if c.heard > lately}
+            own = circuit.share[0], circuit.network
+            await trio.sleep(self._passing.spend(*own, {own, *others}, size))
             await sink.send(data)
             self.passed += size
         pumps.cancel_scope.cancel()

@@ -23,7 +23,7 @@ import trio
 
 from bitdustfs.errors import BitdustError, Forged, Malformed, ProtocolViolation
 from bitdustfs.net import wire
-from bitdustfs.net.addresses import is_private_host, network_of
+from bitdustfs.net.addresses import is_private_host
 from bitdustfs.net.hostnames import joined_address
 from bitdustfs.net.line import OwnLine, PacedStream
 from bitdustfs.net.tls import TlsStream
@@ -98,7 +98,7 @@ class SupplierServer:
         scope = trio.CancelScope()
         place: Slot | None = None
         try:
-            place = self._places.enter(peer[0], scope)
+            place = self._places.enter(crossing.network if crossing else peer[0], scope)
             if place is None:
                 log.warning("%s: closed: too many connections from there", peer)
                 return
@@ -132,7 +132,9 @@ class SupplierServer:
         own = self._line.down.own_delay(OPENING) + self._line.up.own_delay(OPENING)
         with trio.move_on_after(OPENING_DEADLINE + own) as opening:
             client_key = await stream.handshake()
-            opened = await self._open(stream, decoder, client_key, peer[0])
+            private = peer[0] != RELAYED_HOST and is_private_host(peer[0])
+            network = "" if private else place.network
+            opened = await self._open(stream, decoder, client_key, network)
         if opening.cancelled_caught:
             raise ProtocolViolation("no session within the opening deadline")
         if not isinstance(opened, _Opened):
@@ -148,8 +150,8 @@ class SupplierServer:
             return
         decoder.allow_heads(FRAME_HEAD_MAX)
         end = place.scope.cancel
-        incoming = self._incoming.hold(STRANGERS, end)
-        outgoing = self._outgoing.hold(STRANGERS, end)
+        incoming = self._incoming.hold((*STRANGERS, *place.share), end)
+        outgoing = self._outgoing.hold((*STRANGERS, *place.share), end)
         try:
             visit = Talk(
                 self._service, self._places, self._turns, self._spares, stream, decoder, session,
@@ -174,7 +176,7 @@ class SupplierServer:
             crossing.nursery.start_soon(self._connection, transport)
 
     async def _open(
-        self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes, host: str
+        self, stream: TlsStream, decoder: wire.FrameDecoder, client_key: bytes, network: str
     ) -> "RelayRequest | _Opened":
         nonce = os.urandom(32)
         await stream.send_all(wire.encode_frame(0, wire.Challenge(wire.VERSION, nonce)))
@@ -196,7 +198,4 @@ class SupplierServer:
             raise
         if not punches:
             await stream.send_all(wire.encode_frame(frame.id, wire.Done()))
-        if host == RELAYED_HOST:  # one network: nothing is known of where they are
-            return _Opened(session._replace(network=host), punches)
-        network = "" if is_private_host(host) else network_of(host)
         return _Opened(session._replace(network=network), punches)

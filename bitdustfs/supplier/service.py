@@ -33,6 +33,7 @@ from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
 from bitdustfs.supplier.session import Session, check_owner
+from bitdustfs.supplier.shares import Portion, share_of_vault
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.standing import Standing
@@ -235,6 +236,10 @@ class SupplierService:
         """Whether a vault has a contract here that it uses: something of it is kept."""
         row = self.shelf.vault(vault)
         return row is not None and row.used > 0
+
+    def share_of(self, vault: bytes) -> Portion:
+        """Among whom what all customers share is shared out: where a vault is among them."""
+        return share_of_vault(vault, self.shelf.vault(vault))
 
     def is_kin(self, vault: bytes, node: bytes) -> bool:
         """Whether a node is of the newest family known here, or on its bench."""

@@ -28,6 +28,7 @@ from bitdustfs.net.punching import SharedPort
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Locate
 from bitdustfs.supplier.halfway import Crossing
+from bitdustfs.supplier.shares import relayed_network
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class StandingBy:
                 with trio.fail_after(CONNECT_DEADLINE):
                     await greet(met.stream, wire.Meeting(wire.VERSION, circuit))
                 seen = partial(self._seen, met.literal, key, circuit)
-                await self._serve(Circuit(met.stream), Crossing(met.literal, seen, nursery))
+                crossing = Crossing(met.literal, seen, nursery, relayed_network(key, circuit))
+                await self._serve(Circuit(met.stream), crossing)
             finally:
                 await met.aclose()
         except (PeerError, Malformed, trio.TooSlowError, *_broken) as error:

@@ -94,9 +94,10 @@ class Talk:
     def _look_who_it_is(self) -> None:
         """A vault that keeps fragments here is a customer."""
         if self._place.stranger and self._service.is_customer(self._session.vault):
-            self._places.promote(self._place, self._session.vault)
-            self._incoming.move_to(self._session.vault)
-            self._outgoing.move_to(self._session.vault)
+            share = self._service.share_of(self._session.vault)
+            self._places.promote(self._place, share)
+            self._incoming.move_to(share)
+            self._outgoing.move_to(share)
 
     # -- what comes in
 

@@ -73,7 +73,7 @@ class Place:
             folder, GIB, "0.0.0.0:4000", (), ("192.0.2.9:4000",), 0.0, ("invited",)
         )
         self.folder, self.scope, self.line = folder, trio.CancelScope(), OwnLine()
-        self.relay = Relay(lambda node: node)
+        self.relay = Relay(lambda node: (node,))
         self.outside = ByTcpAlone()
         self.desk = self.another()
 

@@ -1,21 +1,25 @@
 """The DHT: thirty nodes on loopback find records; replays, forgeries and garbage change nothing."""
 
 import os
+import random
 from types import SimpleNamespace
 
 import pytest
+import sybils
 import trio
 from family import KEY
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
+from sybils import Network
 
 from bitdustfs.cli.cmd_swarm import unknown_by
+from bitdustfs.core import records
 from bitdustfs.core.keys import VaultKey, node_id
 from bitdustfs.core.records import Ballot
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import Forged, Malformed
-from bitdustfs.net.dht import datagram
+from bitdustfs.net.dht import bounds, datagram, due
 from bitdustfs.net.dht.bounds import KeptRecords
 from bitdustfs.net.dht.node import Dht
 from bitdustfs.units import DATAGRAM_MAX
@@ -162,3 +166,116 @@ async def test_a_swarm_is_up_when_newcomers_find_everybody_and_not_before(nodes,
     assert await unknown_by(addresses[0], addresses) == [addresses[-1]]
     await late.bootstrap([nodes[0].endpoint])
     assert await unknown_by(addresses[0], addresses) == []
+
+
+# -- datagrams in the names of others
+
+
+@pytest.fixture
+async def flooded(nursery):
+    """(network in memory, a node there, what it sent): a list of (bytes, endpoint)."""
+    network = Network(random.Random(1))
+    node = Dht(SigningKey(b"n" * 32), True, False, network.socket("8.8.8.8"))
+    await nursery.start(node.run)
+    sent, put = [], node._socket.sendto
+
+    async def sendto(data, address):
+        sent.append((data, address))
+        return await put(data, address)
+
+    node._socket.sendto = sendto
+    nursery.start_soon(network.run)
+    return network, node, sent
+
+
+def checks_of(monkeypatch):
+    """A list with an entry for each signature that is looked at."""
+    looked, verify = [], records.verify
+
+    def counting(*words):
+        looked.append(words[1])
+        verify(*words)
+
+    monkeypatch.setattr(records, "verify", counting)
+    return looked
+
+
+def asked(message, token=b"", number=0):
+    """A question that nobody in particular asks."""
+    key = SigningKey(b"k" * 32)
+    body = datagram.Body(
+        1, key.verify_key.encode(), True, number.to_bytes(16, "big"), token, message
+    )
+    return datagram.encode_datagram(key, body)
+
+
+@pytest.mark.deadline(1000)
+@pytest.mark.parametrize("token", [b"", datagram.NO_TOKEN])
+async def test_forged_sources_draw_few_answers_and_nothing_larger(
+    autojump_clock, flooded, monkeypatch, token
+):
+    """Neither one network nor all together are flooded, and those who are there go on."""
+    monkeypatch.setattr(sybils, "LOSS", 0.0)
+    network, node, sent = flooded
+    friend = Dht(SigningKey(b"f" * 32), False, False, network.socket("9.9.9.9"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(friend.run)
+        assert await friend.ask(node.endpoint, datagram.DhtPing())
+        sent.clear()
+        looked = checks_of(monkeypatch)
+        ping, find = asked(datagram.DhtPing(), token), asked(datagram.FindNode(bytes(20)), token, 1)
+        began = trio.current_time()
+        for number in range(4000):
+            host = "9.9.9.9" if number % 2 else f"5.{number // 250}.{number % 250}.1"
+            node._socket.receive(find if number % 3 else ping, (host, 4000))
+        assert await friend.ask(node.endpoint, datagram.FindNode(bytes(20)))
+        passed = trio.current_time() - began
+        nursery.cancel_scope.cancel()
+    pongs = [s for s in sent if s[1] != friend.endpoint or len(s[0]) < 160]
+    to_one = [s for s in pongs if s[1][0] == "9.9.9.9"]
+    assert 0 < len(to_one) <= bounds.CLAIMED_BURST + 1 + passed * bounds.CLAIMED_RATE
+    in_all = bounds.CLAIMED_BURST_ALL + passed * bounds.CLAIMED_RATE_ALL
+    assert len(to_one) < len(pongs) <= in_all + 1
+    of_pings = [s for s, _ in pongs if datagram.peek_datagram_untrusted(s).id == bytes(16)]
+    longer = [data for data in of_pings if len(data) > len(ping)]
+    assert len(longer) <= (0 if token else bounds.SHORT_BURST + passed * bounds.SHORT_RATE)
+    assert all(len(data) <= len(ping) + 10 for data in of_pings), "nodes of before ask so"
+    assert len(pongs[0][0]) <= len(find)
+    assert len(looked) <= 4, "signatures of others were looked at"
+
+
+@pytest.mark.deadline(1000)
+async def test_answers_that_nobody_asked_for_cost_no_signature(
+    autojump_clock, flooded, monkeypatch
+):
+    network, node, _ = flooded
+    looked = checks_of(monkeypatch)
+    victim = ("9.9.9.9", 4000)
+    silent = network.socket(*victim)()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(node.ask, victim, datagram.DhtPing())
+        (question, _) = await silent.recvfrom(2000)
+        waited_for = datagram.peek_datagram_untrusted(question).id
+        for number in range(500):
+            node._socket.receive(asked(datagram.Stored(), b"", number), victim)
+        fair = asked(datagram.Stored(), b"", int.from_bytes(waited_for, "big"))
+        false = fair[:-1] + bytes([fair[-1] ^ 1])
+        for _ in range(500):
+            node._socket.receive(false, ("9.9.9.8", 4000))
+            node._socket.receive(false, victim)
+        await trio.sleep(0.1)
+    assert len(looked) <= due.LOOKED_AT_MAX
+
+
+@pytest.mark.deadline(1000)
+async def test_where_others_say_that_nodes_are_is_written_to_only_so_often(autojump_clock, flooded):
+    """Whoever names a victim's addresses has no other node flood them."""
+    _, node, sent = flooded
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            there = f"9.9.9.{number % 250}", 4000 + number
+            nursery.start_soon(node.ask, there, datagram.DhtPing())
+    passed = trio.current_time() - began
+    assert 0 < len(sent) <= bounds.WRITTEN_BURST + passed * bounds.WRITTEN_RATE
+    assert await node._send(("9.9.8.1", 4000), bytes(16), datagram.DhtPing())

@@ -240,6 +240,9 @@ SIGNED = {
     "open_datagram_untrusted": (
         datagram.open_datagram_untrusted, datagram.encode_datagram(NODE, DATAGRAM), NODE,
         "datagram"),
+    "peek_datagram_untrusted": (
+        datagram.peek_datagram_untrusted, datagram.encode_datagram(NODE, DATAGRAM), NODE,
+        "datagram"),
     "open_node_record_untrusted": (
         lambda data: datagram.open_node_record_untrusted(data, node_id(PUBLIC)), NODE_RECORD,
         NODE, "node-record"),

@@ -31,13 +31,15 @@ from bitdustfs.net.line import OwnLine
 from bitdustfs.net.peer import PeerSupplier
 from bitdustfs.net.tls import make_context
 from bitdustfs.net.whereabouts import Located, Trials
-from bitdustfs.supplier import kinship, standby
+from bitdustfs.supplier import connections, kinship, standby
 from bitdustfs.supplier import relay as relays
 from bitdustfs.supplier.caps import BURST_SECONDS, RelayCaps, relay_words
 from bitdustfs.supplier.memory import MemorySupplier
-from bitdustfs.supplier.relay import RELAYED_HOST, Relay, circle_of
+from bitdustfs.supplier.relay import RELAYED_HOST, Relay
+from bitdustfs.supplier.relaycircle import circle_of
 from bitdustfs.supplier.server import SupplierServer
 from bitdustfs.supplier.service import SupplierService
+from bitdustfs.supplier.shares import alone
 from bitdustfs.supplier.shelf import MemoryShelf
 from bitdustfs.supplier.standby import StandingBy
 from bitdustfs.units import GIB, MIB
@@ -231,10 +233,10 @@ async def test_a_relay_does_not_pose_as_the_node_that_an_address_names(nursery):
 
 
 async def test_of_too_many_circuits_those_of_who_has_most_end():
-    relay = Relay(lambda node: node, RelayCaps(circuits=12))
+    relay = Relay(alone, RelayCaps(circuits=12))
     assert relay.caps.circuits_of_node == 8
     for number, network in enumerate(["many"] * 6 + ["one"] * 2):
-        relay._circuits.add(relays._Passage(NODE, network, float(number)))
+        relay._circuits.add(relays._Passage(NODE, network, float(number), (NODE,)))
     before = {circuit.heard: circuit for circuit in relay._circuits}
     relay._make_way(NODE)
     assert before[0.0].scope.cancel_called and len(relay._circuits) == 7
@@ -247,10 +249,13 @@ def test_one_mount_has_room_at_a_relay_for_its_two_connections_and_a_way_past_it
     assert 3 <= RelayCaps(circuits=circuits).circuits_of_node <= circuits
 
 
+@pytest.mark.parametrize("nodes", [1, 3])
 @pytest.mark.parametrize("caps", [RelayCaps(), RelayCaps(rate=MIB)])
-async def test_a_friend_is_passed_no_more_than_the_cap(caps, nursery, autojump_clock):
-    """What came at once is passed on at once, what is more waits, in a piece of bounded size."""
-    relay = Relay(lambda node: node)
+async def test_a_friend_is_passed_no_more_than_the_cap(caps, nodes, nursery, autojump_clock):
+    """What came at once is passed on at once, what is more waits, in a piece of bounded size. With
+    several nodes on standby he has no more.
+    """
+    relay = Relay(alone)
     relay.change(caps)
     passed = []
 
@@ -268,13 +273,69 @@ async def test_a_friend_is_passed_no_more_than_the_cap(caps, nursery, autojump_c
             pass
 
     end = relays.Visitor(NODE, Endless(), None, Place(), None, OwnLine())
-    circuit = relays._Passage(NODE, "n", trio.current_time())
     with trio.move_on_after(40):
         async with trio.open_nursery() as pumps:
-            await relay._pass_on(circuit, end, end, pumps)
-    rate, most = caps.rate_of_node, sum(passed)
-    assert BURST_SECONDS * rate < most <= (BURST_SECONDS + 40) * rate + relays.PIECE
+            for number in range(nodes):
+                node = bytes([number]) * 32
+                circuit = relays._Passage(node, "n", trio.current_time(), (b"his",))
+                pumps.start_soon(relay._pass_on, circuit, end, end, pumps)
+    rate, most = caps.rate_of_one, sum(passed)
+    assert BURST_SECONDS * rate < most <= (BURST_SECONDS + 40) * rate + nodes * relays.PIECE
     assert relay.passed == most
+
+
+def from_host(host):
+    """Dials from that address of loopback, as from another network."""
+
+    async def connect(address):
+        there, port = split(address)
+        return await trio.open_tcp_stream(there, port, local_address=host)
+
+    return connect
+
+
+async def comes_through(address, host):
+    """A stranger's connection to the node through the relay; raises PeerError."""
+    context = make_context(os.urandom(32), server_side=False)
+    return await meet(through(address), NODE, context, False, OwnLine(), from_host(host))
+
+
+async def test_one_who_comes_through_a_relay_takes_the_limits_of_no_other_one(monkeypatch):
+    """Also where the node does not know where they are: they are one network to it."""
+    monkeypatch.setattr(connections, "NEW_RATE", 0.01)
+    monkeypatch.setattr(connections, "NEW_BURST", 8)
+    async with a_relay(NODE) as (address, _), standing_by(address) as standing:
+        await until(standing.addresses)
+        met = []
+        with pytest.raises(PeerError):
+            for _ in range(8):
+                met.append(await comes_through(address, "127.0.0.9"))
+        assert len(met) == 4
+        met.append(await comes_through(address, "127.0.0.8"))
+        for one in met:
+            await one.aclose()
+
+
+async def test_who_calls_in_a_loop_is_led_there_only_so_often_and_others_still_are():
+    async with a_relay(NODE) as (address, relay), standing_by(address) as standing:
+        await until(standing.addresses)
+        relay.change(RelayCaps(circuits=4))
+        with pytest.raises(PeerError, match="too often"):
+            for _ in range(30):
+                await (await comes_through(address, "127.0.0.9")).aclose()
+        await (await comes_through(address, "127.0.0.8")).aclose()
+
+
+async def test_a_node_that_comes_on_standby_in_a_loop_waits():
+    looks, said = [], wire.Standby(wire.VERSION)
+    async with a_relay(NODE) as (address, relay):
+        circle = relay._circle
+        relay._circle = lambda node: looks.append(node) or circle(node)
+        for _ in range(int(relays.AGAIN_BURST)):
+            async with said_to_relay(address, said, BEHIND) as line:
+                assert await next_message(*line) == wire.Done()
+        assert await fault_of(address, said, BEHIND) == "busy"
+        assert len(looks) == relays.AGAIN_BURST
 
 
 @pytest.mark.deadline(1000)  # virtual seconds
@@ -305,7 +366,7 @@ async def test_whoever_takes_nothing_is_cut_off_by_a_relay(bound, limit, autojum
 
 async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clock):
     monkeypatch.setattr(relays, "CIRCUIT_IDLE", 30.0)
-    circuit = relays._Passage(NODE, "n", trio.current_time())
+    circuit = relays._Passage(NODE, "n", trio.current_time(), (NODE,))
     with circuit.scope:
         await relays._end_when_idle(circuit)
     assert circuit.scope.cancelled_caught
@@ -315,7 +376,7 @@ async def test_a_circuit_on_which_nothing_is_said_ends(monkeypatch, autojump_clo
 async def test_a_circuit_that_is_idle_for_a_moment_too_long_ends_without_an_error(monkeypatch):
     """No clock wakes anybody at the very instant."""
     monkeypatch.setattr(relays, "CIRCUIT_IDLE", 0.05)
-    circuit = relays._Passage(NODE, "n", trio.current_time() - 1)
+    circuit = relays._Passage(NODE, "n", trio.current_time() - 1, (NODE,))
     with circuit.scope:
         await relays._end_when_idle(circuit)
     assert circuit.scope.cancelled_caught
@@ -329,7 +390,7 @@ async def test_no_vault_takes_all_places_on_standby_by_naming_nodes(monkeypatch)
     names |= {(node := key.verify_key.encode()): node for key in keys[5:]}  # friends
     said = wire.Standby(wire.VERSION)
     async with a_relay() as (address, relay), AsyncExitStack() as stack:
-        relay._circle = lambda node: names.get(node, b"")
+        relay._circle = lambda node: alone(names[node]) if node in names else ()
 
         async def stands_by(key):
             line = await stack.enter_async_context(said_to_relay(address, said, key))
@@ -350,10 +411,24 @@ async def test_no_vault_takes_all_places_on_standby_by_naming_nodes(monkeypatch)
         assert await fault_of(address, said, keys[4]) == "busy"
 
 
+async def test_many_vaults_of_one_network_take_one_share_of_the_places_on_standby(monkeypatch):
+    monkeypatch.setattr(relays, "LINES_MAX", 3)
+    keys = [SigningKey(bytes([number]) * 32) for number in range(5)]
+    many = {key.verify_key.encode(): ("9.9.9.0/24", key.encode()) for key in keys[:4]}
+    said = wire.Standby(wire.VERSION)
+    async with a_relay() as (address, relay), AsyncExitStack() as stack:
+        relay._circle = lambda node: many.get(node, ("8.8.8.0/24", b"another vault"))
+        for key in [*keys[:3], keys[4]]:
+            line = await stack.enter_async_context(said_to_relay(address, said, key))
+            assert await next_message(*line) == wire.Done()
+        assert keys[4].verify_key.encode() in relay._lines
+        assert await fault_of(address, said, keys[3]) == "busy"
+
+
 async def test_pings_on_standby_cost_a_look_now_and_then_and_who_is_out_is_let_go(monkeypatch):
-    looks, names = [], {NODE: NODE}
+    looks, names = [], {NODE: (NODE,)}
     async with a_relay() as (address, relay):
-        relay._circle = lambda node: looks.append(node) or names.get(node, b"")
+        relay._circle = lambda node: looks.append(node) or names.get(node, ())
         async with said_to_relay(address, wire.Standby(wire.VERSION), BEHIND) as (stream, decoder):
             assert await next_message(stream, decoder) == wire.Done()
 
@@ -494,7 +569,7 @@ async def test_strangers_who_ask_to_stand_by_are_looked_up_one_at_a_time():
             several.wait(0.2)  # a second one, if it may come, meets the first here
         with lock:
             together -= 1
-        return b""
+        return ()
 
     made = service()
     context = make_context(made.node.encode(), server_side=True)

@@ -153,9 +153,9 @@ async def test_who_takes_no_answers_has_no_memory_that_others_need(monkeypatch):
 @pytest.mark.deadline(1000)
 async def test_a_pool_is_shared_and_only_who_is_late_is_ended(autojump_clock):
     pool, gone = Buffers(64 * MIB), []
-    slow = pool.hold(b"a", lambda: gone.append("slow"))
-    busy = pool.hold(b"b", lambda: gone.append("busy"))
-    other = pool.hold(b"c", lambda: gone.append("other"))
+    slow = pool.hold((b"a",), lambda: gone.append("slow"))
+    busy = pool.hold((b"b",), lambda: gone.append("busy"))
+    other = pool.hold((b"c",), lambda: gone.append("other"))
     assert slow.take(32 * MIB) and not slow.take(1)  # half of it is one customer's
     assert busy.take(32 * MIB) and not other.take(1)
     slow.wait_begins()
@@ -176,14 +176,14 @@ async def test_a_pool_is_shared_and_only_who_is_late_is_ended(autojump_clock):
 async def test_of_those_who_are_late_no_more_are_ended_than_it_takes(autojump_clock):
     """Uplinks of homes are slower than 1 Mbit/s: they are ended where there is need, not else."""
     pool, gone = Buffers(64 * MIB), []
-    holds = [pool.hold(bytes([n // 2]), lambda n=n: gone.append(n)) for n in range(16)]
+    holds = [pool.hold((bytes([n // 2]),), lambda n=n: gone.append(n)) for n in range(16)]
     assert all(hold.take(4 * MIB) for hold in holds[:15])
-    greedy = pool.hold(bytes([0]), lambda: gone.append("greedy"))
+    greedy = pool.hold((bytes([0]),), lambda: gone.append("greedy"))
     assert greedy.take(4 * MIB)
     for hold in (*holds[:15], greedy):
         hold.wait_begins()
     await trio.sleep(buffers.PATIENCE + 1)
-    assert pool.hold(b"new", gone.clear).take(4 * MIB)
+    assert pool.hold((b"new",), gone.clear).take(4 * MIB)
     assert len(gone) == 1 and gone[0] in (0, 1, "greedy"), "of who has the most"
 
 
@@ -239,9 +239,38 @@ async def test_who_has_most_places_makes_way(autojump_clock, monkeypatch):
     kept.enter("7.7.7.7", trio.CancelScope())
     assert [place.scope.cancel_called for place in many] == [False, True, False]
     assert not one.scope.cancel_called and len(kept) == 4
-    kept.promote(one, b"vault")
+    kept.promote(one, (b"vault",))
     kept.enter("6.6.6.6", trio.CancelScope())
     assert not any(place.scope.cancel_called for place in (one, many[0], many[2]))
+
+
+async def test_many_small_vaults_of_one_network_throw_out_nobody_else(nursery, monkeypatch):
+    """A mount has two connections; of each of those vaults there is one."""
+    monkeypatch.setattr(connections, "CUSTOMERS_MAX", 8)
+    service = service_of()
+
+    async def comes(key, network):
+        service.housekeeping.promise(key.vault_id, 4 * MIB, FOREVER, network=network)
+        supplier = MemorySupplier(service, key.vault_id)
+        await supplier.prepare(claim_of(key), False)
+        await put(supplier, 0, 100, key)
+
+    await comes(KEY, "8.8.8.0/24")
+    many = [VaultKey(os.urandom(32)) for _ in range(24)]
+    for key in many:
+        await comes(key, "9.9.9.0/24")
+    async with serving(service) as address:
+        mine = PeerSupplier(b"", (address,), credentials(), nursery)
+        await mine.ping()
+        await put(mine, 1, 300_000)
+        before = dict(mine._connections)
+        assert len(before) == 2
+        streams = [await session(address, key, "127.0.0.9") for key in many]
+        await ended(streams[0])
+        await mine.ping()
+        await put(mine, 2, 300_000)
+        assert mine._connections == before, "it had to come again"
+        await mine.aclose()
 
 
 async def test_one_network_opens_only_so_many_connections_a_second(autojump_clock):

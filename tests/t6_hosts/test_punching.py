@@ -6,18 +6,12 @@ import shutil
 
 import pytest
 from asked import until
-from homes import RELAYS, TwoFriends, remount_from_words
-from hosts import LIMIT, ip, missing, sh
+from homes import RELAYS, Cone, carried, remount_from_words
+from hosts import LIMIT, missing, sh
 
 from bitdustfs.net.punching import TRIES
 
 SYNS = 3  #: that the kernel sends in one try: at once, and then each second
-
-
-class Cone(TwoFriends):
-    """Whoever mounts has a router of his own, too, and each leads a port out by the same one."""
-
-    behind, options = {0: (0,), 3: (3,), 4: (4,)}, ""
 
 
 class Symmetric(Cone):
@@ -44,15 +38,6 @@ def homes(tmp_path, request):
         yield made
     finally:
         made.close()
-
-
-def carried(homes):
-    """Bytes that came to the relays so far."""
-    said = [
-        json.loads(ip("-n", f"{homes.name}h{host}", "-s", "-j", "link", "show", "eth0").stdout)
-        for host in RELAYS
-    ]
-    return sum(links[0]["stats64"]["rx"]["bytes"] for links in said)
 
 
 def ways(homes):

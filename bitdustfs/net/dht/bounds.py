@@ -15,14 +15,18 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-import trio
-
 from bitdustfs.net.dht.datagram import Endpoint, record_seq_untrusted
+from bitdustfs.net.rates import Rates
 
 RECORDS_MAX = 20_000  #: records kept; of more, those that are farthest from this node's id go
 SENDER_MAX = 1000  #: records kept for one sender; of more, its own farthest go
-RATE, BURST = 50.0, 200.0  #: datagrams a second from one network, and at once
-PREFIXES_MAX = 10_000  #: networks whose rate is remembered
+RATE, BURST = 50.0, 200.0  #: datagrams a second from one network that is there, and at once
+#: answers a second to where a question claims to come from, of one network, and of all; at once
+CLAIMED_RATE, CLAIMED_BURST = 10.0, 100.0
+CLAIMED_RATE_ALL, CLAIMED_BURST_ALL = 200.0, 1000.0
+SHORT_RATE, SHORT_BURST = 20.0, 100.0  #: those of them that are longer than the question
+#: questions a second to where others say that a node is, of one network; at once
+WRITTEN_RATE, WRITTEN_BURST = 5.0, 100.0
 PER_PREFIX = 3  #: nodes of one network in a table, and in the result of one look-up
 TOKENS_MAX = 10_000  #: nodes whose token is remembered
 TOKEN_SIZE = 8  #: bytes of a token that we give
@@ -189,27 +193,44 @@ class _Farthest:
 
 
 class DatagramRates:
-    """How many datagrams each network may still send: a leaky bucket for each.
+    """How many datagrams are heeded, and how many strangers are written to, of each network.
 
-    Private addresses are not limited where they are allowed (swarms, home networks).
+    Anybody may claim any address as that of a datagram. Only who shows the token of its address has
+    it. So these two are counted apart: a flood in the name of a network takes nothing from who is
+    there, and in the names of all networks together it draws only so many answers.
+
+    Private addresses are not limited by network where they are allowed (swarms, home networks).
     """
 
     def __init__(self, neighbourhoods: Neighbourhoods) -> None:
         self._neighbourhoods = neighbourhoods
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._proven = Rates(RATE, BURST)
+        self._claimed = Rates(CLAIMED_RATE, CLAIMED_BURST)
+        self._claimed_all = Rates(CLAIMED_RATE_ALL, CLAIMED_BURST_ALL)
+        self._short = Rates(SHORT_RATE, SHORT_BURST)
+        self._written_to = Rates(WRITTEN_RATE, WRITTEN_BURST)
 
     def admits(self, host: str) -> bool:
-        """Counts a datagram from `host`; whether it is to be heard."""
-        if self._neighbourhoods.is_free(host):
-            return True
-        prefix = prefix_of(host)
-        now = trio.current_time()
-        level, then = self._levels.pop(prefix, (BURST, now))
-        level = min(BURST, level + (now - then) * RATE)
-        self._levels[prefix] = (max(0.0, level - 1), now)
-        if len(self._levels) > PREFIXES_MAX:
-            self._levels.popitem(last=False)
-        return level >= 1
+        """Counts a datagram from `host`, which proved to be there; whether it is to be heeded."""
+        return self._of_network(self._proven, host)
+
+    def answers_claim(self, host: str, is_short: bool) -> bool:
+        """Counts a question of whoever claims to be at `host`; whether he is sent a token.
+
+        `is_short`: the answer has some bytes more than the question.
+        """
+        return (
+            self._of_network(self._claimed, host)
+            and (not is_short or self._short.admits(None))
+            and self._claimed_all.admits(None)
+        )
+
+    def writes_to(self, host: str) -> bool:
+        """Counts a question to where others say that a node is; whether it is sent."""
+        return self._of_network(self._written_to, host)
+
+    def _of_network(self, rates: Rates, host: str) -> bool:
+        return self._neighbourhoods.is_free(host) or rates.admits(prefix_of(host))
 
 
 class Tokens:

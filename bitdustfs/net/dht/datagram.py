@@ -28,6 +28,8 @@ VERSION = 1
 COPIES = 3  #: places of a vault record
 CONTACTS_MAX = 16  #: contacts in one response
 FAMILY_IDS_MAX = 16
+#: what a question has in place of a token that is not known yet: so a DhtPong is no longer than it
+NO_TOKEN = bytes(16)
 
 DhtRecordBytes = Annotated[bytes, msgspec.Meta(max_length=DHT_RECORD_MAX)]
 RELAYS_MAX = 3  #: relays of one node
@@ -180,12 +182,25 @@ def encode_datagram(key: SigningKey, body: Body) -> bytes:
     return seal_record(key, "datagram", body)
 
 
-def open_datagram_untrusted(data: bytes) -> Body:
-    """A datagram whose signature is its sender's. Raises Malformed or Forged."""
+def peek_datagram_untrusted(data: bytes) -> Body:
+    """What a datagram says, whoever signed it: a signature is the dearest thing to look at. Raises
+    Malformed.
+    """
     body = _bodies.peek_untrusted(data)
     if body.version != VERSION:
         raise Malformed("a datagram of another protocol version")
-    return _bodies.open_untrusted(data, body.sender)
+    return body
+
+
+def open_datagram_untrusted(data: bytes) -> Body:
+    """A datagram whose signature is its sender's. Raises Malformed or Forged."""
+    return _bodies.open_untrusted(data, peek_datagram_untrusted(data).sender)
+
+
+def is_shorter_than_pong(question: Body, token: bytes) -> bool:
+    """Whether a DhtPong with this token would have more bytes than the question that draws it."""
+    pong = msgspec.structs.replace(question, token=b"", message=DhtPong(token))
+    return len(encode(question)) < len(encode(pong))
 
 
 def sign_node_record(

@@ -1,9 +1,9 @@
 """A node of the DHT: signed questions and responses over UDP, on trio.
 
 Whom to ask is Kademlia's (`kad`), what a datagram says is `datagram`'s, what strangers may make us
-keep is `bounds`'. Three rules are this module's own. A response larger than its question goes only
-to an address that proved, by a token, that it receives. A contact enters the table only after it
-answered a question of ours. Who answered is who signed the answer, whoever was asked for.
+keep is `bounds`'. Three rules are this module's own. Whoever did not prove, by a token, to be at
+its address is sent that token alone. A contact enters the table only after it answered a question
+of ours. Who answered is who signed the answer, whoever was asked for.
 """
 
 import logging
@@ -21,7 +21,7 @@ from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht import datagram
 from bitdustfs.net.dht.bounds import DatagramRates, KeptRecords, Neighbourhoods, Tokens, distance
 from bitdustfs.net.dht.checks import Checks
-from bitdustfs.net.dht.datagram import Body, Contact, Endpoint
+from bitdustfs.net.dht.datagram import NO_TOKEN, Body, Contact, Endpoint
 from bitdustfs.net.dht.dialback import ANSWERED_IN, DialBacks, NoDialBacks
 from bitdustfs.net.dht.due import Due
 from bitdustfs.net.dht.tables import Tables, family_of
@@ -95,26 +95,32 @@ class Dht:
     # -- serving
 
     async def _received(self, data: bytes, endpoint: Endpoint) -> None:
-        if not self._rates.admits(endpoint[0]):
-            return
-        body = datagram.open_datagram_untrusted(data)
-        message = body.message
-        if not isinstance(message, datagram.Question):
+        """A signature costs most: it is looked at where something depends on it, and not before."""
+        body = datagram.peek_datagram_untrusted(data)
+        if not isinstance(body.message, datagram.Question):
             due = self._due.get(body.id)
-            if due is not None:
-                due.deliver(body, endpoint)
+            if due is not None and due.expects(endpoint):
+                due.deliver(datagram.open_datagram_untrusted(data))
             return
         if not self._serves:
             return
-        token = self._tokens.given_to(endpoint)
-        if isinstance(message, datagram.DhtPing) or body.token != token:
+        if body.token == (token := self._tokens.given_to(endpoint)):
+            if self._rates.admits(endpoint[0]):
+                await self._answer(datagram.open_datagram_untrusted(data), endpoint)
+        elif self._rates.answers_claim(endpoint[0], datagram.is_shorter_than_pong(body, token)):
             await self._send(endpoint, body.id, datagram.DhtPong(token))
+
+    async def _answer(self, body: Body, endpoint: Endpoint) -> None:
+        """Who asks is at that address."""
+        message = body.message
+        if isinstance(message, datagram.DhtPing):
+            await self._send(endpoint, body.id, datagram.DhtPong(self._tokens.given_to(endpoint)))
             return
         if isinstance(message, datagram.DialBack):
             seen_elsewhere = self._dial_backs.ask(body, endpoint, message)
             if seen_elsewhere is not None:
                 await self._send(endpoint, body.id, seen_elsewhere)
-        else:
+        elif isinstance(message, datagram.FindNode | datagram.FindValue | datagram.StoreRecord):
             await self._send(endpoint, body.id, self._response(message, endpoint))
         asker = Contact(node_id(body.sender), *endpoint)
         if body.serves and not self._tables.has(asker):  # also one that moved
@@ -172,7 +178,9 @@ class Dht:
         try:
             for seconds in timeouts:
                 token = self._tokens.received_from(endpoint)
-                if not await self._send(endpoint, question_id, question, token):
+                if not (token or self._rates.writes_to(endpoint[0])):
+                    return None
+                if not await self._send(endpoint, question_id, question, token or NO_TOKEN):
                     return None
                 body = await due.wait(seconds)
                 if body is not None:
