@@ -10,7 +10,8 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pyfuse3
@@ -21,7 +22,7 @@ from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.past import is_past
 from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
-from bitdustfs.fuse.entries import absent_from, caller_of, entry_of
+from bitdustfs.fuse.entries import absent_from, caller_of, entry_of, not_kept
 from bitdustfs.fuse.errno_table import errno_of
 from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.fuse.sides import Sides
@@ -84,7 +85,7 @@ class Operations(pyfuse3.Operations):
     """One mount that is looked at. What would change something, the kernel refuses (option ro)."""
 
     supports_dot_lookup = True
-    enable_writeback_cache = True
+    enable_writeback_cache = False  # with it the kernel would never hear of another size
     enable_acl = False
 
     def __init__(self, vault: ReadVault, owner: ShownOwner = AS_KEPT) -> None:
@@ -94,10 +95,21 @@ class Operations(pyfuse3.Operations):
         self._sides = Sides(vault)
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
+        self._keeps = True  # whether the kernel may keep what it is told
+
+    @contextmanager
+    def fleeting(self) -> Iterator[None]:
+        """What the kernel is told of names and attributes meanwhile is not kept by it."""
+        self._keeps = False
+        try:
+            yield
+        finally:
+            self._keeps = True
 
     def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
         """What the kernel is told of an inode."""
-        return entry_of(found, False, self._owner)
+        entry = entry_of(found, False, self._owner)
+        return entry if self._keeps else not_kept(entry)
 
     # -- looking
 
@@ -105,7 +117,7 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         found = await self._sides.lookup(parent, name)
         if found is None:
-            return absent_from(parent)
+            return absent_from(parent) if self._keeps else not_kept(absent_from(parent))
         return self._entry(found)
 
     @guarded
@@ -193,6 +205,8 @@ class Operations(pyfuse3.Operations):
 
 class WritableOperations(Operations):
     """One mount that is also written, from when `show` was given a vault that may be."""
+
+    enable_writeback_cache = True
 
     _writable: WritableContent
     _writable_xattrs: WritableXattrs

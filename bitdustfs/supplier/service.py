@@ -7,6 +7,7 @@ No socket here: a session and a message in, a reply out. The server calls it fro
     voter          the root register: prepare, accept, renew, release
     keeper         fragments: put, read, list, delete
     standing       kin: warrants, visits, whom this supplier stands in for
+    herald         who waits for a newer root
     friendship     deals with friends' suppliers
     kinship        what this supplier thinks of the others; decisions without I/O
 """
@@ -29,6 +30,7 @@ from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.admission import ANYONE, Admission
 from bitdustfs.supplier.friendship import Friendship
+from bitdustfs.supplier.herald import Herald
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
@@ -95,7 +97,8 @@ class SupplierService:
         self.housekeeping = Housekeeping(
             rows, shelf, space, self.kinship, wall, trash_seconds, admission
         )
-        self.voter = Voter(self.kinship.own, rows, self._now)
+        self.herald = Herald()
+        self.voter = Voter(self.kinship.own, rows, self._now, self.herald)
         self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, wall)
         visitors = Visitors(self.kinship, self._now, wall)
         self.standing = Standing(rows, shelf, self.kinship, visitors, self.voter)
@@ -141,6 +144,8 @@ class SupplierService:
         row = self.shelf.vault(vault)
         if row is None:
             raise Refused("unknown-vault", "there is no contract with this vault here")
+        if session.role == "follower" or isinstance(request, wire.Await):
+            return self._answer_follower(session, row, request), b""
         reply = self.standing.answer(session, row, request)
         if reply is not None:
             return reply, b""
@@ -150,6 +155,14 @@ class SupplierService:
             return read
         check_owner(session)
         return self._answer_owner(vault, row, request, payload), b""
+
+    def _answer_follower(
+        self, session: Session, row: VaultRow, request: wire.Request
+    ) -> wire.Reply:
+        """Where nothing is new, whoever takes the request holds the answer back (herald)."""
+        if session.role != "follower" or not isinstance(request, wire.Await):
+            raise Refused("unauthorised", "a follower only hears of new roots")
+        return self.voter.news(row, request.known)
 
     def _answer_reader(
         self, vault: bytes, row: VaultRow, request: wire.Request

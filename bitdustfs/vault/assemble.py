@@ -58,6 +58,7 @@ from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
 from bitdustfs.vault.followed import FamilyMove
+from bitdustfs.vault.following import FollowingVault, has_own_work
 from bitdustfs.vault.ground import Ground
 from bitdustfs.vault.held import Held
 from bitdustfs.vault.lease import Lease
@@ -176,6 +177,9 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
     )
     xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
     parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety)
+    known = ground.opening.known
+    if settings.read_only and not ground.opening.keeps and not has_own_work(ground.state, known):
+        return FollowingVault(parts, message, ground.follower(volume, xattrs, parts.catalogue))
     if settings.read_only or ground.opening.keeps:
         return ReadVault(parts, message)
     return WaitingVault(parts, message, partial(_writing_later, ground, settings, watching))

@@ -30,6 +30,7 @@ from bitdustfs.tree.commit import CommitDue
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.following import Follower
 from bitdustfs.vault.opening import Opening
 from bitdustfs.vault.reading import Parts
 from bitdustfs.vault.safety import ReadSafety, Safety
@@ -96,6 +97,13 @@ class Ground:
         return Parts(
             volume, content, xattrs, catalogue, past, self.reader, self.fetcher, self.state,
             self.space, self.watch, self.register, self.followed, self.opening.found, safety,
+        )  # fmt: skip
+
+    def follower(self, volume: Volume, xattrs: Xattrs, catalogue: Catalogue) -> Follower:
+        """What turns a volume that is only looked at to each new root."""
+        return Follower(
+            self.key, self.claims.machine, volume, xattrs, catalogue, self.reader, self.state,
+            self.circle, self.register, self.followed,
         )  # fmt: skip
 
     def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:

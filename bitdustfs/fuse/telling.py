@@ -1,0 +1,79 @@
+"""What the kernel keeps of a mount that follows another machine, taken back when it is outdated.
+
+The kernel may keep names, attributes and content for an hour (entries.py). It is told what is not
+so any more by notifications. These may block until requests are answered which this process has
+still to answer: they are sent in a thread, never by the loop. One thread at a time, so that they
+come in order; what comes meanwhile waits, together.
+
+Names are told again AGAIN later: a program may be about to take the answer to a request that the
+kernel got before.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import pyfuse3
+import trio
+
+from bitdustfs.fs.outdated import OldName, Outdated
+from bitdustfs.fuse.operations import Operations
+
+log = logging.getLogger(__name__)
+
+AGAIN = 1.0  #: seconds until names are told again
+FORGOTTEN = (errno.ENOENT, errno.ENOTDIR)  #: the kernel does not know of it: nothing is to be told
+
+
+class KernelCache:
+    """What the kernel keeps of one mount: a Beholder (vault/following.py)."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._attributes: dict[int, bool] = {}  # inode -> whether also its content
+        self._names: dict[tuple[int, bytes], OldName] = {}
+        self._told: list[OldName] = []  # to be told again
+        self._due = trio.Event()
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """What is answered meanwhile is not kept."""
+        with self._operations.fleeting():
+            yield
+
+    def tell(self, what: Outdated) -> None:
+        """This is not so any more. Returns at once."""
+        for inode in (*what.attributes, *what.unlinked):
+            self._attributes.setdefault(inode, False)
+        self._attributes.update(dict.fromkeys(what.contents, True))
+        self._names.update({(old.folder, old.name): old for old in what.names})
+        self._due.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with trio.move_on_after(AGAIN if self._told else float("inf")):
+                await self._due.wait()
+            self._due = trio.Event()
+            attributes, self._attributes = self._attributes, {}
+            names, self._names = list(self._names.values()), {}
+            again, self._told = self._told, names
+            if attributes or names or again:
+                await trio.to_thread.run_sync(_tell, attributes, [*again, *names])
+
+
+def _tell(attributes: dict[int, bool], names: Iterable[OldName]) -> None:
+    """In a thread: it may wait for requests that are under way."""
+    for old in names:
+        _notify(pyfuse3.invalidate_entry, old.folder, old.name, old.gone)
+    for inode, content in attributes.items():
+        _notify(pyfuse3.invalidate_inode, inode, not content)
+
+
+def _notify(notification: Callable[..., None], *words: object) -> None:
+    try:
+        notification(*words)
+    except OSError as error:
+        if error.errno not in FORGOTTEN:
+            log.warning("the kernel keeps what is outdated: %s", error)
