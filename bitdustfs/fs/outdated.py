@@ -39,6 +39,10 @@ class Outdated(NamedTuple):
     unlinked: Collection[int] = ()
     snapshots: bool = False
 
+    def without(self, inodes: Collection[int]) -> "Outdated":
+        """The same, but what these inodes contain is still so."""
+        return self._replace(contents=set(self.contents).difference(inodes))
+
 
 def outdated(differences: Sequence[Difference]) -> Outdated:
     """What follows from items that differ. Raises Malformed."""

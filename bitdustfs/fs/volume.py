@@ -102,14 +102,6 @@ class Volume:
         """The kernel asked another volume until now: what it holds is held here."""
         self._lookups.adopt(other._lookups)
 
-    def held(self, inode: int) -> bool:
-        """Whether the kernel knows of an inode."""
-        return inode == ROOT_INODE or self._lookups.held(inode) > 0
-
-    def known(self) -> list[int]:
-        """All inodes that the kernel knows of, in order."""
-        return sorted({ROOT_INODE, *self._lookups.known()})
-
     async def make_root(self, caller: Caller) -> None:
         """The first folder of a new vault."""
 

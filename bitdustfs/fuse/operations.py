@@ -1,8 +1,4 @@
-"""pyfuse3 requests to volume calls and back.
-
-Every handler is wrapped: an exception that pyfuse3 does not know would end its main loop and leave
-callers blocked, so known errors become their errno and anything else is logged and becomes EIO.
-"""
+"""pyfuse3 requests to volume calls and back. Every handler is wrapped (handlers.py)."""
 
 import errno
 import functools
@@ -12,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pyfuse3
 
@@ -23,46 +19,17 @@ from bitdustfs.fs.past import is_past
 from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
 from bitdustfs.fuse.entries import absent_from, caller_of, entry_of, not_kept
-from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.fuse.handlers import Handler, guarded
 from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
-log = logging.getLogger(__name__)
-
 PAGE = 64  #: directory entries answered at once
 BLOCK = 4096
+log = logging.getLogger(__name__)
+
 WRITING = os.O_WRONLY | os.O_RDWR
-Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
-
-
-def guarded(handler: Handler) -> Handler:
-    """Turns every exception of a handler into FUSEError."""
-
-    @functools.wraps(handler)
-    async def run(self: "Operations", *args: Any) -> Any:
-        try:
-            return await handler(self, *args)
-        except pyfuse3.FUSEError:
-            raise
-        except FsError as error:
-            raise pyfuse3.FUSEError(error.errno) from None
-        except BitdustError as error:
-            log.error("%s: %s", handler.__name__, error)
-            raise pyfuse3.FUSEError(errno_of(error)) from None
-        except Exception as error:
-            if not _foreseen(error):
-                log.exception("%s failed by our own fault", handler.__name__)
-            raise pyfuse3.FUSEError(errno_of(error)) from None
-
-    return run  # type: ignore[return-value]
-
-
-def _foreseen(error: Exception) -> bool:
-    if isinstance(error, ExceptionGroup):
-        return all(_foreseen(e) for e in error.exceptions)
-    return isinstance(error, BitdustError)
 
 
 def writes(handler: Handler) -> Handler:
@@ -106,6 +73,10 @@ class Operations(pyfuse3.Operations):
         finally:
             self._keeps = True
 
+    def opened(self) -> frozenset[int]:
+        """The inodes that programs have open."""
+        return frozenset(self._handles.values())
+
     def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
         """What the kernel is told of an inode."""
         entry = entry_of(found, False, self._owner)
@@ -124,7 +95,7 @@ class Operations(pyfuse3.Operations):
     async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
         for inode, count in forgotten:
             try:
-                await self._sides.volume(inode).forget(inode, count)
+                await self._sides.forget(inode, count)
             except BitdustError as error:  # nobody waits for an answer; the orphan stays listed
                 log.warning("inode %d is purged at the next mount: %s", inode, error)
 
@@ -142,8 +113,11 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: Any) -> None:
-        cookie, volume = start_id, self._sides.volume(fh)
+        cookie, volume, turn = start_id, self._sides.volume(fh), None
         while page := await volume.readdir(fh, cookie, PAGE):
+            if turn not in (None, self._vault.showing.turn):
+                return  # one answer is of one root; the kernel asks for what follows
+            turn = self._vault.showing.turn
             for entry in page:
                 entry_attributes = self._entry(entry.found)
                 if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):

@@ -25,8 +25,8 @@ from bitdustfs.family.find import Ways
 from bitdustfs.family.remembering import keep_hearing, keep_remembering, recall
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.fs.names import Caller
+from bitdustfs.fuse.kernelcache import KernelCache
 from bitdustfs.fuse.operations import Operations, WritableOperations
-from bitdustfs.fuse.telling import KernelCache
 from bitdustfs.mount.announcing import Announcing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
 from bitdustfs.mount.attachment import Attachment
@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 Ready = Callable[[str], None]  #: the mount works; called with a warning or ""
 TellWait = Callable[[str], None]  #: told what the mount waits for before it works
 Announcer = Callable[[ReadVault], Announcing]
-Task = tuple[str, Callable[[], Awaitable[None]]]  #: what it does, for the log; and its function
+Aside = tuple[str, Callable[[], Awaitable[None]]]  #: what it does, for the log; and its function
 
 
 async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: TellWait) -> None:
@@ -141,7 +141,7 @@ class Serving:
     vault: ReadVault
     answers: MountAnswers
     settling: ReadSettling
-    aside: Sequence[Task] = ()
+    aside: Sequence[Aside] = ()
 
 
 class Mount:
@@ -173,7 +173,7 @@ class Mount:
             return self._writing(vault)
         describer = Describer(self._key, vault, self._line)
         answers = MountAnswers(vault, describer, self._attachment, self._farewell)
-        aside: tuple[Task, ...] = ()
+        aside: tuple[Aside, ...] = ()
         if isinstance(vault, FollowingVault):
             kernel = KernelCache(self._operations)
             aside = (

@@ -29,7 +29,7 @@ AFTER_FAILURE = 3.0  #: seconds until somebody is asked again who did not answer
 ASK_AGAIN = 900.0  #: seconds until a supplier that held nothing back is asked whether it does now
 SPARE = 1  #: voters that are asked besides
 
-Order = tuple[Ballot, int]
+RootOrder = tuple[Ballot, int]
 
 
 class Hearing:
@@ -43,7 +43,7 @@ class Hearing:
         vault: bytes,
         family: Family,
         session: Callable[[Member], Supplier],
-        known: Order,
+        known: RootOrder,
         answered: Callable[[], None],
     ) -> None:
         self._vault, self._session, self._answered = vault, session, answered
@@ -58,7 +58,7 @@ class Hearing:
             for _ in range(self._count):
                 nursery.start_soon(self._ask_one_after_another)
 
-    async def wait_newer(self, than: Order) -> None:
+    async def wait_newer(self, than: RootOrder) -> None:
         """Returns once somebody showed a root newer than that."""
         while self.newest <= than:
             self._news = trio.Event()
@@ -100,7 +100,7 @@ class Hearing:
                 await trio.sleep_until(asked + GAP)
 
     async def _look_every_now_and_then(self, supplier: Supplier) -> None:
-        said: Order | None = None
+        said: RootOrder | None = None
         while True:
             told = (await supplier.kin()).root
             self._answered()
@@ -109,7 +109,7 @@ class Hearing:
             said = told
             await trio.sleep(GAP)
 
-    def _prove(self, current: wire.CurrentIs) -> Order | None:
+    def _prove(self, current: wire.CurrentIs) -> RootOrder | None:
         """Takes a root that a voter shows, if it is genuine. Raises ProtocolViolation."""
         try:
             shown = check_shown_untrusted(

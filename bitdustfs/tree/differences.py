@@ -17,8 +17,8 @@ from bitdustfs.tree.tree import Tree
 STEP = 256  #: items that are looked up in one transaction
 END = b"\xff" * 32  #: above every key
 
-Items = Mapping[bytes, bytes | None]
-Wanted = Callable[[bytes, bytes], bool]  #: whether differences with low <= key < high matter
+ItemValues = Mapping[bytes, bytes | None]
+RangeWanted = Callable[[bytes, bytes], bool]  #: whether differences with low <= key < high matter
 
 
 class Difference(NamedTuple):
@@ -37,7 +37,7 @@ class _Range(NamedTuple):
     hash: bytes
 
 
-async def changed_by(tree: Tree, changes: Items, wanted: Wanted) -> list[Difference]:
+async def changed_by(tree: Tree, changes: ItemValues, wanted: RangeWanted) -> list[Difference]:
     """What is otherwise in a tree once these changes are made. Raises Unavailable."""
     keys = [key for key in sorted(changes) if wanted(key, key + b"\0")]
     before = await _values(tree, keys)
@@ -48,13 +48,13 @@ async def changed_by(tree: Tree, changes: Items, wanted: Wanted) -> list[Differe
     ]
 
 
-async def between(old: Tree, new: Tree, wanted: Wanted) -> list[Difference]:
+async def between(old: Tree, new: Tree, wanted: RangeWanted) -> list[Difference]:
     """What is otherwise in `new`. Raises Unavailable."""
     ranges = [r for r in await _ranges(old, new) if wanted(r.low, r.high)]
     found: list[Difference] = []
     for low, high in _cut(ranges):
-        before: Items = dict(await old.run(_all, low, high))
-        after: Items = dict(await new.run(_all, low, high))
+        before: ItemValues = dict(await old.run(_all, low, high))
+        after: ItemValues = dict(await new.run(_all, low, high))
         found += _compare(before, after, sorted(before.keys() | after.keys()))
     seen = {difference.key for difference in found}
     loose = {key for tree in (old, new) for layer in tree.layers() for key in layer}
@@ -64,7 +64,7 @@ async def between(old: Tree, new: Tree, wanted: Wanted) -> list[Difference]:
     return found + _compare(before, after, keys)
 
 
-def _compare(before: Items, after: Items, keys: Iterable[bytes]) -> list[Difference]:
+def _compare(before: ItemValues, after: ItemValues, keys: Iterable[bytes]) -> list[Difference]:
     differences = (Difference(key, before.get(key), after.get(key)) for key in keys)
     return [each for each in differences if each.before != each.after]
 

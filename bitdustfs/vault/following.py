@@ -19,24 +19,19 @@ import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
-from bitdustfs.blocks.reader import ExtentReader
 from bitdustfs.cache.rows import Batch, Published
 from bitdustfs.cache.state import State
-from bitdustfs.core.items import SNAPSHOT_PREFIX, key_kind, key_object
+from bitdustfs.core.items import ROOT_INODE, SNAPSHOT_PREFIX, key_kind, key_object
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import Known, newest_held
 from bitdustfs.core.records import Ballot, RootContent, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.errors import LocalError, Malformed, Unavailable
+from bitdustfs.fs.lookups import Lookups
 from bitdustfs.fs.outdated import SHOWN, Outdated, outdated
-from bitdustfs.fs.volume import Volume
-from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.hearing import Hearing
-from bitdustfs.net.register import RootRegister
-from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.tree.differences import Difference, between, changed_by
 from bitdustfs.tree.tree import Tree
-from bitdustfs.vault.followed import Followed
 from bitdustfs.vault.opening import adopt, load_journal, objection
 from bitdustfs.vault.reading import Parts, ReadVault
 
@@ -45,7 +40,7 @@ log = logging.getLogger(__name__)
 LOOK_ANYWAY = 300.0  #: seconds after which all voters are asked, whatever some of them say
 PAUSE_FIRST, PAUSE_MAX = 0.25, 15.0  #: seconds until a root is asked for again that was not held
 
-Changes = Mapping[bytes, bytes | None]
+RootChanges = Mapping[bytes, bytes | None]  #: items by their keys; None deletes
 Warn = Callable[[str], None]
 
 
@@ -57,6 +52,9 @@ class Beholder(Protocol):
 
     def tell(self, what: Outdated) -> None:
         """This is not so any more. It does not wait."""
+
+    def opened(self) -> Collection[int]:
+        """The inodes that programs have open."""
 
 
 class Following(NamedTuple):
@@ -72,14 +70,14 @@ class Following(NamedTuple):
     why: str
 
 
-class _Turn(NamedTuple):
+class _NextRoot(NamedTuple):
     """What is to be shown next, all of it in memory.
 
     `other`: the tree of a root that stands on other leaves. Otherwise `changes` are those of the
     one that is shown.
     """
 
-    changes: Changes
+    changes: RootChanges
     other: Tree | None
     outdated: Outdated
 
@@ -91,21 +89,17 @@ class Follower:
         self,
         key: VaultKey,
         machine: bytes,
-        volume: Volume,
-        xattrs: Xattrs,
-        catalogue: Catalogue,
-        reader: ExtentReader,
-        state: State,
+        parts: Parts,
         circle: Circle,
-        register: RootRegister,
-        followed: Followed,
+        lookups: Lookups,
     ) -> None:
         self._key, self._machine = key, machine
-        self._volume, self._xattrs, self._catalogue = volume, xattrs, catalogue
-        self._reader, self._state, self._circle = reader, state, circle
-        self._register, self._followed = register, followed
-        self._shown = followed.known
+        self._tree, self._xattrs, self._catalogue = parts.volume.tree, parts.xattrs, parts.catalogue
+        self._reader, self._state, self._circle = parts.reader, parts.state, circle
+        self._register, self._followed, self._lookups = parts.register, parts.followed, lookups
+        self._shown = self._followed.known
         self._content = open_root_content_untrusted(key, self._shown.root)
+        self._showing = parts.showing
         self._kept = False  # whether this machine's state is what is shown, and stands as it does
         self._heard: float | None = None
         self._why = ""
@@ -142,6 +136,8 @@ class Follower:
         while self._followed.known.raw_family == family:
             with trio.move_on_after(LOOK_ANYWAY):
                 await hearing.wait_newer(self.order)
+            if hearing.newest > self.order:
+                self._showing.expect()
             try:
                 turned = await self._look(beholder, warn)
             except (Unavailable, Malformed) as error:
@@ -176,24 +172,27 @@ class Follower:
         with beholder.looking_away():
             turn = await self._prepare(content)
             await self._keep(known, content, turn)
-            self._turn(turn)  # no await from here on
+            # no await from here on
+            self._showing.move(turn.outdated.unlinked, beholder.opened(), self._tree)
+            told = turn.outdated.without(self._showing.departed)
+            self._turn(turn, told)
             self._shown, self._content = known, content
-            beholder.tell(turn.outdated)
+            beholder.tell(told)
         log.info("root %d is shown now", known.root.seq)
         return True
 
-    async def _prepare(self, content: RootContent) -> _Turn:
+    async def _prepare(self, content: RootContent) -> _NextRoot:
         """Fetches all that is needed, and finds out what the kernel knows otherwise."""
-        before, tree = self._content, self._volume.tree
+        before, tree = self._content, self._tree
         shared = len(before.journal)
         if content.index == before.index and content.journal[:shared] == before.journal:
             newer = msgspec.structs.replace(content, journal=content.journal[shared:])
             changes = await load_journal(self._reader, newer)
             found = await changed_by(tree, changes, self._wants)
-            return _Turn(changes, None, self._outdated(found))
+            return _NextRoot(changes, None, self._outdated(found))
         changes = await load_journal(self._reader, content)
         other = tree.beside(content.index, changes)
-        known = self._volume.known()
+        known = self._lookups.known()
 
         def wanted(low: bytes, high: bytes) -> bool:
             """Who is not known here was looked up since, and what it was told is not kept."""
@@ -201,17 +200,20 @@ class Follower:
             return at < len(known) and known[at] <= key_object(high)
 
         found = await between(tree, other, wanted)
-        return _Turn(changes, other, self._outdated(found)._replace(snapshots=True))
+        return _NextRoot(changes, other, self._outdated(found)._replace(snapshots=True))
 
     def _wants(self, low: bytes, high: bytes) -> bool:
         return low.startswith(SNAPSHOT_PREFIX) or (
-            key_kind(low) in SHOWN and self._volume.held(key_object(low))
+            key_kind(low) in SHOWN and self._knows(key_object(low))
         )
+
+    def _knows(self, inode: int) -> bool:
+        return inode == ROOT_INODE or self._lookups.held(inode) > 0
 
     def _outdated(self, found: Collection[Difference]) -> Outdated:
         return outdated([each for each in found if self._wants(each.key, each.key)])
 
-    async def _keep(self, known: Known, content: RootContent, turn: _Turn) -> None:
+    async def _keep(self, known: Known, content: RootContent, turn: _NextRoot) -> None:
         """This machine's state follows, before anything is shown of the root (promise 8).
 
         A disk that refuses does not keep the root from being shown.
@@ -229,7 +231,7 @@ class Follower:
             log.warning("this machine does not remember root %d: %s", known.root.seq, error)
             self._kept = False
 
-    def _append(self, known: Known, content: RootContent, changes: Changes) -> None:
+    def _append(self, known: Known, content: RootContent, changes: RootChanges) -> None:
         row = self._state.published()
         assert row is not None
         generation, batch = row.generation, None
@@ -243,8 +245,8 @@ class Follower:
         )  # fmt: skip
         self._state.follow(published, batch)
 
-    def _turn(self, turn: _Turn) -> None:
-        tree, changed = self._volume.tree, turn.outdated.contents
+    def _turn(self, turn: _NextRoot, told: Outdated) -> None:
+        tree, changed = self._tree, told.contents
         if turn.other is None:
             tree.turn(turn.changes, changed)
         else:

@@ -11,7 +11,7 @@ kernel got before.
 
 import errno
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import pyfuse3
@@ -41,6 +41,10 @@ class KernelCache:
         """What is answered meanwhile is not kept."""
         with self._operations.fleeting():
             yield
+
+    def opened(self) -> Collection[int]:
+        """The inodes that programs have open."""
+        return self._operations.opened()
 
     def tell(self, what: Outdated) -> None:
         """This is not so any more. Returns at once."""
