@@ -41,13 +41,18 @@ class Herald:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, set[_Waiter]] = {}
+        self._listed: dict[bytes, set[_Waiter]] = {}
         self._count = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many answers are held back."""
+        return self._count
 
     def tell(self, vault: bytes) -> None:
         """A root was kept."""
         with self._lock:
-            waiting = list(self._waiting.get(vault, ()))
+            waiting = list(self._listed.get(vault, ()))
         for each in waiting:
             each.wake()
 
@@ -55,7 +60,7 @@ class Herald:
         """What `ask` comes to, once that is no Done; Done after so many seconds, or at once where
         too many wait already.
         """
-        with self._listed(vault) as waiter:
+        with self._held_back(vault) as waiter:
             until = trio.current_time() + seconds
             while True:
                 if waiter is not None:
@@ -69,10 +74,10 @@ class Herald:
                     return answer
 
     @contextmanager
-    def _listed(self, vault: bytes) -> Iterator[_Waiter | None]:
+    def _held_back(self, vault: bytes) -> Iterator[_Waiter | None]:
         """Among those who are told; None: too many are."""
         with self._lock:
-            there = self._waiting.setdefault(vault, set())
+            there = self._listed.setdefault(vault, set())
             waiter = None
             if len(there) < WAITING_OF_ONE and self._count < WAITING_MAX:
                 waiter = _Waiter()
@@ -86,4 +91,4 @@ class Herald:
                     there.discard(waiter)
                     self._count -= 1
                 if not there:
-                    self._waiting.pop(vault, None)
+                    self._listed.pop(vault, None)
