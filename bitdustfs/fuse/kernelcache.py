@@ -2,11 +2,12 @@
 
 The kernel may keep names, attributes and content for an hour (entries.py). It is told what is not
 so any more by notifications. These may block until requests are answered which this process has
-still to answer: they are sent in a thread, never by the loop. One thread at a time, so that they
-come in order; what comes meanwhile waits, together.
+still to answer: they are sent in a thread, never by the loop.
 
-Names are told again AGAIN later: a program may be about to take the answer to a request that the
-kernel got before.
+The kernel forgets before the tree turns, and what it is told from then on it does not keep: so a
+program sees all of a root from the moment on at which it is shown. It is told once more after the
+turn: it may have read content meanwhile. Names are told again AGAIN later: a program may be about
+to take the answer to a request that the kernel got before.
 """
 
 import errno
@@ -22,6 +23,7 @@ from bitdustfs.fuse.operations import Operations
 
 log = logging.getLogger(__name__)
 
+HELD_UP = 1.0  #: seconds that a turn waits for the kernel to forget
 AGAIN = 1.0  #: seconds until names are told again
 FORGOTTEN = (errno.ENOENT, errno.ENOTDIR)  #: the kernel does not know of it: nothing is to be told
 
@@ -41,6 +43,12 @@ class KernelCache:
         """What is answered meanwhile is not kept."""
         with self._operations.fleeting():
             yield
+
+    async def forget(self, what: Outdated) -> None:
+        """This is not so from the next turn on. A request that waits holds it up, not for long."""
+        attributes = {**dict.fromkeys(what.attributes, False), **dict.fromkeys(what.contents, True)}
+        with trio.move_on_after(HELD_UP):
+            await trio.to_thread.run_sync(_tell, attributes, what.names, abandon_on_cancel=True)
 
     def opened(self) -> Collection[int]:
         """The inodes that programs have open."""

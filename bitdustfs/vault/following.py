@@ -1,9 +1,9 @@
 """A vault that is only looked at, and shows each new root of whoever writes it.
 
     heard of a newer root (net/hearing.py) -> a quorum holds it (RootRegister.look)
-    -> its journal, and what differs of its leaves, is fetched; what the kernel knows otherwise is
-       told apart; this machine's state follows
-    -> the tree turns, with no await in between -> whoever keeps what was shown is told
+    -> its journal, and what differs of its leaves, is fetched; this machine's state follows
+    -> the kernel forgets what it knows otherwise, and keeps nothing that it is told meanwhile
+    -> the tree turns, with no await in between -> the kernel is told once more
 
 So each look is at one root. A request that waits meanwhile goes on where it was, or is planned
 again. Inodes are never numbered again, so handles stay what they are.
@@ -49,6 +49,9 @@ class Beholder(Protocol):
 
     def looking_away(self) -> AbstractContextManager[None]:
         """What is answered meanwhile is not kept by it."""
+
+    async def forget(self, what: Outdated) -> None:
+        """This is not so from the next turn on."""
 
     def tell(self, what: Outdated) -> None:
         """This is not so any more. It does not wait."""
@@ -172,6 +175,7 @@ class Follower:
         with beholder.looking_away():
             turn = await self._prepare(content)
             await self._keep(known, content, turn)
+            await beholder.forget(turn.outdated)
             # no await from here on
             self._showing.move(turn.outdated.unlinked, beholder.opened(), self._tree)
             told = turn.outdated.without(self._showing.departed)

@@ -42,6 +42,10 @@ class Kernel:
     def opened(self):
         return self.open
 
+    async def forget(self, what):
+        self.tell(what)
+        self.told.pop()
+
     def tell(self, what):
         self.told.append(what)
         for old in what.names:

@@ -2,10 +2,14 @@
 
 import os
 import random
+import threading
 import time
+from contextlib import suppress
+from hashlib import blake2b
 
 import pytest
 from asked import status_said, until
+from world import LIMIT
 
 SOON = 3.0  #: seconds from a root to its being shown
 
@@ -77,6 +81,84 @@ def shows(follower, wanted, within=SOON):
     until(lambda: look(follower.mountpoint) == wanted, within, "a kernel shows what was")
 
 
+def sealed(number, rng):
+    """Content that tells whether it is whole: its number, its length, and a check of both."""
+    body = number.to_bytes(8, "big") + rng.randbytes(rng.randrange(90_000))
+    return blake2b(body).digest() + body
+
+
+def number_in(content):
+    """Of which content it is. It has to be whole."""
+    assert blake2b(content[64:]).digest() == content[:64], "half of one content, half of another"
+    return int.from_bytes(content[64:72], "big")
+
+
+class Walker(threading.Thread):
+    """Looks at one follower all the time: each look has to be at one root, and none goes back."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder, self.looks, self.newest, self.failure = folder, 0, {}, None
+        self.ending = threading.Event()
+
+    def run(self):
+        try:
+            while not self.ending.is_set():
+                self.look()
+                self.looks += 1
+        except BaseException as error:
+            self.failure = error
+
+    def look(self):
+        names = os.listdir(self.folder / "moving")
+        assert len(names) == 1, f"a name that moves is there {len(names)} times"
+        for number in range(4):
+            with suppress(FileNotFoundError), open(self.folder / f"sealed {number}", "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                content = file.read()
+                assert len(content) == size
+                seen = number_in(content)
+                assert seen >= self.newest.get(number, 0), "an older root than the one before"
+                self.newest[number] = seen
+
+
+def full_speed(world, followers, seconds):
+    """Writes as fast as it goes while both are looked at; what is synced is seen in time."""
+    rng, root = random.Random(2), world.mountpoint
+    (root / "moving").mkdir()
+    (root / "moving" / "0").touch()
+    world.run("sync", root)
+    for follower in followers:
+        until(lambda f=follower: (f.mountpoint / "moving" / "0").exists(), SOON, "nothing is shown")
+    walkers = [Walker(follower.mountpoint) for follower in followers]
+    for walker in walkers:
+        walker.start()
+    number, lags, end = 0, [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        pause = time.monotonic() + 1
+        while time.monotonic() < pause:
+            number += 1
+            made = root / "made"
+            made.write_bytes(sealed(number, rng))
+            made.rename(root / f"sealed {number % 4}")
+            (root / "moving" / f"{number - 1}").rename(root / "moving" / f"{number}")
+        world.run("sync", root)
+        synced, last = time.monotonic(), number
+        for walker in walkers:
+            until(
+                lambda w=walker, n=last: w.failure or w.newest.get(n % 4, 0) >= n,
+                SOON, "what is new is not shown",
+            )  # fmt: skip
+        lags.append(time.monotonic() - synced)
+    for walker in walkers:
+        walker.ending.set()
+        walker.join(LIMIT)
+        if walker.failure is not None:
+            raise walker.failure
+        assert walker.looks > seconds
+    assert max(lags) < SOON
+
+
 def test_kernels_of_followers_show_what_is_new(world, followers, long):
     rng, root = random.Random(1), world.mountpoint
     lags = []
@@ -92,6 +174,8 @@ def test_kernels_of_followers_show_what_is_new(world, followers, long):
     two = followers[0]
     said = world.run("status", two.mountpoint, home=two.home).stdout
     assert f"follows: root {two.status()['follows']['root']}, published " in said
+
+    full_speed(world, followers, 60 if long else 6)
 
     kept = root / "kept open"
     kept.write_bytes(b"read on" * 50_000)
