@@ -12,7 +12,8 @@ to take the answer to a request that the kernel got before.
 
 import errno
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyfuse3
@@ -37,6 +38,7 @@ class KernelCache:
         self._names: dict[tuple[int, bytes], OldName] = {}
         self._told: list[OldName] = []  # to be told again
         self._due = trio.Event()
+        self._ended = threading.Event()
 
     @contextmanager
     def looking_away(self) -> Iterator[None]:
@@ -48,7 +50,7 @@ class KernelCache:
         """This is not so from the next turn on. A request that waits holds it up, not for long."""
         attributes = {**dict.fromkeys(what.attributes, False), **dict.fromkeys(what.contents, True)}
         with trio.move_on_after(HELD_UP):
-            await trio.to_thread.run_sync(_tell, attributes, what.names, abandon_on_cancel=True)
+            await self._send(attributes, what.names)
 
     def opened(self) -> Collection[int]:
         """The inodes that programs have open."""
@@ -64,6 +66,18 @@ class KernelCache:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._tell_what_comes()
+        finally:
+            self._ended.set()
+
+    async def _send(self, attributes: dict[int, bool], names: Sequence[OldName]) -> None:
+        """Cancelled, it leaves the thread alone: that may wait for what nobody answers any more."""
+        await trio.to_thread.run_sync(
+            _notify_all, attributes, names, self._ended.is_set, abandon_on_cancel=True
+        )
+
+    async def _tell_what_comes(self) -> None:
         while True:
             with trio.move_on_after(AGAIN if self._told else float("inf")):
                 await self._due.wait()
@@ -72,15 +86,19 @@ class KernelCache:
             names, self._names = list(self._names.values()), {}
             again, self._told = self._told, names
             if attributes or names or again:
-                await trio.to_thread.run_sync(_tell, attributes, [*again, *names])
+                await self._send(attributes, [*again, *names])
 
 
-def _tell(attributes: dict[int, bool], names: Iterable[OldName]) -> None:
+def _notify_all(
+    attributes: dict[int, bool], names: Sequence[OldName], ended: Callable[[], bool]
+) -> None:
     """In a thread: it may wait for requests that are under way."""
     for old in names:
-        _notify(pyfuse3.invalidate_entry, old.folder, old.name, old.gone)
+        if not ended():
+            _notify(pyfuse3.invalidate_entry, old.folder, old.name, old.gone)
     for inode, content in attributes.items():
-        _notify(pyfuse3.invalidate_inode, inode, not content)
+        if not ended():
+            _notify(pyfuse3.invalidate_inode, inode, not content)
 
 
 def _notify(notification: Callable[..., None], *words: object) -> None:

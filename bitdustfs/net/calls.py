@@ -50,6 +50,7 @@ class _Waiting:
     """A call whose answer is due. `unsent`: what is still to go of its payload."""
 
     unsent: memoryview
+    held_back: int = 0  #: seconds that its answer may be, while all is well
     begun: bool = False  #: its frame, or some of it, may have gone
     dropped: bool = False  #: it is not to go any more
     done: trio.Event = field(default_factory=trio.Event)
@@ -183,7 +184,8 @@ class Connection:
         if self.failure is not None:
             raise self.failure
         request_id, self._next_id = self._next_id, self._next_id + 1
-        waiting, since = _Waiting(memoryview(payload)), trio.current_time()
+        held_back = request.seconds if isinstance(request, wire.Await) else 0
+        waiting, since = _Waiting(memoryview(payload), held_back), trio.current_time()
         self._waiting[request_id] = waiting
         self._unsent += len(payload)
         try:
@@ -215,7 +217,7 @@ class Connection:
             self.fail(DeadlineExceeded(f"{OWED_MAX} answers did not come in time"))
             self._running.cancel()
         silent = trio.current_time() - max(since, self._heard)
-        if self.failure is None and not self._bulk and silent >= SILENCE:
+        if self.failure is None and not self._bulk and silent >= SILENCE + waiting.held_back:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
             self._running.cancel()
 

@@ -60,6 +60,7 @@ class Tree:
         self.touched_uses: set[bytes] = set()  # keys of block use items that changed
         self._versions: dict[int, int] = {}
         self._mappings = 0
+        self._turns = 0  # how many roots were followed
 
     async def run(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -92,7 +93,12 @@ class Tree:
             try:
                 return function(transaction), transaction.changes
             except Missing as missing:
-                pinned[missing.place.hash] = await self.load(missing.place, missing.kind)
+                turns = self._turns
+                try:
+                    pinned[missing.place.hash] = await self.load(missing.place, missing.kind)
+                except Unavailable:  # another root is shown, which may not need that leaf
+                    if turns == self._turns:
+                        raise
 
     def apply(self, changes: dict[bytes, bytes | None]) -> None:
         """Takes changes that programs made into the overlay and the batch being collected."""
@@ -216,6 +222,7 @@ class Tree:
 
     def _turned(self, inodes: Iterable[int]) -> None:
         self._counters = None
+        self._turns += 1
         for inode in inodes:
             self.bump(inode)
 

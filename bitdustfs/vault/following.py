@@ -38,6 +38,7 @@ from bitdustfs.vault.reading import Parts, ReadVault
 log = logging.getLogger(__name__)
 
 LOOK_ANYWAY = 300.0  #: seconds after which all voters are asked, whatever some of them say
+PAUSE_TOLD = 2.0  #: after that status says that it is not
 PAUSE_FIRST, PAUSE_MAX = 0.25, 15.0  #: seconds until a root is asked for again that was not held
 
 RootChanges = Mapping[bytes, bytes | None]  #: items by their keys; None deletes
@@ -149,6 +150,8 @@ class Follower:
             if turned:
                 pause = PAUSE_FIRST
                 continue
+            if not self._why and hearing.newest > self.order and pause > PAUSE_TOLD:
+                self._why = f"too few suppliers hold root {hearing.newest[1]} as yet"
             with trio.move_on_after(pause):
                 await hearing.wait_newer(hearing.newest)
             pause = min(2 * pause, PAUSE_MAX)
@@ -180,7 +183,7 @@ class Follower:
             self._showing.move(turn.outdated.unlinked, beholder.opened(), self._tree)
             told = turn.outdated.without(self._showing.departed)
             self._turn(turn, told)
-            self._shown, self._content = known, content
+            self._shown, self._content, self._why = known, content, ""
             beholder.tell(told)
         log.info("root %d is shown now", known.root.seq)
         return True

@@ -356,3 +356,29 @@ async def test_promise_10_a_machine_with_work_of_its_own_does_not_follow(net, tm
         await writer.publish()
     async with following(net, tmp_path / "one", machine=b"m" * 16) as (follower, _):
         assert follower.following().seq == writer.published_seq()
+
+
+async def test_an_empty_vault_is_followed_from_its_first_root(net, tmp_path):
+    async with following(net, tmp_path / "two") as (follower, _):
+        await follower.volume.make_root(CALLER)  # as a mount of an empty vault does, in memory
+        assert await tree_of(follower) == {}
+        async with net.mount(tmp_path / "one", make_root=True, **QUIET) as writer:
+            await write_file(writer, NAMES[0], b"first")
+            await writer.publish()
+            await shown(follower, writer.published_seq())
+            assert list((await tree_of(follower)).values()) == [b"first"]
+
+
+async def test_promise_8_what_the_dht_bears_witness_of_is_missed_until_it_is_shown(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as writer:
+        await writer.publish()
+        async with following(net, tmp_path / "two") as (follower, _):
+            ballot, seq = follower.known.root.order
+            follower.heed_witness(ballot, seq)
+            assert follower.message == ""
+            follower.heed_witness(ballot, seq + 1)
+            assert f"the network remembers root {seq + 1}" in follower.message
+            await write_file(writer, NAMES[0], b"newer")
+            await writer.publish()
+            await shown(follower, seq + 1)
+            assert follower.message == ""
