@@ -109,6 +109,7 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def opendir(self, inode: int, ctx: Any) -> int:
+        await self._sides.find(inode)
         return inode
 
     @guarded
@@ -162,7 +163,8 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if flags & WRITING and (self._vault.read_only or is_past(inode)):
             raise FsError(errno.EROFS)
-        return self._open(inode, flags)
+        await self._sides.find(inode)
+        return self._open(inode, flags)  # no await since it was there
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:

@@ -34,6 +34,14 @@ class Sides:
         departed = self._showing.find(inode)
         return self._volume if departed is None else departed.volume
 
+    async def find(self, inode: int) -> None:
+        """Raises ESTALE where a root is shown that does not have it, though one before had.
+
+        The kernel then looks the name up again, and finds what is there now.
+        """
+        if self._showing.turn and not is_past(inode):
+            await self.volume(inode).getattr(inode)
+
     def _content_of(self, inode: int) -> Content | Past:
         if is_past(inode):
             return self._past
