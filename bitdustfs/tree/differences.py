@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
+import trio
+
 from bitdustfs.core.leaves import Index
 from bitdustfs.core.records import Place
+from bitdustfs.core.sealing import Kind
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 
 STEP = 256  #: items that are looked up in one transaction
+AT_ONCE = 32  #: leaves that are fetched side by side
 END = b"\xff" * 32  #: above every key
 
 ItemValues = Mapping[bytes, bytes | None]
@@ -35,6 +39,7 @@ class _Range(NamedTuple):
     low: bytes
     high: bytes
     hash: bytes
+    place: Place
 
 
 async def changed_by(tree: Tree, changes: ItemValues, wanted: RangeWanted) -> list[Difference]:
@@ -50,23 +55,29 @@ async def changed_by(tree: Tree, changes: ItemValues, wanted: RangeWanted) -> li
 
 async def between(old: Tree, new: Tree, wanted: RangeWanted) -> list[Difference]:
     """What is otherwise in `new`. Raises Unavailable."""
-    ranges = [r for r in await _ranges(old, new) if wanted(r.low, r.high)]
-    found: list[Difference] = []
-    for low, high in _cut(ranges):
-        before: ItemValues = dict(await old.run(_all, low, high))
-        after: ItemValues = dict(await new.run(_all, low, high))
-        found += _compare(before, after, sorted(before.keys() | after.keys()))
-    seen = {difference.key for difference in found}
+    ranges = sorted(r for r in await _ranges(old, new) if wanted(r.low, r.high))
+    found: dict[bytes, Difference] = {}
+    for at in range(0, len(ranges), AT_ONCE):
+        some = ranges[at : at + AT_ONCE]
+        async with trio.open_nursery() as nursery:
+            for leaf in some:  # of either tree: they share what they have in memory
+                nursery.start_soon(new.load, leaf.place, Kind.LEAF)
+        for low, high in _cut(some):
+            before: ItemValues = dict(await old.run(_all, low, high))
+            after: ItemValues = dict(await new.run(_all, low, high))
+            found |= _compare(before, after, before.keys() | after.keys())
     loose = {key for tree in (old, new) for layer in tree.layers() for key in layer}
-    keys = [key for key in sorted(loose - seen) if wanted(key, key + b"\0")]
+    keys = [key for key in sorted(loose - found.keys()) if wanted(key, key + b"\0")]
     before = dict(zip(keys, await _values(old, keys), strict=True))
     after = dict(zip(keys, await _values(new, keys), strict=True))
-    return found + _compare(before, after, keys)
+    return list({**found, **_compare(before, after, keys)}.values())
 
 
-def _compare(before: ItemValues, after: ItemValues, keys: Iterable[bytes]) -> list[Difference]:
+def _compare(
+    before: ItemValues, after: ItemValues, keys: Iterable[bytes]
+) -> dict[bytes, Difference]:
     differences = (Difference(key, before.get(key), after.get(key)) for key in keys)
-    return [each for each in differences if each.before != each.after]
+    return {each.key: each for each in differences if each.before != each.after}
 
 
 def _all(tx: Transaction, low: bytes, high: bytes) -> list[tuple[bytes, bytes]]:
@@ -86,12 +97,12 @@ async def _values(tree: Tree, keys: list[bytes]) -> list[bytes | None]:
 
 
 def _cut(ranges: list[_Range]) -> Iterator[tuple[bytes, bytes]]:
-    """The keys of some leaves of two trees, in pieces that are no longer than any of them."""
+    """The keys of some leaves of two trees, in order, in pieces no longer than any of them."""
     bounds = sorted({bound for each in ranges for bound in (each.low, each.high)})
-    ordered, at, reach = sorted(ranges), 0, b""
+    at, reach = 0, b""
     for low, high in pairwise(bounds):
-        while at < len(ordered) and ordered[at].low <= low:
-            reach = max(reach, ordered[at].high)
+        while at < len(ranges) and ranges[at].low <= low:
+            reach = max(reach, ranges[at].high)
             at += 1
         if reach >= high:
             yield low, high
@@ -128,6 +139,6 @@ async def _entries(
     index = await tree.load_index(place)
     lows = [low, *(ref.low for ref in index.refs[1:]), high]
     return index, [
-        _Range(lows[number], lows[number + 1], ref.place.hash)
+        _Range(lows[number], lows[number + 1], ref.place.hash, ref.place)
         for number, ref in enumerate(index.refs)
     ]
