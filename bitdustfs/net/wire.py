@@ -304,7 +304,7 @@ class Punch(Message, frozen=True, tag=35):
     signature: Signature
 
 
-class Await(Message, frozen=True, tag=36):
+class Await(Message, frozen=True, tag=38):
     """A follower asks for the root once it is newer than one that it knows, by (ballot, seq).
 
     Answered by CurrentIs, or by Done where none is within so many seconds. Only in a session of the

@@ -91,7 +91,7 @@ class MemorySupplier(Supplier):
             return self.service.handle(session, request, payload)
 
         if isinstance(request, wire.Await):
-            return await self.service.herald.answer(session.vault, request.seconds, work)
+            return await self.service.voter.herald.answer(session.vault, request.seconds, work)
         return await work()
 
 

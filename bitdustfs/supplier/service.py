@@ -7,7 +7,6 @@ No socket here: a session and a message in, a reply out. The server calls it fro
     voter          the root register: prepare, accept, renew, release
     keeper         fragments: put, read, list, delete
     standing       kin: warrants, visits, whom this supplier stands in for
-    herald         who waits for a newer root
     friendship     deals with friends' suppliers
     kinship        what this supplier thinks of the others; decisions without I/O
 """
@@ -30,7 +29,6 @@ from bitdustfs.errors import Forged, Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.admission import ANYONE, Admission
 from bitdustfs.supplier.friendship import Friendship
-from bitdustfs.supplier.herald import Herald
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
@@ -97,8 +95,7 @@ class SupplierService:
         self.housekeeping = Housekeeping(
             rows, shelf, space, self.kinship, wall, trash_seconds, admission
         )
-        self.herald = Herald()
-        self.voter = Voter(self.kinship.own, rows, self._now, self.herald)
+        self.voter = Voter(self.kinship.own, rows, self._now)
         self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, wall)
         visitors = Visitors(self.kinship, self._now, wall)
         self.standing = Standing(rows, shelf, self.kinship, visitors, self.voter)

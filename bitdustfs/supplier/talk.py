@@ -203,7 +203,7 @@ class Talk:
             raise ProtocolViolation(f"{type(frame.message).__name__} inside a session")
         work = partial(self._work, frame.message, frame.payload)
         if isinstance(frame.message, wire.Await):
-            herald, asked = self._service.herald, frame.message
+            herald, asked = self._service.voter.herald, frame.message
             reply, payload, size = await herald.answer(self._session.vault, asked.seconds, work)
         else:
             reply, payload, size = await work()

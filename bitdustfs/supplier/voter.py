@@ -36,10 +36,9 @@ FORMER_MAX = 64  #: nodes of families before that are remembered
 class Voter:
     """One supplier as a voter of all its vaults. `own`: its node key. Thread-safe."""
 
-    def __init__(
-        self, own: bytes, rows: VaultRows, clock: Callable[[], float], herald: Herald
-    ) -> None:
-        self._own, self._rows, self._clock, self._herald = own, rows, clock, herald
+    def __init__(self, own: bytes, rows: VaultRows, clock: Callable[[], float]) -> None:
+        self._own, self._rows, self._clock = own, rows, clock
+        self.herald = Herald()  #: who waits for a newer root
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
 
@@ -101,7 +100,7 @@ class Voter:
                 claim=state.claim,
             )  # fmt: skip
             self._rows.write(vault, self._moved(vault, row, kept))
-        self._herald.tell(vault)
+        self.herald.tell(vault)
 
     def _moved(self, vault: bytes, row: VaultRow, kept: VaultRow) -> VaultRow:
         """What a new family changes in the row besides."""

@@ -39,7 +39,7 @@ async def peer():
 async def held_back(peer, count):
     """Once so many answers are."""
     with trio.fail_after(5):
-        while peer.service.herald.waiting != count:  # noqa: ASYNC110
+        while peer.service.voter.herald.waiting != count:  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
@@ -60,7 +60,7 @@ async def test_an_answer_is_held_back_until_there_is_a_root(peer):
     began = trio.current_time()
     assert await ear.hear((BALLOT, 2), 1) is None
     assert 0.9 < trio.current_time() - began < 5
-    assert not peer.service.herald.waiting, "nothing is left behind"
+    assert not peer.service.voter.herald.waiting, "nothing is left behind"
     await ear.aclose()
 
 
