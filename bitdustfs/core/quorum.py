@@ -129,8 +129,9 @@ def newest_held(shown: Mapping[bytes, Shown]) -> Known | None:
     """The newest root that a quorum of the family which it names holds, of all that were shown.
 
     Nobody asks the owner's seat but the machine that has it, so it counts as holding what it could
-    make a quorum of: a root that half of the other voters hold is seen by each quorum that goes
-    without the seat, and whoever has the seat signed it or saw it.
+    make a quorum of. A root that half of the other voters hold is seen by each quorum without the
+    seat, and the machine with the seat is the one that signed it, unless it was taken over just
+    now: only then such a root may still come to nothing.
     """
     holders: dict[bytes, set[bytes]] = {}
     roots: dict[bytes, Known] = {}

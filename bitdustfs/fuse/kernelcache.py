@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 
 HELD_UP = 1.0  #: seconds that a turn waits for the kernel to forget
 AGAIN = 1.0  #: seconds until names are told again
-FORGOTTEN = (errno.ENOENT, errno.ENOTDIR)  #: the kernel does not know of it: nothing is to be told
+#: the kernel does not know of it any more; or it forgot the name of a folder that is gone, and only
+#: keeps the folder itself while somebody is in it
+HARMLESS = (errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EBUSY)
 
 
 class KernelCache:
@@ -105,5 +107,5 @@ def _notify(notification: Callable[..., None], *words: object) -> None:
     try:
         notification(*words)
     except OSError as error:
-        if error.errno not in FORGOTTEN:
+        if error.errno not in HARMLESS:
             log.warning("the kernel keeps what is outdated: %s", error)

@@ -25,10 +25,10 @@ from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
-PAGE = 64  #: directory entries answered at once
-BLOCK = 4096
 log = logging.getLogger(__name__)
 
+PAGE = 64  #: directory entries answered at once
+BLOCK = 4096
 WRITING = os.O_WRONLY | os.O_RDWR
 
 
