@@ -51,6 +51,7 @@ class Hearing:
         self._count = asked_at_once(family)
         self._rest = deque(askable(family))
         self._news = trio.Event()
+        self._failures: dict[bytes, str] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -70,7 +71,9 @@ class Hearing:
             try:
                 await self._ask(self._session(member))
             except PeerError as error:
-                log.info("voter %s tells of no roots: %s", member.node.hex()[:12], error)
+                if self._failures.get(member.node) != str(error):  # not every time
+                    self._failures[member.node] = str(error)
+                    log.info("voter %s tells of no roots: %s", member.node.hex()[:12], error)
             finally:
                 self._rest.append(member)
             await trio.sleep(AFTER_FAILURE)

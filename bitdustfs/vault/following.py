@@ -107,6 +107,7 @@ class Follower:
         self._kept = False  # whether this machine's state is what is shown, and stands as it does
         self._heard: float | None = None
         self._why = ""
+        self.settled = False  #: whether a quorum was found to hold any root since the mount began
 
     @property
     def order(self) -> tuple[Ballot, int]:
@@ -138,23 +139,27 @@ class Follower:
         """Until the family is another."""
         family, pause = self._followed.known.raw_family, PAUSE_FIRST
         while self._followed.known.raw_family == family:
-            with trio.move_on_after(LOOK_ANYWAY):
-                await hearing.wait_newer(self.order)
             if hearing.newest > self.order:
                 self._showing.expect()
-            try:
-                turned = await self._look(beholder, warn)
-            except (Unavailable, Malformed) as error:
-                log.warning("a newer root cannot be shown yet: %s", error)
-                self._why, turned = str(error), False
-            if turned:
+            if await self._look_if_it_can_be(beholder, warn):
                 pause = PAUSE_FIRST
+            elif hearing.newest > self.order or not self.settled:
+                if not self._why and hearing.newest > self.order and pause > PAUSE_TOLD:
+                    self._why = f"too few suppliers hold root {hearing.newest[1]} as yet"
+                with trio.move_on_after(pause):
+                    await hearing.wait_newer(max(hearing.newest, self.order))
+                pause = min(2 * pause, PAUSE_MAX)
                 continue
-            if not self._why and hearing.newest > self.order and pause > PAUSE_TOLD:
-                self._why = f"too few suppliers hold root {hearing.newest[1]} as yet"
-            with trio.move_on_after(pause):
-                await hearing.wait_newer(hearing.newest)
-            pause = min(2 * pause, PAUSE_MAX)
+            with trio.move_on_after(LOOK_ANYWAY):
+                await hearing.wait_newer(self.order)
+
+    async def _look_if_it_can_be(self, beholder: Beholder, warn: Warn) -> bool:
+        try:
+            return await self._look(beholder, warn)
+        except (Unavailable, Malformed) as error:
+            log.warning("a newer root cannot be shown yet: %s", error)
+            self._why = str(error)
+            return False
 
     async def _look(self, beholder: Beholder, warn: Warn) -> bool:
         """Whether a newer root is shown now. Raises Unavailable, Malformed."""
@@ -162,6 +167,7 @@ class Follower:
         if view.shown:
             self._answered()
         known = newest_held(view.shown)
+        self.settled = self.settled or known is not None
         if known is None or known.root.order <= self.order:
             return False
         self._why = objection(self._key, known, self._state, self._machine)
@@ -281,9 +287,11 @@ class FollowingVault(ReadVault):
 
     @property
     def message(self) -> str:
+        """Also why what is shown may be old, while that is so."""
+        too_few = "" if self._follower.settled else self._message
         if self._witness is None or self._witness <= self._follower.order:
-            return self._message
-        return "; ".join(filter(None, (self._message, self._behind(*self._witness))))
+            return too_few
+        return "; ".join(filter(None, (too_few, self._behind(*self._witness))))
 
     def heed_witness(self, ballot: Ballot, seq: int) -> None:
         """As for all; it may still be heard of."""

@@ -384,3 +384,22 @@ async def test_promise_8_what_the_dht_bears_witness_of_is_missed_until_it_is_sho
             await writer.publish()
             await shown(follower, seq + 1)
             assert follower.message == ""
+
+
+async def test_a_follower_that_began_with_too_few_suppliers_follows_once_they_are_back(
+    net, tmp_path
+):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as writer:
+        await writer.publish()
+        await writer.courier.try_all()
+        for supplier in net.suppliers[:4]:
+            supplier.break_()
+        async with following(net, tmp_path / "two") as (follower, _):
+            assert "only 3 of 7 suppliers answered" in follower.message
+            for supplier in net.suppliers:
+                supplier.heal()
+            await write_file(writer, NAMES[0], b"newer")
+            await writer.publish()
+            await shown(follower, writer.published_seq())
+            assert follower.message == ""
+            assert list((await tree_of(follower)).values()) == [b"newer"]
