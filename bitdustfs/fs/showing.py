@@ -3,7 +3,7 @@
 Where another machine is followed, the tree turns to its roots one after another. A file that lost
 its last name in one of them, while it is open here, can be read on in the tree of before, as on a
 disk: as long as suppliers have its blocks (in their trash, for some days). After that it is an
-error.
+error. A listing of a folder goes on in the tree that it began in.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,6 +15,7 @@ from bitdustfs.core.items import decode_inode, encode_item, inode_key, object_ra
 from bitdustfs.fs.past import Past, PastView
 from bitdustfs.tree.tree import Tree
 
+BEFORE_MAX = 8  #: roots that are kept because folders are listed
 TURN_SOON = 5.0  #: seconds that a read which failed waits for a newer root that was heard of
 
 
@@ -24,6 +25,7 @@ class Showing:
     def __init__(self, past: Past) -> None:
         self._past = past
         self._departed: dict[int, PastView] = {}
+        self._before: dict[int, PastView] = {}  # by the turn at which it was shown
         self._turned = trio.Event()
         self._expected = False
         self.turn = 0
@@ -37,6 +39,10 @@ class Showing:
         """What is shown of one of them."""
         return self._departed.get(inode)
 
+    def before(self, turn: int) -> PastView | None:
+        """What was shown at that turn, where a listing goes on with it; None: it is shown now."""
+        return self._before.get(turn)
+
     def expect(self) -> None:
         """A newer root was heard of."""
         self._expected = True
@@ -48,11 +54,23 @@ class Showing:
                 await self._turned.wait()
         return self.turn != since
 
-    def move(self, leaving: Collection[int], opened: Collection[int], tree: Tree) -> None:
-        """The next root is about to be shown, no await in between, and these leave the `tree`.
+    def move(
+        self,
+        tree: Tree,
+        leaving: Collection[int],
+        opened: Collection[int],
+        listing: Collection[int],
+    ) -> None:
+        """The `tree` is about to show the next root, no await in between, and these leave it.
 
-        Who had departed and is not `opened` any more goes for good.
+        Who had departed and is not `opened` any more goes for good, and so does what was shown at
+        turns that no listing goes on with.
         """
+        self._before = {turn: view for turn, view in self._before.items() if turn in listing}
+        if self.turn in listing:
+            self._before[self.turn] = self._past.view_of(_as_it_is(tree))
+            while len(self._before) > BEFORE_MAX:  # such a listing goes on with what is shown then
+                del self._before[min(self._before)]
         self._departed = {i: view for i, view in self._departed.items() if i in opened}
         for inode in set(leaving) & set(opened) - self._departed.keys():
             before = tree.beside(tree.base, _own(tree, inode))
@@ -61,6 +79,14 @@ class Showing:
         self._expected = False
         self._turned.set()
         self._turned = trio.Event()
+
+
+def _as_it_is(tree: Tree) -> Tree:
+    """The same, to stay so."""
+    loose: dict[bytes, bytes | None] = {}
+    for layer in reversed(tree.layers()):
+        loose.update(layer)
+    return tree.beside(tree.base, loose)
 
 
 def _own(tree: Tree, inode: int) -> Mapping[bytes, bytes | None]:

@@ -58,6 +58,10 @@ class KernelCache:
         """The inodes that programs have open."""
         return self._operations.opened()
 
+    def listing(self) -> Collection[int]:
+        """Which roots the listings are of that go on."""
+        return self._operations.listings.turns
+
     def tell(self, what: Outdated) -> None:
         """This is not so any more. Returns at once."""
         for inode in (*what.attributes, *what.unlinked):

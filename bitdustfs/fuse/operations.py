@@ -20,6 +20,7 @@ from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
 from bitdustfs.fuse.entries import absent_from, caller_of, entry_of, not_kept
 from bitdustfs.fuse.handlers import Handler, guarded
+from bitdustfs.fuse.listings import Listings
 from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
@@ -62,6 +63,7 @@ class Operations(pyfuse3.Operations):
         self._sides = Sides(vault)
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
+        self.listings = Listings()
         self._keeps = True  # whether the kernel may keep what it is told
 
     @contextmanager
@@ -110,22 +112,33 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def opendir(self, inode: int, ctx: Any) -> int:
         await self._sides.find(inode)
-        return inode
+        return self.listings.open(inode)
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: Any) -> None:
-        cookie, volume, turn = start_id, self._sides.volume(fh), None
-        while page := await volume.readdir(fh, cookie, PAGE):
-            if turn not in (None, self._vault.showing.turn):
-                return  # one answer is of one root; the kernel asks for what follows
-            turn = self._vault.showing.turn
+        folder, cookie, now = self.listings.inode(fh), start_id, self._vault.showing.turn
+        turn, live = self.listings.turn(fh, not start_id, now), self._sides.volume(folder)
+        while True:
+            listed = self._sides.listed(folder, turn)
+            page = await listed.readdir(folder, cookie, PAGE)
+            if listed is not self._sides.listed(folder, turn):
+                continue  # another root is shown since
             for entry in page:
-                entry_attributes = self._entry(entry.found)
-                if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
+                told = self._entry(entry.found)
+                told = told if listed is live else not_kept(told)
+                if not pyfuse3.readdir_reply(token, entry.name, told, entry.cookie):
                     return
                 if entry.name not in (b".", b".."):
-                    volume.hold(entry.found, fh, entry.name)
+                    live.hold(entry.found, folder, entry.name)
                 cookie = entry.cookie
+            if not page:
+                if cookie == start_id:  # else the kernel asks once more
+                    self.listings.end(fh)
+                return
+
+    @guarded
+    async def releasedir(self, fh: int) -> None:
+        self.listings.close(fh)
 
     @guarded
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
@@ -183,7 +196,6 @@ class WritableOperations(Operations):
     """One mount that is also written, from when `show` was given a vault that may be."""
 
     enable_writeback_cache = True
-
     _writable: WritableContent
     _writable_xattrs: WritableXattrs
 

@@ -34,6 +34,13 @@ class Sides:
         departed = self._showing.find(inode)
         return self._volume if departed is None else departed.volume
 
+    def listed(self, folder: int, turn: int) -> Volume | Past:
+        """What lists a folder in a listing that began at that turn."""
+        if is_past(folder):
+            return self._past
+        before = self._showing.before(turn)
+        return self._volume if before is None else before.volume
+
     async def find(self, inode: int) -> None:
         """Raises ESTALE where a root is shown that does not have it, though one before had.
 

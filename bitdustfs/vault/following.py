@@ -60,6 +60,9 @@ class Beholder(Protocol):
     def opened(self) -> Collection[int]:
         """The inodes that programs have open."""
 
+    def listing(self) -> Collection[int]:
+        """The turns (fs/showing.py) that listings of folders go on with."""
+
 
 class Following(NamedTuple):
     """How a vault follows. `seq`, `time`: of the root that is shown (Unix seconds).
@@ -186,7 +189,9 @@ class Follower:
             await self._keep(known, content, turn)
             await beholder.forget(turn.outdated)
             # no await from here on
-            self._showing.move(turn.outdated.unlinked, beholder.opened(), self._tree)
+            self._showing.move(
+                self._tree, turn.outdated.unlinked, beholder.opened(), beholder.listing()
+            )
             told = turn.outdated.without(self._showing.departed)
             self._turn(turn, told)
             self._shown, self._content, self._why = known, content, ""

@@ -42,6 +42,9 @@ class Kernel:
     def opened(self):
         return self.open
 
+    def listing(self):
+        return ()
+
     async def forget(self, what):
         self.tell(what)
         self.told.pop()

@@ -159,6 +159,27 @@ def full_speed(world, followers, seconds):
     assert max(lags) < SOON
 
 
+def a_listing_goes_on(world, follower):
+    """A listing that began shows the names of then, each once, whatever is shown meanwhile."""
+    there = world.mountpoint / "many"
+    there.mkdir()
+    names = {f"{number:03} {'x' * 80}" for number in range(900)}
+    for name in names:
+        (there / name).touch()
+    world.run("sync", world.mountpoint)
+    seen = follower.mountpoint / "many"
+    until(seen.exists, SOON, "nothing is shown")
+    with os.scandir(seen) as listing:
+        listed = [next(listing).name]
+        for name in names:
+            (there / name).rename(there / name.replace("x", "y"))
+        world.run("sync", world.mountpoint)
+        after = {name.replace("x", "y") for name in names}
+        until(lambda: set(os.listdir(seen)) == after, SOON, "the new names are not shown")
+        listed += [entry.name for entry in listing]
+    assert sorted(listed) == sorted(names)
+
+
 def test_kernels_of_followers_show_what_is_new(world, followers, long):
     rng, root = random.Random(1), world.mountpoint
     lags = []
@@ -176,6 +197,8 @@ def test_kernels_of_followers_show_what_is_new(world, followers, long):
     assert f"follows: root {two.status()['follows']['root']}, published " in said
 
     full_speed(world, followers, 60 if long else 6)
+
+    a_listing_goes_on(world, two)
 
     kept = root / "kept open"
     kept.write_bytes(b"read on" * 50_000)
