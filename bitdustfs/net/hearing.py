@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 WAIT = 25  #: seconds that an answer may be held back
 GAP = 2.0  #: seconds from one question to the next where nothing new came of it
 AFTER_FAILURE = 3.0  #: seconds until somebody is asked again who did not answer
+CLOSED_WITHIN = 1.0  #: seconds that a connection has to end
 ASK_AGAIN = 900.0  #: seconds until a supplier that held nothing back is asked whether it does now
 SPARE = 1  #: voters that are asked besides
 
@@ -87,7 +88,7 @@ class Hearing:
             if refusal.code not in ("forged", "unauthorised"):
                 raise
         finally:
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(CLOSED_WITHIN, shield=True):
                 await ear.aclose()
         with trio.move_on_after(ASK_AGAIN):
             await self._look_every_now_and_then(supplier)

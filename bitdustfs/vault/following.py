@@ -177,12 +177,7 @@ class Follower:
         if self._why:
             return False
         content = open_root_content_untrusted(self._key, known.root)
-        root = self._shown.root
-        if descends(known.root, content, root.seq, root.uid) is False:
-            warn(
-                f"the history of this vault was replaced: root {known.root.seq}, which is shown "
-                f"now, does not stand on root {root.seq}, which was shown before"
-            )
+        before = self._shown.root
         self._followed.follow(known)  # what it names lies with its family
         with beholder.looking_away():
             turn = await self._prepare(content)
@@ -197,6 +192,11 @@ class Follower:
             self._shown, self._content, self._why = known, content, ""
             beholder.tell(told)
         log.info("root %d is shown now", known.root.seq)
+        if descends(known.root, content, before.seq, before.uid) is False:
+            warn(
+                f"the history of this vault was replaced: root {known.root.seq}, which is shown "
+                f"now, does not stand on root {before.seq}, which was shown before"
+            )
         return True
 
     async def _prepare(self, content: RootContent) -> _NextRoot:

@@ -12,6 +12,9 @@ from scenario import QUIET, checkpoint, unlink, write_file
 
 from bitdustfs.blocks import deferral
 from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.core.records import Ballot, claim_ballot, open_root_untrusted
+from bitdustfs.core.roots import open_root_content_untrusted, sign_root
+from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import FsError, Refused, Unavailable
 from bitdustfs.family.replace import replace_member
 from bitdustfs.fuse.sides import Sides
@@ -406,3 +409,53 @@ async def test_a_follower_that_began_with_too_few_suppliers_follows_once_they_ar
             await shown(follower, writer.published_seq())
             assert follower.message == ""
             assert list((await tree_of(follower)).values()) == [b"newer"]
+
+
+async def replace_history(net, left, old, content, family):
+    """A root after `left`, by a third machine, that is made of an older one."""
+    ballot = Ballot(left.ballot.generation + 1, b"z" * 16, left.ballot.lineage)
+    claim = claim_ballot(net.key.signing, ballot)
+    raw = sign_root(
+        net.key, Suite.AEGIS256, ballot, left.seq + 1, old.uid, family, content, left.time
+    )
+    for supplier in net.suppliers:
+        await supplier.prepare(claim, True)
+        await supplier.accept(raw, family, claim)
+
+
+async def test_a_history_that_another_one_replaced_is_followed_and_said(net, tmp_path):
+    """As after a rewinding: the newest root is made of an older one."""
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as writer:
+        await write_file(writer, NAMES[0], b"first")
+        await writer.publish()
+        family = writer.state.published().family
+        old = open_root_untrusted(writer.state_root(), net.key.vault_id)
+        content = open_root_content_untrusted(net.key, old)
+        async with following(net, tmp_path / "two") as (follower, _):
+            for name in NAMES[1:3]:
+                await write_file(writer, name, name)
+                await writer.publish()
+            await shown(follower, writer.published_seq())
+            assert follower.troubles == []
+            left = open_root_untrusted(writer.state_root(), net.key.vault_id)
+            await replace_history(net, left, old, content, family)
+            await shown(follower, left.seq + 1)
+            assert list((await tree_of(follower)).values()) == [b"first"]
+            [said] = follower.troubles
+            assert f"root {left.seq + 1}, which is shown now, does not stand on" in said
+
+
+async def test_promise_10_a_history_without_what_this_machine_published_is_not_shown(net, tmp_path):
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as writer:
+        await writer.publish()
+        old = open_root_untrusted(writer.state_root(), net.key.vault_id)
+        await write_file(writer, NAMES[0], b"ours")
+        await writer.publish()
+        left = open_root_untrusted(writer.state_root(), net.key.vault_id)
+        family = writer.state.published().family
+    content = open_root_content_untrusted(net.key, old)
+    async with following(net, tmp_path / "one", machine=b"m" * 16) as (follower, _):
+        await replace_history(net, left, old, content, family)
+        await until(lambda: "there are two histories" in follower.following().why)
+        assert follower.following().seq == left.seq
+        assert list((await tree_of(follower)).values()) == [b"ours"]
