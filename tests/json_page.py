@@ -25,6 +25,7 @@ PRINTED = {
     "VisitLine": "each line of `visits` in a status",
     "RiskSaid": "`bitdust status --risk --json`",
     "RiskLine": "`risk` there and in a status",
+    "FollowsLine": "`follows` in a status",
     "RemedyLine": "each line of `remedies` there",
     "Synced": "`bitdust sync --json`",
     "VerifyOutcome": "`bitdust verify --json`",

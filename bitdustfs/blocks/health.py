@@ -153,6 +153,9 @@ class Sighted(Supplier):
         self._health.heard()
         return answer
 
+    def ear(self) -> Supplier:
+        return self._session.ear()
+
     @property
     def request_max(self) -> int:
         return self._session.request_max

@@ -180,6 +180,15 @@ class State:
                 sealed = self._sealer.seal(self._suite, 0, Kind.BATCH, encode(batch))
                 write.txn.put(_u64(batch.generation), sealed, db=self._journal)
 
+    def follow(self, published: Published, batch: Batch | None) -> None:
+        """A root from elsewhere, that changed what `batch` says of the one followed before it."""
+        with self._database.write(sync=True) as write:
+            self._saw(write, published.root)
+            if batch is not None:
+                sealed = self._sealer.seal(self._suite, 0, Kind.BATCH, encode(batch))
+                write.txn.put(_u64(batch.generation), sealed, db=self._journal)
+            self._follow(write, published)
+
     # -- what this machine claimed
 
     def claim(self) -> bytes:

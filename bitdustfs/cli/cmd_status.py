@@ -15,10 +15,18 @@ from bitdustfs.errors import UsageError
 from bitdustfs.mount.client import MountClient, status_of
 from bitdustfs.mount.mountpoint import NOT_MOUNTED, attached_unasked, mountpoint_of
 from bitdustfs.mount.risk_words import trend_words
-from bitdustfs.mount.statements import ReserveLine, Status, SupplierLine, VisitLine
+from bitdustfs.mount.statements import (
+    FollowsLine,
+    ReserveLine,
+    Status,
+    SupplierLine,
+    VisitLine,
+)
 from bitdustfs.plain import say
 from bitdustfs.system.judging import judged, worst
 from bitdustfs.units import ago, format_size, within
+
+SILENT = 60.0  #: seconds without an answer about new roots, after which what is shown may be old
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +117,8 @@ def _print_status(status: Status) -> None:
     say_named(f"vault {status.vault[:NODE_DIGITS]}, {status.state}")
     if status.message and status.message not in status.verdict:
         say_named(status.message)
+    if status.follows is not None:
+        say_named(follows_words(status.follows))
     _print_content(status)
     if status.bandwidth != "0":
         say_named(f"its traffic is kept within {status.bandwidth}")
@@ -126,6 +136,18 @@ def _print_status(status: Status) -> None:
         say_named(sentence)
     for sentence in status.warnings:
         say_named(f"warning: {sentence}")
+
+
+def follows_words(line: FollowsLine) -> str:
+    """Which root is shown, and whether that may be old."""
+    shown = f"follows: root {line.root}, published {ago(max(0, time.time() - line.published))}"
+    if line.why:
+        return f"{shown}; a newer one is not shown: {line.why}"
+    if line.heard is None:
+        return f"{shown}; no supplier has answered yet about newer ones"
+    if line.heard > SILENT:
+        return f"{shown}; of newer ones was heard last {ago(line.heard)}"
+    return f"{shown}; asked {ago(line.heard)}"
 
 
 def _sending(line: SupplierLine) -> str:

@@ -125,6 +125,28 @@ def can_be_quorum(family: Family, without: Collection[bytes]) -> bool:
     return is_quorum(family, all_voters(family).keys() - set(without))
 
 
+def newest_held(shown: Mapping[bytes, Shown]) -> Known | None:
+    """The newest root that a quorum of the family which it names holds, of all that were shown.
+
+    Nobody asks the owner's seat but the machine that has it, so it counts as holding what it could
+    make a quorum of. A root that half of the other voters hold is seen by each quorum without the
+    seat, and the machine with the seat is the one that signed it, unless it was taken over just
+    now: only then such a root may still come to nothing.
+    """
+    holders: dict[bytes, set[bytes]] = {}
+    roots: dict[bytes, Known] = {}
+    for node, each in shown.items():
+        if each.known is not None:
+            roots[each.known.raw] = each.known
+            holders.setdefault(each.known.raw, set()).add(node)
+    for known in sorted(roots.values(), key=lambda known: known.root.order, reverse=True):
+        voters = all_voters(known.family)
+        seats = {node for node, member in voters.items() if member == seat_of(node)}
+        if is_quorum(known.family, holders[known.raw] | seats):
+            return replace(known, confirmed=True)
+    return None
+
+
 class Poll:
     """The answers to one question. `family`: whose voters are asked first."""
 

@@ -69,6 +69,10 @@ class Lookups:
         """How many look-ups of the inode the kernel has not forgotten."""
         return self._more.get(inode) or int(inode in self._once)
 
+    def known(self) -> list[int]:
+        """All inodes that the kernel has not forgotten, in order."""
+        return sorted({ROOT_INODE, *self._once, *self._more})
+
     def forget(self, inode: int, count: int) -> bool:
         """The kernel forgot `count` look-ups; whether it knows the inode no more."""
         left = self.held(inode) - count

@@ -109,7 +109,11 @@ class Past:
 
     def view(self, kept: KeptSnapshot) -> PastView:
         """What the vault showed when the snapshot was made, by the numbers of then."""
-        tree, windows = Tree(self._reader, kept.item.index, nodes=self._nodes), Windows()
+        return self.view_of(Tree(self._reader, kept.item.index, nodes=self._nodes))
+
+    def view_of(self, tree: Tree) -> PastView:
+        """What a tree shows that does not change any more."""
+        windows = Windows()
         lookups = NoLookups(tree, windows)
         content = Content(tree, self._reader, self._ahead, windows)
         purger = Purger(tree, content, lookups)

@@ -70,6 +70,10 @@ class Xattrs:
         self._bare.add(inode)  # no await since it was looked up
         return True
 
+    def turned(self) -> None:
+        """The tree shows another root."""
+        self._bare.clear()
+
     async def list(self, inode: int, privileged: bool) -> list[bytes]:
         """The names that the inode has; those of OWN_PREFIX are not among them.
 

@@ -56,5 +56,11 @@ def absent_from(folder: int) -> pyfuse3.EntryAttributes:
     return absent
 
 
+def not_kept(entry: pyfuse3.EntryAttributes) -> pyfuse3.EntryAttributes:
+    """The same, to be asked for again."""
+    entry.entry_timeout = entry.attr_timeout = 0
+    return entry
+
+
 def _nanoseconds(time_: Time) -> int:
     return time_[0] * 1_000_000_000 + time_[1]

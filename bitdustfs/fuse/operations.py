@@ -1,8 +1,4 @@
-"""pyfuse3 requests to volume calls and back.
-
-Every handler is wrapped: an exception that pyfuse3 does not know would end its main loop and leave
-callers blocked, so known errors become their errno and anything else is logged and becomes EIO.
-"""
+"""pyfuse3 requests to volume calls and back. Every handler is wrapped (handlers.py)."""
 
 import errno
 import functools
@@ -10,8 +6,9 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pyfuse3
 
@@ -21,8 +18,9 @@ from bitdustfs.fs.names import now, split_time
 from bitdustfs.fs.past import is_past
 from bitdustfs.fs.volume import Changes, Seen
 from bitdustfs.fs.xattrs import WritableXattrs
-from bitdustfs.fuse.entries import absent_from, caller_of, entry_of
-from bitdustfs.fuse.errno_table import errno_of
+from bitdustfs.fuse.entries import absent_from, caller_of, entry_of, not_kept
+from bitdustfs.fuse.handlers import Handler, guarded
+from bitdustfs.fuse.listings import Listings
 from bitdustfs.fuse.shown import AS_KEPT, ShownOwner
 from bitdustfs.fuse.sides import Sides
 from bitdustfs.vault.reading import ReadVault
@@ -33,35 +31,6 @@ log = logging.getLogger(__name__)
 PAGE = 64  #: directory entries answered at once
 BLOCK = 4096
 WRITING = os.O_WRONLY | os.O_RDWR
-Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
-
-
-def guarded(handler: Handler) -> Handler:
-    """Turns every exception of a handler into FUSEError."""
-
-    @functools.wraps(handler)
-    async def run(self: "Operations", *args: Any) -> Any:
-        try:
-            return await handler(self, *args)
-        except pyfuse3.FUSEError:
-            raise
-        except FsError as error:
-            raise pyfuse3.FUSEError(error.errno) from None
-        except BitdustError as error:
-            log.error("%s: %s", handler.__name__, error)
-            raise pyfuse3.FUSEError(errno_of(error)) from None
-        except Exception as error:
-            if not _foreseen(error):
-                log.exception("%s failed by our own fault", handler.__name__)
-            raise pyfuse3.FUSEError(errno_of(error)) from None
-
-    return run  # type: ignore[return-value]
-
-
-def _foreseen(error: Exception) -> bool:
-    if isinstance(error, ExceptionGroup):
-        return all(_foreseen(e) for e in error.exceptions)
-    return isinstance(error, BitdustError)
 
 
 def writes(handler: Handler) -> Handler:
@@ -84,7 +53,7 @@ class Operations(pyfuse3.Operations):
     """One mount that is looked at. What would change something, the kernel refuses (option ro)."""
 
     supports_dot_lookup = True
-    enable_writeback_cache = True
+    enable_writeback_cache = False  # with it the kernel would never hear of another size
     enable_acl = False
 
     def __init__(self, vault: ReadVault, owner: ShownOwner = AS_KEPT) -> None:
@@ -94,10 +63,26 @@ class Operations(pyfuse3.Operations):
         self._sides = Sides(vault)
         self._handles: dict[int, int] = {}  # handle -> inode
         self._next_handle = 1
+        self.listings = Listings()
+        self._keeps = True  # whether the kernel may keep what it is told
+
+    @contextmanager
+    def fleeting(self) -> Iterator[None]:
+        """What the kernel is told of names and attributes meanwhile is not kept by it."""
+        self._keeps = False
+        try:
+            yield
+        finally:
+            self._keeps = True
+
+    def opened(self) -> frozenset[int]:
+        """The inodes that programs have open."""
+        return frozenset(self._handles.values())
 
     def _entry(self, found: Seen) -> pyfuse3.EntryAttributes:
         """What the kernel is told of an inode."""
-        return entry_of(found, False, self._owner)
+        entry = entry_of(found, False, self._owner)
+        return entry if self._keeps else not_kept(entry)
 
     # -- looking
 
@@ -105,14 +90,14 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         found = await self._sides.lookup(parent, name)
         if found is None:
-            return absent_from(parent)
+            return absent_from(parent) if self._keeps else not_kept(absent_from(parent))
         return self._entry(found)
 
     @guarded
     async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
         for inode, count in forgotten:
             try:
-                await self._sides.volume(inode).forget(inode, count)
+                await self._sides.forget(inode, count)
             except BitdustError as error:  # nobody waits for an answer; the orphan stays listed
                 log.warning("inode %d is purged at the next mount: %s", inode, error)
 
@@ -126,19 +111,34 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def opendir(self, inode: int, ctx: Any) -> int:
-        return inode
+        await self._sides.find(inode)
+        return self.listings.open(inode)
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: Any) -> None:
-        cookie, volume = start_id, self._sides.volume(fh)
-        while page := await volume.readdir(fh, cookie, PAGE):
+        folder, cookie, now = self.listings.inode(fh), start_id, self._vault.showing.turn
+        turn, live = self.listings.turn(fh, not start_id, now), self._sides.volume(folder)
+        while True:
+            listed = self._sides.listed(folder, turn)
+            page = await listed.readdir(folder, cookie, PAGE)
+            if listed is not self._sides.listed(folder, turn):
+                continue  # another root is shown since
             for entry in page:
-                entry_attributes = self._entry(entry.found)
-                if not pyfuse3.readdir_reply(token, entry.name, entry_attributes, entry.cookie):
+                told = self._entry(entry.found)
+                told = told if listed is live else not_kept(told)
+                if not pyfuse3.readdir_reply(token, entry.name, told, entry.cookie):
                     return
                 if entry.name not in (b".", b".."):
-                    volume.hold(entry.found, fh, entry.name)
+                    live.hold(entry.found, folder, entry.name)
                 cookie = entry.cookie
+            if not page:
+                if cookie == start_id:  # else the kernel asks once more
+                    self.listings.end(fh)
+                return
+
+    @guarded
+    async def releasedir(self, fh: int) -> None:
+        self.listings.close(fh)
 
     @guarded
     async def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
@@ -176,7 +176,8 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if flags & WRITING and (self._vault.read_only or is_past(inode)):
             raise FsError(errno.EROFS)
-        return self._open(inode, flags)
+        await self._sides.find(inode)
+        return self._open(inode, flags)  # no await since it was there
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -194,6 +195,7 @@ class Operations(pyfuse3.Operations):
 class WritableOperations(Operations):
     """One mount that is also written, from when `show` was given a vault that may be."""
 
+    enable_writeback_cache = True
     _writable: WritableContent
     _writable_xattrs: WritableXattrs
 

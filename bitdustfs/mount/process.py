@@ -25,6 +25,7 @@ from bitdustfs.family.find import Ways
 from bitdustfs.family.remembering import keep_hearing, keep_remembering, recall
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.fs.names import Caller
+from bitdustfs.fuse.kernelcache import KernelCache
 from bitdustfs.fuse.operations import Operations, WritableOperations
 from bitdustfs.mount.announcing import Announcing
 from bitdustfs.mount.answers import MountAnswers, WritableMountAnswers
@@ -49,6 +50,7 @@ from bitdustfs.net.line import OwnLine
 from bitdustfs.net.metered import Metered
 from bitdustfs.vault.account import lost_at_the_end
 from bitdustfs.vault.assemble import family_kept, open_vault
+from bitdustfs.vault.following import FollowingVault
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.settings import Settings
 from bitdustfs.vault.vaults import WaitingVault, WritableVault
@@ -58,6 +60,7 @@ log = logging.getLogger(__name__)
 Ready = Callable[[str], None]  #: the mount works; called with a warning or ""
 TellWait = Callable[[str], None]  #: told what the mount waits for before it works
 Announcer = Callable[[ReadVault], Announcing]
+Aside = tuple[str, Callable[[], Awaitable[None]]]  #: what it does, for the log; and its function
 
 
 async def run_mount(options: MountOptions, key: VaultKey, ready: Ready, tell: TellWait) -> None:
@@ -138,7 +141,7 @@ class Serving:
     vault: ReadVault
     answers: MountAnswers
     settling: ReadSettling
-    aside: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = ()
+    aside: Sequence[Aside] = ()
 
 
 class Mount:
@@ -170,7 +173,14 @@ class Mount:
             return self._writing(vault)
         describer = Describer(self._key, vault, self._line)
         answers = MountAnswers(vault, describer, self._attachment, self._farewell)
-        return Serving(vault, answers, ReadSettling(vault))
+        aside: tuple[Aside, ...] = ()
+        if isinstance(vault, FollowingVault):
+            kernel = KernelCache(self._operations)
+            aside = (
+                ("following the vault", partial(vault.follow, kernel)),
+                ("telling the kernel what is new", kernel.run),
+            )
+        return Serving(vault, answers, ReadSettling(vault), aside)
 
     def _writing(self, vault: WritableVault) -> Serving:
         vault.set_limits(self._reload.options.cache, self._reload.options.audits)

@@ -112,6 +112,15 @@ class RiskSaid(Statement, frozen=True, kw_only=True, tag="risk"):
     nights: list[RiskPoint]  #: the oldest first
 
 
+class FollowsLine(msgspec.Struct, frozen=True, kw_only=True):
+    """How a mount that is only looked at follows whoever writes the vault."""
+
+    root: int  #: number of the root that is shown
+    published: float  #: when it was
+    heard: float | None  #: seconds since any supplier answered about new ones; null: none did yet
+    why: str = ""  #: why a newer root that was heard of is not shown, a sentence; "" where none is
+
+
 class Status(Statement, frozen=True, kw_only=True, tag="status"):
     """How safe a mount's content is, and who keeps it."""
 
@@ -146,6 +155,7 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     bandwidth: str = "0"  #: what the mount may use of its line, as it is written in options
     paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
     risk: RiskLine | None = None  #: null: it was not reckoned yet
+    follows: FollowsLine | None = None  #: null: it shows no roots of other machines
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

@@ -10,6 +10,7 @@ from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.foresight import foreseen
 from bitdustfs.mount.statements import (
+    FollowsLine,
     PolicySaid,
     RebuildingLine,
     ReserveLine,
@@ -22,6 +23,7 @@ from bitdustfs.mount.statements import (
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 from bitdustfs.mount.thinned import thinned_lately
 from bitdustfs.net.line import OwnLine
+from bitdustfs.vault.following import FollowingVault
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
 
@@ -74,6 +76,7 @@ class Describer:
             bandwidth=str(self._own_line.bandwidth),
             paused=account.paused,
             risk=foreseen(self._vault.state),
+            follows=self._follows(),
         )
 
     async def suppliers(self) -> Suppliers:
@@ -88,6 +91,12 @@ class Describer:
             k=group.k, n=group.n, patience=policy.patience, margin=policy.margin,
             bandwidth=policy.bandwidth, spread=policy.spread,
         )  # fmt: skip
+
+    def _follows(self) -> FollowsLine | None:
+        if not isinstance(self._vault, FollowingVault):
+            return None
+        now = self._vault.following()
+        return FollowsLine(root=now.seq, published=now.time, heard=now.heard, why=now.why)
 
     async def _thinnest(self) -> str:
         """The block that is lost first; "" when all are alike."""

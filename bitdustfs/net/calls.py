@@ -51,6 +51,7 @@ class _Waiting:
     """A call whose answer is due. `unsent`: what is still to go of its payload."""
 
     unsent: memoryview
+    held_back: int = 0  #: seconds that its answer may be, while all is well
     begun: bool = False  #: its frame, or some of it, may have gone
     dropped: bool = False  #: it is not to go any more
     done: trio.Event = field(default_factory=trio.Event)
@@ -192,7 +193,8 @@ class Connection:
             self._retire(STRANDED)
             raise Retired(STRANDED)
         request_id, self._next_id = self._next_id, self._next_id + 1
-        waiting, since = _Waiting(memoryview(payload)), trio.current_time()
+        held_back = request.seconds if isinstance(request, wire.Await) else 0
+        waiting, since = _Waiting(memoryview(payload), held_back), trio.current_time()
         self._waiting[request_id] = waiting
         self._somebody.set()
         self._unsent += len(payload)
@@ -225,7 +227,7 @@ class Connection:
             self.fail(DeadlineExceeded(f"{OWED_MAX} answers did not come in time"))
             self._running.cancel()
         silent = trio.current_time() - max(since, self._heard)
-        if self.failure is None and not self._bulk and silent >= SILENCE:
+        if self.failure is None and not self._bulk and silent >= SILENCE + waiting.held_back:
             self.fail(DeadlineExceeded(f"nothing was heard for {silent:.0f} s"))
             self._running.cancel()
 

@@ -23,6 +23,7 @@ had, it takes the place of the other.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -108,9 +109,16 @@ class PeerSupplier(Supplier):
     def invitation(self) -> bytes:
         return self._credentials.invitations.get(self.node, b"")
 
+    def ear(self) -> Supplier:
+        credentials = replace(self._credentials, role="follower")
+        return PeerSupplier(
+            self.node, self.literals(), credentials, self._nursery, self._clock, self._whereabouts
+        )
+
     async def call(self, request: wire.Request, payload: Buffer = b"") -> Replied:
         bulk, line = len(payload) + getattr(request, "length", 0), self._credentials.line
-        deadline = CALL_DEADLINE + bulk / SLOWEST + line.down.coming(0)
+        held_back = request.seconds if isinstance(request, wire.Await) else 0
+        deadline = CALL_DEADLINE + held_back + bulk / SLOWEST + line.down.coming(0)
         floor = min(line.up.bearable(FLOOR), line.down.bearable(FLOOR))
         began = trio.current_time()
         with trio.move_on_after(deadline) as scope:

@@ -243,6 +243,13 @@ class RootRegister:
         poll.take({**view.shown, **told})
         return View(poll.family, poll.best, poll.complete, poll.shown)
 
+    async def look(self) -> View:
+        """As `read` for whoever looks again and again: who was silent is not waited for, and
+        reserves are not asked.
+        """
+        view, _ = await self._poll(lambda supplier: supplier.current(), patient=False)
+        return view
+
     async def prepare(self, claim: bytes, take_over: bool) -> View:
         """Has a quorum promise a claim's ballot. Raises LeaseHeld, Fenced or Unavailable."""
         self._mine.add(claim)

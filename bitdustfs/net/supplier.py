@@ -21,7 +21,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
 from bitdustfs.core.erasure import Buffer
-from bitdustfs.core.records import Member, Visit
+from bitdustfs.core.records import Ballot, Member, Visit
 from bitdustfs.errors import ProtocolViolation
 from bitdustfs.net import wire
 from bitdustfs.units import READ_MAX
@@ -184,6 +184,21 @@ class Supplier(ABC):
     async def current(self) -> wire.CurrentIs:
         """What is promised and accepted."""
         return await self._ask(wire.CurrentIs, wire.Current())
+
+    def ear(self) -> "Supplier":
+        """A session of its own in which to `hear` of new roots; its maker closes it.
+
+        An older supplier refuses it (forged).
+        """
+        return self
+
+    async def hear(self, known: tuple[Ballot, int], seconds: int) -> wire.CurrentIs | None:
+        """What is accepted, once that is newer than `known`; None: nothing is in so many seconds.
+
+        Only in an `ear`.
+        """
+        reply, _ = await self.call(wire.Await(known, seconds))
+        return None if isinstance(reply, wire.Done) else _due(wire.CurrentIs, reply)
 
     async def renew(self, claim: bytes) -> None:
         """Renews the lease of the claim's holder."""

@@ -46,6 +46,7 @@ PREFIX = struct.Struct(">IIQ")
 CHUNK_HASHES_MAX = chunk_count(FRAGMENT_MAX) * HASH_SIZE
 LIST_MAX = 1000
 VISITS_MAX = 64
+AWAIT_MAX = 30  #: seconds that an answer may be held back
 JOIN_LINE_MAX = 2048  #: characters of the line of a friend (net/joinline.py)
 
 Position = Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
@@ -303,6 +304,17 @@ class Punch(Message, frozen=True, tag=35):
     signature: Signature
 
 
+class Await(Message, frozen=True, tag=38):
+    """A follower asks for the root once it is newer than one that it knows, by (ballot, seq).
+
+    Answered by CurrentIs, or by Done where none is within so many seconds. Only in a session of the
+    role follower, which suppliers that do not know this refuse.
+    """
+
+    known: tuple[Ballot, U63]
+    seconds: Annotated[int, msgspec.Meta(ge=0, le=AWAIT_MAX)]
+
+
 class Done(Message, frozen=True, tag=40):
     """Carried out, and synced where that matters."""
 
@@ -392,7 +404,7 @@ class VisitsAre(Message, frozen=True, tag=51):
 
 Request = (
     Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
-    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits | Join
+    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits | Join | Await
 )  # fmt: skip
 Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs

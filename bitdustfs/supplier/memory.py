@@ -30,6 +30,11 @@ class MemorySupplier(Supplier):
         self.heal()
 
     @property
+    def vault(self) -> bytes:
+        """The vault that the session is about."""
+        return self._session.vault
+
+    @property
     def sent(self) -> int:
         return self._sent
 
@@ -50,7 +55,16 @@ class MemorySupplier(Supplier):
     def corrupt_(self) -> None:
         self._corrupt = True
 
+    def ear(self) -> Supplier:
+        return MemoryEar(self)
+
     async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
+        return await self.call_as(self._session, request, payload)
+
+    async def call_as(
+        self, session: Session, request: wire.Request, payload: Buffer
+    ) -> tuple[wire.Reply, Buffer]:
+        """A request in another session with the same supplier."""
         await trio.lowlevel.checkpoint()
         self.calls.append(type(request).__name__)
         if self._broken:
@@ -63,9 +77,30 @@ class MemorySupplier(Supplier):
         if scope.cancelled_caught:
             raise DeadlineExceeded(f"no answer within {DEADLINE:g} s")
         self._sent += len(payload)
-        reply, data = self.service.handle(self._session, request, payload)
+        reply, data = await self._answer(session, request, payload)
         if isinstance(reply, wire.Fault):
             raise Refused(reply.code, reply.detail, reply.proof)
         if self._corrupt and data:
             data = bytes([data[0] ^ 0xFF]) + data[1:]
         return reply, data
+
+    async def _answer(
+        self, session: Session, request: wire.Request, payload: Buffer
+    ) -> tuple[wire.Reply, bytes]:
+        async def work() -> tuple[wire.Reply, bytes]:
+            return self.service.handle(session, request, payload)
+
+        if isinstance(request, wire.Await):
+            return await self.service.voter.herald.answer(session.vault, request.seconds, work)
+        return await work()
+
+
+class MemoryEar(Supplier):
+    """A session of the role follower with a supplier, which misbehaves as that one does."""
+
+    def __init__(self, supplier: MemorySupplier) -> None:
+        self.node, self._supplier = supplier.node, supplier
+
+    async def call(self, request: wire.Request, payload: Buffer = b"") -> tuple[wire.Reply, Buffer]:
+        session = Session(self._supplier.vault, "follower")
+        return await self._supplier.call_as(session, request, payload)

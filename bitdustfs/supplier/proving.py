@@ -16,6 +16,9 @@ def prove(
     if request.role == "owner":
         verify(request.vault, "session", body, request.signature)
         return Session(request.vault, "owner")
+    if request.role == "follower":
+        _prove_follower(service, request, body)
+        return Session(request.vault, "follower")
     if request.role == "member":
         verify(client_key, "session", body, request.signature)
         if service.is_kin(request.vault, client_key):
@@ -33,3 +36,14 @@ def prove(
         raise Forged("this role cannot be proven here")
     verify(proof, "session", body, request.signature)
     return Session(request.vault, "reader")
+
+
+def _prove_follower(service: SupplierService, request: wire.Open | wire.Punch, body: bytes) -> None:
+    """By the vault key, or by what readers prove themselves with. Raises Forged."""
+    try:
+        verify(request.vault, "session", body, request.signature)
+    except Forged:
+        proof = service.read_proof(request.vault)
+        if proof is None:
+            raise
+        verify(proof, "session", body, request.signature)

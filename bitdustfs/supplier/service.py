@@ -142,6 +142,8 @@ class SupplierService:
         row = self.shelf.vault(vault)
         if row is None:
             raise Refused("unknown-vault", "there is no contract with this vault here")
+        if session.role == "follower" or isinstance(request, wire.Await):
+            return self._answer_follower(session, row, request), b""
         reply = self.standing.answer(session, row, request)
         if reply is not None:
             return reply, b""
@@ -151,6 +153,14 @@ class SupplierService:
             return read
         check_owner(session)
         return self._answer_owner(vault, row, request, payload), b""
+
+    def _answer_follower(
+        self, session: Session, row: VaultRow, request: wire.Request
+    ) -> wire.Reply:
+        """Where nothing is new, whoever takes the request holds the answer back (herald)."""
+        if session.role != "follower" or not isinstance(request, wire.Await):
+            raise Refused("unauthorised", "a follower only hears of new roots")
+        return self.voter.news(row, request.known)
 
     def _answer_reader(
         self, vault: bytes, row: VaultRow, request: wire.Request

@@ -6,7 +6,8 @@ from bitdustfs.errors import Refused
 
 #: former: a supplier of a family before, which may only hear that it is out
 #: friend: a supplier that has a deal with this one, or wants one; its own key is the vault
-Role = Literal["owner", "reader", "member", "former", "friend"]
+#: follower: holds the vault key, or the read capability, and only hears of new roots
+Role = Literal["owner", "reader", "follower", "member", "former", "friend"]
 
 
 class Session(NamedTuple):

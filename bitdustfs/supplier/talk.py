@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import trio
 
+from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.warrants import WARRANTS_BYTES_MAX
 from bitdustfs.errors import Malformed, ProtocolViolation
 from bitdustfs.net import wire
@@ -46,6 +47,14 @@ class _Answer(NamedTuple):
     payload: bytes
     incoming: int
     outgoing: int
+
+
+class Worked(NamedTuple):
+    """What came of a request, and the bytes of memory that the answer holds."""
+
+    reply: wire.Reply
+    payload: bytes
+    size: int
 
 
 class Talk:
@@ -193,20 +202,33 @@ class Talk:
             return
         if not isinstance(frame.message, wire.Request):
             raise ProtocolViolation(f"{type(frame.message).__name__} inside a session")
-        size = _answer_size(frame.message)
+        work = partial(self._work, frame.message, frame.payload)
+        if isinstance(frame.message, wire.Await):
+            herald, asked = self._service.voter.herald, frame.message
+            reply, payload, size = await herald.answer(self._session.vault, asked.seconds, work)
+        else:
+            reply, payload, size = await work()
+        if spare is not None:
+            self._spares.give_back(spare)  # no thread looks into it any more
+        self._look_who_it_is()  # it may keep something here since, brought on another connection
+        await self._send.send(_Answer(frame.id, reply, payload, held, size))
+
+    async def _work(self, request: wire.Request, given: Buffer) -> Worked:
+        """The answer, and the bytes of memory that it holds."""
+        size = _answer_size(request)
         while size and not await self._outgoing.wait_for(size, ROOM_DEADLINE):
             pass  # it asked, and waits: some deadline of its own, or of who holds the room, ends it
-        work = partial(self._service.handle, self._session, frame.message, frame.payload)
+        work = partial(self._service.handle, self._session, request, given)
         try:
             async with self._turns.turn(self._place) as workers:
                 reply, payload = await trio.to_thread.run_sync(work, limiter=workers)
         except Exception:
             log.exception("a request failed by our own fault")
             reply, payload = wire.Fault("failed", "see the supplier's log"), b""
-        if spare is not None:
-            self._spares.give_back(spare)  # no thread looks into it any more
-        self._look_who_it_is()  # it may keep something here since, brought on another connection
-        await self._send.send(_Answer(frame.id, reply, payload, held, size))
+        if isinstance(reply, wire.Done):  # it may be held back, and is small
+            self._outgoing.give_back(size)
+            size = 0
+        return Worked(reply, payload, size)
 
     async def _write(self) -> None:
         up = self._line.up
@@ -238,7 +260,7 @@ def _answer_size(request: wire.Request) -> int:
     match request:
         case wire.Read():
             return request.length
-        case wire.Current() | wire.Prepare():
+        case wire.Current() | wire.Prepare() | wire.Await():
             return ROOT_MAX + FAMILY_MAX
         case wire.Warrants():
             return WARRANTS_BYTES_MAX

@@ -16,13 +16,16 @@ import msgspec
 
 from bitdustfs.core.acceptor import Acceptor, remembered
 from bitdustfs.core.records import (
+    Ballot,
     family_hash,
     open_claim_untrusted,
     open_family_untrusted,
     open_root_untrusted,
+    root_records,
 )
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
+from bitdustfs.supplier.herald import Herald
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.vaultrows import VaultRows
 
@@ -35,6 +38,7 @@ class Voter:
 
     def __init__(self, own: bytes, rows: VaultRows, clock: Callable[[], float]) -> None:
         self._own, self._rows, self._clock = own, rows, clock
+        self.herald = Herald()  #: who waits for a newer root
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
 
@@ -96,6 +100,7 @@ class Voter:
                 claim=state.claim,
             )  # fmt: skip
             self._rows.write(vault, self._moved(vault, row, kept))
+        self.herald.tell(vault)
 
     def _moved(self, vault: bytes, row: VaultRow, kept: VaultRow) -> VaultRow:
         """What a new family changes in the row besides."""
@@ -107,6 +112,12 @@ class Voter:
         if named.position(self._own) == row.standing:  # the position is its own from now on
             kept = msgspec.structs.replace(kept, standing=-1)
         return kept
+
+    def news(self, row: VaultRow, known: tuple[Ballot, int]) -> wire.CurrentIs | wire.Done:
+        """What is accepted, if that is newer than what is known to whoever asks."""
+        if not row.root or root_records.peek_untrusted(row.root).order <= known:
+            return wire.Done()
+        return wire.CurrentIs(row.claim, row.root, row.family)
 
     def renew(self, vault: bytes, claim: bytes) -> None:
         """The holder of the claim is alive. Raises Refused, Malformed, Forged."""

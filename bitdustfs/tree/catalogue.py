@@ -130,6 +130,10 @@ class Catalogue:
         self._changed()  # no await since it was applied
         return dropped
 
+    def turned(self) -> None:
+        """Another machine made or dropped some."""
+        self._changed()
+
     def _changed(self) -> None:
         self.version += 1
         self._kept = None

@@ -10,7 +10,7 @@ is written the frozen overlay, then the leaves.
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sortedcontainers import SortedDict
@@ -60,6 +60,7 @@ class Tree:
         self.touched_uses: set[bytes] = set()  # keys of block use items that changed
         self._versions: dict[int, int] = {}
         self._mappings = 0
+        self._turns = 0  # how many roots were followed
 
     async def run(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -92,7 +93,12 @@ class Tree:
             try:
                 return function(transaction), transaction.changes
             except Missing as missing:
-                pinned[missing.place.hash] = await self.load(missing.place, missing.kind)
+                turns = self._turns
+                try:
+                    pinned[missing.place.hash] = await self.load(missing.place, missing.kind)
+                except Unavailable:  # another root is shown, which may not need that leaf
+                    if turns == self._turns:
+                        raise
 
     def apply(self, changes: dict[bytes, bytes | None]) -> None:
         """Takes changes that programs made into the overlay and the batch being collected."""
@@ -192,6 +198,33 @@ class Tree:
         for layer in reversed(self.layers()):
             copy.overlay.update(layer)
         return copy
+
+    # -- following another machine
+
+    def beside(self, base: Place | None, changes: Mapping[bytes, bytes | None]) -> "Tree":
+        """Another root's tree, that shares the decoded nodes with this one."""
+        other = Tree(self._reader, base, nodes=self._nodes)
+        other.overlay.update(changes)
+        return other
+
+    def turn(self, changes: Mapping[bytes, bytes | None], inodes: Iterable[int]) -> None:
+        """Shows the next root, that changed these items. No await inside.
+
+        `inodes`: whose extents may be others. Reads of them that are under way look again.
+        """
+        self.replay(changes)
+        self._turned(inodes)
+
+    def turn_to(self, other: "Tree", inodes: Iterable[int]) -> None:
+        """The same where the next root stands on other leaves. `other` is not used after it."""
+        self.base, self.overlay = other.base, other.overlay
+        self._turned(inodes)
+
+    def _turned(self, inodes: Iterable[int]) -> None:
+        self._counters = None
+        self._turns += 1
+        for inode in inodes:
+            self.bump(inode)
 
     # -- reading
 

@@ -35,13 +35,13 @@ from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
-from bitdustfs.core.records import Ballot, Family, open_family_untrusted, root_records
-from bitdustfs.core.roots import descends, open_root_content_untrusted
+from bitdustfs.core.records import Ballot, Family, open_family_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import BitdustError, Unavailable
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.lookups import Lookups
+from bitdustfs.fs.purge import NoPurger, Purger
 from bitdustfs.fs.window import Windows
 from bitdustfs.fs.xattrs import WritableXattrs, Xattrs
 from bitdustfs.net.register import RootRegister
@@ -58,6 +58,7 @@ from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.compact import Compactor
 from bitdustfs.vault.directories import Directories
 from bitdustfs.vault.followed import FamilyMove
+from bitdustfs.vault.following import FollowingVault, has_own_work
 from bitdustfs.vault.ground import Ground
 from bitdustfs.vault.held import Held
 from bitdustfs.vault.lease import Lease
@@ -169,26 +170,20 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
     windows = Windows()
     tree = ground.tree(CommitDue())
     content = Content(tree, ground.reader, ground.ahead, windows)
-    volume, _ = ground.volume(tree, content, Lookups(tree, windows))
+    lookups = Lookups(tree, windows)
+    volume = ground.volume(tree, content, lookups, NoPurger(tree, content, lookups))
     diverged = ground.opening.keeps
     safety = ReadSafety(
-        tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
+        tree, ground.state, ground.circle, diverged, diverged and ground.is_adrift()
     )
     xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
     parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety)
+    known = ground.opening.known
+    if settings.read_only and not ground.opening.keeps and not has_own_work(ground.state, known):
+        return FollowingVault(parts, message, ground.follower(parts, lookups))
     if settings.read_only or ground.opening.keeps:
         return ReadVault(parts, message)
     return WaitingVault(parts, message, partial(_writing_later, ground, settings, watching))
-
-
-def _is_adrift(ground: Ground) -> bool:
-    """Whether the root that suppliers show was not made out of the one that is accepted here."""
-    published, shown = ground.state.published(), ground.opening.known.root
-    if published is None:
-        return False
-    own = root_records.peek_untrusted(published.root)
-    content = open_root_content_untrusted(ground.key, shown)
-    return descends(shown, content, own.seq, own.uid) is False
 
 
 @asynccontextmanager
@@ -279,7 +274,8 @@ def _writable_vault(
     content = WritableContent(
         tree, reader, ground.ahead, windows, flusher, space, throttle, wait_for_room, due.set
     )
-    volume, purger = ground.volume(tree, content, lookups)
+    purger = Purger(tree, content, lookups)
+    volume = ground.volume(tree, content, lookups, purger)
     committer = Committer(tree, writer, state, flusher.seal_all, due, ground.disk.give)
     checkpointer = Checkpointer(tree, writer)
 

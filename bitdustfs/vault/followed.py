@@ -27,6 +27,15 @@ class Followed:
         """Returns when the family has changed."""
         await self._moved.wait()
 
+    def follow(self, known: Known) -> None:
+        """A root of another machine is the newest one."""
+        moves = known.raw_family != self._known.raw_family
+        self._known = known
+        if moves:
+            self._circle.move(known.family)
+            self._moved.set()
+            self._moved = trio.Event()
+
     def change(self, root: Root, row: Published, family: Family) -> None:
         """A root that names another family was accepted."""
         self._known = Known(root, row.root, family, row.family, confirmed=True)

@@ -14,12 +14,15 @@ from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
+from bitdustfs.core.records import root_records
+from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.core.sealing import Suite
 from bitdustfs.fs.content import Content
 from bitdustfs.fs.lookups import Lookups
 from bitdustfs.fs.names import Names
 from bitdustfs.fs.past import Past
 from bitdustfs.fs.purge import Purger
+from bitdustfs.fs.showing import Showing
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.register import RootRegister
@@ -30,6 +33,7 @@ from bitdustfs.tree.commit import CommitDue
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.following import Follower
 from bitdustfs.vault.opening import Opening
 from bitdustfs.vault.reading import Parts
 from bitdustfs.vault.safety import ReadSafety, Safety
@@ -94,12 +98,24 @@ class Ground:
         """All that an open vault of either kind is made of."""
         past = Past(volume.tree, catalogue, self.reader, self.ahead, volume.names, self.space)
         return Parts(
-            volume, content, xattrs, catalogue, past, self.reader, self.fetcher, self.state,
-            self.space, self.watch, self.register, self.followed, self.opening.found, safety,
+            volume, content, xattrs, catalogue, past, Showing(past), self.reader, self.fetcher,
+            self.state, self.space, self.watch, self.register, self.followed, self.opening.found,
+            safety,
         )  # fmt: skip
 
-    def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:
+    def follower(self, parts: Parts, lookups: Lookups) -> Follower:
+        """What turns a vault that is only looked at to each new root."""
+        return Follower(self.key, self.claims.machine, parts, self.circle, lookups)
+
+    def volume(self, tree: Tree, content: Content, lookups: Lookups, purger: Purger) -> Volume:
         """Names and attributes over a tree."""
-        purger = Purger(tree, content, lookups)
-        names = Names(self.key.name_key)
-        return Volume(tree, content, names, self.space, lookups, purger), purger
+        return Volume(tree, content, Names(self.key.name_key), self.space, lookups, purger)
+
+    def is_adrift(self) -> bool:
+        """Whether the root that suppliers show was not made out of the one accepted here."""
+        published, shown = self.state.published(), self.opening.known.root
+        if published is None:
+            return False
+        own = root_records.peek_untrusted(published.root)
+        content = open_root_content_untrusted(self.key, shown)
+        return descends(shown, content, own.seq, own.uid) is False

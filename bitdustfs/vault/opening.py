@@ -12,6 +12,7 @@ claimed, and what this machine recorded stays as it is.
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import trio
@@ -220,6 +221,11 @@ def _diverged(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
     )
 
 
+def objection(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
+    """Why a root that turns up while the vault is open is not to be shown; "" where it may be."""
+    return _objection(key, known, state, machine)
+
+
 def _left_behind(known: Known, published: Published) -> bool:
     """Whether a refounding of the family went on from before this machine's published root."""
     own = root_records.peek_untrusted(published.root)
@@ -248,7 +254,17 @@ async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Ope
             _go_on(known, state)
         return
     content = open_root_content_untrusted(key, known.root)
-    changes = await load_journal(reader, content)
+    adopt(state, known, content, await load_journal(reader, content))
+    reach("followed")
+
+
+def adopt(
+    state: State, known: Known, content: RootContent, changes: Mapping[bytes, bytes | None]
+) -> None:
+    """A root from elsewhere replaces what this machine had. Raises LocalError.
+
+    `changes`: what its journal says.
+    """
     base = Checkpoint(content.index, content.generation)
     batch = None
     generation = content.generation
@@ -261,7 +277,6 @@ async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Ope
         bool(content.features.incompatible),
     )  # fmt: skip
     state.adopt(published, base, batch, known.confirmed)
-    reach("followed")
 
 
 async def load_journal(reader: ExtentReader, content: RootContent) -> dict[bytes, bytes | None]:

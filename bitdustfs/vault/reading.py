@@ -15,6 +15,7 @@ from bitdustfs.core.records import Ballot, root_records
 from bitdustfs.errors import LocalError, Unavailable
 from bitdustfs.fs.content import Content
 from bitdustfs.fs.past import Past
+from bitdustfs.fs.showing import Showing
 from bitdustfs.fs.volume import Volume
 from bitdustfs.fs.xattrs import Xattrs
 from bitdustfs.net.register import RootRegister
@@ -38,6 +39,7 @@ class Parts:
     xattrs: Xattrs
     catalogue: Catalogue
     past: Past
+    showing: Showing
     reader: ExtentReader
     fetcher: Fetcher
     state: State
@@ -58,6 +60,7 @@ class ReadVault:
     def __init__(self, parts: Parts, message: str) -> None:
         self.volume, self.content, self.xattrs = parts.volume, parts.content, parts.xattrs
         self.catalogue, self.past = parts.catalogue, parts.past
+        self.showing = parts.showing
         self.reader, self.fetcher, self.circle = parts.reader, parts.fetcher, parts.fetcher.circle
         self.state, self.space, self.watch = parts.state, parts.space, parts.watch
         self.register, self._followed = parts.register, parts.followed

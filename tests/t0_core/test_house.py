@@ -101,6 +101,7 @@ SAME_TYPES: dict[str, str] = {
 REASONS = {
     "net/wire.py": "every message of the protocol stands on one page, with its bounds beside it",
     "net/supplier.py:Supplier": "one method for each request that a supplier answers",
+    "fuse/operations.py:Operations": "pyfuse3 calls one method for each kind of request",
     "fuse/operations.py:WritableOperations": "pyfuse3 calls one method for each kind of request",
     "supplier/shelf.py:Shelf": "one method for each thing that is done with fragments and rows",
     "supplier/diskshelf.py:DiskShelf": "the methods of Shelf, and what tests need to close it",

@@ -18,6 +18,8 @@ ROOT = Path(bitdustfs.__file__).parents[1]
 #: the process behind a mount, and nothing else
 MOUNTING = {
     "bitdustfs.fuse.entries",
+    "bitdustfs.fuse.handlers",
+    "bitdustfs.fuse.kernelcache",
     "bitdustfs.fuse.operations",
     "bitdustfs.fuse.workers",
     "bitdustfs.mount.answers",
