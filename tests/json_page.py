@@ -11,6 +11,7 @@ NAMES = (
     "system/diagnosis.py",
     "cli/holdings.py",
     "cli/cmd_versions.py",
+    "cli/cmd_rewind.py",
     "cli/cmd_codes.py",
     "cli/cmd_name.py",
 )
@@ -38,6 +39,7 @@ PRINTED = {
     "PolicySaid": "`bitdust vault set --json`",
     "NameLine": "each line of `bitdust name --json`",
     "Replaced": "`bitdust supplier replace --json`",
+    "PastLine": "each line of `bitdust vault rewind --json`, the oldest first",
     "CodeLine": "each line of `bitdust vault codes --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "RelaySelf": "`relay` in a supplier's status",
@@ -51,8 +53,8 @@ HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
 `bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py`,
-`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_codes.py` and `bitdustfs/cli/cmd_name.py`.
-Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
+`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_rewind.py`, `bitdustfs/cli/cmd_codes.py` and
+`bitdustfs/cli/cmd_name.py`. Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
 are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
 names the statement. This page is made by `tests/json_page.py`.
 """

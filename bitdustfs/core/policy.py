@@ -4,6 +4,9 @@ In the signed family the policy is a map of words to whole numbers (docs/format.
 programs of several ages read each other's: a word that is not known here is kept and not heeded. In
 code it is a `Policy`. Refoundings travel in the same map, as `lineage:L` = S (`refounded:G` = S in
 version 1); in code they are a field.
+
+A rewinding is a refounding over a root of the past: besides `lineage:L` = S there is `rewound:L` =
+the lineage of that root. By these two numbers every supplier knows which deaths are lifted.
 """
 
 import re
@@ -16,7 +19,8 @@ from bitdustfs.core.spread import Spread
 
 PATIENCE = 72 * 3600  #: seconds that a supplier may be away before it is replaced (tests/churn.py)
 MARGIN = 1  #: fragments beyond k below which nobody is waited for
-_LINEAGE, _REFOUNDED = "lineage:", "refounded:"
+_LINEAGE, _REFOUNDED, _REWOUND = "lineage:", "refounded:", "rewound:"
+RETAIN_MAX = 366 * 86400  #: seconds of the longest retention
 #: as programs write them: `int` fails for other digits, and for thousands of them
 NUMBER = re.compile("[0-9]{1,20}", re.ASCII)
 
@@ -32,6 +36,21 @@ class Refounding(NamedTuple):
     seq: int
 
 
+class Rewinding(NamedTuple):
+    """A history that went on under `lineage` from a root of the past, the one of (`past`, `seq`).
+
+    What was deleted for roots after that one is not dead in it.
+    """
+
+    lineage: int
+    past: int
+    seq: int
+
+    def lifts(self, lineage: int, seq: int) -> bool:
+        """Whether a death that names a root of this lineage and seq counts for nothing."""
+        return lineage < self.lineage and (lineage, seq) > (self.past, self.seq)
+
+
 @dataclass(frozen=True)
 class Policy:
     """What the family is to be like."""
@@ -42,7 +61,9 @@ class Policy:
     spread: int = Spread.NETWORK  #: a Spread; higher numbers are of newer programs
     bench: int | None = None  #: reserves to be lined up; None: as many as there are positions
     schedule: Schedule = OFF  #: of snapshots
+    retain: int = 0  #: seconds for which suppliers keep what was deleted, and past roots
     refoundings: tuple[Refounding, ...] = ()  #: those that the family came through, in their order
+    rewindings: tuple[Rewinding, ...] = ()  #: those of them that went on from a past root
 
 
 def read_policy(words: Mapping[str, int]) -> Policy:
@@ -54,9 +75,15 @@ def read_policy(words: Mapping[str, int]) -> Policy:
         spread=words.get("spread", Spread.NETWORK),
         bench=words.get("bench"),
         schedule=read_schedule(words),
+        retain=min(max(0, words.get("retain", 0)), RETAIN_MAX),
         refoundings=(
             *(Refounding(0, generation, seq) for generation, seq in _numbered(words, _REFOUNDED)),
             *(Refounding(lineage, 0, seq) for lineage, seq in _numbered(words, _LINEAGE)),
+        ),
+        rewindings=tuple(
+            Rewinding(lineage, past, words[f"{_LINEAGE}{lineage}"])
+            for lineage, past in _numbered(words, _REWOUND)
+            if f"{_LINEAGE}{lineage}" in words
         ),
     )
 
@@ -70,3 +97,11 @@ def _numbered(words: Mapping[str, int], prefix: str) -> list[tuple[int, int]]:
 def refounding_word(refounding: Refounding) -> dict[str, int]:
     """How a refounding is written into a family's words."""
     return {f"{_LINEAGE}{refounding.lineage}": refounding.seq}
+
+
+def rewinding_words(rewinding: Rewinding) -> dict[str, int]:
+    """The same for one that went on from a past root."""
+    return {
+        f"{_LINEAGE}{rewinding.lineage}": rewinding.seq,
+        f"{_REWOUND}{rewinding.lineage}": rewinding.past,
+    }

@@ -180,6 +180,7 @@ class PolicySaid(Statement, frozen=True, kw_only=True, tag="policy"):
     margin: int
     bandwidth: float  #: bytes a second; 0: no bound
     spread: int
+    retain: int = 0  #: seconds that suppliers keep what was deleted, and past roots
 
 
 class Synced(Statement, frozen=True, kw_only=True, tag="synced"):

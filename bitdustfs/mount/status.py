@@ -86,7 +86,7 @@ class Describer:
         group, policy = self._vault.known.family.group, self._vault.known.family.policy
         return PolicySaid(
             k=group.k, n=group.n, patience=policy.patience, margin=policy.margin,
-            bandwidth=policy.bandwidth, spread=policy.spread,
+            bandwidth=policy.bandwidth, spread=policy.spread, retain=policy.retain,
         )  # fmt: skip
 
     async def _thinnest(self) -> str:

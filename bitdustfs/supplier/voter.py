@@ -23,6 +23,7 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
+from bitdustfs.supplier.retention import Retention
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.vaultrows import VaultRows
 
@@ -33,8 +34,10 @@ FORMER_MAX = 64  #: nodes of families before that are remembered
 class Voter:
     """One supplier as a voter of all its vaults. `own`: its node key. Thread-safe."""
 
-    def __init__(self, own: bytes, rows: VaultRows, clock: Callable[[], float]) -> None:
-        self._own, self._rows, self._clock = own, rows, clock
+    def __init__(
+        self, own: bytes, rows: VaultRows, clock: Callable[[], float], retention: Retention
+    ) -> None:
+        self._own, self._rows, self._clock, self._retention = own, rows, clock, retention
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
 
@@ -95,7 +98,11 @@ class Voter:
                 row, promised=state.promised, root=state.root or b"", family=state.family or b"",
                 claim=state.claim,
             )  # fmt: skip
-            self._rows.write(vault, self._moved(vault, row, kept))
+            moved = self._moved(vault, row, kept)
+            if kept.root != row.root:
+                moved = self._retention.accepted(vault, row, moved, opened, named)
+            self._rows.write(vault, moved)
+        self._retention.revive(vault)
 
     def _moved(self, vault: bytes, row: VaultRow, kept: VaultRow) -> VaultRow:
         """What a new family changes in the row besides."""
