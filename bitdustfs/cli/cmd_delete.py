@@ -14,7 +14,14 @@ from bitdustfs.cli.friend_choice import set_free
 from bitdustfs.cli.named import complain_named, say_named
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
-from bitdustfs.family.deleting import Told, delete_at, fence, forget_here, who_keeps
+from bitdustfs.family.deleting import (
+    Told,
+    delete_at,
+    fence,
+    forget_here,
+    forget_rest,
+    who_keeps,
+)
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
@@ -51,6 +58,13 @@ def run_delete(args: argparse.Namespace) -> int:
     ended = trio.run(delete_at, key, [*members.values()], keeping.sure, addresses)
     if _say_ended(ended):
         return Exit.FAILED
+    if any(told.retains for told in ended):
+        forget_rest(vault)
+        say_named(
+            f"vault {vault.hex()[:NODE_DIGITS]} is gone once its retention is over. Until then "
+            "bitdust vault rewind brings it back; so its key stays here"
+        )
+        return Exit.DONE
     if not keeping.sure:
         complain_named(
             "nobody showed the newest list of suppliers: there may be others that keep their part. "
@@ -80,10 +94,13 @@ def _meant(vault: bytes, count: int, begun: bool) -> bool:
 
 
 def _say_ended(ended: Sequence[Told]) -> int:
-    """What each said; how many still keep something."""
-    left = [told for told in ended if told.error]
+    """What each said; how many still keep something and were not told."""
+    left = [told for told in ended if told.error and not told.retains]
     for told in ended:
         node = told.member.node.hex()[:NODE_DIGITS]
+        if told.retains:
+            say_named(f"{node}: {told.error}")
+            continue
         if not told.error:
             say_named(f"{node} has deleted it")
             continue

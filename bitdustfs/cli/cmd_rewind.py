@@ -16,7 +16,7 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.periods import parse_period
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.family.recovery import look_at_past, rewind_vault
-from bitdustfs.family.rewind import Moment, Past, choose
+from bitdustfs.family.rewind import PastMoment, Lookback, choose
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
@@ -110,14 +110,14 @@ def parse_when(text: str, now: int) -> int:
         ) from None
 
 
-def _question(moment: Moment) -> str:
+def _question(moment: PastMoment) -> str:
     return RISK.format(
         since=_time(moment.since), seq=moment.known.root.seq, holders=len(moment.holders),
         sure="" if moment.confirmed else UNSURE,
     )  # fmt: skip
 
 
-def _say_moments(moments: list[Moment], past: Past, as_json: bool) -> None:
+def _say_moments(moments: list[PastMoment], past: Lookback, as_json: bool) -> None:
     lines = [
         PastLine(
             since=moment.since, left=moment.left, seq=moment.known.root.seq,

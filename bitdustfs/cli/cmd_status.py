@@ -122,10 +122,25 @@ def _print_status(status: Status) -> None:
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
+    if sentence := _retention(status):
+        say_named(sentence)
     for sentence in given_up(status.thinned):
         say_named(sentence)
     for sentence in status.warnings:
         say_named(f"warning: {sentence}")
+
+
+def _retention(status: Status) -> str:
+    """What suppliers keep of what was deleted."""
+    if not status.retain and not status.retained:
+        return ""
+    what = "suppliers keep what is deleted, and past roots, for "
+    days, rest = divmod(status.retain, 86400)
+    what += f"{status.retain / 3600:.3g} hours" if rest or not days else f"{days} days"
+    if status.retained_until is not None:
+        until = time.strftime("%F %R", time.localtime(status.retained_until))
+        what += f": {format_size(status.retained)} now, the last of it until {until}"
+    return what
 
 
 def _sending(line: SupplierLine) -> str:

@@ -34,11 +34,9 @@ def own_state(
         folder.close()
 
 
-def put_aside(home: Path, vault: bytes) -> Path | None:
+def put_aside(home: Path, vault: bytes) -> Path:
     """Moves this machine's state of a vault where no mount finds it: the folder that it is then."""
     folder, aside = home / "vaults" / vault.hex(), home / "left"
-    if not folder.exists():
-        return None
     aside.mkdir(mode=0o700, exist_ok=True)
     target = aside / f"{vault.hex()}-{time.time_ns()}"
     folder.rename(target)

@@ -21,7 +21,7 @@ from bitdustfs.family.find import Ways, owner_credentials
 from bitdustfs.family.hire import hire
 from bitdustfs.family.own_root import own_state, put_aside
 from bitdustfs.family.refound import refound
-from bitdustfs.family.rewind import Moment, Past, look_back, promise_again, rewind
+from bitdustfs.family.rewind import PastMoment, Lookback, look_back, promise_again, rewind
 from bitdustfs.net.dht.discover import find_family_addresses
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
@@ -76,7 +76,7 @@ class Rewound(NamedTuple):
     short: dict[str, str]
 
 
-async def look_at_past(key: VaultKey, addresses: Sequence[str]) -> Past:
+async def look_at_past(key: VaultKey, addresses: Sequence[str]) -> Lookback:
     """What suppliers keep of the vault's past: those at the addresses, those that the DHT knows,
     and those that all of these name.
     """
@@ -100,21 +100,21 @@ async def rewind_vault(
     home: Path,
     machine: bytes,
     suite: Suite,
-    past: Past,
-    moment: Moment,
+    past: Lookback,
+    moment: PastMoment,
 ) -> Rewound:
     """Goes back to a moment. What this machine had of what is left then is put aside.
 
     Raises what `rewind` raises, and StateLocked while the vault is mounted here.
     """
+    there = (home / "vaults" / key.vault_id.hex()).exists()
     async with trio.open_nursery() as nursery:
         ways = Ways(key, addresses, nursery)
-        with own_state(key, home, machine, suite) as (own, _):
+        with own_state(key, home, machine, suite):  # nobody mounts it here meanwhile
             family = await rewind(key, past, moment, ways.connect)
-            newer = own is not None and own.root.seq > moment.known.root.seq
         short = await promise_again(key, family, ways.connect)
         nursery.cancel_scope.cancel()
-    return Rewound(family, put_aside(home, key.vault_id) if newer else None, short)
+    return Rewound(family, put_aside(home, key.vault_id) if there else None, short)
 
 
 class Recovery:

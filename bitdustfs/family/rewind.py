@@ -57,7 +57,7 @@ ROOTS_MAX = 2000  #: past roots that one supplier may show; an honest one has a 
 Identity = tuple[bytes, bytes]  #: of a root that may be proposed again: its uid, and its family
 
 
-class Moment(NamedTuple):
+class PastMoment(NamedTuple):
     """A root that was the newest one: from `since` until `left`, Unix seconds by this machine's
     clock. `holders`: who shows it. `left` is 0 for one that somebody has as the newest.
     """
@@ -82,14 +82,13 @@ class Sight(NamedTuple):
 
 
 @dataclass
-class Past:
+class Lookback:
     """What suppliers show of a vault's past. `highest`: the ballots that they promised."""
 
     newest: dict[bytes, Known] = field(default_factory=dict)
     highest: dict[bytes, Ballot] = field(default_factory=dict)
     sights: dict[bytes, list[Sight]] = field(default_factory=dict)
     failures: dict[bytes, str] = field(default_factory=dict)
-    members: dict[bytes, Member] = field(default_factory=dict)
 
     def families(self) -> list[Family]:
         """All that anybody named."""
@@ -101,7 +100,7 @@ class Past:
         """The newest root of all."""
         return max(self.newest.values(), key=lambda known: known.root.order, default=None)
 
-    def moments(self, now: int) -> list[Moment]:
+    def moments(self, now: int) -> list[PastMoment]:
         """What may be gone back to, the oldest first; behind it what is the newest root now."""
         seen: dict[Identity, dict[bytes, Sight]] = {}
         for node, sights in self.sights.items():
@@ -110,11 +109,11 @@ class Past:
         found = [self._moment(sights, now) for sights in seen.values()]
         return sorted(found, key=lambda m: (m.since, m.known.root.order))
 
-    def _moment(self, sights: Mapping[bytes, Sight], now: int) -> Moment:
+    def _moment(self, sights: Mapping[bytes, Sight], now: int) -> PastMoment:
         known = next(iter(sights.values())).known
         holders = {n for n, at in self.newest.items() if _identity(at) == _identity(known)}
         since, left = (_middle(ago) for ago in zip(*(s[1:] for s in sights.values()), strict=True))
-        return Moment(known, now - since, now - left, frozenset(holders | sights.keys()))
+        return PastMoment(known, now - since, now - left, frozenset(holders | sights.keys()))
 
 
 def _identity(known: Known) -> Identity:
@@ -126,7 +125,7 @@ def _middle(values: Iterable[int]) -> int:
     return ordered[len(ordered) // 2]
 
 
-def choose(moments: Iterable[Moment], when: int) -> Moment:
+def choose(moments: Iterable[PastMoment], when: int) -> PastMoment:
     """What was the newest root at a time (Unix seconds). Raises UsageError where nobody knows."""
     until = [moment for moment in moments if moment.since <= when]
     if not until:
@@ -135,12 +134,12 @@ def choose(moments: Iterable[Moment], when: int) -> Moment:
     return (confirmed or until)[-1]
 
 
-async def look_back(vault: bytes, start: Iterable[Supplier], connect: Connect) -> Past:
+async def look_back(vault: bytes, start: Iterable[Supplier], connect: Connect) -> Lookback:
     """Asks suppliers, and those of all families that they name, what they keep of the past.
 
     `start`: who is known, also by its address alone. Who does not answer is in `failures`.
     """
-    past = Past()
+    past = Lookback()
     asked: set[bytes] = set()
     waiting = list(start)
     for _ in range(WAVES_MAX):
@@ -149,7 +148,6 @@ async def look_back(vault: bytes, start: Iterable[Supplier], connect: Connect) -
                 nursery.start_soon(_ask, vault, supplier, past)
         asked |= {supplier.node for supplier in waiting}
         told = {m.node: m for family in past.families() for m in family.everybody}
-        past.members |= told
         fresh = [m for node, m in told.items() if node not in asked]
         waiting = [connect(member) for member in fresh[: SUPPLIERS_MAX - len(asked)]]
         if not waiting:
@@ -157,7 +155,7 @@ async def look_back(vault: bytes, start: Iterable[Supplier], connect: Connect) -
     return past
 
 
-async def _ask(vault: bytes, supplier: Supplier, past: Past) -> None:
+async def _ask(vault: bytes, supplier: Supplier, past: Lookback) -> None:
     """Learns what one supplier has. What it shows that is not genuine counts for nothing."""
     try:
         with trio.fail_after(DEADLINE):
@@ -177,7 +175,7 @@ async def _ask(vault: bytes, supplier: Supplier, past: Past) -> None:
         past.failures[supplier.node] = f"it did not show all that it has within {DEADLINE:.0f} s"
 
 
-async def _hear(vault: bytes, supplier: Supplier, past: Past) -> None:
+async def _hear(vault: bytes, supplier: Supplier, past: Lookback) -> None:
     told = await supplier.past()
     sights = past.sights.setdefault(supplier.node, [])
     families: dict[bytes, Family] = {}
@@ -190,7 +188,7 @@ async def _hear(vault: bytes, supplier: Supplier, past: Past) -> None:
         sights.append(Sight(replace(known, family=family), since, left))
 
 
-async def rewind(key: VaultKey, past: Past, moment: Moment, connect: Connect) -> Family:
+async def rewind(key: VaultKey, past: Lookback, moment: PastMoment, connect: Connect) -> Family:
     """Makes a moment's root the newest one again; the family that has it.
 
     Raises LeaseHeld, Superseded, and Unavailable where too few of its suppliers answer.
@@ -248,7 +246,7 @@ async def promise_again(key: VaultKey, family: Family, connect: Connect) -> dict
     return {where(member): str(error) for member, error in answers.failed.items()}
 
 
-def _members(past: Past, then: Family) -> tuple[Member, ...]:
+def _members(past: Lookback, then: Family) -> tuple[Member, ...]:
     """Who gets which position: who had it then, if it answers; else who has it now, if that does.
 
     Whom nobody hears keeps it: rebuilding knows what to do.

@@ -146,6 +146,9 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     bandwidth: str = "0"  #: what the mount may use of its line, as it is written in options
     paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
     risk: RiskLine | None = None  #: null: it was not reckoned yet
+    retain: int = 0  #: seconds that suppliers keep what was deleted, and past roots; 0: none
+    retained: int = 0  #: bytes of content that this takes, as far as suppliers have told
+    retained_until: float | None = None  #: when the last of that goes; null: there is nothing
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

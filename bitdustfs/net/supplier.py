@@ -178,11 +178,11 @@ class Supplier(ABC):
 
     async def past(self) -> wire.PastIs:
         """What is kept by the retention. An older supplier closes the connection."""
-        return await self._ask(wire.PastIs, wire.Past())
+        return await self._ask(wire.PastIs, wire.Pasts())
 
     async def past_root(self, number: int) -> wire.CurrentIs:
         """One of the past roots, with its family. Refused not-found where it is gone meanwhile."""
-        return await self._ask(wire.CurrentIs, wire.PastRoot(number))
+        return await self._ask(wire.CurrentIs, wire.ShowPast(number))
 
     async def usage(self) -> wire.UsageIs:
         """What is promised and used."""

@@ -304,7 +304,7 @@ class Punch(Message, frozen=True, tag=35):
     signature: Signature
 
 
-class Past(Message, frozen=True, tag=36):
+class Pasts(Message, frozen=True, tag=36):
     """What is kept by the vault's retention, and which past roots are. Answered by PastIs.
 
     Asked only of suppliers that promised a retention, and by rewinding: older ones close the
@@ -312,7 +312,7 @@ class Past(Message, frozen=True, tag=36):
     """
 
 
-class PastRoot(Message, frozen=True, tag=37):
+class ShowPast(Message, frozen=True, tag=37):
     """A past root and its family, by their number in PastIs. Answered by CurrentIs, of no claim."""
 
     number: U63
@@ -420,7 +420,7 @@ class PastIs(Message, frozen=True, tag=52):
 Request = (
     Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
     | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits | Join
-    | Past | PastRoot
+    | Pasts | ShowPast
 )  # fmt: skip
 Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs

@@ -14,7 +14,7 @@ import lmdb
 from bitdustfs.core.codec import encode
 from bitdustfs.core.hashing import HASH_SIZE
 from bitdustfs.errors import Refused
-from bitdustfs.supplier.ring import PastRoot, Ring, entry_of
+from bitdustfs.supplier.ring import RingEntry, Ring, entry_of
 from bitdustfs.supplier.shelfrows import VAULT_SIZE, RingRow, charge_of, decode_ring_row
 
 NUMBER = struct.Struct(">Q")
@@ -27,7 +27,7 @@ class DiskRing(Ring):
         self._env = env
         self.rows, self.families = env.open_db(b"ring"), env.open_db(b"ring-families")
 
-    def of(self, vault: bytes) -> list[PastRoot]:
+    def of(self, vault: bytes) -> list[RingEntry]:
         with self._env.begin() as txn:
             return [entry_of(number, row) for number, row in self._all(txn, vault)]
 

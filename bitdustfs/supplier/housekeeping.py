@@ -305,16 +305,6 @@ class Housekeeping:
             forgotten += 1
         return forgotten
 
-    def tidy_pasts(self) -> None:
-        """What a retention is over for goes: past roots, and vaults that their owners ended."""
-        for vault, row in self._shelf.all_rows():
-            if self._retention.is_ended(row):
-                log.info("vault %s was deleted by its owner", vault.hex()[:12])
-                with self._rows.alone():
-                    self._shelf.forget(vault)
-            else:
-                self._retention.tidy_ring(vault)
-
     def tidy(self) -> int:
         """Empties the trash of what is old, or in the way of what was promised; bytes freed.
 

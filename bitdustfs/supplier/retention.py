@@ -33,7 +33,7 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.errors import Malformed
 from bitdustfs.net import wire
-from bitdustfs.supplier.ring import PastRoot, superfluous
+from bitdustfs.supplier.ring import RingEntry, superfluous
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import RingRow, VaultRow
 from bitdustfs.supplier.steady import SteadyTime
@@ -42,6 +42,8 @@ from bitdustfs.supplier.vaultrows import VaultRows
 log = logging.getLogger(__name__)
 
 AT_ONCE = 1000  #: fragments that change their place in one transaction
+STEPS = 20  #: such transactions in one call
+AHEAD = 3600  #: seconds by which a vault is held longer than it must, so that few rows are written
 
 
 def in_force(row: VaultRow, now: int) -> int:
@@ -77,6 +79,7 @@ class Retention:
 
     def __init__(self, own: bytes, rows: VaultRows, shelf: Shelf, time: SteadyTime) -> None:
         self._own, self._rows, self._shelf, self._time = own, rows, shelf, time
+        self._reviving: dict[bytes, tuple[bytes, bytes]] = {}  # vault -> rewindings, last key
 
     # -- how long
 
@@ -117,8 +120,7 @@ class Retention:
         now = self._time.now()
         until = now + in_force(row, now)
         if row.held < until:
-            self._rows.write(vault, msgspec.structs.replace(row, held=until))
-            self._time.note()
+            self._rows.write(vault, msgspec.structs.replace(row, held=until + AHEAD))
         return until
 
     def end(self, vault: bytes) -> int:
@@ -130,9 +132,19 @@ class Retention:
             self._rows.write(vault, msgspec.structs.replace(self._rows.known(vault), ended=until))
         return self._time.date(until)
 
-    def is_ended(self, row: VaultRow) -> bool:
-        """Whether a vault is to be forgotten by now."""
-        return bool(row.ended) and row.ended <= self._time.now()
+    def tidy_pasts(self) -> None:
+        """What a retention is over for goes: past roots, and vaults that their owners ended.
+
+        And what is alive again by a rewinding, and was too much at once, is kept again.
+        """
+        for vault, row in self._shelf.all_rows():
+            if row.ended and row.ended <= self._time.now():
+                log.info("vault %s was deleted by its owner", vault.hex()[:12])
+                with self._rows.alone():
+                    self._shelf.forget(vault)
+                continue
+            self._tidy_ring(vault)
+            self.revive(vault)
 
     def release(self, trash_time: int) -> None:
         """What was retained long enough goes to the trash."""
@@ -140,8 +152,10 @@ class Retention:
         while items := self._shelf.retained.due(self._time.now(), 0, AT_ONCE):
             self._shelf.release(items, trash_time)
 
-    def tidy_ring(self, vault: bytes) -> None:
+    def _tidy_ring(self, vault: bytes) -> None:
         """Past roots go that nobody waits for any more."""
+        if not self._shelf.ring.of(vault):
+            return
         with self._rows.changing(vault) as row:
             gone = superfluous(self._shelf.ring.of(vault), self._time.now(), self.seconds(row))
             if gone:
@@ -178,7 +192,7 @@ class Retention:
     ) -> None:
         kept = self._shelf.ring.of(vault)
         number = kept[-1].number + 1 if kept else 0
-        new = PastRoot(number, row.rooted or now, now, turned)
+        new = RingEntry(number, row.rooted or now, now, turned)
         gone = superfluous([*kept, new], now, retain)
         if number not in gone:
             family = old.family_hash
@@ -207,7 +221,7 @@ class Retention:
     def revive(self, vault: bytes) -> None:
         """Keeps again what is alive by the rewindings of the vault's family, unless that is done.
 
-        It may be ended at any time: the next call goes on.
+        So much at once that nobody waits long: the next call goes on, also after a crash.
         """
         row = self._shelf.vault(vault)
         if row is None or b"rewound:" not in row.family:
@@ -225,10 +239,15 @@ class Retention:
             dead = block_dead_records.peek_untrusted(record)
             return is_lifted(policy, dead.ballot.lineage, dead.seq)
 
-        after, more = b"", True
-        while more:
+        at, after = self._reviving.pop(vault, (token, b""))
+        after = after if at == token else b""
+        for _ in range(STEPS):
             after = self._shelf.revive(vault, alive, after, AT_ONCE)
-            more = bool(after)
+            if not after:
+                break
+        else:
+            self._reviving[vault] = token, after
+            return
         with self._rows.changing(vault) as now:
             self._rows.write(vault, msgspec.structs.replace(now, revived=token))
         log.info("vault %s went on from a past root", vault.hex()[:12])

@@ -22,7 +22,7 @@ HOUR, DAY = 3600, 86400
 TURNED_MAX = 4
 
 
-class PastRoot(NamedTuple):
+class RingEntry(NamedTuple):
     """An entry without its bytes. Times are steady ones."""
 
     number: int
@@ -31,7 +31,7 @@ class PastRoot(NamedTuple):
     turned: bool
 
 
-def superfluous(roots: Iterable[PastRoot], now: int, retain: int) -> list[int]:
+def superfluous(roots: Iterable[RingEntry], now: int, retain: int) -> list[int]:
     """The numbers of those that go, of entries in the order of their numbers."""
     gone, turned = [], Counter[tuple[int, int]]()
     for root in roots:
@@ -50,7 +50,7 @@ class Ring(ABC):
     """The past roots of all vaults. Only a shelf adds and drops. Thread-safe."""
 
     @abstractmethod
-    def of(self, vault: bytes) -> list[PastRoot]:
+    def of(self, vault: bytes) -> list[RingEntry]:
         """Those of a vault, in the order in which they were left."""
 
     @abstractmethod
@@ -65,7 +65,7 @@ class MemoryRing(Ring):
         self.rows: dict[bytes, dict[int, RingRow]] = {}
         self.families: dict[bytes, dict[bytes, bytes]] = {}
 
-    def of(self, vault: bytes) -> list[PastRoot]:
+    def of(self, vault: bytes) -> list[RingEntry]:
         return [entry_of(number, row) for number, row in [*self._rows(vault).items()]]
 
     def get(self, vault: bytes, number: int) -> tuple[bytes, bytes]:
@@ -78,6 +78,6 @@ class MemoryRing(Ring):
         return self.rows.get(vault, {})
 
 
-def entry_of(number: int, row: RingRow) -> PastRoot:
+def entry_of(number: int, row: RingRow) -> RingEntry:
     """What is said of a row."""
-    return PastRoot(number, row.since, row.left, row.turned)
+    return RingEntry(number, row.since, row.left, row.turned)

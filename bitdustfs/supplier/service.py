@@ -169,9 +169,9 @@ class SupplierService:
                 return self.keeper.list(vault, after, limit), b""
             case wire.Usage():
                 return self.keeper.usage(vault, row), b""
-            case wire.Past():
+            case wire.Pasts():
                 return self.retention.past(vault, row), b""
-            case wire.PastRoot(number):
+            case wire.ShowPast(number):
                 return self.retention.past_root(vault, number), b""
         return None
 

@@ -9,6 +9,7 @@ longer; it is never early by more than OFF_MAX for each restart.
 import threading
 from collections.abc import Callable
 
+NOTE_EVERY = 300  #: seconds between two times that are written down
 OFF_MAX = 86400  #: seconds that one restart counts for, at most
 
 #: steady time, and the wall clock's then
@@ -36,6 +37,7 @@ class SteadyTime:
             time, at = noted
             self._time = time + min(max(0, now - at), OFF_MAX)
         self._at = clock()
+        self._noted = -NOTE_EVERY
 
     def now(self) -> int:
         """The present time."""
@@ -46,8 +48,11 @@ class SteadyTime:
             return int(self._time)
 
     def note(self) -> None:
-        """Writes it down, durably."""
-        self._save((self.now(), int(self._wall())))
+        """Writes it down, durably, unless that was done a moment ago."""
+        now = self.now()
+        if now - self._noted >= NOTE_EVERY:
+            self._save((now, int(self._wall())))
+            self._noted = now
 
     def date(self, time: int) -> int:
         """Unix seconds of a steady time, by the wall clock as it is."""

@@ -119,6 +119,7 @@ class Voter:
         """The holder of the claim is alive. Raises Refused, Malformed, Forged."""
         self.heed(vault, claim)
         self._renewed[vault] = self._clock()
+        self._retention.revive(vault)
 
     def release(self, vault: bytes, claim: bytes) -> None:
         """The holder of the claim has unmounted: known also after a restart.

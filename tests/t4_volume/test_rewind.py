@@ -53,7 +53,7 @@ class Days:
             self.now += seconds / 4
             for service in self.net.services:
                 service.housekeeping.tidy()
-                service.housekeeping.tidy_pasts()
+                service.retention.tidy_pasts()
 
     async def look(self):
         return await look_back(self.net.key.vault_id, self.net.suppliers, self.connect)
