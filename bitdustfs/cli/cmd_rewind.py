@@ -16,7 +16,7 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.periods import parse_period
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.family.recovery import look_at_past, rewind_vault
-from bitdustfs.family.rewind import PastMoment, Lookback, choose
+from bitdustfs.family.rewind import Lookback, PastMoment, choose
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address

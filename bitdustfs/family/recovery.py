@@ -21,7 +21,7 @@ from bitdustfs.family.find import Ways, owner_credentials
 from bitdustfs.family.hire import hire
 from bitdustfs.family.own_root import own_state, put_aside
 from bitdustfs.family.refound import refound
-from bitdustfs.family.rewind import PastMoment, Lookback, look_back, promise_again, rewind
+from bitdustfs.family.rewind import Lookback, PastMoment, look_back, promise_again, rewind
 from bitdustfs.net.dht.discover import find_family_addresses
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier

@@ -14,7 +14,7 @@ import lmdb
 from bitdustfs.core.codec import encode
 from bitdustfs.core.hashing import HASH_SIZE
 from bitdustfs.errors import Refused
-from bitdustfs.supplier.ring import RingEntry, Ring, entry_of
+from bitdustfs.supplier.ring import Ring, RingEntry, entry_of
 from bitdustfs.supplier.shelfrows import VAULT_SIZE, RingRow, charge_of, decode_ring_row
 
 NUMBER = struct.Struct(">Q")
