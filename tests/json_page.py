@@ -54,9 +54,9 @@ HEAD = """# What `--json` prints
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
 `bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py`,
 `bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_rewind.py`, `bitdustfs/cli/cmd_codes.py` and
-`bitdustfs/cli/cmd_name.py`. Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
-are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
-names the statement. This page is made by `tests/json_page.py`.
+`bitdustfs/cli/cmd_name.py`. Fields may be added. One that is renamed, dropped or means something
+else raises `version`. Sizes are bytes, times Unix seconds, periods seconds; nodes, vaults and
+blocks are hexadecimal. `kind` names the statement. This page is made by `tests/json_page.py`.
 """
 
 

@@ -1,6 +1,5 @@
 """The past holds against the key itself: what a thief of it does in an afternoon is undone."""
 
-import os
 import time
 
 import pytest
@@ -12,23 +11,20 @@ from bitdustfs.core.records import (
     BlockDead,
     Family,
     Group,
-    Member,
     StandDown,
     VaultEnd,
     claim_ballot,
-    family_hash,
     open_family_untrusted,
     open_root_untrusted,
     seal_record,
 )
 from bitdustfs.core.roots import first_root
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import Malformed, PeerError, Refused
+from bitdustfs.errors import Refused
 from bitdustfs.family.hire import agree_to_retain
 from bitdustfs.family.replace import set_policy
 from bitdustfs.family.rewind import choose, look_back, promise_again, rewind
 from bitdustfs.net.register import RootRegister
-from bitdustfs.rebuild.census import list_all
 from bitdustfs.supplier.voter import LEASE
 
 HOUR, DAY = 3600, 86400
