@@ -30,13 +30,12 @@ class Retained:
 
     @property
     def on(self) -> bool:
-        """Whether the vault has a retention."""
-        return self._circle.family.policy.retain > 0
+        """Whether the vault has a retention, or had one that may not be over yet."""
+        return "retain" in self._circle.family.words
 
     async def ask(self, node: bytes) -> None:
         """Hears what a supplier keeps. Who does not say counts as at its last answer."""
-        muted = trio.current_time() < self._mute.get(node, 0.0)
-        if muted or not (self.on or self._bytes.get(node)):
+        if not self.on or trio.current_time() < self._mute.get(node, 0.0):
             return
         try:
             told = await self._circle.supplier(node).past()

@@ -140,7 +140,9 @@ def _say_moments(moments: list[PastMoment], past: Lookback, as_json: bool) -> No
             "no past root is kept: bitdust vault set retain=14d has suppliers keep them from now on"
         )
         return
-    say("go back to one of them: bitdust vault rewind --to TIME")
+    if past.best is not None:
+        say(f"now it is root {past.best.root.seq}")
+    say(f"to go back to the last of them: bitdust vault rewind --to {_time(lines[-1].since)}")
     silent = len(past.failures)
     if silent:
         complain(f"{silent} suppliers did not show what they keep")

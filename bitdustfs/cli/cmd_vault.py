@@ -18,6 +18,7 @@ from bitdustfs.cli import cmd_rewind as rewind
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends, free_friends
 from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.periods import period_words
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
 from bitdustfs.cli.schedule_words import HELP as SCHEDULE_HELP
 from bitdustfs.cli.schedule_words import parse_schedule
@@ -274,6 +275,11 @@ def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Foun
     own = sum(on_this_machine(f.member) for f in founders)
     for sentence in promised(k, n, own):
         say(sentence)
+    if order.retain:
+        say(
+            f"for {period_words(order.retain)} they keep what is deleted, and past roots: "
+            "bitdust vault rewind goes back"
+        )
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
     vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
     say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")
