@@ -21,7 +21,7 @@ from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import DEAD, BlockRow
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import rival_untrusted
-from bitdustfs.core.records import BlockDead, Root, seal_record
+from bitdustfs.core.records import BlockDead, Root, block_dead_records, seal_record
 from bitdustfs.errors import PeerError, Refused
 from bitdustfs.failpoints import reach
 from bitdustfs.net.ask import ask_all
@@ -79,6 +79,9 @@ class Deletion:
         if not dead:
             return False
         rows = {block: row for block in dead if (row := self._table.get(block)) is not None}
+        for block in [block for block, row in rows.items() if self._is_lifted(row)]:
+            del rows[block]  # suppliers keep it again: as one that nobody knows it dies once more
+            await trio.to_thread.run_sync(self._table.forget, block)
         confirmed: dict[bytes, set[int]] = {block: set(row.acked) for block, row in rows.items()}
         owing: dict[int, list[bytes]] = {}
         for block, row in rows.items():
@@ -101,6 +104,11 @@ class Deletion:
                 change = partial(_confirmed, tuple(sorted(confirmed[block])))
                 await trio.to_thread.run_sync(self._table.change, block, change)
         return bool(owing)
+
+    def _is_lifted(self, row: BlockRow) -> bool:
+        """Whether the vault was rewound since a block died."""
+        rewound = self._circle.family.policy.rewound(self._pen.ballot.lineage)
+        return rewound > block_dead_records.peek_untrusted(row.kill).ballot.lineage
 
     def _is_away(self, position: int) -> bool:
         return self._circle.health(self._circle.family.members[position].node).away

@@ -6,7 +6,8 @@ code it is a `Policy`. Refoundings travel in the same map, as `lineage:L` = S (`
 version 1); in code they are a field.
 
 A rewinding is a refounding over a root of the past: besides `lineage:L` = S there is `rewound:L` =
-the lineage of that root. By these two numbers every supplier knows which deaths are lifted.
+the lineage of that root. Deaths of the lineages before L are lifted by that: which root of them a
+death names does not matter, since a thief of the key writes what he likes.
 """
 
 import re
@@ -36,21 +37,6 @@ class Refounding(NamedTuple):
     seq: int
 
 
-class Rewinding(NamedTuple):
-    """A history that went on under `lineage` from a root of the past, the one of (`past`, `seq`).
-
-    What was deleted for roots after that one is not dead in it.
-    """
-
-    lineage: int
-    past: int
-    seq: int
-
-    def lifts(self, lineage: int, seq: int) -> bool:
-        """Whether a death that names a root of this lineage and seq counts for nothing."""
-        return lineage < self.lineage and (lineage, seq) > (self.past, self.seq)
-
-
 @dataclass(frozen=True)
 class Policy:
     """What the family is to be like."""
@@ -63,7 +49,14 @@ class Policy:
     schedule: Schedule = OFF  #: of snapshots
     retain: int = 0  #: seconds for which suppliers keep what was deleted, and past roots
     refoundings: tuple[Refounding, ...] = ()  #: those that the family came through, in their order
-    rewindings: tuple[Rewinding, ...] = ()  #: those of them that went on from a past root
+    rewindings: tuple[int, ...] = ()  #: lineages of those of them that went on from a past root
+
+    def rewound(self, lineage: int) -> int:
+        """The lineage of the last rewinding that a root of this lineage came through; 0: none.
+
+        Words for lineages to come are not heeded: nobody can have a rewinding taken for done.
+        """
+        return max((each for each in self.rewindings if each <= lineage), default=0)
 
 
 def read_policy(words: Mapping[str, int]) -> Policy:
@@ -80,11 +73,7 @@ def read_policy(words: Mapping[str, int]) -> Policy:
             *(Refounding(0, generation, seq) for generation, seq in _numbered(words, _REFOUNDED)),
             *(Refounding(lineage, 0, seq) for lineage, seq in _numbered(words, _LINEAGE)),
         ),
-        rewindings=tuple(
-            Rewinding(lineage, past, words[f"{_LINEAGE}{lineage}"])
-            for lineage, past in _numbered(words, _REWOUND)
-            if f"{_LINEAGE}{lineage}" in words
-        ),
+        rewindings=tuple(lineage for lineage, _ in _numbered(words, _REWOUND)),
     )
 
 
@@ -99,9 +88,6 @@ def refounding_word(refounding: Refounding) -> dict[str, int]:
     return {f"{_LINEAGE}{refounding.lineage}": refounding.seq}
 
 
-def rewinding_words(rewinding: Rewinding) -> dict[str, int]:
-    """The same for one that went on from a past root."""
-    return {
-        f"{_LINEAGE}{rewinding.lineage}": rewinding.seq,
-        f"{_REWOUND}{rewinding.lineage}": rewinding.past,
-    }
+def rewinding_words(refounding: Refounding, past: int) -> dict[str, int]:
+    """The same for one that went on from a root of the past, of the lineage `past`."""
+    return {**refounding_word(refounding), f"{_REWOUND}{refounding.lineage}": past}

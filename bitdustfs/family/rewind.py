@@ -25,7 +25,7 @@ import trio
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
-from bitdustfs.core.policy import Rewinding, rewinding_words
+from bitdustfs.core.policy import Refounding, rewinding_words
 from bitdustfs.core.quorum import Known, check_known_untrusted, is_quorum
 from bitdustfs.core.records import (
     Ballot,
@@ -39,7 +39,14 @@ from bitdustfs.core.records import (
     root_features,
     seal_record,
 )
-from bitdustfs.errors import Malformed, PeerError, ProtocolViolation, Unavailable, UsageError
+from bitdustfs.errors import (
+    Malformed,
+    PeerError,
+    ProtocolViolation,
+    Refused,
+    Unavailable,
+    UsageError,
+)
 from bitdustfs.family.hire import agree, agree_to_retain
 from bitdustfs.family.retaining import where
 from bitdustfs.net.ask import ask_all
@@ -180,7 +187,10 @@ async def _hear(vault: bytes, supplier: Supplier, past: Lookback) -> None:
     sights = past.sights.setdefault(supplier.node, [])
     families: dict[bytes, Family] = {}
     for number, since, left in told.roots[-ROOTS_MAX:]:
-        shown = await supplier.past_root(number)
+        try:
+            shown = await supplier.past_root(number)
+        except Refused:  # it was superfluous meanwhile
+            continue
         known = check_known_untrusted(vault, shown.root, shown.family)
         if known is None:
             raise Malformed("a past root of no bytes")
@@ -205,14 +215,14 @@ async def rewind(key: VaultKey, past: Lookback, moment: PastMoment, connect: Con
     lineage = max(past.highest[node].lineage for node in alive) + 1
     seq = max(then.root.seq, *(known.root.seq for known in there)) + 1
     epoch = max(then.family.epoch, *(known.family.epoch for known in there)) + 1
-    left = Rewinding(lineage, then.root.ballot.lineage, then.root.seq)
+    left = Refounding(lineage, 0, then.root.seq)
     taken = {member.node for member in members}
     group = Group(then.family.group.k, then.family.group.meta_k, members)
     body = msgspec.structs.replace(
         then.family, epoch=epoch, parent=family_hash(then.raw_family), groups=(group,), former=(),
         seat=b"", features=family_features(()),
         bench=tuple(m for m in then.family.bench if m.node not in taken),
-        words={**then.family.words, **rewinding_words(left)},
+        words={**then.family.words, **rewinding_words(left, then.root.ballot.lineage)},
     )  # fmt: skip
     raw = seal_record(key.signing, "family", body)
     ballot = Ballot(1, os.urandom(16), lineage)  # nobody's: a mount claims its own

@@ -6,6 +6,7 @@
 A family is kept as long as a root names it.
 """
 
+import logging
 import struct
 from collections.abc import Iterable
 
@@ -13,9 +14,11 @@ import lmdb
 
 from bitdustfs.core.codec import encode
 from bitdustfs.core.hashing import HASH_SIZE
-from bitdustfs.errors import Refused
+from bitdustfs.errors import Malformed, Refused
 from bitdustfs.supplier.ring import Ring, RingEntry, entry_of
 from bitdustfs.supplier.shelfrows import VAULT_SIZE, RingRow, charge_of, decode_ring_row
+
+log = logging.getLogger(__name__)
 
 NUMBER = struct.Struct(">Q")
 
@@ -53,7 +56,8 @@ class DiskRing(Ring):
         size = 0
         for number in numbers:
             raw = txn.pop(vault + NUMBER.pack(number), db=self.rows)
-            size -= 0 if raw is None else charge_of(decode_ring_row(raw).root)
+            for row in [] if raw is None else _readable(bytes(raw)):
+                size -= charge_of(row.root)
         named = {row.family for _, row in self._all(txn, vault)}
         with txn.cursor(self.families) as cursor:
             more = cursor.set_range(vault)
@@ -71,6 +75,15 @@ class DiskRing(Ring):
             more = cursor.set_range(vault)
             while more and bytes(cursor.key())[:VAULT_SIZE] == vault:
                 number = NUMBER.unpack(cursor.key()[VAULT_SIZE:])[0]
-                found.append((number, decode_ring_row(cursor.value())))
+                found += [(number, row) for row in _readable(bytes(cursor.value()))]
                 more = cursor.next()
         return found
+
+
+def _readable(raw: bytes) -> list[RingRow]:
+    """A row; none where it is damaged: it must not stop the others."""
+    try:
+        return [decode_ring_row(raw)]
+    except Malformed as error:
+        log.error("a past root is damaged: %s", error)
+        return []

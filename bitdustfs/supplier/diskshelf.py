@@ -251,6 +251,9 @@ class DiskShelf(Shelf):
         with self._env.begin(db=self._index) as txn, txn.cursor() as cursor:
             for _, raw in _prefixed(cursor, vault + block):
                 return decode_fragment_row(raw).header_hash
+        with self._env.begin(db=self._retained.rows) as txn, txn.cursor() as cursor:
+            for _, raw in _prefixed(cursor, vault + block):
+                return decode_trash_row(raw).fragment.header_hash
         return None
 
     def _path(self, vault: bytes, key: bytes) -> Path:
@@ -305,6 +308,7 @@ class DiskShelf(Shelf):
                 if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
                     change.count(row.size, 1)
                     self._take_back(txn, change, vault + key)
+                    self._forget_trashed(txn, vault + key)
         reach("shelf-indexed")
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
@@ -377,6 +381,12 @@ class DiskShelf(Shelf):
             reach("shelf-kill")
         reach("shelf-killed")
 
+    def _forget_trashed(self, txn: lmdb.Transaction, name: bytes) -> None:
+        """Emptying the trash must not touch a file that is kept again."""
+        raw = txn.pop(name, db=self._trash.rows)
+        if raw is not None:
+            self._trash.remove(txn, trashed([(name, bytes(raw))]))
+
     def _discard_later(
         self, txn: lmdb.Transaction, rows: Sequence[tuple[bytes, FragmentRow]], now: int
     ) -> None:
@@ -407,14 +417,16 @@ class DiskShelf(Shelf):
     def _take_back(
         self, txn: lmdb.Transaction, change: "_Effects", name: bytes
     ) -> FragmentRow | None:
-        """A fragment is not retained any more, and does not count."""
+        """A fragment is not retained any more, and does not count. None: it was not, or its row is
+        damaged.
+        """
         raw = txn.pop(name, db=self._retained.rows)
-        if raw is None:
+        found = [] if raw is None else list(trashed([(name, bytes(raw))]))
+        if raw is None or not found:
             return None
-        row = decode_trash_row(raw)
-        self._retained.remove(txn, [Trashed(row.killed, name, row.fragment.size)])
-        change.count(-row.fragment.size, 0)
-        return row.fragment
+        self._retained.remove(txn, found)
+        change.count(-found[0].size, 0)
+        return decode_trash_row(raw).fragment
 
     def retire(self, vault: bytes, keys: Sequence[bytes], until: int) -> None:
         with self._write(vault) as (txn, change):
@@ -444,11 +456,11 @@ class DiskShelf(Shelf):
             with self._write(vault) as (txn, change):
                 rows = list[tuple[bytes, FragmentRow]]()
                 for item in items:
-                    row = None
                     if item.vault == vault:
                         row = self._take_back(txn, change, item.name)
-                    if row is not None:
-                        rows.append((item.name, row))
+                        if row is not None:
+                            rows.append((item.name, row))
+                        self._retained.remove(txn, [item])  # also where its row is damaged
                 self._discard_later(txn, rows, now)
 
     # -- past roots, and the clock

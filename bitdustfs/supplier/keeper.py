@@ -12,12 +12,17 @@ import msgspec
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import check_fragment_untrusted
 from bitdustfs.core.hashing import digest
-from bitdustfs.core.records import BlockDead, block_dead_records, open_header_untrusted
+from bitdustfs.core.records import (
+    BlockDead,
+    block_dead_records,
+    open_header_untrusted,
+    root_records,
+)
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.housekeeping import Housekeeping
 from bitdustfs.supplier.kinship import Kinship
-from bitdustfs.supplier.retention import Retention, is_lifted
+from bitdustfs.supplier.retention import Retention
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, fragment_key, fragment_row
 from bitdustfs.supplier.vaultrows import VaultRows
@@ -131,6 +136,9 @@ class Keeper:
         self._housekeeping.tidy()
 
     def _is_lifted(self, vault: bytes, row: VaultRow, dead: BlockDead) -> bool:
-        """Whether the vault was rewound to before a block died."""
+        """Whether the vault was rewound since a block died."""
         family = self._kinship.family(vault, row) if b"rewound:" in row.family else None
-        return family is not None and is_lifted(family.policy, dead.ballot.lineage, dead.seq)
+        if family is None:
+            return False
+        lineage = root_records.peek_untrusted(row.root).ballot.lineage
+        return dead.ballot.lineage < family.policy.rewound(lineage)

@@ -11,18 +11,17 @@ contract. For so long, counted from the order to delete and by this supplier's s
 A longer retention holds at once. A shorter one holds once the present one is over, counted from
 when it was asked for: whoever asks for it destroys nothing until then.
 
-A rewinding makes a root of the past the newest one. The family that it names says from where on the
-history was left (core/policy.py, `Rewinding`). What was killed for roots after that, and is
-retained still, is kept again.
+A rewinding makes a root of the past the newest one, in the next lineage, and the family that it
+names says so (core/policy.py). What was killed before, and is retained still, is kept again: all of
+it, since what a death says of its reason is its signer's word. What is not needed of that dies once
+more.
 """
 
 import logging
 
 import msgspec
 
-from bitdustfs.core.codec import encode
-from bitdustfs.core.hashing import digest
-from bitdustfs.core.policy import RETAIN_MAX, Policy
+from bitdustfs.core.policy import RETAIN_MAX
 from bitdustfs.core.records import (
     Family,
     Root,
@@ -69,17 +68,12 @@ def asks_to_retain(vault: bytes, token: bytes) -> bool:
         return False
 
 
-def is_lifted(policy: Policy, lineage: int, seq: int) -> bool:
-    """Whether a death counts for nothing that names a root of this lineage and seq."""
-    return any(rewinding.lifts(lineage, seq) for rewinding in policy.rewindings)
-
-
 class Retention:
     """Of all vaults of one supplier. `own`: its node key. Thread-safe."""
 
     def __init__(self, own: bytes, rows: VaultRows, shelf: Shelf, time: SteadyTime) -> None:
         self._own, self._rows, self._shelf, self._time = own, rows, shelf, time
-        self._reviving: dict[bytes, tuple[bytes, bytes]] = {}  # vault -> rewindings, last key
+        self._reviving: dict[bytes, tuple[int, bytes]] = {}  # vault -> lineage, last key
 
     # -- how long
 
@@ -126,6 +120,8 @@ class Retention:
     def end(self, vault: bytes) -> int:
         """Its owner ends a vault: the date at which it is forgotten; 0: now."""
         with self._rows.changing(vault) as row:
+            if row.ended:
+                return self._time.date(row.ended)
             if not self.seconds(row) and not self.holds(row):
                 return 0
             until = max(row.held, self._hold(vault, row))
@@ -227,9 +223,8 @@ class Retention:
         if row is None or b"rewound:" not in row.family:
             return
         family = open_family_untrusted(row.family, vault)
-        policy = family.policy
-        token = digest(encode(policy.rewindings))
-        if not policy.rewindings or token == row.revived:
+        rewound = family.policy.rewound(root_records.peek_untrusted(row.root).ballot.lineage)
+        if not rewound or rewound == row.revived:
             return
         position = family.position(self._own)
 
@@ -237,17 +232,17 @@ class Retention:
             if record is None:
                 return key[-1] == position
             dead = block_dead_records.peek_untrusted(record)
-            return is_lifted(policy, dead.ballot.lineage, dead.seq)
+            return dead.ballot.lineage < rewound
 
-        at, after = self._reviving.pop(vault, (token, b""))
-        after = after if at == token else b""
+        at, after = self._reviving.pop(vault, (rewound, b""))
+        after = after if at == rewound else b""
         for _ in range(STEPS):
             after = self._shelf.revive(vault, alive, after, AT_ONCE)
             if not after:
                 break
         else:
-            self._reviving[vault] = token, after
+            self._reviving[vault] = rewound, after
             return
         with self._rows.changing(vault) as now:
-            self._rows.write(vault, msgspec.structs.replace(now, revived=token))
+            self._rows.write(vault, msgspec.structs.replace(now, revived=rewound))
         log.info("vault %s went on from a past root", vault.hex()[:12])

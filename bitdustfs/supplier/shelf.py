@@ -82,7 +82,10 @@ class Shelf(ABC):
 
     @abstractmethod
     def header_hash(self, vault: bytes, block: bytes) -> bytes | None:
-        """The hash of the first header kept for this block id, whatever its position."""
+        """The hash of the first header kept for this block id, whatever its position.
+
+        Also of one that is retained: nothing else may take its place.
+        """
 
     @abstractmethod
     def store(
@@ -224,6 +227,9 @@ class MemoryShelf(Shelf):
             for name in self.kept.irange((vault, block), (vault, block + b"\xff")):
                 found: bytes = self.kept[name][3]
                 return found
+            for name in self._held.irange((vault, block), (vault, block + b"\xff")):
+                held: bytes = self._held[name][0][3]
+                return held
         return None
 
     def store(
@@ -237,6 +243,8 @@ class MemoryShelf(Shelf):
             if (vault, key) not in self.kept:
                 self._count(vault, _row(kept).size, 1)
                 self._take_back(vault, key)
+                if (vault, key) in self._killed:  # emptying the trash must not touch it
+                    self._trash.remove([self._killed.pop((vault, key))[1]])
             self.kept[vault, key] = kept
 
     def _count(self, vault: bytes, size: int, fragments: int) -> None:

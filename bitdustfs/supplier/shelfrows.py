@@ -51,7 +51,7 @@ class VaultRow(Record, frozen=True):
     begun: Ballot | None = None  #: under which it was accepted first
     held: U63 = 0  #: until when nothing of the vault may be forgotten
     ended: U63 = 0  #: from when on it is to be forgotten, as its owner said; 0: not at all
-    revived: bytes = b""  #: token of the rewindings after which the living was taken back
+    revived: U63 = 0  #: the lineage of the last rewinding after which all was kept again
 
 
 class FragmentRow(Record, frozen=True):

@@ -73,7 +73,7 @@ FRAGMENT_ROW = shelfrows.fragment_row(100, 64, 1000, bytes(32))
 VAULT_ROW = shelfrows.VaultRow(
     1 << 30, NOW, 5, 6, BALLOT, RAW_ROOT, RAW_FAMILY, 3, (WARRANT,),
     (records.Visit(PUBLIC, 3, 10, NOW, NOW),), True, (PUBLIC,), claim_of(), (1, 3), NOW, b"list",
-    "8.8.8.0/24", 7, 5, NOW, NOW, BALLOT, NOW, NOW, bytes(32),
+    "8.8.8.0/24", 7, 5, NOW, NOW, BALLOT, NOW, NOW, 3,
 )  # fmt: skip
 
 

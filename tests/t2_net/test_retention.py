@@ -8,7 +8,7 @@ from family import BALLOT, KEY, claim_of, family_of, make_block, root_of
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder
-from bitdustfs.core.policy import RETAIN_MAX, Rewinding, rewinding_words
+from bitdustfs.core.policy import RETAIN_MAX, Refounding, rewinding_words
 from bitdustfs.core.records import (
     Ballot,
     BlockDead,
@@ -18,6 +18,7 @@ from bitdustfs.core.records import (
     Member,
     RetentionWanted,
     Root,
+    StandDown,
     VaultEnd,
     claim_ballot,
     family_hash,
@@ -188,24 +189,58 @@ async def test_what_was_there_before_another_ballot_is_kept_within_the_hour(keep
 async def test_a_rewinding_takes_back_what_was_killed_since_and_its_deaths_stay_void(keeping):
     for number in (1, 2, 3):
         await put(keeping.peer, number)
-    await keeping.kill(1)
-    await keeping.accept(50)
+    await keeping.kill(1)  # it names the first root, whenever it died: a thief's word
+    forged = {"retain": keeping.retain, "rewound:1": 0, "lineage:1": 7}
+    await keeping.accept(50, family=keeping.family(1, forged))  # as if that were done already
     await keeping.kill(2, 50)
     lineage = Ballot(1, bytes(16), 1)
     claim = claim_of(KEY, lineage)
-    words = {"retain": keeping.retain, **rewinding_words(Rewinding(1, 0, 7))}
+    words = {"retain": keeping.retain, **rewinding_words(Refounding(1, 0, 7), 0)}
     await keeping.peer.prepare(claim, True)
-    await keeping.accept(51, lineage, keeping.family(1, words))
+    await keeping.accept(51, lineage, keeping.family(2, words))
     listed = (await keeping.peer.list()).fragments
-    assert [name[15] for name, _ in listed] == [2, 3]  # the first one died before root 7
+    assert [name[15] for name, _ in listed] == [1, 2, 3]
     with pytest.raises(Refused, match="history that this block was dropped in was left"):
         await keeping.kill(3, 50, claim=claim)  # an old word, shown once more
     await keeping.kill(3, 51, lineage, claim)
-    assert [name[15] for name, _ in (await keeping.peer.list()).fragments] == [2]
+    assert [name[15] for name, _ in (await keeping.peer.list()).fragments] == [1, 2]
     with pytest.raises(Refused, match="dead"):
         block = (3).to_bytes(16, "big")
         header, [fragment] = make_block(b"content", block=block, k=1, n=1)
         await keeping.peer.put(block, 0, claim, header, fragment.chunks, fragment.payload)
+
+
+async def test_nothing_takes_the_place_of_what_is_retained(keeping):
+    """Neither under another name of the block's owner, nor by a copy that was given up."""
+    block = (1).to_bytes(16, "big")
+    header, fragments = make_block(b"genuine" * 1000, block=block, k=1, n=2)
+    claim = claim_of()
+    await keeping.peer.put(block, 1, claim, header, fragments[1].chunks, fragments[1].payload)
+    down = StandDown(VAULT, keeping.peer.node, 1, 0)
+    await keeping.peer.stand_down(seal_record(KEY.signing, "stand-down", down), claim)
+    assert not (await keeping.peer.list()).fragments
+    other, forged = make_block(b"garbage" * 1000, block=block, k=1, n=2)
+    for position in (0, 1):
+        bad = forged[position]
+        with pytest.raises(Refused, match="conflict"):
+            await keeping.peer.put(block, position, claim, other, bad.chunks, bad.payload)
+    await keeping.peer.put(block, 1, claim, header, fragments[1].chunks, fragments[1].payload)
+    assert len((await keeping.peer.list()).fragments) == 1
+    assert not (await keeping.peer.past()).retained
+
+
+async def test_what_is_kept_again_out_of_the_trash_stays_when_that_is_emptied(keeping):
+    block = (1).to_bytes(16, "big")
+    header, fragments = make_block(b"genuine" * 1000, block=block, k=1, n=2)
+    claim, put = claim_of(), (header, fragments[1].chunks, fragments[1].payload)
+    await keeping.peer.put(block, 1, claim, *put)
+    down = StandDown(VAULT, keeping.peer.node, 1, 0)
+    await keeping.peer.stand_down(seal_record(KEY.signing, "stand-down", down), claim)
+    await keeping.pass_(8 * DAY)
+    assert (await keeping.peer.usage()).trash
+    await keeping.peer.put(block, 1, claim, *put)
+    await keeping.pass_(8 * DAY)
+    assert bytes(await keeping.peer.read(block, 1, 0, 7)) == b"genuine"
 
 
 async def test_ending_a_vault_or_leaving_the_supplier_out_destroys_nothing_yet(keeping):
