@@ -7,7 +7,7 @@ Who decides that a block is dead is vault/reclaim.py; nothing here looks at the 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -79,7 +79,7 @@ class Deletion:
         if not dead:
             return False
         rows = {block: row for block in dead if (row := self._table.get(block)) is not None}
-        for block in [block for block, row in rows.items() if self._is_lifted(row)]:
+        for block in self._lifted(rows):
             del rows[block]  # suppliers keep it again: as one that nobody knows it dies once more
             await trio.to_thread.run_sync(self._table.forget, block)
         confirmed: dict[bytes, set[int]] = {block: set(row.acked) for block, row in rows.items()}
@@ -105,10 +105,11 @@ class Deletion:
                 await trio.to_thread.run_sync(self._table.change, block, change)
         return bool(owing)
 
-    def _is_lifted(self, row: BlockRow) -> bool:
-        """Whether the vault was rewound since a block died."""
+    def _lifted(self, rows: Mapping[bytes, BlockRow]) -> list[bytes]:
+        """Blocks that died before the vault was rewound."""
         rewound = self._circle.family.policy.rewound(self._pen.ballot.lineage)
-        return rewound > block_dead_records.peek_untrusted(row.kill).ballot.lineage
+        peek = block_dead_records.peek_untrusted
+        return [b for b, row in rows.items() if rewound and peek(row.kill).ballot.lineage < rewound]
 
     def _is_away(self, position: int) -> bool:
         return self._circle.health(self._circle.family.members[position].node).away

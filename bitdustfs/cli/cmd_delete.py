@@ -58,13 +58,6 @@ def run_delete(args: argparse.Namespace) -> int:
     ended = trio.run(delete_at, key, [*members.values()], keeping.sure, addresses)
     if _say_ended(ended):
         return Exit.FAILED
-    if any(told.retains for told in ended):
-        forget_rest(vault)
-        say_named(
-            f"vault {vault.hex()[:NODE_DIGITS]} is gone once its retention is over. Until then "
-            "bitdust vault rewind brings it back; so its key stays here"
-        )
-        return Exit.DONE
     if not keeping.sure:
         complain_named(
             "nobody showed the newest list of suppliers: there may be others that keep their part. "
@@ -72,6 +65,13 @@ def run_delete(args: argparse.Namespace) -> int:
             "bitdust vault delete --bootstrap HOST:PORT"
         )
         return Exit.FAILED
+    if any(told.retains for told in ended):
+        forget_rest(vault)
+        say_named(
+            f"vault {vault.hex()[:NODE_DIGITS]} is gone once its retention is over. Until then "
+            "bitdust vault rewind brings it back; so its key stays here"
+        )
+        return Exit.DONE
     set_free(vault)
     forget_here(vault)  # with it goes what has this command go on, if it is run again
     path = args.key or config.default_key_path()

@@ -100,7 +100,7 @@ def parse_when(text: str, now: int) -> int:
     """
     try:
         return int(datetime.fromisoformat(text).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return now - int(parse_period(text))

@@ -210,6 +210,35 @@ async def test_a_rewinding_takes_back_what_was_killed_since_and_its_deaths_stay_
         await keeping.peer.put(block, 0, claim, header, fragment.chunks, fragment.payload)
 
 
+async def test_what_is_too_much_at_once_is_kept_again_by_and_by_and_after_a_restart(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("bitdustfs.supplier.retention.AT_ONCE", 1)
+    monkeypatch.setattr("bitdustfs.supplier.retention.STEPS", 1)
+    folder = OwnedFolder(tmp_path / "shelf", "shelf", {"id": "test"})
+    keeping = Keeping(DiskShelf(folder))
+    await keeping.contract()
+    for number in range(1, 6):
+        await put(keeping.peer, number)
+        await keeping.kill(number)
+    before, ballot = await keeping.peer.usage(), Ballot(1, bytes(16), 1)
+    words = {"retain": keeping.retain, **rewinding_words(Refounding(1, 0, 1), 0)}
+    await keeping.peer.prepare(claim_of(KEY, ballot), True)
+    await keeping.accept(9, ballot, keeping.family(1, words))
+    alive = [len((await keeping.peer.list()).fragments)]
+    for restart in range(6):
+        if restart == 2:
+            keeping.shelf.close()
+            keeping.open(DiskShelf(folder))
+        keeping.tidy()
+        alive.append(len((await keeping.peer.list()).fragments))
+    assert alive == [1, 2, 3, 4, 5, 5, 5]
+    after = await keeping.peer.usage()
+    assert after.used - before.used < 10_000 and not (await keeping.peer.past()).retained
+    keeping.shelf.close()
+    folder.close()
+
+
 async def test_nothing_takes_the_place_of_what_is_retained(keeping):
     """Neither under another name of the block's owner, nor by a copy that was given up."""
     block = (1).to_bytes(16, "big")

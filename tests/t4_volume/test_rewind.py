@@ -22,9 +22,10 @@ from bitdustfs.core.records import (
 )
 from bitdustfs.core.roots import first_root
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import NoSpace, Refused
+from bitdustfs.errors import NoSpace, Refused, Unavailable
 from bitdustfs.family.hire import agree_to_retain
 from bitdustfs.family.replace import replace_member, set_policy
+from bitdustfs.family.retaining import set_retention
 from bitdustfs.family.rewind import choose, look_back, promise_again, rewind
 from bitdustfs.net import wire
 from bitdustfs.net.register import RootRegister
@@ -294,3 +295,28 @@ async def test_nobody_who_lies_about_the_past_is_believed_against_the_others(tmp
     seen, again = await days.moments()
     assert liar.node in seen.failures
     assert [m.known.root.uid for m in again] == [m.known.root.uid for m in moments]
+
+
+async def test_a_vault_has_a_longer_retention_once_all_its_suppliers_promise_it(tmp_path):
+    days = await kept(tmp_path)
+    net, old = days.net, days.net.suppliers[4]
+    genuine = old.call
+
+    async def refuse(request, payload=b""):
+        if isinstance(request, wire.Promise) and request.token:  # by a program of before
+            raise Refused("forged", "an invitation that nobody signed")
+        return await genuine(request, payload)
+
+    async with days.mount(tmp_path, "one") as vault:
+        old.call = refuse
+        with pytest.raises(Unavailable, match=r"1 of 7 suppliers .*cannot keep what is deleted"):
+            await set_retention(vault, net.key, {"retain": 2 * RETAIN}, vault.circle.session)
+        assert vault.known.family.policy.retain == RETAIN
+        old.call = genuine
+        await set_retention(vault, net.key, {"retain": 2 * RETAIN}, vault.circle.session)
+        assert vault.known.family.policy.retain == 2 * RETAIN
+        await set_retention(vault, net.key, {"retain": DAY}, vault.circle.session)
+        assert vault.known.family.policy.retain == DAY
+    assert {(await supplier.past()).retain for supplier in net.suppliers} == {2 * RETAIN}
+    days.pass_(2 * RETAIN + 1)
+    assert {(await supplier.past()).retain for supplier in net.suppliers} == {DAY}
