@@ -85,7 +85,7 @@ class Describer:
         """That the retention leaves no room."""
         space = self._vault.space
         retained = space.retained.content()
-        if not retained or space.left(live, self._vault.content.dirty) > space.capacity // 100:
+        if not retained or space.left(live, self._vault.content.dirty) > space.capacity // 16:
             return []
         until = time.strftime("%F %R", time.localtime(space.retained.until()))
         return [

@@ -68,7 +68,9 @@ def test_the_past_holds_against_the_key(world):
     world.run("unmount", world.mountpoint)
 
 
-def test_a_program_that_locked_all_files_is_undone_on_its_machine_and_that_too(world):
+def test_a_program_that_locked_all_files_is_undone_on_its_machine_and_that_too(world, long):
+    if not long:
+        pytest.skip("only with --long: t4_volume/test_rewind.py undoes it, too")
     content = fresh(world)
     world.mount()
     for name, data in content.items():
