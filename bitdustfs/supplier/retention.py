@@ -166,8 +166,9 @@ class Retention:
         in the ring by then, if it belongs there. Nobody else changes the row meanwhile.
         """
         now = self._time.now()
-        if after.family != before.family:
-            after = with_retention(after, named.policy.retain, now)
+        wanted = named.policy.retain  # a program of before may have forgotten what holds
+        if after.family != before.family or wanted > in_force(after, now):
+            after = with_retention(after, wanted, now)
         old = root_records.peek_untrusted(before.root) if before.root else None
         if old is not None and (old.uid, old.family_hash) == (root.uid, root.family_hash):
             since, begun = before.rooted or now, before.begun or old.ballot
