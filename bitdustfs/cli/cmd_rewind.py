@@ -1,6 +1,7 @@
 """`bitdust vault rewind`: makes a root of the past the newest one again."""
 
 import argparse
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.periods import parse_period
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.family.recovery import look_at_past, rewind_vault
-from bitdustfs.family.rewind import Lookback, PastMoment, choose
+from bitdustfs.family.rewind import NAME_DIGITS, Lookback, PastMoment, choose
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
@@ -28,6 +29,7 @@ or a slip. Suppliers of a vault with a retention (bitdust vault create --retain 
 long what was deleted, and past roots: the last one of each hour for a day, then of each day.
 Without --to it lists them. What the vault is now is kept as well: rewind once more to come back.
 Who has the vault mounted elsewhere is fenced off, and keeps what was not published."""
+NAME = re.compile(f"[0-9a-f]{{{NAME_DIGITS}}}")
 RISK = """\
 The vault becomes what it was at {since}: root {seq}, which {holders} suppliers show{sure}.
 What was written or deleted since is not in it. It stays at the suppliers for the retention.
@@ -44,12 +46,16 @@ class PastLine(msgspec.Struct, frozen=True, kw_only=True):
     suppliers: int  #: that show it
     of: int  #: suppliers that the vault had then
     confirmed: bool  #: so many show it as had to accept it
+    name: str  #: eight digits by which --to takes it, whatever is said of its time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = TEXT
     parser.add_argument(
-        "--to", metavar="TIME", help="2026-11-26T18:00, or how long ago: 3h. Without it: a list"
+        "--to",
+        metavar="TIME",
+        help="2026-11-26T18:00, or how long ago: 3h, or the eight digits of a line of the list. "
+        "Without it: that list",
     )
     parser.add_argument("--key", type=Path, help="the key file")
     parser.add_argument(
@@ -64,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_rewind(args: argparse.Namespace) -> int:
     """Lists, or asks and goes back."""
     key, now = load_key(args.key), int(time.time())
-    when = parse_when(args.to, now) if args.to else 0
+    when = parse_when(args.to, now) if args.to and not NAME.fullmatch(args.to) else 0
     if attached_marker(key.vault_id).exists() or ending_marker(key.vault_id).exists():
         raise UsageError("the vault is mounted here: bitdust unmount first")
     addresses = [*map(check_address, args.bootstrap), *known_addresses(key.vault_id)]
@@ -78,7 +84,7 @@ def run_rewind(args: argparse.Namespace) -> int:
     if not args.to:
         _say_moments(moments, past, args.json)
         return Exit.DONE
-    moment = choose(moments, when)
+    moment = choose(moments, when) if when else _named(moments, args.to)
     if not args.yes and input(_question(moment)).strip().lower() not in ("y", "yes"):
         say("nothing was changed")
         return Exit.FAILED
@@ -110,6 +116,13 @@ def parse_when(text: str, now: int) -> int:
         ) from None
 
 
+def _named(moments: list[PastMoment], name: str) -> PastMoment:
+    found = [moment for moment in moments if moment.name == name]
+    if not found:
+        raise UsageError(f"no supplier that answers shows {name}; bitdust vault rewind lists them")
+    return found[0]
+
+
 def _question(moment: PastMoment) -> str:
     return RISK.format(
         since=_time(moment.since), seq=moment.known.root.seq, holders=len(moment.holders),
@@ -122,7 +135,7 @@ def _say_moments(moments: list[PastMoment], past: Lookback, as_json: bool) -> No
         PastLine(
             since=moment.since, left=moment.left, seq=moment.known.root.seq,
             suppliers=len(moment.holders), of=moment.known.family.group.n,
-            confirmed=moment.confirmed,
+            confirmed=moment.confirmed, name=moment.name,
         )
         for moment in moments
     ]  # fmt: skip
@@ -132,7 +145,7 @@ def _say_moments(moments: list[PastMoment], past: Lookback, as_json: bool) -> No
     for line in lines:
         sure = "" if line.confirmed else "  (fewer than a majority show it)"
         say(
-            f"{_time(line.since)}  until {_time(line.left)}  root {line.seq}  "
+            f"{_time(line.since)}  until {_time(line.left)}  {line.name}  root {line.seq}  "
             f"{line.suppliers} of {line.of} suppliers{sure}"
         )
     if not lines:

@@ -59,6 +59,7 @@ PROMISE_DEADLINE = 10.0  #: seconds that a supplier has to promise
 DEADLINE = 60.0  #: seconds for all that one supplier shows
 WAVES_MAX = 8  #: times that suppliers are asked of whom others told
 SUPPLIERS_MAX = 256  #: that are asked, at most
+NAME_DIGITS = 8  #: hexadecimal digits of a moment's name
 ROOTS_MAX = 2000  #: past roots that one supplier may show; an honest one has a few dozen
 
 Identity = tuple[bytes, bytes]  #: of a root that may be proposed again: its uid, and its family
@@ -66,13 +67,18 @@ Identity = tuple[bytes, bytes]  #: of a root that may be proposed again: its uid
 
 class PastMoment(NamedTuple):
     """A root that was the newest one: from `since` until `left`, Unix seconds by this machine's
-    clock. `holders`: who shows it. `left` is 0 for one that somebody has as the newest.
+    clock. `holders`: who shows it.
     """
 
     known: Known
     since: int
     left: int
     holders: frozenset[bytes]
+
+    @property
+    def name(self) -> str:
+        """By which it is called where times do not tell: a thief's suppliers say what they like."""
+        return digest(b"".join(_identity(self.known))).hex()[:NAME_DIGITS]
 
     @property
     def confirmed(self) -> bool:
@@ -108,7 +114,7 @@ class Lookback:
         return max(self.newest.values(), key=lambda known: known.root.order, default=None)
 
     def moments(self, now: int) -> list[PastMoment]:
-        """What may be gone back to, the oldest first; behind it what is the newest root now."""
+        """What may be gone back to, the oldest first. `now`: Unix seconds."""
         seen: dict[Identity, dict[bytes, Sight]] = {}
         for node, sights in self.sights.items():
             for sight in sights:

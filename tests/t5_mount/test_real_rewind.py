@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 
 import pytest
 from asked import until
@@ -11,9 +10,8 @@ from asked import until
 def rewound(world, ago, *words):
     """Goes back to what the vault was so many roots ago; what was said."""
     told = json.loads(world.run("vault", "rewind", "--json", *words).stdout)
-    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(told[-ago]["since"] + 1))
     assert all(line["confirmed"] for line in told)
-    return world.run("vault", "rewind", "--to", since, "--yes", *words).stdout
+    return world.run("vault", "rewind", "--to", told[-ago]["name"], "--yes", *words).stdout
 
 
 def fresh(world):
@@ -58,6 +56,8 @@ def test_the_past_holds_against_the_key(world):
     world.move_to("owner")
     listed = world.run("vault", "rewind", "--bootstrap", address).stdout
     assert "to go back to the last of them: bitdust vault rewind --to 20" in listed
+    refused = world.run("vault", "rewind", "--to", "0" * 8, "--bootstrap", address, check=False)
+    assert refused.returncode and "no supplier that answers shows 00000000" in refused.stderr
     refused = world.run("vault", "rewind", "--to", "1h", "--bootstrap", address, check=False)
     assert refused.returncode and "no root of that time" in refused.stderr
     assert "mount it as usual" in rewound(world, 1, "--bootstrap", address)

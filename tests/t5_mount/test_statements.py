@@ -92,7 +92,8 @@ def test_the_keys_that_programs_rely_on_stay():
         "kind", "version", "vault", "state", "message", "inodes", "live", "dirty", "may_lose",
         "thinnest", "rebuilding", "bench", "visits", "local_blocks", "owed_blocks",
         "thin_blocks", "suppliers", "warnings", "unpublished", "safety", "verdict", "only_here",
-        "to_send", "rate", "seconds_left", "complete", "judged", "read_only", "program",
+        "to_send", "rate", "seconds_left", "complete", "judged", "read_only", "program", "retain",
+        "retained", "retained_until",
         "thinned", "bandwidth", "paused", "risk",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
