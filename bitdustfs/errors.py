@@ -106,6 +106,7 @@ class Refused(PeerError):
         "unauthorised",  # the session's role may not do this
         "not-found",  # no such fragment here
         "quota",  # the contract's space is used up
+        "retained",  # what was deleted is kept for the contract's retention, and takes the room
         "no-space",  # the supplier cannot donate that much, or its disk is full
         "conflict",  # another header was accepted for this block id before
         "forged",  # signature or hash wrong

@@ -23,9 +23,12 @@ SEAT_STEPS = ("seat-step", "seat-stepped")  #: the same, where this machine has 
 #: where a supplier writes to its disk
 SHELF_WRITES = (
     "shelf-write", "shelf-sync", "shelf-rename", "shelf-index", "shelf-register", "shelf-kill",
+    "shelf-past", "shelf-revive",
 )  # fmt: skip
 #: what a supplier did durably, and nobody has heard of yet
-SHELF_STEPS = ("shelf-registered", "shelf-indexed", "shelf-killed")
+SHELF_STEPS = (
+    "shelf-registered", "shelf-indexed", "shelf-killed", "shelf-pasted", "shelf-revived",
+)  # fmt: skip
 
 ACTIONS = {"kill": 0, "enospc": errno.ENOSPC, "eio": errno.EIO}
 

@@ -11,6 +11,7 @@ NAMES = (
     "system/diagnosis.py",
     "cli/holdings.py",
     "cli/cmd_versions.py",
+    "cli/cmd_rewind.py",
     "cli/cmd_codes.py",
     "cli/cmd_name.py",
     "cli/results.py",
@@ -40,6 +41,7 @@ PRINTED = {
     "PolicySaid": "`bitdust vault set --json`",
     "NameLine": "each line of `bitdust name --json`",
     "Replaced": "`bitdust supplier replace --json`",
+    "PastLine": "each line of `bitdust vault rewind --json`, the oldest first",
     "CodeLine": "each line of `bitdust vault codes --json`",
     "SupplierSelf": "`bitdust supplier status --json`, also of `pause`, `resume` and `set`",
     "RelaySelf": "`relay` in a supplier's status",
@@ -62,11 +64,11 @@ HEAD = """# What `--json` prints
 
 One line of JSON, made of the structs in `bitdustfs/mount/statements.py`,
 `bitdustfs/supplier/orders.py`, `bitdustfs/system/diagnosis.py`, `bitdustfs/cli/holdings.py`,
-`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_codes.py`, `bitdustfs/cli/cmd_name.py` and
-`bitdustfs/cli/results.py`. Only that line goes to standard output; sentences go to standard error.
-Fields may be added. One that is renamed, dropped or means something else raises `version`. Sizes
-are bytes, times Unix seconds, periods seconds; nodes, vaults and blocks are hexadecimal. `kind`
-names the statement. This page is made by `tests/json_page.py`.
+`bitdustfs/cli/cmd_versions.py`, `bitdustfs/cli/cmd_rewind.py`, `bitdustfs/cli/cmd_codes.py`,
+`bitdustfs/cli/cmd_name.py` and `bitdustfs/cli/results.py`. Only that line goes to standard output;
+sentences go to standard error. Fields may be added. One that is renamed, dropped or means something
+else raises `version`. Sizes are bytes, times Unix seconds, periods seconds; nodes, vaults and
+blocks are hexadecimal. `kind` names the statement. This page is made by `tests/json_page.py`.
 """
 
 

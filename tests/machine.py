@@ -36,12 +36,13 @@ class PowerCut(BaseException):
 
 
 class Net:
-    """n memory suppliers and an empty vault on them."""
+    """n memory suppliers and an empty vault on them. `times`: the clocks of their services."""
 
-    def __init__(self, k=4, n=7, space=4 * GIB, key=KEY):
-        self.key = key
+    def __init__(self, k=4, n=7, space=4 * GIB, key=KEY, **times):
+        self.key, self.times = key, times
         self.services = [
-            SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), space) for _ in range(n)
+            SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), space, **times)
+            for _ in range(n)
         ]
         self.suppliers = [MemorySupplier(s, key.vault_id) for s in self.services]
         self.spares = []
@@ -59,7 +60,9 @@ class Net:
 
     async def spare(self):
         """Another supplier, with a contract, as a member of a family."""
-        service = SupplierService(SigningKey(os.urandom(32)), MemoryShelf(), self.space)
+        service = SupplierService(
+            SigningKey(os.urandom(32)), MemoryShelf(), self.space, **self.times
+        )
         supplier = MemorySupplier(service, self.key.vault_id)
         await supplier.promise(self.space, 2_000_000_000)
         self.spares.append(supplier)

@@ -7,7 +7,7 @@ Who decides that a block is dead is vault/reclaim.py; nothing here looks at the 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -21,7 +21,7 @@ from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.rows import DEAD, BlockRow
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.quorum import rival_untrusted
-from bitdustfs.core.records import BlockDead, Root, seal_record
+from bitdustfs.core.records import BlockDead, Root, block_dead_records, seal_record
 from bitdustfs.errors import PeerError, Refused
 from bitdustfs.failpoints import reach
 from bitdustfs.net.ask import ask_all
@@ -79,6 +79,9 @@ class Deletion:
         if not dead:
             return False
         rows = {block: row for block in dead if (row := self._table.get(block)) is not None}
+        for block in self._lifted(rows):
+            del rows[block]  # suppliers keep it again: as one that nobody knows it dies once more
+            await trio.to_thread.run_sync(self._table.forget, block)
         confirmed: dict[bytes, set[int]] = {block: set(row.acked) for block, row in rows.items()}
         owing: dict[int, list[bytes]] = {}
         for block, row in rows.items():
@@ -101,6 +104,12 @@ class Deletion:
                 change = partial(_confirmed, tuple(sorted(confirmed[block])))
                 await trio.to_thread.run_sync(self._table.change, block, change)
         return bool(owing)
+
+    def _lifted(self, rows: Mapping[bytes, BlockRow]) -> list[bytes]:
+        """Blocks that died before the vault was rewound."""
+        rewound = self._circle.family.policy.rewound(self._pen.ballot.lineage)
+        peek = block_dead_records.peek_untrusted
+        return [b for b, row in rows.items() if rewound and peek(row.kill).ballot.lineage < rewound]
 
     def _is_away(self, position: int) -> bool:
         return self._circle.health(self._circle.family.members[position].node).away

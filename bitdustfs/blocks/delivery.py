@@ -19,7 +19,7 @@ from bitdustfs.net.supplier import Supplier
 
 log = logging.getLogger(__name__)
 
-NO_ROOM = ("quota", "no-space")  #: codes of refusals for want of room
+NO_ROOM = ("quota", "no-space", "retained")  #: codes of refusals for want of room
 
 
 class Delivery:

@@ -5,6 +5,9 @@ hold less a reserve. The *placeable*: what suppliers still have free, k times th
 less what waits on this machine; it is smaller than the quota while deleted data is not yet given
 back. Data beyond either is refused with ENOSPC before it is taken (promise 4); deletes always pass.
 
+What suppliers retain of what was deleted (retained.py) is not free, and what is deleted gives
+nothing back before its time: nobody waits for that, and no snapshot is given up for it.
+
 What only snapshots keep is not free. Those that nobody made by hand are given up for a writer who
 would be refused else: what they keep counts as free, and the writer waits until it is.
 
@@ -13,6 +16,8 @@ admitted of it is *promised* until a root has it at the suppliers.
 """
 
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -20,12 +25,14 @@ from typing import NamedTuple
 import trio
 
 from bitdustfs.blocks.circle import Circle
+from bitdustfs.blocks.retained import Retained
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.diskroom import DiskRoom
 from bitdustfs.core.placement import acknowledgements_least, capacity, slop
 from bitdustfs.core.records import Member
 from bitdustfs.errors import DiskFull, NoSpace
 from bitdustfs.net.ask import ask_all
+from bitdustfs.units import format_size
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ NAME_COST = 512  #: bytes of metadata that a new name is reckoned at: inode, ent
 GIVE_BACK_EVERY = 10.0  #: seconds between attempts to give space back for a writer
 GIVE_BACK_DEADLINE = 20.0  #: seconds that a writer waits for it
 GIVE_UP_DEADLINE = 60.0  #: the same, while giving up snapshots makes the room
+SAID_FULL_EVERY = 60.0  #: seconds between log lines about writers for whom there is no room
 USAGE_DEADLINE = 5.0  #: seconds that suppliers have to tell what is used
 
 
@@ -62,6 +70,8 @@ class Space:
 
     def __init__(self, circle: Circle, table: BlockTable, disk: DiskRoom) -> None:
         self._circle, self._table, self._disk = circle, table, disk
+        self.retained = Retained(circle)
+        self._said_full = -math.inf  # when it was logged last that the retention leaves no room
         self._free: dict[bytes, int] = {}  # node -> bytes free at its last answer
         self._placed: dict[bytes, int] = {}  # node -> bytes it acknowledged since
         self._untold: frozenset[bytes] = frozenset()  # who did not answer when asked last
@@ -78,7 +88,7 @@ class Space:
 
     def hold(self, size: int, yields: Yield) -> None:
         """Snapshots keep so many bytes that nothing else refers to; `yields` of these go."""
-        self._held, self._yields = size, yields
+        self._held, self._yields = size, Yield() if self.retained.on else yields
         self._tell()
 
     @property
@@ -99,6 +109,11 @@ class Space:
             yield
         finally:
             self._bound = None
+
+    @property
+    def may_copy(self) -> bool:
+        """Whether blocks may be copied to empty them: it takes room where these are retained."""
+        return not self.retained.on or self.placeable() > 2 * self.reserve
 
     @property
     def reserve(self) -> int:
@@ -141,7 +156,7 @@ class Space:
         return max(0, min(self._within_quota(live, dirty), self._to_place(dirty)))
 
     def _within_quota(self, live: int, dirty: int) -> int:
-        return self.capacity - live - self._held - dirty
+        return self.capacity - live - self._held - self.retained.content() - dirty
 
     def _to_place(self, dirty: int) -> int:
         return self.placeable() - self.reserve // 2 - dirty  # the other half is for metadata
@@ -170,7 +185,7 @@ class Space:
                 )
             )
         if more > self.left(live, dirty):
-            raise NoSpace
+            raise self._refusal()
 
     async def admit_metadata(self, size: int) -> None:
         """As `admit`, for `size` bytes of names or attributes, from here on promised.
@@ -181,8 +196,21 @@ class Space:
         if not self._fits(size):
             await self._wait_given(Want(lambda: 0, lambda: self._lacks(size)))
             if not self._fits(size):
-                raise NoSpace
+                raise self._refusal()
         self._promised += size
+
+    def _refusal(self) -> NoSpace:
+        """What a writer gets for whom there is no room; why, where that is the retention, is
+        logged.
+        """
+        now, size = trio.current_time(), self.retained.content()
+        if size and now - self._said_full > SAID_FULL_EVERY:
+            self._said_full = now
+            log.warning(
+                "a writer was refused: %s of what was deleted are kept until %s at the latest",
+                format_size(size), time.strftime("%F %R", time.localtime(self.retained.until())),
+            )  # fmt: skip
+        return NoSpace()
 
     async def _admit_here(self, owed: int) -> None:
         """Returns when this machine's disk has room for `owed` bytes; else raises DiskFull.
@@ -304,6 +332,7 @@ class Space:
 
         async def ask(node: bytes) -> None:
             before = self._placed.get(node, 0)
+            await self.retained.ask(node)
             usage = await self._circle.supplier(node).usage()
             self._free[node] = usage.space - usage.used
             self._placed[node] = self._placed.get(node, 0) - before

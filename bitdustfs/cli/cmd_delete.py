@@ -17,7 +17,14 @@ from bitdustfs.cli.named import complain_named, say_named
 from bitdustfs.cli.results import DeletionLine, VaultDeleted
 from bitdustfs.cli.texts import NODE_DIGITS
 from bitdustfs.errors import UsageError
-from bitdustfs.family.deleting import Told, delete_at, fence, forget_here, who_keeps
+from bitdustfs.family.deleting import (
+    Told,
+    delete_at,
+    fence,
+    forget_here,
+    forget_rest,
+    who_keeps,
+)
 from bitdustfs.mount.cpu import suite
 from bitdustfs.mount.mountpoint import attached_marker, ending_marker
 from bitdustfs.net.addresses import check_address
@@ -53,10 +60,20 @@ def run_delete(args: argparse.Namespace) -> int:
         members |= {member.node: member for member in shown}
     ended = trio.run(delete_at, key, [*members.values()], keeping.sure, addresses)
     for told in ended:
-        if not told.error:
-            say_kept(f"{told.member.node.hex()[:NODE_DIGITS]} has deleted it")
-    done = _none_is_left(ended) and _all_are_known(keeping.sure)
-    if done:
+        node = told.member.node.hex()[:NODE_DIGITS]
+        if told.retains:
+            say_kept(f"{node}: {told.error}")
+        elif not told.error:
+            say_kept(f"{node} has deleted it")
+    retained = any(told.retains for told in ended)
+    told_all = _none_is_left(ended) and _all_are_known(keeping.sure)
+    if told_all and retained:
+        forget_rest(vault)
+        say_kept(
+            f"vault {vault.hex()[:NODE_DIGITS]} is gone once its retention is over. Until then "
+            "bitdust vault rewind brings it back; so its key stays here"
+        )
+    elif told_all:
         set_free(vault)
         forget_here(vault)  # with it goes what has this command go on, if it is run again
         path = args.key or config.default_key_path()
@@ -66,9 +83,17 @@ def run_delete(args: argparse.Namespace) -> int:
             f"machine had of it is gone, and so is its key, {path}"
         )
     if args.json:
-        lines = [DeletionLine(node=told.member.node.hex(), error=told.error) for told in ended]
-        say_json(VaultDeleted(vault=vault.hex(), done=done, sure=keeping.sure, suppliers=lines))
-    return Exit.DONE if done else Exit.FAILED
+        lines = [
+            DeletionLine(node=told.member.node.hex(), error=told.error, retains=told.retains)
+            for told in ended
+        ]
+        say_json(
+            VaultDeleted(
+                vault=vault.hex(), done=told_all, retained=retained, sure=keeping.sure,
+                suppliers=lines,
+            )
+        )  # fmt: skip
+    return Exit.DONE if told_all else Exit.FAILED
 
 
 def _loss(vault: bytes, count: int, begun: bool) -> str:
@@ -80,8 +105,8 @@ def _loss(vault: bytes, count: int, begun: bool) -> str:
 
 
 def _none_is_left(ended: Sequence[Told]) -> bool:
-    """Whether all of them said that they deleted it; else it is said who did not."""
-    left = [told for told in ended if told.error]
+    """Whether all of them deleted it, or will once they may; else it is said who was not told."""
+    left = [told for told in ended if told.error and not told.retains]
     for told in left:
         node = told.member.node.hex()[:NODE_DIGITS]
         complain_named(f"{node} did not say that it deleted it: {told.error}")

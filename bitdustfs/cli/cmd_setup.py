@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--install", action=argparse.BooleanOptionalAction, default=None,
         help="have systemd start what was set up, from now on",
     )  # fmt: skip
-    parser.set_defaults(run=run, policy=[], schedule=[], own=False, space="10G")
+    parser.set_defaults(run=run, policy=[], schedule=[], retain=None, own=False, space="10G")
 
 
 def run(args: argparse.Namespace) -> int:

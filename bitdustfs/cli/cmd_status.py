@@ -8,6 +8,7 @@ from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
 from bitdustfs.cli.named import names, say_named, say_verdict
+from bitdustfs.cli.periods import period_words
 from bitdustfs.cli.progress import progress_bar
 from bitdustfs.cli.schedule_words import given_up
 from bitdustfs.cli.texts import NODE_DIGITS
@@ -132,6 +133,8 @@ def _print_status(status: Status) -> None:
         )
     _print_bench(status.bench)
     _print_visits(status.visits)
+    if sentence := _retention(status):
+        say_named(sentence)
     for sentence in given_up(status.thinned):
         say_named(sentence)
     for sentence in status.warnings:
@@ -148,6 +151,18 @@ def follows_words(line: FollowsLine) -> str:
     if line.heard > SILENT:
         return f"{shown}; of newer ones was heard last {ago(line.heard)}"
     return f"{shown}; asked {ago(line.heard)}"
+
+
+def _retention(status: Status) -> str:
+    """What suppliers keep of what was deleted."""
+    if not status.retain and not status.retained:
+        return ""
+    time_ = f"for {period_words(status.retain)}" if status.retain else "by the retention of before"
+    what = f"suppliers keep what is deleted, and past roots, {time_}"
+    if status.retained_until is not None:
+        until = time.strftime("%F %R", time.localtime(status.retained_until))
+        what += f": {format_size(status.retained)} now, the last of it until {until}"
+    return what
 
 
 def _sending(line: SupplierLine) -> str:

@@ -14,11 +14,13 @@ from bitdustfs.cache.machine import known_addresses, machine_id, remember_addres
 from bitdustfs.cli import cmd_codes as codes
 from bitdustfs.cli import cmd_delete as delete
 from bitdustfs.cli import cmd_recover as recover
+from bitdustfs.cli import cmd_rewind as rewind
 from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.friend_choice import NO_FRIENDS, Friends, choose_friends, free_friends
 from bitdustfs.cli.json_words import add_json, say_json
+from bitdustfs.cli.periods import period_words
 from bitdustfs.cli.policy_words import HELP, parse_policy, policy_lines
 from bitdustfs.cli.results import FounderLine, VaultMade, VaultRefounded
 from bitdustfs.cli.schedule_words import HELP as SCHEDULE_HELP
@@ -55,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_refound(verbs.add_parser("refound", help=text, description=refound.__doc__))
     text = "end a vault and its contracts, for good"
     delete.add_arguments(verbs.add_parser("delete", help=text, description=delete.__doc__))
+    text = "the vault as it was at a time, where its suppliers keep the past"
+    rewind.add_arguments(verbs.add_parser("rewind", help=text))
     text = "a tree again, from blocks alone, when all roots are lost"
     recover.add_arguments(verbs.add_parser("recover", help=text))
 
@@ -81,6 +85,11 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schedule", action="append", default=[], metavar="WORD",
         help=f"snapshots that are made by themselves (off). {SCHEDULE_HELP}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--retain", metavar="TIME",
+        help="14d: for so long suppliers keep what was deleted, and past roots, whoever asks; it "
+        "takes room of the vault (off)",
     )  # fmt: skip
     parser.add_argument("--own", action="store_true", help=OWN_HELP)
     _add_invitation(parser)
@@ -246,7 +255,9 @@ def parse_order(args: argparse.Namespace, chosen: Friends = NO_FRIENDS) -> Order
         )
     schedule = parse_schedule(args.schedule, OFF)
     size = chosen.size(args.space, k, n)
-    words = {**(schedule_words(schedule) if schedule.on else {}), **parse_policy(args.policy)}
+    retain = [f"retain={args.retain}"] if args.retain else []
+    policy = parse_policy([*args.policy, *retain])
+    words = {**(schedule_words(schedule) if schedule.on else {}), **policy}
     tokens = (*map(read_token, args.invitation), *chosen.tokens)
     return Order(k, n, size, words, suppliers, bootstrap, chosen.known(n), args.own, tokens)
 
@@ -295,6 +306,11 @@ def say_created(key: VaultKey, order: Order, path: Path, founders: Sequence[Foun
     own = _own(founders)
     for sentence in promised(k, n, own):
         say(sentence)
+    if order.retain:
+        say(
+            f"for {period_words(order.retain)} they keep what is deleted, and past roots: "
+            "bitdust vault rewind goes back"
+        )
     say(f"write its 24 words down now: bitdust key words{_key_words(path)}")
     vault = "" if path == config.default_key_path() else f" {quote(str(path))}"
     say(f"then make a folder and mount it there: mkdir ~/vault; mount.bitdust{vault} ~/vault")

@@ -35,18 +35,27 @@ PAGES = {
             "bitdust vault create --ecc 4/7 --space 50G --bootstrap 203.0.113.5:4100",
             "bitdust vault create --ecc 1/2 --supplier 203.0.113.5:4100 --supplier"
             " 198.51.100.7:4100 --invitation @anna.token --invitation @bert.token",
+            "bitdust vault create --space 50G --retain 14d --bootstrap 203.0.113.5:4100",
         ),
         "no vault was made; suppliers have back what they promised to it",
     ),
     "vault codes": Page(("bitdust vault codes 7 --space 50G",), ONLY_LOOKED),
     "vault set": Page(
-        ("bitdust vault set", "bitdust vault set patience=48h bandwidth=10M"),
+        (
+            "bitdust vault set",
+            "bitdust vault set patience=48h bandwidth=10M",
+            "bitdust vault set retain=14d",
+        ),
         "the policy may be changed already: bitdust vault set shows it",
     ),
     "vault refound": Page(
         ("bitdust vault refound --bootstrap 203.0.113.5:4100",),
         "the new family may be signed already: mount the vault and look, or run it again",
         "a new family is signed without the old one's majority",
+    ),
+    "vault rewind": Page(
+        ("bitdust vault rewind", "bitdust vault rewind --to 2026-11-26T18:00 --yes"),
+        "the vault may be rewound already: mount it and look, or run it again",
     ),
     "vault recover": Page(
         ("bitdust vault recover --supplier 203.0.113.5:4100 --supplier 198.51.100.7:4100",),

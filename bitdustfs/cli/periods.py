@@ -16,3 +16,13 @@ def parse_period(text: str) -> float:
     if not 0 < seconds <= LONGEST:
         raise UsageError(f"{text}: a length of time is more than none, and 3650d at most")
     return seconds
+
+
+def period_words(seconds: int) -> str:
+    """A length of time for people: 14 days, 36 hours, 90 s."""
+    days, hours = divmod(seconds, 86400), divmod(seconds, 3600)
+    if days[0] and not days[1]:
+        return f"{days[0]} {'day' if days[0] == 1 else 'days'}"
+    if hours[0] and not hours[1]:
+        return f"{hours[0]} {'hour' if hours[0] == 1 else 'hours'}"
+    return f"{seconds} s"

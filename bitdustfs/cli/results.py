@@ -54,13 +54,15 @@ class DeletionLine(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     error: str  #: why it did not say that it deleted all, or ""
+    retains: bool  #: it deletes all once the retention is over
 
 
 class VaultDeleted(Statement, frozen=True, kw_only=True, tag="vault-deleted"):
     """A vault ends. Exit code 0: `done`; 1: it is to be run again."""
 
     vault: str
-    done: bool  #: nobody keeps anything of it any more, and its key here is gone
+    done: bool  #: all were told, and its key here is gone unless it is `retained`
+    retained: bool  #: some keep it until the retention is over; until then it can be rewound
     sure: bool  #: suppliers showed the newest list of those that keep it: there are no others
     suppliers: list[DeletionLine]
 

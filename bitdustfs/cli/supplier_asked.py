@@ -98,8 +98,9 @@ def run_self(args: argparse.Namespace) -> int:
         f"supplier {told.node[:NODE_DIGITS]} at {told.address}, {told.state}, since {hours:.1f} h; "
         f"{heard}",
         f"{format_size(told.space)} donated: {format_size(told.promised)} promised to "
-        f"{told.customers} vaults, {format_size(told.used)} used by {told.fragments} fragments, "
-        f"{format_size(told.trash)} of trash; the disk has {format_size(told.free)} free",
+        f"{told.customers} vaults, {format_size(told.used)} used by {told.fragments} fragments"
+        f"{_retained(told.retained)}, {format_size(told.trash)} of trash; the disk has "
+        f"{format_size(told.free)} free",
         f"{format_size(told.received)} came and {format_size(told.served)} went since it was "
         f"started; it knows {told.network} nodes of the network",
         told.reached,
@@ -122,6 +123,10 @@ def _change(args: argparse.Namespace) -> Donate:
     return Donate(
         space=space, bandwidth=bandwidth, relay_rate=rate, relay_circuits=args.relay_circuits
     )
+
+
+def _retained(size: int) -> str:
+    return f" ({format_size(size)} of it deleted, and retained)" if size else ""
 
 
 def _relaying(relay: RelaySelf) -> str:

@@ -10,6 +10,9 @@ Paxos-like (Lamport, "Paxos made simple", 2001), one register, values ordered by
 A promise is shown as the signed claim that it was given to, so that nobody has to believe a voter:
 a refusal carries the higher claim, and proves by it that another machine was there.
 
+No number leaps by more than LEAP_MAX. A thief of the vault's key would else claim the highest
+ballot that can be written, and nobody could ever claim another one above it.
+
 The lease is a courtesy between machines of one owner, not a safety argument: safety rests on
 ballots.
 """
@@ -18,6 +21,8 @@ from dataclasses import dataclass, replace
 
 from bitdustfs.core.records import Ballot, Root, family_records, root_records
 from bitdustfs.errors import Refused
+
+LEAP_MAX = 1 << 32  #: of lineage, generation, seq and epoch; no vault gets so far one by one
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,19 @@ class Acceptor:
         copy = ballot == promised and self.claim not in (b"", claim)
         if promised is not None and (ballot < promised or copy):
             raise self._fenced(promised)
+        self._check_leap(ballot)
+
+    def _check_leap(self, ballot: Ballot, seq: int = 0, epoch: int = 0) -> None:
+        """Raises Refused where nothing could come after this any more, or not often enough."""
+        promised = self.promised
+        if promised is None:
+            return
+        before = promised.generation if ballot.lineage == promised.lineage else 0
+        leaps = [ballot.lineage - promised.lineage, ballot.generation - before]
+        if self.accepted is not None:
+            leaps += [seq - self.accepted[1], epoch - self.family_epoch]
+        if max(leaps) > LEAP_MAX:
+            raise Refused("malformed", "numbers that leap so far leave no room for others")
 
     def _fenced(self, promised: Ballot) -> Refused:
         return Refused("fenced", f"ballot {promised.generation} is promised already", self.claim)
@@ -70,6 +88,7 @@ class Acceptor:
             raise self._fenced(self.promised)
         if raw != self.root and self.accepted is not None and root.order <= self.accepted:
             raise Refused("stale", "a root at least as new is accepted already")
+        self._check_leap(root.ballot, root.seq, family_epoch)
         # of another ballot: the change of the family never came to a majority, and was dropped
         same = self.accepted is not None and root.ballot == self.accepted[0]
         if same and family_epoch < self.family_epoch:

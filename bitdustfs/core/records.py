@@ -302,6 +302,13 @@ class VaultEnd(Record, frozen=True):
     time: int  #: Unix seconds
 
 
+class RetentionWanted(Record, frozen=True):
+    """Signed by the vault key: for so many seconds a supplier keeps what it is told to delete."""
+
+    vault: Public
+    seconds: U63
+
+
 class Contract(Record, frozen=True):
     """Signed by a supplier: so many bytes for a vault until a date (Unix seconds)."""
 
@@ -309,6 +316,7 @@ class Contract(Record, frozen=True):
     vault: Public
     space: U63
     until: int
+    retain: U63 = 0  #: seconds for which what is deleted is kept; 0 by programs that cannot
 
 
 class BlockDead(Record, frozen=True):
@@ -385,6 +393,7 @@ header_records = Opener(BlockHeader, "block", HEADER_MAX)
 ballot_records = Opener(BallotClaim, "ballot", 1024)
 contract_records = Opener(Contract, "contract", 1024)
 block_dead_records = Opener(BlockDead, "block-dead", 1024)
+retention_records = Opener(RetentionWanted, "retention", 512)
 vault_end_records = Opener(VaultEnd, "vault-end", 512)
 attestation_records = Opener(Attestation, "attestation", 512)
 leaving_records = Opener(Leaving, "leaving", 512)

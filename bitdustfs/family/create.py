@@ -33,7 +33,7 @@ from bitdustfs.core.sealing import Suite
 from bitdustfs.core.spread import apart
 from bitdustfs.errors import Malformed, PeerError, Unavailable, UsageError
 from bitdustfs.family.find import owner_credentials
-from bitdustfs.family.hire import contract
+from bitdustfs.family.hire import agree_to_retain, contract
 from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
 from bitdustfs.net.ask import ask_all
 from bitdustfs.net.dht.discover import announce_vault, find_offers, joined
@@ -89,6 +89,11 @@ class Order:
     def promise(self) -> int:
         """Bytes that each supplier has to promise."""
         return promise_each(self.size, self.k)
+
+    @property
+    def retain(self) -> int:
+        """Seconds for which each supplier has to keep what is deleted."""
+        return read_policy(self.words).retain
 
 
 class Founder(NamedTuple):
@@ -190,7 +195,7 @@ async def _found(
         book = AddressBook(partial(located, dht), nursery)
         suppliers = [PeerSupplier(*k, credentials, nursery, whereabouts=book) for k in chosen]
         try:
-            members = await _contracts(suppliers, order)
+            members = await _contracts(suppliers, order, key)
             family = _sign_family(key, order, members)
             founded = await _accept_first_root(key, family, suppliers, suite)
             await announce_vault(dht, key, founded.root, founded.family, founded.raw_family, suite)
@@ -205,7 +210,9 @@ async def _found(
             nursery.cancel_scope.cancel()
 
 
-async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Member, ...]:
+async def _contracts(
+    suppliers: list[PeerSupplier], order: Order, key: VaultKey
+) -> tuple[Member, ...]:
     """n contracts, the first of the suppliers by their owner's choice, the others as found.
 
     One on this machine is passed over, or, where it was named, refused, unless it was asked for.
@@ -225,7 +232,12 @@ async def _contracts(suppliers: list[PeerSupplier], order: Order) -> tuple[Membe
                 raise UsageError("more than one of the suppliers is on this machine")
             if beside and (own or not order.own):
                 continue
-            members.append(await contract(supplier, order.promise))
+            member = await contract(supplier, order.promise)
+            if order.retain:
+                await agree_to_retain(
+                    supplier, key.vault_id, key.signing, order.promise, order.retain
+                )
+            members.append(member)
             own += beside
         except (PeerError, Malformed) as error:
             friend = f"{supplier.node.hex()[:16]}, your friend's supplier," if known else ""

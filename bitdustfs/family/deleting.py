@@ -53,11 +53,12 @@ class Keeping(NamedTuple):
 
 class Told(NamedTuple):
     """What one supplier said. `error`: why it did not say that it deleted all, or ""; where it did
-    not answer it may have.
+    not answer it may have. `retains`: it was told, and deletes all once the retention is over.
     """
 
     member: Member
     error: str
+    retains: bool = False
 
 
 async def who_keeps(
@@ -135,9 +136,14 @@ async def delete_at(
 
         answers = await ask_all(members, end, deadline=DEADLINE)
         nursery.cancel_scope.cancel()
-    ended = [Told(m, _why(answers.failed.get(m), m in answers.given)) for m in members]
+    ended = [_told(m, answers.failed.get(m), m in answers.given) for m in members]
     write_durably(path, encode((sure, tuple(told.member for told in ended if told.error))))
     return ended
+
+
+def _told(member: Member, error: PeerError | None, given: bool) -> Told:
+    retains = isinstance(error, Refused) and error.code == "retained"
+    return Told(member, _why(error, given), retains)
 
 
 def _why(error: PeerError | None, given: bool) -> str:
@@ -157,8 +163,13 @@ def forget_here(vault: bytes) -> None:
     folder = config.home() / "vaults" / vault.hex()
     if folder.exists():
         shutil.rmtree(folder)
-    for path in (config.peers_path(vault), config.deleting_path(vault)):
-        path.unlink(missing_ok=True)
+    config.peers_path(vault).unlink(missing_ok=True)
+    forget_rest(vault)
+
+
+def forget_rest(vault: bytes) -> None:
+    """A deletion that was begun is over: nobody has to be told any more."""
+    config.deleting_path(vault).unlink(missing_ok=True)
 
 
 def _rest(vault: bytes) -> tuple[bool, tuple[Member, ...]] | None:

@@ -6,8 +6,15 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import trio
+from nacl.signing import SigningKey
 
-from bitdustfs.core.records import Family, Member, contract_records
+from bitdustfs.core.records import (
+    Family,
+    Member,
+    RetentionWanted,
+    contract_records,
+    seal_record,
+)
 from bitdustfs.core.spread import apart
 from bitdustfs.errors import Malformed, PeerError, Refused, Unavailable
 from bitdustfs.family.own import WITHOUT_OWN, check_own, on_this_machine
@@ -20,6 +27,7 @@ from bitdustfs.rebuild.census import FRAGMENTS_MIN, list_all
 log = logging.getLogger(__name__)
 
 CONTRACT_SECONDS = 365 * 86400  #: how long suppliers are asked to promise
+CANNOT = "it cannot keep what is deleted: its bitdustfs is of a version before retentions"
 LIST_DEADLINE = 10.0  #: seconds in which a candidate may say what it keeps of a position already
 ADDRESSES_MAX = 4  #: of a member
 CANDIDATES = 16  #: suppliers looked at for one position
@@ -29,7 +37,7 @@ class Wanted(NamedTuple):
     """Bytes to be promised, by none of the nodes `taken`, and by no neighbour of the addresses
     `near`.
 
-    `fill`: bytes of that which are needed at once.
+    `fill`: bytes of that which are needed at once. `retain`: seconds of the vault's retention.
     """
 
     space: int
@@ -38,6 +46,7 @@ class Wanted(NamedTuple):
     spread: int
     fill: int = 0
     own: bool = False  #: one on this very machine is taken, too
+    retain: int = 0
 
 
 async def contract(supplier: PeerSupplier, space: int) -> Member:
@@ -58,6 +67,26 @@ async def agree(supplier: Supplier, vault: bytes, space: int) -> None:
     promised = contract_records.open_untrusted(record, supplier.node)
     if promised.vault != vault or promised.space < space or promised.until < until:
         raise Malformed("the contract promises less than was asked for")
+
+
+async def agree_to_retain(
+    supplier: Supplier, vault: bytes, signer: SigningKey, space: int, seconds: int
+) -> None:
+    """Has a supplier with a contract over `space` bytes promise a retention.
+
+    `signer`: the vault's key. Raises PeerError, and Malformed where it promises less.
+    """
+    record = seal_record(signer, "retention", RetentionWanted(vault, seconds))
+    until = int(time.time()) + CONTRACT_SECONDS
+    try:
+        answer = await supplier.retain(space, until, record)
+    except Refused as error:
+        if error.code in ("forged", "malformed", "unauthorised"):
+            raise Malformed(CANNOT) from error
+        raise
+    promised = contract_records.open_untrusted(answer, supplier.node)
+    if promised.vault != vault or promised.retain < seconds:
+        raise Malformed(CANNOT)
 
 
 def asked_of_each(family: Family) -> int:
@@ -95,7 +124,8 @@ async def hire(
     space = asked_of_each(family)
     taken = {*(member.node for member in family.members), *unwanted}
     others = [a for p, m in enumerate(family.members) if p != position for a in m.addresses]
-    rules = Wanted(space, taken, [] if wanted else others, _spread(family), fill, own)
+    near, retain = [] if wanted else others, family.policy.retain
+    rules = Wanted(space, taken, near, _spread(family), fill, own, retain)
     failures: list[str] = []
     found = await _engage(
         [wanted] if wanted else reserves, rules, 1, credentials, failures, position
@@ -127,7 +157,8 @@ async def line_up(
     space = asked_of_each(family)
     there = [*family.members, *family.bench]
     near = [address for member in there for address in member.addresses]
-    rules = Wanted(space, {*(m.node for m in there), *unwanted}, near, _spread(family))
+    taken = {*(m.node for m in there), *unwanted}
+    rules = Wanted(space, taken, near, _spread(family), retain=family.policy.retain)
     theirs = {address for member in answering for address in member.addresses}
     offers = [address for address in await _offers(known, space) if address not in theirs]
     return await _engage(offers, rules, count, credentials, [])
@@ -182,6 +213,11 @@ async def _engage(
                     continue
                 try:
                     member = await contract(peer, rules.space)
+                    if rules.retain:
+                        signer = credentials.key
+                        await agree_to_retain(
+                            peer, credentials.vault, signer, rules.space, rules.retain
+                        )
                     await _check_room(peer, kept[peer.addresses[0]], rules.fill)
                     engaged.append(member)
                     near += (*peer.addresses, *peer.literals())

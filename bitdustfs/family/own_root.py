@@ -1,5 +1,6 @@
 """What this machine itself remembers of a vault, and its vote, without mounting it."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,15 @@ def own_state(
             state.close()
     finally:
         folder.close()
+
+
+def put_aside(home: Path, vault: bytes) -> Path:
+    """Moves this machine's state of a vault where no mount finds it: the folder that it is then."""
+    folder, aside = home / "vaults" / vault.hex(), home / "left"
+    aside.mkdir(mode=0o700, exist_ok=True)
+    target = aside / f"{vault.hex()}-{time.time_ns()}"
+    folder.rename(target)
+    return target
 
 
 def _newest(key: VaultKey, state: State) -> Known | None:

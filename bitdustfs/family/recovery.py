@@ -1,13 +1,15 @@
-"""What is left to an owner who cannot mount: found the family anew, or the tree from blocks alone.
+"""What is left to an owner who cannot mount, or not what he wants to see: found the family anew, go
+back to a past root, or make the tree from blocks alone.
 
-Both start from a key and addresses, on a machine where the vault is not mounted. What they do with
-the answers is decided in family/refound.py and vault/recover.py; here they get their sessions, this
-machine's state, and an end.
+All start from a key and addresses, on a machine where the vault is not mounted. What they do with
+the answers is decided in family/refound.py, family/rewind.py and vault/recover.py; here they get
+their sessions, this machine's state, and an end.
 """
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -17,8 +19,9 @@ from bitdustfs.core.sealing import Suite
 from bitdustfs.errors import PeerError
 from bitdustfs.family.find import Ways, owner_credentials
 from bitdustfs.family.hire import hire
-from bitdustfs.family.own_root import own_state
+from bitdustfs.family.own_root import own_state, put_aside
 from bitdustfs.family.refound import refound
+from bitdustfs.family.rewind import Lookback, PastMoment, look_back, promise_again, rewind
 from bitdustfs.net.dht.discover import find_family_addresses
 from bitdustfs.net.dht.seeker import Seeker
 from bitdustfs.net.peer import PeerSupplier
@@ -61,6 +64,57 @@ async def refound_vault(
             family = await refound(key, known.family, ways.connect, own, engage, seats)
         nursery.cancel_scope.cancel()
     return family
+
+
+class Rewound(NamedTuple):
+    """What came of a rewinding. `aside`: where this machine's state of the history that was left
+    is, if it had one. `short`: suppliers that do not promise what they did then, and why.
+    """
+
+    family: Family
+    aside: Path | None
+    short: dict[str, str]
+
+
+async def look_at_past(key: VaultKey, addresses: Sequence[str]) -> Lookback:
+    """What suppliers keep of the vault's past: those at the addresses, those that the DHT knows,
+    and those that all of these name.
+    """
+    async with trio.open_nursery() as nursery:
+        ways = Ways(key, addresses, nursery)
+        found = await find_family_addresses(await ways.seeker.dht(), key.capability())
+        every = dict.fromkeys((*addresses, *found))
+        peers = [PeerSupplier(b"", (a,), ways.credentials, nursery) for a in every]
+        try:
+            past = await look_back(key.vault_id, peers, ways.connect)
+        finally:
+            for peer in peers:
+                await peer.aclose()
+        nursery.cancel_scope.cancel()
+    return past
+
+
+async def rewind_vault(
+    key: VaultKey,
+    addresses: Sequence[str],
+    home: Path,
+    machine: bytes,
+    suite: Suite,
+    past: Lookback,
+    moment: PastMoment,
+) -> Rewound:
+    """Goes back to a moment. What this machine had of what is left then is put aside.
+
+    Raises what `rewind` raises, and StateLocked while the vault is mounted here.
+    """
+    there = (home / "vaults" / key.vault_id.hex()).exists()
+    async with trio.open_nursery() as nursery:
+        ways = Ways(key, addresses, nursery)
+        with own_state(key, home, machine, suite):  # nobody mounts it here meanwhile
+            family = await rewind(key, past, moment, ways.connect)
+        short = await promise_again(key, family, ways.connect)
+        nursery.cancel_scope.cancel()
+    return Rewound(family, put_aside(home, key.vault_id) if there else None, short)
 
 
 class Recovery:

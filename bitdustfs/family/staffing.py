@@ -28,6 +28,7 @@ from bitdustfs.family.hire import CONTRACT_SECONDS, hire, line_up
 from bitdustfs.family.moved import is_the_same
 from bitdustfs.family.replace import replace_member, set_bench, set_policy
 from bitdustfs.family.resize import invited_sessions, resize
+from bitdustfs.family.retaining import set_retention
 from bitdustfs.family.visits import hear_visits
 from bitdustfs.net.ask import ask_all
 from bitdustfs.rebuild.census import list_in_time
@@ -81,7 +82,10 @@ class Staffing:
         """
         async with self._alone():
             with trio.move_on_after(POLICY_DEADLINE):
-                await set_policy(self._vault, self._key, policy)
+                if "retain" in policy:
+                    await set_retention(self._vault, self._key, policy, self._vault.circle.session)
+                else:
+                    await set_policy(self._vault, self._key, policy)
                 return
         raise Unavailable(
             "not enough suppliers take the new policy just now; it is not sure whether it holds: "

@@ -156,6 +156,9 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
     risk: RiskLine | None = None  #: null: it was not reckoned yet
     follows: FollowsLine | None = None  #: null: it shows no roots of other machines
+    retain: int = 0  #: seconds that suppliers keep what was deleted, and past roots; 0: none
+    retained: int = 0  #: bytes of content that this takes, as far as suppliers have told
+    retained_until: float | None = None  #: when the last of that goes; null: there is nothing
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):
@@ -190,6 +193,7 @@ class PolicySaid(Statement, frozen=True, kw_only=True, tag="policy"):
     margin: int
     bandwidth: float  #: bytes a second; 0: no bound
     spread: int
+    retain: int = 0  #: seconds that suppliers keep what was deleted, and past roots
 
 
 class Synced(Statement, frozen=True, kw_only=True, tag="synced"):

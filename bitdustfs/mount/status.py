@@ -23,6 +23,7 @@ from bitdustfs.mount.statements import (
 from bitdustfs.mount.supplier_warnings import thin_warning, warning_of
 from bitdustfs.mount.thinned import thinned_lately
 from bitdustfs.net.line import OwnLine
+from bitdustfs.units import format_size
 from bitdustfs.vault.following import FollowingVault
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.vaults import WritableVault
@@ -60,6 +61,7 @@ class Describer:
             warnings=[
                 *self._vault.troubles,
                 *filter(None, (thin_warning(account.thin, lines), *map(warning_of, lines))),
+                *self._room_warnings(totals.live),
             ],
             unpublished=account.unpublished,
             verdict=account.verdict(),
@@ -77,7 +79,22 @@ class Describer:
             paused=account.paused,
             risk=foreseen(self._vault.state),
             follows=self._follows(),
+            retain=self._vault.known.family.policy.retain,
+            retained=self._vault.space.retained.content(),
+            retained_until=self._vault.space.retained.until() or None,
         )
+
+    def _room_warnings(self, live: int) -> list[str]:
+        """That the retention leaves no room."""
+        space = self._vault.space
+        retained = space.retained.content()
+        if not retained or space.left(live, self._vault.content.dirty) > space.capacity // 16:
+            return []
+        until = time.strftime("%F %R", time.localtime(space.retained.until()))
+        return [
+            f"hardly anything more can be written: {format_size(retained)} of what was deleted are "
+            f"kept by the retention, until {until} at the latest. Wait, or make the vault larger"
+        ]
 
     async def suppliers(self) -> Suppliers:
         """Who keeps the vault."""
@@ -89,7 +106,7 @@ class Describer:
         group, policy = self._vault.known.family.group, self._vault.known.family.policy
         return PolicySaid(
             k=group.k, n=group.n, patience=policy.patience, margin=policy.margin,
-            bandwidth=policy.bandwidth, spread=policy.spread,
+            bandwidth=policy.bandwidth, spread=policy.spread, retain=policy.retain,
         )  # fmt: skip
 
     def _follows(self) -> FollowsLine | None:

@@ -169,6 +169,21 @@ class Supplier(ABC):
         """
         await self._ask(wire.Done, wire.Join(token, line))
 
+    async def retain(self, space: int, until: int, record: bytes) -> bytes:
+        """The signed contract of a vault that has one, after an owner-signed retention record.
+
+        It says what holds now: an older supplier refuses (forged), or says nothing of it.
+        """
+        return (await self._ask(wire.ContractIs, wire.Promise(space, until, record))).record
+
+    async def past(self) -> wire.PastIs:
+        """What is kept by the retention. An older supplier closes the connection."""
+        return await self._ask(wire.PastIs, wire.Pasts())
+
+    async def past_root(self, number: int) -> wire.CurrentIs:
+        """One of the past roots, with its family. Refused not-found where it is gone meanwhile."""
+        return await self._ask(wire.CurrentIs, wire.ShowPast(number))
+
     async def usage(self) -> wire.UsageIs:
         """What is promised and used."""
         return await self._ask(wire.UsageIs, wire.Usage())

@@ -47,6 +47,7 @@ CHUNK_HASHES_MAX = chunk_count(FRAGMENT_MAX) * HASH_SIZE
 LIST_MAX = 1000
 VISITS_MAX = 64
 AWAIT_MAX = 30  #: seconds that an answer may be held back
+PAST_MAX = 4096  #: past roots that a voter keeps of one vault
 JOIN_LINE_MAX = 2048  #: characters of the line of a friend (net/joinline.py)
 
 Position = Annotated[int, msgspec.Meta(ge=0, lt=GROUP_MAX)]
@@ -195,7 +196,7 @@ class Promise(Message, frozen=True, tag=20):
     vault-end record as `token` all that is kept of the vault goes, too.
 
     `token`: by which the supplier invited whoever shows it, where it makes contracts with nobody
-    else.
+    else. Or an owner-signed retention record: the contract that is answered says what holds.
     """
 
     space: U63
@@ -304,6 +305,20 @@ class Punch(Message, frozen=True, tag=35):
     signature: Signature
 
 
+class Pasts(Message, frozen=True, tag=36):
+    """What is kept by the vault's retention, and which past roots are. Answered by PastIs.
+
+    Asked only of suppliers that promised a retention, and by rewinding: older ones close the
+    connection.
+    """
+
+
+class ShowPast(Message, frozen=True, tag=37):
+    """A past root and its family, by their number in PastIs. Answered by CurrentIs, of no claim."""
+
+    number: U63
+
+
 class Await(Message, frozen=True, tag=38):
     """A follower asks for the root once it is newer than one that it knows, by (ballot, seq).
 
@@ -402,13 +417,26 @@ class VisitsAre(Message, frozen=True, tag=51):
     visits: Annotated[tuple[Visit, ...], msgspec.Meta(max_length=VISITS_MAX)]
 
 
+class PastIs(Message, frozen=True, tag=52):
+    """`retain`: seconds that the retention has here. `retained`: bytes that it keeps, which count
+    as used; the last of them go in `last` seconds. `roots`: number of each past root, and how many
+    seconds ago it was accepted and left, by this supplier's clock.
+    """
+
+    retain: U63
+    retained: U63
+    last: U63
+    roots: Annotated[tuple[tuple[U63, U63, U63], ...], msgspec.Meta(max_length=PAST_MAX)]
+
+
 Request = (
     Put | Head | Read | List | Kill | Promise | Usage | Prepare | Accept | Current | Renew | Release
-    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits | Join | Await
+    | Ping | Kin | Attest | Warrants | StandDown | Hurry | Visits | Join
+    | Pasts | ShowPast | Await
 )  # fmt: skip
 Reply = (
     Done | Fault | HeadIs | Bytes | Listed | ContractIs | UsageIs | CurrentIs | KinIs | AttestedIs
-    | WarrantsAre | VisitsAre
+    | WarrantsAre | VisitsAre | PastIs
 )  # fmt: skip
 FirstWord = Open | Standby | Through | Meeting | Facing | Whence | Punch
 AnyMessage = Challenge | Called | SeenAt | FirstWord | Request | Reply

@@ -19,7 +19,7 @@ from bitdustfs.units import KIB
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 2  #: blocks worked on at once
-NO_ROOM = ("no-space", "quota")  #: codes of refusals for want of room
+NO_ROOM = ("no-space", "quota", "retained")  #: codes of refusals for want of room
 PUT_SECONDS = 60.0  #: seconds for one put, besides what its bytes take at FLOOR
 FLOOR = 4 * KIB  #: bytes a second
 IN_VAIN_MAX = 2  #: puts in a row that took longer, after which the supplier is given up

@@ -254,6 +254,7 @@ class Daemon:
             freed = await trio.to_thread.run_sync(housekeeping.tidy)
             if freed:
                 log.info("%s of the trash are gone", format_size(freed))
+            await trio.to_thread.run_sync(self._service.retention.tidy_pasts)
             await trio.to_thread.run_sync(housekeeping.make_room)
             await trio.sleep(TIDY_EVERY)
 

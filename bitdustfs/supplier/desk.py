@@ -129,6 +129,7 @@ class Desk:
             program=bitdustfs.__version__,
             bandwidth=str(self._line.bandwidth),
             relay=self._relaying(),
+            retained=service.shelf.retained.total,
         )
 
     def _relaying(self) -> RelaySelf | None:
@@ -201,6 +202,8 @@ class Desk:
                     invited=bool(row.invited), owner_here=voter.owner_here(vault),
                     depends=vault in depending,
                     token=row.invited.hex() if len(row.invited) == TOKEN_NONCE else "",
+                    retain=self._service.retention.seconds(row),
+                    retained=self._service.shelf.retained.of(vault),
                 )
                 for vault, row in self._service.shelf.all_rows()
             ]

@@ -7,6 +7,9 @@
         vaults        vault                      VaultRow
         fragments     vault, block, position     FragmentRow
         trash         vault, block, position     TrashRow; the file stays (disktrash.py)
+        retained      vault, block, position     TrashRow; the file stays (the same)
+        ring          vault, number              RingRow (diskring.py)
+        clock         "clock"                    how late it was (steady.py)
         tombstones    vault, block               block-dead record
 
 A fragment is written aside, synced, renamed, its folder synced, and indexed in a synced
@@ -40,13 +43,15 @@ from bitdustfs.core.codec import encode
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.failpoints import reach
+from bitdustfs.supplier.diskring import DiskRing
 from bitdustfs.supplier.disktrash import DiskTrash, trashed
 from bitdustfs.supplier.fragmentfile import FragmentWriter
-from bitdustfs.supplier.shelf import Shelf, check_range
+from bitdustfs.supplier.shelf import IsAlive, Shelf, check_range
 from bitdustfs.supplier.shelfrows import (
     TOMBSTONE_CHARGE,
     VAULT_SIZE,
     FragmentRow,
+    RingRow,
     TrashRow,
     VaultRow,
     counted,
@@ -58,6 +63,7 @@ from bitdustfs.supplier.shelfrows import (
     summary,
     weight,
 )
+from bitdustfs.supplier.steady import Noted
 from bitdustfs.supplier.together import Piece, Together
 from bitdustfs.supplier.trash import Trashed
 from bitdustfs.units import GIB, MIB
@@ -65,6 +71,7 @@ from bitdustfs.units import GIB, MIB
 log = logging.getLogger(__name__)
 
 FILE_PREFIX = struct.Struct(">II")
+CLOCK_KEY, CLOCK = b"clock", struct.Struct(">QQ")
 WHOLE_MAX, WHOLE_COUNT = 16 * MIB, 1000  #: bytes, and rows, of what is held of whole rows
 _NOTHING = VaultRow(0, 0)
 
@@ -79,13 +86,16 @@ class DiskShelf(Shelf):
         self._leaving.mkdir(mode=0o700, exist_ok=True)
         self._sweeping = threading.Lock()
         self._env = lmdb.open(
-            str(folder.path / "index"), map_size=1024 * GIB, max_dbs=8, metasync=True
+            str(folder.path / "index"), map_size=1024 * GIB, max_dbs=16, metasync=True
         )
         self._env.reader_check()
         self._rows = self._env.open_db(b"vaults")
         self._index = self._env.open_db(b"fragments")
         self._tombstones = self._env.open_db(b"tombstones")
+        self._clock = self._env.open_db(b"clock")
         self.trash = self._trash = DiskTrash(self._env)
+        self.retained = self._retained = DiskTrash(self._env, b"retained")
+        self.ring = self._ring = DiskRing(self._env)
         self._lock = threading.RLock()  # over transactions, and what is in memory of them
         self._vaults: dict[bytes, VaultRow] = {}  # summaries
         self._whole: OrderedDict[bytes, VaultRow] = OrderedDict()  # rows, those used last
@@ -207,13 +217,14 @@ class DiskShelf(Shelf):
     def forget(self, vault: bytes) -> None:
         with self._lock:
             with self._write(vault) as (txn, change):
-                with txn.cursor(self._trash.rows) as cursor:
-                    killed = list(trashed(_prefixed(cursor, vault)))
-                for table in (self._index, self._trash.rows, self._tombstones):
+                for index in (self._trash, self._retained):
+                    with txn.cursor(index.rows) as cursor:
+                        killed = list(trashed(_prefixed(cursor, vault, delete=True)))
+                    index.remove(txn, killed)
+                for table in (self._index, self._tombstones, self._ring.rows, self._ring.families):
                     with txn.cursor(table) as cursor:
                         for _ in _prefixed(cursor, vault, delete=True):
                             pass
-                self._trash.remove(txn, killed)
                 change.forget()
             # by another name: the vault may come back and keep fragments before these are gone
             with suppress(FileNotFoundError):
@@ -240,6 +251,9 @@ class DiskShelf(Shelf):
         with self._env.begin(db=self._index) as txn, txn.cursor() as cursor:
             for _, raw in _prefixed(cursor, vault + block):
                 return decode_fragment_row(raw).header_hash
+        with self._env.begin(db=self._retained.rows) as txn, txn.cursor() as cursor:
+            for _, raw in _prefixed(cursor, vault + block):
+                return decode_trash_row(raw).fragment.header_hash
         return None
 
     def _path(self, vault: bytes, key: bytes) -> Path:
@@ -293,14 +307,17 @@ class DiskShelf(Shelf):
             for _, key, row, _ in arrived:
                 if txn.put(vault + key, encode(row), db=self._index, overwrite=False):
                     change.count(row.size, 1)
+                    self._take_back(txn, change, vault + key)
+                    self._forget_trashed(txn, vault + key)
         reach("shelf-indexed")
 
     def _row(self, vault: bytes, key: bytes) -> FragmentRow:
         row = self.fragment(vault, key)
         if row is not None:
             return row
-        with self._env.begin(db=self._trash.rows) as txn:
-            raw = txn.get(vault + key)
+        with self._env.begin() as txn:
+            raw = txn.get(vault + key, db=self._retained.rows)
+            raw = raw or txn.get(vault + key, db=self._trash.rows)
         if raw is None:
             raise Refused("not-found", key.hex())
         return decode_trash_row(raw).fragment
@@ -347,25 +364,127 @@ class DiskShelf(Shelf):
         for key in keys:
             self._path(vault, key).unlink(missing_ok=True)
 
-    # -- the trash
-
-    def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
+    def kill(self, vault: bytes, block: bytes, record: bytes, now: int, until: int = 0) -> None:
         with self._write(vault) as (txn, change):
             if txn.replace(vault + block, record, db=self._tombstones) is None:
                 change.count(TOMBSTONE_CHARGE, 0)
-            killed, before = list[Trashed](), list[tuple[bytes, bytes]]()
             with txn.cursor(self._index) as cursor:
-                for name, raw in _prefixed(cursor, vault + block, delete=True):
-                    row = decode_fragment_row(raw)
-                    old = txn.replace(name, encode(TrashRow(row, now)), db=self._trash.rows)
-                    if old is not None:
-                        before.append((name, bytes(old)))
-                    killed.append(Trashed(now, name, row.size))
-                    change.count(-row.size, -1)
-            self._trash.remove(txn, trashed(before))
-            self._trash.add(txn, killed)
+                rows = [
+                    (name, decode_fragment_row(raw))
+                    for name, raw in _prefixed(cursor, vault + block, delete=True)
+                ]
+            if until:
+                self._retain(txn, change, rows, until)
+            else:
+                change.count(-sum(row.size for _, row in rows), -len(rows))
+                self._discard_later(txn, rows, now)
             reach("shelf-kill")
         reach("shelf-killed")
+
+    def _forget_trashed(self, txn: lmdb.Transaction, name: bytes) -> None:
+        """Emptying the trash must not touch a file that is kept again."""
+        raw = txn.pop(name, db=self._trash.rows)
+        if raw is not None:
+            self._trash.remove(txn, trashed([(name, bytes(raw))]))
+
+    def _discard_later(
+        self, txn: lmdb.Transaction, rows: Sequence[tuple[bytes, FragmentRow]], now: int
+    ) -> None:
+        """Rows that are in no other table come into the trash."""
+        before = list[tuple[bytes, bytes]]()
+        for name, row in rows:
+            old = txn.replace(name, encode(TrashRow(row, now)), db=self._trash.rows)
+            if old is not None:
+                before.append((name, bytes(old)))
+        self._trash.remove(txn, trashed(before))
+        self._trash.add(txn, [Trashed(now, name, row.size) for name, row in rows])
+
+    # -- what is retained
+
+    def _retain(
+        self,
+        txn: lmdb.Transaction,
+        change: "_Effects",
+        rows: Sequence[tuple[bytes, FragmentRow]],
+        until: int,
+    ) -> None:
+        """Rows that were taken out of the index are retained. They count as before."""
+        for name, row in rows:
+            txn.put(name, encode(TrashRow(row, until)), db=self._retained.rows)
+        change.count(0, -len(rows))
+        self._retained.add(txn, [Trashed(until, name, row.size) for name, row in rows])
+
+    def _take_back(
+        self, txn: lmdb.Transaction, change: "_Effects", name: bytes
+    ) -> FragmentRow | None:
+        """A fragment is not retained any more, and does not count. None: it was not, or its row is
+        damaged.
+        """
+        raw = txn.pop(name, db=self._retained.rows)
+        found = [] if raw is None else list(trashed([(name, bytes(raw))]))
+        if raw is None or not found:
+            return None
+        self._retained.remove(txn, found)
+        change.count(-found[0].size, 0)
+        return decode_trash_row(raw).fragment
+
+    def retire(self, vault: bytes, keys: Sequence[bytes], until: int) -> None:
+        with self._write(vault) as (txn, change):
+            found = [(vault + key, txn.pop(vault + key, db=self._index)) for key in keys]
+            rows = [(name, decode_fragment_row(raw)) for name, raw in found if raw is not None]
+            self._retain(txn, change, rows, until)
+
+    def revive(self, vault: bytes, alive: IsAlive, after: bytes, limit: int) -> bytes:
+        start = after + (b"\0" if after else b"")
+        with self._write(vault) as (txn, change):
+            with txn.cursor(self._retained.rows) as cursor:
+                names = [name for name, _ in islice(_prefixed(cursor, vault, start), limit)]
+            for name in names:
+                dead = txn.get(name[:-1], db=self._tombstones)
+                if not alive(None if dead is None else bytes(dead), name[VAULT_SIZE:]):
+                    continue
+                row = self._take_back(txn, change, name)
+                if row is not None:
+                    txn.put(name, encode(row), db=self._index)
+                    change.count(row.size, 1)
+            reach("shelf-revive")
+        reach("shelf-revived")
+        return names[-1][VAULT_SIZE:] if len(names) == limit else b""
+
+    def release(self, items: Sequence[Trashed], now: int) -> None:
+        for vault in {item.vault for item in items}:
+            with self._write(vault) as (txn, change):
+                rows = list[tuple[bytes, FragmentRow]]()
+                for item in items:
+                    if item.vault == vault:
+                        row = self._take_back(txn, change, item.name)
+                        if row is not None:
+                            rows.append((item.name, row))
+                        self._retained.remove(txn, [item])  # also where its row is damaged
+                self._discard_later(txn, rows, now)
+
+    # -- past roots, and the clock
+
+    def keep_past(self, vault: bytes, row: RingRow, family: bytes) -> None:
+        with self._write(vault) as (txn, change):
+            change.count(self._ring.add(txn, vault, row, family), 0)
+            reach("shelf-past")
+        reach("shelf-pasted")
+
+    def drop_past(self, vault: bytes, numbers: Sequence[int]) -> None:
+        with self._write(vault) as (txn, change):
+            change.count(self._ring.drop(txn, vault, numbers), 0)
+
+    def noted_time(self) -> Noted | None:
+        with self._env.begin(db=self._clock) as txn:
+            raw = txn.get(CLOCK_KEY)
+        return None if raw is None else CLOCK.unpack(raw)
+
+    def note_time(self, noted: Noted) -> None:
+        with self._write() as (txn, _):
+            txn.put(CLOCK_KEY, CLOCK.pack(*noted), db=self._clock)
+
+    # -- the trash
 
     def discard(self, items: Sequence[Trashed]) -> int:
         freed = 0

@@ -5,6 +5,9 @@
     trash-bytes   vault, or ALL              bytes u64
                   ROWS                       entries of `trash` when the others were written last
 
+What is retained has the same three tables under its own name, ordered by the steady time until
+which it is.
+
 All change in one transaction. Nothing is held in memory, and nothing is read at a start: a vault
 that is emptied puts a million fragments into the trash. A program that knows only `trash` leaves
 another number of entries; then the two others are made anew, once.
@@ -29,12 +32,12 @@ ROWS_AT_ONCE = 10_000  #: rows that are indexed in one transaction
 
 
 class DiskTrash(TrashIndex):
-    """The index in one environment. `rows` is LMDB's handle of the trash."""
+    """The index in one environment. `rows` is LMDB's handle of the trash, or what `name` says."""
 
-    def __init__(self, env: lmdb.Environment) -> None:
+    def __init__(self, env: lmdb.Environment, name: bytes = b"trash") -> None:
         self._env = env
-        self.rows = env.open_db(b"trash")
-        self._order, self._bytes = env.open_db(b"trash-order"), env.open_db(b"trash-bytes")
+        self.rows = env.open_db(name)
+        self._order, self._bytes = env.open_db(name + b"-order"), env.open_db(name + b"-bytes")
         with env.begin() as txn:
             known = self._get(txn, ROWS) == txn.stat(self.rows)["entries"]
         if not known:

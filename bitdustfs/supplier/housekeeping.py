@@ -1,6 +1,7 @@
 """What a supplier's space is promised to and taken by: offers, contracts, the trash."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import msgspec
 from bitdustfs.errors import Refused
 from bitdustfs.supplier.admission import TOKEN_NONCE, Admission
 from bitdustfs.supplier.kinship import Kinship
+from bitdustfs.supplier.retention import Retention
 from bitdustfs.supplier.shares import Portion, is_several, parts_of, share_of_network
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, family_token
@@ -49,8 +51,10 @@ class Housekeeping:
         wall: Callable[[], float],
         trash_seconds: float,
         admission: Admission,
+        retention: Retention,
     ) -> None:
         self._rows, self._shelf, self._space, self._kinship = rows, shelf, space, kinship
+        self._retention = retention
         self._wall, self._trash_seconds, self._admission = wall, trash_seconds, admission
         self._paused = False
         self._members: dict[bytes, tuple[bytes, bool]] = {}  # vault -> family's token, of it?
@@ -100,7 +104,10 @@ class Housekeeping:
         """Whether a promise still holds.
 
         That is until its date, while this supplier is of the family, and while it is used or new.
+        And until what the retention holds is over.
         """
+        if self._retention.holds(row):
+            return True
         return row.until > self._wall() and not self._lapsed(row) and self._is_member(vault, row)
 
     def _lapsed(self, row: VaultRow) -> bool:
@@ -137,7 +144,15 @@ class Housekeeping:
         """
         if row.until <= self._wall():
             raise Refused("quota", "the contract has ended: it has to be renewed")
-        if row.used + size > row.space + grace(row.space):
+        room = row.space + grace(row.space) - row.used - size
+        retained = 0 if room >= 0 else self._shelf.retained.of(vault)
+        if room + retained >= 0 > room:
+            until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self._retention.date(row)))
+            raise Refused(
+                "retained",
+                f"{format_size(retained)} of what was deleted are kept until {until} at the latest",
+            )
+        if room < 0:
             raise Refused("quota", f"the contract of {format_size(row.space)} is used up")
         if self._binds(vault, row):
             if self._shelf.used_total() + size > self._space:
@@ -208,7 +223,13 @@ class Housekeeping:
             self._shelf.forget(vault)
 
     def end(self, vault: bytes) -> None:
-        """Forgets a vault whose owner said so: its fragments, its register, its contract."""
+        """Forgets a vault whose owner said so: its fragments, its register, its contract.
+
+        Raises Refused where its retention holds: then it is forgotten once that is over.
+        """
+        if date := self._retention.end(vault):
+            until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(date))
+            raise Refused("retained", f"it keeps what it has until {until}, by the retention")
         log.info("vault %s was deleted by its owner", vault.hex()[:12])
         with self._rows.alone():
             self._shelf.forget(vault)
@@ -301,6 +322,7 @@ class Housekeeping:
 
         Takes as long as there is to free: it is called after each deletion.
         """
+        self._retention.release(int(self._wall()))
         self._shelf.sweep()
         trash, freed = self._shelf.trash, 0
         too_old = self._wall() - self._trash_seconds

@@ -2,7 +2,7 @@
 
 Nothing that a customer sends is believed: a fragment is kept once its header carries the owner's
 signature and its bytes match that header, and a block is deleted by the owner's signed record
-alone.
+alone. Where the contract has a retention, it stays that long all the same (retention.py).
 """
 
 from collections.abc import Callable
@@ -12,11 +12,17 @@ import msgspec
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.fragment import check_fragment_untrusted
 from bitdustfs.core.hashing import digest
-from bitdustfs.core.records import block_dead_records, open_header_untrusted
+from bitdustfs.core.records import (
+    BlockDead,
+    block_dead_records,
+    open_header_untrusted,
+    root_records,
+)
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.housekeeping import Housekeeping
 from bitdustfs.supplier.kinship import Kinship
+from bitdustfs.supplier.retention import Retention
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow, fragment_key, fragment_row
 from bitdustfs.supplier.vaultrows import VaultRows
@@ -34,10 +40,11 @@ class Keeper:
         shelf: Shelf,
         kinship: Kinship,
         housekeeping: Housekeeping,
+        retention: Retention,
         wall: Callable[[], float],
     ) -> None:
         self._rows, self._shelf, self._kinship = rows, shelf, kinship
-        self._housekeeping, self._wall = housekeeping, wall
+        self._housekeeping, self._retention, self._wall = housekeeping, retention, wall
         self._handed: dict[bytes, set[bytes]] = {}  # vault -> keys read since this supplier leaves
 
     # -- keeping
@@ -70,8 +77,11 @@ class Keeper:
         header = open_header_untrusted(request.header, vault)
         if header.block != request.block:
             raise Refused("malformed", "the header is of another block")
-        if self._shelf.tombstone(vault, request.block) is not None:
-            raise Refused("dead", "the owner deleted this block")
+        tombstone = self._shelf.tombstone(vault, request.block)
+        if tombstone is not None:
+            dead = block_dead_records.peek_untrusted(tombstone)
+            if not self._is_lifted(vault, row, dead):
+                raise Refused("dead", "the owner deleted this block")
         header_hash = digest(request.header)
         first = self._shelf.header_hash(vault, request.block)
         if first is not None and first != header_hash:
@@ -117,7 +127,18 @@ class Keeper:
         accepted = acceptor(row).accepted
         if accepted is None or accepted < (dead.ballot, dead.seq):
             raise Refused("stale", "the root that dropped this block is not known here yet")
+        if self._is_lifted(vault, row, dead):
+            raise Refused("stale", "the history that this block was dropped in was left")
         if self._shelf.header_hash(vault, dead.block) is None:
             return  # nothing of it is here: nothing to remember
-        self._shelf.kill(vault, dead.block, record, int(self._wall()))
+        until = self._retention.until(vault)
+        self._shelf.kill(vault, dead.block, record, int(self._wall()), until)
         self._housekeeping.tidy()
+
+    def _is_lifted(self, vault: bytes, row: VaultRow, dead: BlockDead) -> bool:
+        """Whether the vault was rewound since a block died."""
+        family = self._kinship.family(vault, row) if b"rewound:" in row.family else None
+        if family is None:
+            return False
+        lineage = root_records.peek_untrusted(row.root).ballot.lineage
+        return dead.ballot.lineage < family.policy.rewound(lineage)

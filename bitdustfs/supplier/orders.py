@@ -82,6 +82,7 @@ class SupplierSelf(Statement, frozen=True, kw_only=True, tag="supplier"):
     program: str = ""  #: version of bitdustfs that runs
     bandwidth: str = "0"  #: what may be used of its line, as it is written in options
     relay: RelaySelf | None = None  #: null: it is none
+    retained: int = 0  #: bytes of `used` that customers deleted, and contracts have kept
 
 
 class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +97,8 @@ class CustomerLine(msgspec.Struct, frozen=True, kw_only=True):
     owner_here: bool  #: its owner has it mounted just now
     depends: bool  #: it would miss this supplier: nobody else has all that is here
     token: str = ""  #: nonce of the invitation by which it came; empty where it came by none
+    retain: int = 0  #: seconds that what it deletes, and its past roots, are kept
+    retained: int = 0  #: bytes of `used` that are kept for that
 
 
 class FriendLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ No socket here: a session and a message in, a reply out. The server calls it fro
 `memory.MemorySupplier` directly. Nothing a customer sends is believed before it was checked.
 
     housekeeping   space: contracts, offers, the trash
+    retention      what stays although it was deleted, and past roots
     voter          the root register: prepare, accept, renew, release
     keeper         fragments: put, read, list, delete
     standing       kin: warrants, visits, whom this supplier stands in for
@@ -32,11 +33,13 @@ from bitdustfs.supplier.friendship import Friendship
 from bitdustfs.supplier.housekeeping import TRASH_SECONDS, Housekeeping
 from bitdustfs.supplier.keeper import Keeper
 from bitdustfs.supplier.kinship import Kinship, Visitors
+from bitdustfs.supplier.retention import Retention, asks_to_retain
 from bitdustfs.supplier.session import Session, check_owner
 from bitdustfs.supplier.shares import Portion, share_of_vault
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.standing import Standing
+from bitdustfs.supplier.steady import SteadyTime
 from bitdustfs.supplier.vaultrows import VaultRows
 from bitdustfs.supplier.voter import LEASE, Voter
 
@@ -93,13 +96,15 @@ class SupplierService:
         self.traffic = Traffic()
         self.kinship = Kinship(node, clock, wall)
         self.friendship = Friendship(node, deals or Deals(), wall)
+        steady = SteadyTime(self._now, wall, shelf.noted_time, shelf.note_time)
+        self.retention = Retention(self.kinship.own, rows, shelf, steady)
         self.housekeeping = Housekeeping(
-            rows, shelf, space, self.kinship, wall, trash_seconds, admission
+            rows, shelf, space, self.kinship, wall, trash_seconds, admission, self.retention
         )
-        self.voter = Voter(self.kinship.own, rows, self._now)
-        self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, wall)
+        self.voter = Voter(self.kinship.own, rows, self._now, self.retention)
+        self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, self.retention, wall)
         visitors = Visitors(self.kinship, self._now, wall)
-        self.standing = Standing(rows, shelf, self.kinship, visitors, self.voter)
+        self.standing = Standing(rows, shelf, self.kinship, visitors, self.voter, self.retention)
 
     def _now(self) -> float:
         """Seconds, by the clock as it is at the call: a test may bring another one later."""
@@ -175,6 +180,10 @@ class SupplierService:
                 return self.keeper.list(vault, after, limit), b""
             case wire.Usage():
                 return self.keeper.usage(vault, row), b""
+            case wire.Pasts():
+                return self.retention.past(vault, row), b""
+            case wire.ShowPast(number):
+                return self.retention.past_root(vault, number), b""
         return None
 
     def _answer_owner(
@@ -206,10 +215,13 @@ class SupplierService:
         return wire.Done()
 
     def _promise(self, session: Session, asked: wire.Promise) -> bytes:
-        row = self.housekeeping.promise(
-            session.vault, asked.space, asked.until, asked.token, session.network
-        )
-        contract = Contract(self.kinship.own, session.vault, row.space, row.until)
+        vault, token = session.vault, asked.token
+        if token and asks_to_retain(vault, token):
+            row = self.retention.want(vault, token)
+        else:
+            row = self.housekeeping.promise(vault, asked.space, asked.until, token, session.network)
+        retain = self.retention.seconds(row)
+        contract = Contract(self.kinship.own, vault, row.space, row.until, retain)
         return seal_record(self.node, "contract", contract)
 
     def _end(self, vault: bytes, record: bytes) -> None:

@@ -1,28 +1,38 @@
 """Where a supplier keeps fragments: the interface, and the kind in memory.
 
-A fragment is kept, then possibly in the trash (its owner deleted the block: it can be read still,
-and is in nobody's quota), then gone. `drop` takes the way past the trash. A block that was killed
-has a tombstone for as long as the vault is remembered.
+A fragment is kept, then possibly retained (its owner deleted it, and the contract has a retention:
+it can be read and counts in the quota), then possibly in the trash (it can be read still, and is in
+nobody's quota), then gone. `drop` takes the way past the trash. A block that was killed has a
+tombstone for as long as the vault is remembered.
 """
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from sortedcontainers import SortedDict
 
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.errors import Refused
+from bitdustfs.supplier.ring import MemoryRing, Ring
 from bitdustfs.supplier.shelfrows import (
     TOMBSTONE_CHARGE,
     FragmentRow,
+    RingRow,
     VaultRow,
+    charge_of,
     counted,
     encode_vault_row,
     fragment_row,
     summary,
 )
+from bitdustfs.supplier.steady import Noted
 from bitdustfs.supplier.trash import Trash, Trashed, TrashIndex
+
+#: whether a retained fragment is alive again: by its block's tombstone (None: its copy alone was
+#: given up) and its key
+IsAlive = Callable[[bytes | None, bytes], bool]
 
 
 class Shelf(ABC):
@@ -34,6 +44,8 @@ class Shelf(ABC):
     """
 
     trash: TrashIndex  #: what is in the trash, by vault and by age
+    retained: TrashIndex  #: what is retained, by vault and by the steady time until which it is
+    ring: Ring  #: the past roots
 
     @abstractmethod
     def vault(self, vault: bytes) -> VaultRow | None:
@@ -70,7 +82,10 @@ class Shelf(ABC):
 
     @abstractmethod
     def header_hash(self, vault: bytes, block: bytes) -> bytes | None:
-        """The hash of the first header kept for this block id, whatever its position."""
+        """The hash of the first header kept for this block id, whatever its position.
+
+        Also of one that is retained: nothing else may take its place.
+        """
 
     @abstractmethod
     def store(
@@ -94,12 +109,45 @@ class Shelf(ABC):
         """(key, size) in order, after `after`."""
 
     @abstractmethod
-    def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
+    def kill(self, vault: bytes, block: bytes, record: bytes, now: int, until: int = 0) -> None:
         """Moves all fragments of a block to the trash, and keeps the record as a tombstone.
 
         The tombstone counts, the fragments do not any more.
         What is in the trash can still be read (by mounts of older roots), and is in nobody's quota.
+        `until`: they are retained until then, and count.
         """
+
+    @abstractmethod
+    def retire(self, vault: bytes, keys: Sequence[bytes], until: int) -> None:
+        """These fragments are retained until then, without a tombstone."""
+
+    @abstractmethod
+    def revive(self, vault: bytes, alive: IsAlive, after: bytes, limit: int) -> bytes:
+        """Of so many retained fragments after a key those that are alive are kept again.
+
+        Tombstones stay: who asks for one knows whether it counts. The last key that was looked at;
+        empty: that was all.
+        """
+
+    @abstractmethod
+    def release(self, items: Sequence[Trashed], now: int) -> None:
+        """Moves these from what is retained to the trash."""
+
+    @abstractmethod
+    def keep_past(self, vault: bytes, row: RingRow, family: bytes) -> None:
+        """Adds a past root and its family to the ring. They count."""
+
+    @abstractmethod
+    def drop_past(self, vault: bytes, numbers: Sequence[int]) -> None:
+        """Takes past roots out of the ring."""
+
+    @abstractmethod
+    def noted_time(self) -> Noted | None:
+        """What `note_time` was told last."""
+
+    @abstractmethod
+    def note_time(self, noted: Noted) -> None:
+        """Keeps how late it is (steady.py)."""
 
     @abstractmethod
     def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
@@ -135,7 +183,11 @@ class MemoryShelf(Shelf):
         self.rows: dict[bytes, VaultRow] = {}
         self.kept: SortedDict = SortedDict()  #: Name -> Kept
         self.trash = self._trash = Trash()
+        self.retained = self._retained = Trash()
+        self.ring = self._ring = MemoryRing()
+        self._noted: Noted | None = None
         self._killed: SortedDict = SortedDict()  # Name -> (Kept, Trashed)
+        self._held: SortedDict = SortedDict()  # the same, of those that are retained
         self._tombstones: SortedDict = SortedDict()  # (vault, block) -> record
         self._lock = threading.RLock()
 
@@ -159,10 +211,12 @@ class MemoryShelf(Shelf):
     def forget(self, vault: bytes) -> None:
         with self._lock:
             self._trash.remove([self._killed[name][1] for name in _within(self._killed, vault)])
-            for table in (self.kept, self._killed, self._tombstones):
+            self._retained.remove([self._held[name][1] for name in _within(self._held, vault)])
+            for table in (self.kept, self._killed, self._held, self._tombstones):
                 for name in _within(table, vault):
                     del table[name]
-            self.rows.pop(vault, None)
+            for whole in (self.rows, self._ring.rows, self._ring.families):
+                whole.pop(vault, None)
 
     def fragment(self, vault: bytes, key: bytes) -> FragmentRow | None:
         kept = self.kept.get((vault, key))
@@ -173,6 +227,9 @@ class MemoryShelf(Shelf):
             for name in self.kept.irange((vault, block), (vault, block + b"\xff")):
                 found: bytes = self.kept[name][3]
                 return found
+            for name in self._held.irange((vault, block), (vault, block + b"\xff")):
+                held: bytes = self._held[name][0][3]
+                return held
         return None
 
     def store(
@@ -185,6 +242,9 @@ class MemoryShelf(Shelf):
                 raise Refused("unknown-vault")
             if (vault, key) not in self.kept:
                 self._count(vault, _row(kept).size, 1)
+                self._take_back(vault, key)
+                if (vault, key) in self._killed:  # emptying the trash must not touch it
+                    self._trash.remove([self._killed.pop((vault, key))[1]])
             self.kept[vault, key] = kept
 
     def _count(self, vault: bytes, size: int, fragments: int) -> None:
@@ -193,8 +253,9 @@ class MemoryShelf(Shelf):
 
     def _readable(self, vault: bytes, key: bytes) -> Kept:
         kept: Kept | None = self.kept.get((vault, key))
-        if kept is None:
-            kept, _ = self._killed.get((vault, key), (None, None))
+        for table in (self._held, self._killed):
+            if kept is None:
+                kept, _ = table.get((vault, key), (None, None))
         if kept is None:
             raise Refused("not-found", key.hex())
         return kept
@@ -216,19 +277,89 @@ class MemoryShelf(Shelf):
                 found.append((name[1], _row(self.kept[name]).size))
         return found
 
-    def kill(self, vault: bytes, block: bytes, record: bytes, now: int) -> None:
+    def kill(self, vault: bytes, block: bytes, record: bytes, now: int, until: int = 0) -> None:
         with self._lock:
             if (vault, block) not in self._tombstones:
                 self._count(vault, TOMBSTONE_CHARGE, 0)
             self._tombstones[vault, block] = record
             for name in list(self.kept.irange((vault, block), (vault, block + b"\xff"))):
-                kept = self.kept.pop(name)
-                item = Trashed(now, vault + name[1], _row(kept).size)
-                self._count(vault, -item.size, -1)
-                if name in self._killed:
-                    self._trash.remove([self._killed[name][1]])
-                self._killed[name] = (kept, item)
-                self._trash.add([item])
+                if until:
+                    self._retain(name, until)
+                else:
+                    kept = self.kept.pop(name)
+                    self._count(vault, -_row(kept).size, -1)
+                    self._discard_later(name, kept, now)
+
+    def _discard_later(self, name: Name, kept: Kept, now: int) -> None:
+        item = Trashed(now, name[0] + name[1], _row(kept).size)
+        if name in self._killed:
+            self._trash.remove([self._killed[name][1]])
+        self._killed[name] = (kept, item)
+        self._trash.add([item])
+
+    def _retain(self, name: Name, until: int) -> None:
+        kept = self.kept.pop(name)
+        item = Trashed(until, name[0] + name[1], _row(kept).size)
+        self._count(name[0], 0, -1)
+        self._held[name] = (kept, item)
+        self._retained.add([item])
+
+    def _take_back(self, vault: bytes, key: bytes) -> Kept | None:
+        """A fragment is not retained any more."""
+        if (vault, key) not in self._held:
+            return None
+        kept: Kept
+        kept, item = self._held.pop((vault, key))
+        self._retained.remove([item])
+        self._count(vault, -item.size, 0)
+        return kept
+
+    def retire(self, vault: bytes, keys: Sequence[bytes], until: int) -> None:
+        with self._lock:
+            for key in keys:
+                if (vault, key) in self.kept:
+                    self._retain((vault, key), until)
+
+    def revive(self, vault: bytes, alive: IsAlive, after: bytes, limit: int) -> bytes:
+        with self._lock:
+            found = self._held.irange((vault, after), (vault, LAST), inclusive=(False, True))
+            names = list(islice(found, limit))
+            for name in names:
+                if alive(self.tombstone(vault, name[1][:-1]), name[1]):
+                    kept = self._take_back(*name)
+                    assert kept is not None
+                    self._count(vault, _row(kept).size, 1)
+                    self.kept[name] = kept
+        return names[-1][1] if len(names) == limit else b""
+
+    def release(self, items: Sequence[Trashed], now: int) -> None:
+        with self._lock:
+            for item in items:
+                kept = self._take_back(item.vault, item.key)
+                if kept is not None:
+                    self._discard_later((item.vault, item.key), kept, now)
+
+    def keep_past(self, vault: bytes, row: RingRow, family: bytes) -> None:
+        with self._lock:
+            rows = self._ring.rows.setdefault(vault, {})
+            families = self._ring.families.setdefault(vault, {})
+            rows[max(rows, default=-1) + 1] = row
+            new = families.setdefault(row.family, family) is family
+            self._count(vault, charge_of(row.root) + (charge_of(family) if new else 0), 0)
+
+    def drop_past(self, vault: bytes, numbers: Sequence[int]) -> None:
+        with self._lock:
+            rows, families = self._ring.rows.get(vault, {}), self._ring.families.get(vault, {})
+            gone = [row.root for n in numbers if (row := rows.pop(n, None)) is not None]
+            named = {row.family for row in rows.values()}
+            gone += [families.pop(name) for name in [*families] if name not in named]
+            self._count(vault, -sum(map(charge_of, gone)), 0)
+
+    def noted_time(self) -> Noted | None:
+        return self._noted
+
+    def note_time(self, noted: Noted) -> None:
+        self._noted = noted
 
     def drop(self, vault: bytes, keys: Sequence[bytes]) -> None:
         with self._lock:

@@ -43,6 +43,15 @@ class VaultRow(Record, frozen=True):
     made: int = 0  #: Unix seconds at which an unused contract was made
     invited: bytes = b""  #: by which token, or that it is listed; empty: as anybody
     network: Annotated[str, msgspec.Meta(max_length=64)] = ""  #: where its owner asked from
+    # the retention (retention.py); times are seconds of this supplier's steady time
+    retain: U63 = 0  #: seconds that it has
+    lessened: U63 = 0  #: seconds that it will have from `lessens` on
+    lessens: U63 = 0  #: 0: it does not get shorter
+    rooted: U63 = 0  #: when `root` was accepted
+    begun: Ballot | None = None  #: under which it was accepted first
+    held: U63 = 0  #: until when nothing of the vault may be forgotten
+    ended: U63 = 0  #: from when on it is to be forgotten, as its owner said; 0: not at all
+    revived: U63 = 0  #: the lineage of the last rewinding after which all was kept again
 
 
 class FragmentRow(Record, frozen=True):
@@ -67,15 +76,37 @@ def fragment_row(header: int, chunks: int, payload: int, header_hash: bytes) -> 
 
 
 class TrashRow(Record, frozen=True):
-    """A fragment of a block that its owner deleted, and when (Unix seconds)."""
+    """A fragment of a block that its owner deleted, and when (Unix seconds).
+
+    Of one that is retained: the steady time until which it is.
+    """
 
     fragment: FragmentRow
     killed: U63
 
 
+class RingRow(Record, frozen=True):
+    """A root that was the newest one, from `since` until `left` (steady time).
+
+    `turned`: another ballot's root followed. `family`: its hash.
+    """
+
+    since: U63
+    left: U63
+    turned: bool
+    root: bytes
+    family: bytes
+
+
 decode_vault_row = Decoder(VaultRow, "vault row", ROW_MAX).decode_untrusted
 decode_fragment_row = Decoder(FragmentRow, "fragment row", KIB).decode_untrusted
+decode_ring_row = Decoder(RingRow, "past root", ROOT_MAX + KIB).decode_untrusted
 decode_trash_row = Decoder(TrashRow, "trash row", KIB).decode_untrusted
+
+
+def charge_of(raw: bytes) -> int:
+    """Bytes that a record of the ring counts in the quota."""
+    return -(-len(raw) // PAGE) * PAGE
 
 
 def encode_vault_row(row: VaultRow) -> bytes:

@@ -11,6 +11,7 @@ from bitdustfs.core.records import Visit, stand_down_records
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.kinship import Kinship, Visitors
+from bitdustfs.supplier.retention import Retention
 from bitdustfs.supplier.session import Session, check_owner
 from bitdustfs.supplier.shelf import Shelf
 from bitdustfs.supplier.shelfrows import VaultRow
@@ -24,10 +25,16 @@ class Standing:
     """How one supplier stands in the families it belongs to. Thread-safe."""
 
     def __init__(
-        self, rows: VaultRows, shelf: Shelf, kinship: Kinship, visitors: Visitors, voter: Voter
+        self,
+        rows: VaultRows,
+        shelf: Shelf,
+        kinship: Kinship,
+        visitors: Visitors,
+        voter: Voter,
+        retention: Retention,
     ) -> None:
         self._rows, self._shelf, self._kinship = rows, shelf, kinship
-        self._visitors, self._voter = visitors, voter
+        self._visitors, self._voter, self._retention = visitors, voter, retention
 
     def answer(self, session: Session, row: VaultRow, request: wire.Request) -> wire.Reply | None:
         """To what suppliers of one family ask each other; None: it is another kind of question."""
@@ -101,8 +108,15 @@ class Standing:
         return [key for key, _ in keys if key[16] == position]
 
     def drop_copies(self, vault: bytes, position: int) -> None:
-        """Deletes all fragments of a position, and does not stand in for it any more."""
-        self._shelf.drop(vault, self.copies(vault, position))
+        """Deletes all fragments of a position, and does not stand in for it any more.
+
+        Where the vault has a retention they stay that long: its key may be a thief's.
+        """
+        until = self._retention.until(vault)
+        if until:
+            self._shelf.retire(vault, self.copies(vault, position), until)
+        else:
+            self._shelf.drop(vault, self.copies(vault, position))
         with self._rows.changing(vault) as row:
             left = tuple(p for p in row.copies if p != position)
             self._rows.write(vault, msgspec.structs.replace(row, copies=left))

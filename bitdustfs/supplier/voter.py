@@ -26,6 +26,7 @@ from bitdustfs.core.records import (
 from bitdustfs.errors import Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.herald import Herald
+from bitdustfs.supplier.retention import Retention
 from bitdustfs.supplier.shelfrows import VaultRow
 from bitdustfs.supplier.vaultrows import VaultRows
 
@@ -36,8 +37,10 @@ FORMER_MAX = 64  #: nodes of families before that are remembered
 class Voter:
     """One supplier as a voter of all its vaults. `own`: its node key. Thread-safe."""
 
-    def __init__(self, own: bytes, rows: VaultRows, clock: Callable[[], float]) -> None:
-        self._own, self._rows, self._clock = own, rows, clock
+    def __init__(
+        self, own: bytes, rows: VaultRows, clock: Callable[[], float], retention: Retention
+    ) -> None:
+        self._own, self._rows, self._clock, self._retention = own, rows, clock, retention
         self.herald = Herald()  #: who waits for a newer root
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
@@ -99,7 +102,11 @@ class Voter:
                 row, promised=state.promised, root=state.root or b"", family=state.family or b"",
                 claim=state.claim,
             )  # fmt: skip
-            self._rows.write(vault, self._moved(vault, row, kept))
+            moved = self._moved(vault, row, kept)
+            if kept.root != row.root:
+                moved = self._retention.accepted(vault, row, moved, opened, named)
+            self._rows.write(vault, moved)
+        self._retention.revive(vault)
         self.herald.tell(vault)
 
     def _moved(self, vault: bytes, row: VaultRow, kept: VaultRow) -> VaultRow:
@@ -123,6 +130,7 @@ class Voter:
         """The holder of the claim is alive. Raises Refused, Malformed, Forged."""
         self.heed(vault, claim)
         self._renewed[vault] = self._clock()
+        self._retention.revive(vault)
 
     def release(self, vault: bytes, claim: bytes) -> None:
         """The holder of the claim has unmounted: known also after a restart.

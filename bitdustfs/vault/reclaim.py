@@ -178,7 +178,8 @@ class Reclaimer:
             await self._space.refresh()
         self._space.hold(self._held.bytes(), self._held.yields())
         if compact:
-            await self._compactor.step()
+            if self._space.may_copy:  # else it would eat what deletes need
+                await self._compactor.step()
             self._situation = situation
 
     async def unwanted(self) -> list[bytes]:
@@ -242,7 +243,7 @@ class Reclaimer:
         one.
         """
         sizes = await self._roots.walk()
-        if not sizes:
+        if not sizes or not self._space.may_copy:
             return
         self._alive.clear()
         self._checkpointer.empty_out(

@@ -103,6 +103,8 @@ REASONS = {
     "net/supplier.py:Supplier": "one method for each request that a supplier answers",
     "fuse/operations.py:Operations": "pyfuse3 calls one method for each kind of request",
     "fuse/operations.py:WritableOperations": "pyfuse3 calls one method for each kind of request",
+    "supplier/shelf.py": "the interface is explained best by the kind in memory right behind it",
+    "supplier/shelf.py:MemoryShelf": "the methods of Shelf, and nothing besides them",
     "supplier/shelf.py:Shelf": "one method for each thing that is done with fragments and rows",
     "supplier/diskshelf.py:DiskShelf": "the methods of Shelf, and what tests need to close it",
     "supplier/kinship.py:Kinship": "one method for each thing that is seen or said of the others",

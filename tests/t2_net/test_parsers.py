@@ -73,7 +73,7 @@ FRAGMENT_ROW = shelfrows.fragment_row(100, 64, 1000, bytes(32))
 VAULT_ROW = shelfrows.VaultRow(
     1 << 30, NOW, 5, 6, BALLOT, RAW_ROOT, RAW_FAMILY, 3, (WARRANT,),
     (records.Visit(PUBLIC, 3, 10, NOW, NOW),), True, (PUBLIC,), claim_of(), (1, 3), NOW, b"list",
-    "8.8.8.0/24",
+    "8.8.8.0/24", 7, 5, NOW, NOW, BALLOT, NOW, NOW, 3,
 )  # fmt: skip
 
 
@@ -214,6 +214,9 @@ PLAIN = {
     "decode_fragment_row": (shelfrows.decode_fragment_row, encode(FRAGMENT_ROW)),
     "decode_trash_row": (
         shelfrows.decode_trash_row, encode(shelfrows.TrashRow(FRAGMENT_ROW, NOW))),
+    "decode_ring_row": (
+        shelfrows.decode_ring_row,
+        encode(shelfrows.RingRow(NOW, NOW, True, RAW_ROOT, bytes(32)))),
     "a join line that is whole": (whole_line, encode((TOKEN, ("8.8.8.8:4000",), bytes(16)))),
     "a hint that is sealed": (sealed_hint, encode(HINT)),
 }  # fmt: skip
@@ -263,6 +266,10 @@ SIGNED = {
         lambda data: records.vault_end_records.open_untrusted(data, KEY.vault_id),
         seal_record(KEY.signing, "vault-end", records.VaultEnd(KEY.vault_id, PUBLIC, NOW)),
         KEY.signing, "vault-end"),
+    "a retention": (
+        lambda data: records.retention_records.open_untrusted(data, KEY.vault_id),
+        seal_record(KEY.signing, "retention", records.RetentionWanted(KEY.vault_id, NOW)),
+        KEY.signing, "retention"),
     "a death": (
         lambda data: records.block_dead_records.open_untrusted(data, KEY.vault_id),
         seal_record(KEY.signing, "block-dead", records.BlockDead(

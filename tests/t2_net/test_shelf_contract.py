@@ -15,6 +15,7 @@ from sortedcontainers import SortedDict
 from bitdustfs import failpoints
 from bitdustfs.cache.folder import OwnedFolder
 from bitdustfs.core.codec import encode
+from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import BlockDead, seal_record
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.net import wire
@@ -23,7 +24,14 @@ from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.session import Session
 from bitdustfs.supplier.shelf import MemoryShelf
-from bitdustfs.supplier.shelfrows import PAGE, ROW_MAX, TOMBSTONE_CHARGE, VaultRow, fragment_key
+from bitdustfs.supplier.shelfrows import (
+    PAGE,
+    ROW_MAX,
+    TOMBSTONE_CHARGE,
+    RingRow,
+    VaultRow,
+    fragment_key,
+)
 from bitdustfs.units import GIB
 
 ONE, TWO = KEY.vault_id, b"\xff" * 32
@@ -103,8 +111,11 @@ def seen(shelf):
     """All that a shelf says of itself."""
     found = {"used": shelf.used_total(), "trash": shelf.trash.total, "rows": dict(shelf.all_rows())}
     found["due"] = shelf.trash.due(float("inf"), 0, EVERYTHING)
+    found["retained"] = shelf.retained.due(float("inf"), 0, EVERYTHING)
     for vault in (ONE, TWO):
         found[vault] = (shelf.keys(vault, b"", EVERYTHING), shelf.trash.of(vault))
+        past = [(entry, shelf.ring.get(vault, entry.number)) for entry in shelf.ring.of(vault)]
+        found[vault, "past"] = past, shelf.retained.of(vault)
     return found
 
 
@@ -315,7 +326,7 @@ def test_both_kinds_do_the_same_whatever_is_done(tmp_path, seed):
     for now in range(150):
         vault, number = chance.choice([ONE, TWO]), chance.randrange(8)
         key = fragment_key(block_id(number), chance.randrange(3))
-        match chance.randrange(10):
+        match chance.randrange(16):
             case 0 | 1 | 2 | 3:
                 if memory.tombstone(vault, block_id(number)) is None:
                     both("store", vault, key, b"head", bytes(32), bytes(number + 1), b"h")
@@ -331,6 +342,20 @@ def test_both_kinds_do_the_same_whatever_is_done(tmp_path, seed):
                 both("forget", vault) if chance.random() < 0.2 else both("read", vault, key, 0, 1)
             case 9:
                 disk.reopened()
+            case 10:
+                both("kill", vault, block_id(number), b"record", now, now + 20)
+            case 11:
+                both("retire", vault, [key, fragment_key(block_id(number), 1)], now + 20)
+            case 12:
+                both("revive", vault, lambda record, key, n=number: key[15] >= n, b"", 3)
+            case 13:
+                both("release", memory.retained.due(now, 0, 3), now)
+            case 14:
+                family = b"family %d" % (number % 3)
+                row = RingRow(now, now + 1, bool(number % 2), bytes(5000 * number), digest(family))
+                both("keep_past", vault, row, family)
+            case 15:
+                both("drop_past", vault, [entry.number for entry in memory.ring.of(vault)[1::2]])
         assert seen(memory) == seen(disk.shelf)
     disk.close()
 
@@ -499,6 +524,8 @@ def test_a_damaged_row_is_named_and_stops_nobody_else(disk, caplog):
         ("shelf-write", "store", (ONE, fragment_key(block_id(2), 0), b"", b"", b"x", b"h")),
         ("shelf-index", "store", (ONE, fragment_key(block_id(2), 0), b"", b"", b"x", b"h")),
         ("shelf-kill", "kill", (ONE, block_id(1), b"record", 1000)),
+        ("shelf-kill", "kill", (ONE, block_id(1), b"record", 1000, 2000)),
+        ("shelf-past", "keep_past", (ONE, RingRow(1, 2, False, b"root", bytes(32)), b"family")),
     ],
 )
 def test_a_full_disk_changes_nothing_that_is_counted(disk, monkeypatch, point, verb, arguments):

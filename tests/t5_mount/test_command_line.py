@@ -94,6 +94,10 @@ BAD = [
     (["vault", "create", "--key", "/dev/null/key", "--bootstrap", "127.0.0.1:9"], "/dev/null"),
     (["vault", "refound"], "nobody to answer; say --yes"),
     (["vault", "recover"], "no supplier's address"),
+    (["vault", "rewind"], "--bootstrap HOST:PORT"),
+    (["vault", "rewind", "--to", "yesterday"], "write for example"),
+    (["vault", "create", "--retain", "2w", "--bootstrap", "127.0.0.1:9"], "retain=14d"),
+    (["vault", "create", "--retain", "999d", "--bootstrap", "127.0.0.1:9"], "is too much"),
     (["key", "show", "--key", "missing"], "no key file"),
     (["key", "show", "--key", "/dev/null/key"], "cannot be read"),
     (["key", "restore", "--key", "new"], "24 words"),
@@ -132,7 +136,7 @@ BAD = [
 def test_a_wrong_word_is_answered_by_a_sentence(words, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(bitdustfs.__file__).parents[1]))
-    if words[:2] in (["mount", "."], ["vault", "refound"], ["vault", "recover"]):
+    if words[:2] in (["mount", "."], *(["vault", v] for v in ("refound", "recover", "rewind"))):
         bitdust("home", "key", "restore", stdin=" ".join(["abandon"] * 23 + ["art"]))
     done = bitdust("home", *words)
     assert done.returncode in (1, 2)
@@ -145,6 +149,8 @@ def test_a_wrong_word_is_answered_by_a_sentence(words, said, tmp_path, monkeypat
     [
         (["patience=48h", "margin=2"], {"patience": 172800, "margin": 2}),
         (["bandwidth=10M", "spread=host"], {"bandwidth": 10 << 20, "spread": 1}),
+        (["retain=14d"], {"retain": 14 * 86400}),
+        (["retain=0d"], {"retain": 0}),
     ],
 )
 def test_policies_are_read(words, policy):
