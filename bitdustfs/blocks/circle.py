@@ -47,6 +47,11 @@ class Copies:
         """The positions that a reserve has some of."""
         return self._at.get(node, frozenset())
 
+    @property
+    def nodes(self) -> frozenset[bytes]:
+        """The reserves that have some."""
+        return frozenset(node for node, positions in self._at.items() if positions)
+
     def of(self, position: int) -> list[bytes]:
         """The reserves that have some of a position."""
         return [node for node, positions in self._at.items() if position in positions]
@@ -115,6 +120,13 @@ class Circle:
     def online(self) -> int:
         """How many positions' suppliers answered when they were asked last."""
         return sum(self.health(member.node).there for member in self._family.members)
+
+    @property
+    def nobody_answers(self) -> bool:
+        """Whether all who may have anything were asked, and none answered since."""
+        nodes = {member.node for member in self._family.members} | set(self._stand_ins.values())
+        nodes.update(self.copies.nodes)
+        return all(self.health(node).away for node in nodes)
 
     # -- on this very machine
 

@@ -178,7 +178,7 @@ class Mount:
         describer = WritableDescriber(self._key, vault, staffing, self._line)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
         aside = (
-            ("replacing suppliers", staffing.run),
+            ("replacing suppliers", partial(_when_confirmed, vault, staffing.run)),
             ("reckoning what may be lost", Foresight(vault).run),
         )
         settling = Settling(vault, staffing, self._farewell.hurry)
@@ -271,6 +271,11 @@ class Mount:
             await self._served.wait()
             ended = await self._serving.settling.settle()
         return ended
+
+
+async def _when_confirmed(vault: WritableVault, task: Callable[[], Awaitable[None]]) -> None:
+    await vault.wait_confirmed()
+    await task()
 
 
 def _operations_of(vault: ReadVault, options: MountOptions) -> Operations:

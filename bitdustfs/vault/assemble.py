@@ -200,23 +200,27 @@ async def _writing(
     await vault.ledger.reckon(ground.circle.family)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
-        nursery.start_soon(vault.courier.run)
+        nursery.start_soon(_when_confirmed, vault, vault.courier.run)
         nursery.start_soon(vault.committer.run)
         nursery.start_soon(vault.flow.run)
         nursery.start_soon(vault.keep_publishing)
-        nursery.start_soon(vault.lease.run)
-        nursery.start_soon(vault.aside, "claiming again", vault.keep_claim)
-        if settings.reclaims:
-            nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
+        nursery.start_soon(_when_confirmed, vault, vault.lease.run)
+        nursery.start_soon(_remember_who_writes, vault, ground.state)
+        nursery.start_soon(vault.aside, "claiming", vault.confirm_claim)
         for what, task in (
-            ("reading ahead", ground.ahead.run),
+            ("claiming again", vault.keep_claim),
             ("rebuilding", vault.rebuilder.run),
             ("auditing", vault.auditor.run),
+            ("making snapshots", Scheduling(vault, vault.thinning, settings.wall).run),
+            *((("giving space back", vault.reclaimer.run),) if settings.reclaims else ()),
+        ):
+            nursery.start_soon(_when_confirmed, vault, partial(vault.aside, what, task))
+        for what, task in (
+            ("reading ahead", ground.ahead.run),
             ("hearing of damage", vault.auditor.hear),
             ("asking for used space", vault.keep_usage_fresh),
             ("evicting", vault.keep_within_cache),
             ("giving space back to writers", vault.give_back_for_writers),
-            ("making snapshots", Scheduling(vault, vault.thinning, settings.wall).run),
             *tasks,
         ):
             nursery.start_soon(vault.aside, what, task)
@@ -228,6 +232,19 @@ async def _writing(
         await vault.committer.commit(sync=True)
         nursery.cancel_scope.cancel()
     await vault.lease.release()
+
+
+async def _when_confirmed(vault: WritableVault, task: Callable[[], Awaitable[None]]) -> None:
+    """What shows suppliers the ballot waits until they promised it."""
+    await vault.wait_confirmed()
+    await task()
+
+
+async def _remember_who_writes(vault: WritableVault, state: State) -> None:
+    """A mount without suppliers has nobody to ask whether this machine wrote last."""
+    await vault.pen.wait_lost()
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(state.set_overtaken, True)
 
 
 async def _last_commit(vault: WritableVault) -> None:
@@ -245,7 +262,8 @@ def _writable_vault(
     """The vault; and tasks that it needs, but does not know."""
     key, suite, state, files = ground.key, ground.suite, ground.state, ground.files
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
-    pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
+    opening = ground.opening
+    pen = Pen(ballot, opening.claim, opening.known.root.seq + 1, opening.waits)
     lease = Lease(ground.register, pen)
     throttle = settings.throttle or Throttle(metered=settings.metered)
     due, deferral, loans = CommitDue(), Deferral(), Loans(table)
@@ -321,7 +339,7 @@ def _writable_vault(
     flow = Flow(circle, table)
     safety = Safety(
         tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
-        lambda: writer.unclosed, lambda: throttle.paused,
+        lambda: writer.unclosed, lambda: throttle.paused, lambda: pen.waits,
     )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     vault = WritableVault(

@@ -48,10 +48,10 @@ from bitdustfs.core.roots import (
     sign_root,
 )
 from bitdustfs.core.sealing import Kind, Suite
-from bitdustfs.errors import Superseded
+from bitdustfs.errors import Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.fs.names import split_time
-from bitdustfs.net.register import RootRegister
+from bitdustfs.net.register import RootRegister, View
 from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
@@ -192,24 +192,49 @@ class Publisher:
         Superseded when another machine's root turns up, LeaseHeld, Unavailable or LocalError.
         """
         async with self._lock:
-            above = max(rival, self._pen.require())
-            view, ballot, claim = await self._claims.prepare(above, take_over=False, tries=1)
-            published, proposed = self.published, self._state.proposed()
-            own = {_identity(root_records.peek_untrusted(published.root))}
-            if proposed is not None:
-                own.add(_identity(root_records.peek_untrusted(proposed.root)))
-            if view.best is None or _identity(view.best.root) not in own:
-                await self._register.release(claim)
-                raise Superseded("another machine published a root")
-            row = proposed or Proposed(
-                published.root, published.generation, published.journal, published.journal_bytes,
-                published.based_on, guarded=published.guarded,
-            )  # fmt: skip
-            root = open_root_untrusted(row.root, self._key.vault_id)
-            row = msgspec.structs.replace(row, root=repropose(self._key, root, ballot))
-            await trio.to_thread.run_sync(self._state.set_proposed, row)
-            self._pen.renew(ballot, claim)
-            await self._finish_proposed()
+            await self._claim_above(max(rival, self._pen.require()))
+
+    async def confirm(self) -> None:
+        """Claims the vault for a mount that began without enough suppliers, and goes on under that.
+
+        First it is looked at what they show, so that no claim is made in vain. Raises as
+        `claim_again`.
+        """
+        async with self._lock:
+            self._pen.require_held()
+            view = await self._register.read()
+            if not view.majority:
+                raise Unavailable(
+                    f"{view.answers} of {view.voters} suppliers answer and {view.needed} are needed"
+                )
+            self._require_own(view)
+            self._claims.look(view)
+            await self._claim_above(max(view.proven or self._pen.ballot, self._pen.ballot))
+
+    async def _claim_above(self, ballot: Ballot) -> None:
+        view, ballot, claim = await self._claims.prepare(ballot, take_over=False, tries=1)
+        try:
+            self._require_own(view)
+        except Superseded:
+            await self._register.release(claim)
+            raise
+        published = self.published
+        row = self._state.proposed() or Proposed(
+            published.root, published.generation, published.journal, published.journal_bytes,
+            published.based_on, guarded=published.guarded,
+        )  # fmt: skip
+        root = open_root_untrusted(row.root, self._key.vault_id)
+        row = msgspec.structs.replace(row, root=repropose(self._key, root, ballot))
+        await trio.to_thread.run_sync(self._state.set_proposed, row)
+        self._pen.renew(ballot, claim)
+        await self._finish_proposed()
+
+    def _require_own(self, view: View) -> None:
+        """Raises Superseded where voters show a root that is not this machine's newest."""
+        rows = (self.published, self._state.proposed())
+        own = {_identity(root_records.peek_untrusted(row.root)) for row in rows if row is not None}
+        if view.best is None or _identity(view.best.root) not in own:
+            raise Superseded("another machine published a root")
 
     def _names_former(self, family: bytes) -> bool:
         return bool(open_family_untrusted(family, self._key.vault_id).former)

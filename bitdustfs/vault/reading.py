@@ -120,6 +120,11 @@ class ReadVault:
     def _is_behind(self, why: str) -> None:
         self._message = "; ".join(filter(None, (self._message, why)))
 
+    async def wait_confirmed(self) -> None:
+        """Returns when the suppliers were asked for the newest root: at once, but for a mount that
+        writes and began without them.
+        """
+
     def witness_asked(self) -> None:
         """The DHT record was asked for, whatever it said."""
 

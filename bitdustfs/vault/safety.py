@@ -84,7 +84,9 @@ class ReadSafety:
 
 
 class Safety:
-    """In a mount that writes. `unclosed`: bytes in open blocks; `paused`: why uploads wait."""
+    """In a mount that writes. `unclosed`: bytes in open blocks; `paused`: why uploads wait;
+    `waits`: why this mount may not publish yet.
+    """
 
     def __init__(
         self,
@@ -99,7 +101,9 @@ class Safety:
         flow: Flow,
         unclosed: Callable[[], int],
         paused: Callable[[], str],
+        waits: Callable[[], str],
     ) -> None:
+        self._waits = waits
         self._flow, self._unclosed, self._paused = flow, unclosed, paused
         self._tree, self._content, self._committer = tree, content, committer
         self._state, self._ledger = state, ledger
@@ -151,7 +155,7 @@ class Safety:
             diverged=False, adrift=False, waiting=len(self._ledger.waiting()),
             thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
             served=_served(circle), silence=_silence(circle), margin=latest.margin,
-            audited=True, stuck=too_few(circle, self._register.needed),
+            audited=True, stuck=too_few(circle, self._register.needed) or self._waits(),
             complete=left.complete, here=left.here + new, lost=len(latest.lost),
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
             paused=self._paused(),
