@@ -6,10 +6,14 @@ When the family changes, `move` is told; what is known of earlier suppliers stay
 
 from collections.abc import Callable, Collection
 
+import trio
+
 from bitdustfs.blocks.damage import Damage
 from bitdustfs.blocks.health import Health, Sighted
 from bitdustfs.core.records import Family, Member
 from bitdustfs.net.supplier import Connect, Supplier
+
+ASKED_JUST_NOW = 15.0  #: seconds; while a mount runs, its watch asks more often than that
 
 IsOwn = Callable[[Member], bool]  #: whether a supplier is on this very machine
 
@@ -123,10 +127,11 @@ class Circle:
 
     @property
     def nobody_answers(self) -> bool:
-        """Whether all who may have anything were asked, and none answered since."""
+        """Whether all who may have anything were asked just now, and none answered since."""
         nodes = {member.node for member in self._family.members} | set(self._stand_ins.values())
         nodes.update(self.copies.nodes)
-        return all(self.health(node).away for node in nodes)
+        since = trio.current_time() - ASKED_JUST_NOW
+        return all(self.health(node).missed_since(since) for node in nodes)
 
     # -- on this very machine
 

@@ -112,6 +112,28 @@ class RiskSaid(Statement, frozen=True, kw_only=True, tag="risk"):
     nights: list[RiskPoint]  #: the oldest first
 
 
+class PinLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder or file that this machine keeps, and how much of it is here."""
+
+    inode: int
+    path: (
+        str  #: how it was called when it was pinned, from the mountpoint on; empty: the whole vault
+    )
+    files: int  #: files and folders; 0: not looked at yet, or not there any more
+    files_here: int
+    bytes: int  #: of content
+    bytes_here: int
+    complete: bool  #: all of it is here, its names and attributes as well
+
+
+class PinsSaid(Statement, frozen=True, kw_only=True, tag="pins"):
+    """What is pinned on this machine."""
+
+    pins: list[PinLine]
+    room: int  #: bytes that the cache has for what is pinned
+    why: str  #: why not all is here, a sentence; empty: it is, or is being fetched
+
+
 class Status(Statement, frozen=True, kw_only=True, tag="status"):
     """How safe a mount's content is, and who keeps it."""
 
@@ -146,6 +168,10 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     bandwidth: str = "0"  #: what the mount may use of its line, as it is written in options
     paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
     risk: RiskLine | None = None  #: null: it was not reckoned yet
+    pins: list[PinLine] = []  #: what this machine keeps to be read without a network
+    pins_why: str = (
+        ""  #: why not all of that is here, a sentence; empty: it is, or is being fetched
+    )
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

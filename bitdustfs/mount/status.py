@@ -9,6 +9,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.foresight import foreseen
+from bitdustfs.mount.pinned import pin_lines
 from bitdustfs.mount.statements import (
     PolicySaid,
     RebuildingLine,
@@ -74,6 +75,8 @@ class Describer:
             bandwidth=str(self._own_line.bandwidth),
             paused=account.paused,
             risk=foreseen(self._vault.state),
+            pins=pin_lines(self._vault),
+            pins_why=self._vault.pinning.why,
         )
 
     async def suppliers(self) -> Suppliers:

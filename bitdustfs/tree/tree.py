@@ -27,6 +27,7 @@ from bitdustfs.core.leaves import (
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Malformed, Unavailable
+from bitdustfs.tree.interest import Interest
 from bitdustfs.tree.transaction import Missing, Pinned, Transaction
 
 P = ParamSpec("P")
@@ -39,6 +40,7 @@ class Tree:
     """`base`: place of the index, None for an empty vault. `on_change` is called at each change.
 
     `nodes`: decoded nodes that are shared with trees of other times; they are known by their hash.
+    `interest` hears of changes, whoever makes them.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Tree:
         base: Place | None,
         on_change: Callable[[], None] = lambda: None,
         nodes: OrderedDict[bytes, Leaf | Index] | None = None,
+        interest: Interest | None = None,
     ) -> None:
         self._reader, self.base, self._on_change = reader, base, on_change
+        self._interest = interest or Interest()  # that nobody waits for
         self.overlay: SortedDict = SortedDict()  # changed since the last checkpoint
         self.frozen: SortedDict | None = None  # while a checkpoint is written
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
@@ -105,6 +109,7 @@ class Tree:
         if COUNTERS_KEY in changes:
             self._counters = changes[COUNTERS_KEY]
         self.touched_uses.update(key for key in changes if key.startswith(USE_PREFIX))
+        self._interest.note(changes)
         self._on_change()
 
     def replay(self, changes: Mapping[bytes, bytes | None]) -> None:
@@ -267,6 +272,17 @@ class Tree:
                 self._nodes.popitem(last=False)
         return node
 
+    async def covering(self, low: bytes, high: bytes) -> list[Place]:
+        """Places of the index, the branches and the leaves that items in [low, high) may be in."""
+        if self.base is None:
+            return []
+        places = [self.base]
+        for branch_ref in _covering(await self.load_index(self.base), low, high, False):
+            places.append(branch_ref.place)
+            branch = await self.load_index(branch_ref.place)
+            places += [ref.place for ref in _covering(branch, low, high, False)]
+        return places
+
     # -- checkpoint
 
     def freeze(self) -> None:
@@ -300,6 +316,7 @@ class Tree:
     def finish_checkpoint(self, base: Place | None) -> None:
         """The checkpoint is committed: leaves replace the frozen overlay. No await inside."""
         self.base, self.frozen = base, None
+        self._interest.note_leaves()
 
 
 def _covering(index: Index, low: bytes, high: bytes, reverse: bool) -> Iterator[Ref]:

@@ -33,6 +33,7 @@ from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.cache.pinnedfiles import PinnedFiles
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Ballot, Family, open_family_untrusted, root_records
@@ -100,7 +101,7 @@ async def open_vault(
     state = await trio.to_thread.run_sync(
         State, folder.path / "state", key.cache_key, key.vault_id, suite
     )
-    files = BlockFiles(folder.path)
+    files, pinned = BlockFiles(folder.path), PinnedFiles(folder.path)
     try:
         circle = Circle(family, connect, settings.is_own)
         seats = SeatBench(key.vault_id, folder, state)
@@ -114,8 +115,8 @@ async def open_vault(
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
-            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
-            claims, seats,
+            key, suite, state, files, pinned, folder.path, circle, settings.cache_limit, opening,
+            register, claims, seats,
         )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
         try:
@@ -129,7 +130,7 @@ async def open_vault(
             watching = trio.CancelScope()
             vault = _read_vault(ground, settings, watching)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_watch, vault, watching)
+                nursery.start_soon(_look_after, vault, watching)
                 nursery.start_soon(vault.aside, "reading ahead", ground.ahead.run)
                 yield vault
                 nursery.cancel_scope.cancel()
@@ -141,9 +142,11 @@ async def open_vault(
         state.close()
 
 
-async def _watch(vault: ReadVault, scope: trio.CancelScope) -> None:
-    with scope:
-        await vault.aside("watching suppliers", vault.watch.run)
+async def _look_after(vault: ReadVault, ended: trio.CancelScope) -> None:
+    with ended:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
+            nursery.start_soon(vault.aside, "pinning", vault.pinning.run)
 
 
 @asynccontextmanager
@@ -175,7 +178,8 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
         tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
     )
     xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
-    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety)
+    pinning = ground.pinning(volume, trio.Lock(), settings.metered)
+    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety, pinning)
     if settings.read_only or ground.opening.keeps:
         return ReadVault(parts, message)
     return WaitingVault(parts, message, partial(_writing_later, ground, settings, watching))
@@ -217,6 +221,7 @@ async def _writing(
             nursery.start_soon(_when_confirmed, vault, partial(vault.aside, what, task))
         for what, task in (
             ("reading ahead", ground.ahead.run),
+            ("pinning", vault.pinning.run),
             ("hearing of damage", vault.auditor.hear),
             ("asking for used space", vault.keep_usage_fresh),
             ("evicting", vault.keep_within_cache),
@@ -273,7 +278,7 @@ def _writable_vault(
         Reserves(circle, loans), loans, space, throttle, lease.renew,
         lambda: lease.stalled,
     )  # fmt: skip
-    eviction = Eviction(ground.room, files, table, courier.is_busy)
+    eviction = Eviction(ground.room, files, table, courier.is_busy, ground.spared.has)
 
     windows = Windows()
     tree = ground.tree(due)
@@ -342,8 +347,9 @@ def _writable_vault(
         lambda: writer.unclosed, lambda: throttle.paused, lambda: pen.waits,
     )  # fmt: skip
     xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
+    pinning = ground.pinning(volume, flusher.lock, settings.metered)
     vault = WritableVault(
-        ground.parts(volume, content, xattrs, catalogue, safety), content, xattrs,
+        ground.parts(volume, content, xattrs, catalogue, safety, pinning), content, xattrs,
         settings=settings, pen=pen, lease=lease, writer=writer, committer=committer,
         ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,

@@ -22,6 +22,7 @@ from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.pinning import Pinning
 from bitdustfs.vault.safety import ReadSafety, Safety, to_publish, too_few
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Parts:
     followed: Followed
     found: tuple[Ballot, int]
     safety: ReadSafety | Safety
+    pinning: Pinning
 
 
 class ReadVault:
@@ -62,6 +64,7 @@ class ReadVault:
         self.state, self.space, self.watch = parts.state, parts.space, parts.watch
         self.register, self._followed = parts.register, parts.followed
         self._found, self._safety, self._message = parts.found, parts.safety, message
+        self.pinning = parts.pinning
         self._troubles: list[str] = []
         self._parts = parts
 

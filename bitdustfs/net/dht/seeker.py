@@ -56,9 +56,9 @@ class Seeker:
                 )  # fmt: skip
                 await dht.bind("::", 0)
                 self._dht = await self._nursery.start(self._run, dht)
-            if not self._dht.contacts() and trio.current_time() >= self._alone_until:
-                if not await self._dht.bootstrap(await endpoints(known)):
-                    self._alone_until = trio.current_time() + ALONE_FOR
+            alone = not self._dht.contacts() and trio.current_time() >= self._alone_until
+            if alone and not await self._dht.bootstrap(await endpoints(known)):
+                self._alone_until = trio.current_time() + ALONE_FOR
             return self._dht
 
     async def _run(self, dht: Dht, task_status: trio.TaskStatus[Dht]) -> None:
