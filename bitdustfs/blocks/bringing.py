@@ -13,7 +13,7 @@ from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.runs import runs
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.blocktable import BlockTable
-from bitdustfs.cache.pinnedfiles import PinnedFiles
+from bitdustfs.cache.pinnedfiles import PinnedFiles, ends_are_here
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.records import Place
@@ -46,6 +46,14 @@ class Bringing:
         if not others:
             return []
         return await trio.to_thread.run_sync(self._pinned.lacking, others, thorough)
+
+    async def absent(self, places: Sequence[Place]) -> list[Place]:
+        """Those that are not here at all, as far as can be told without reading them."""
+        lacking = await self.lacking(places, thorough=False)
+        return await trio.to_thread.run_sync(self._unfetched, lacking) if lacking else []
+
+    def _unfetched(self, places: Sequence[Place]) -> list[Place]:
+        return [p for p in places if not ends_are_here(self._files.read_fetched, p)]
 
     async def bring(self, places: Sequence[Place], came: Callable[[Place], None]) -> str:
         """Brings them all, each once; `came` is told of each. Why one is not to be had, or "".

@@ -11,6 +11,7 @@ import trio
 from bitdustfs.blocks.damage import Damage
 from bitdustfs.blocks.health import Health, Sighted
 from bitdustfs.core.records import Family, Member
+from bitdustfs.errors import Unavailable
 from bitdustfs.net.supplier import Connect, Supplier
 
 ASKED_JUST_NOW = 15.0  #: seconds; while a mount runs, its watch asks more often than that
@@ -132,6 +133,16 @@ class Circle:
         nodes.update(self.copies.nodes)
         since = trio.current_time() - ASKED_JUST_NOW
         return all(self.health(node).missed_since(since) for node in nodes)
+
+    def require_somebody(self) -> None:
+        """Raises Unavailable while it is known that nobody answers. Who is back is found by the
+        watch: whoever reads until then does not wait for it.
+        """
+        if self.nobody_answers:
+            raise Unavailable(
+                "no supplier answers, and this machine does not have it; it can be read when they "
+                "are back"
+            )
 
     # -- on this very machine
 

@@ -31,7 +31,6 @@ READ_DEADLINE = 20.0  #: seconds after which a read gives up, all retries includ
 BOUNDED = 120.0  #: seconds more where this node may not use all of its line
 HEDGE = 2.0  #: seconds one supplier may take before others are asked as well
 SLOWEST = 256 * KIB  #: bytes a second below which a supplier is slow
-NOBODY = "no supplier answers, and this machine does not have it; it can be read when they are back"
 TOO_LATE = "no answer from enough suppliers in time; try again later"
 HEADERS_KEPT = 1024
 KEEP_FROM = 4  #: extents in a run, from which the rest of the file is expected to be read, too
@@ -47,16 +46,9 @@ class Fetcher:
         self._headers: OrderedDict[bytes, tuple[BlockHeader, bytes]] = OrderedDict()
         self._chunks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
 
-    def _require_somebody(self) -> None:
-        """Raises Unavailable while it is known that nobody answers: the watch finds out who is
-        back, and whoever reads until then does not wait for it.
-        """
-        if self.circle.nobody_answers:
-            raise Unavailable(NOBODY)
-
     async def fetch(self, place: Place) -> bytes:
         """The sealed bytes at `place`, matching its hash; or Unavailable."""
-        self._require_somebody()
+        self.circle.require_somebody()
         with trio.move_on_after(self._deadline(place.length)):
             return await self._fetch(place)
         raise Unavailable(TOO_LATE)
@@ -90,7 +82,7 @@ class Fetcher:
         why, size = TOO_LATE, sum(place.length for place in places)
         with trio.move_on_after(self._deadline(size)):
             try:
-                self._require_somebody()
+                self.circle.require_somebody()
                 header = await self.header(places[0].block)
                 await self._open_parts(header, places, open_run, opened, self._direct)
                 proven = partial(self._proven, keep=keep if len(places) >= KEEP_FROM else None)
@@ -189,10 +181,7 @@ class Fetcher:
         return memoryview(whole)[part.start - start : part.stop - start]
 
     async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> Buffer:
-        """Whole chunks of one fragment, checked.
-
-        Raises Malformed or PeerError (noted in its health).
-        """
+        """Whole chunks of one fragment, checked. Raises Malformed or PeerError, noted as health."""
         return await self.prove_at(self._supplier(position)[0], header, position, start, stop)
 
     async def prove_at(

@@ -10,6 +10,7 @@ quorum promised this mount a ballot of its own (vault/publish.py, `confirm`).
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -99,9 +100,10 @@ class Pen:
         if self.lost:
             raise Superseded(self._why)
 
-    async def wait_confirmed(self) -> None:
-        """Returns when a quorum has promised the ballot to this mount."""
+    async def once_confirmed(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Runs what shows suppliers the ballot, once a quorum has promised it to this mount."""
         await self._confirmed.wait()
+        await task()
 
     async def wait_lost(self) -> None:
         """Returns when the pen is lost."""

@@ -11,7 +11,7 @@ one with a hole inside; after one, all of their bytes are looked at (`thorough`)
 import logging
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,13 @@ log = logging.getLogger(__name__)
 
 END = 16  #: bytes of each end of an extent that are looked at
 NONE = bytes(END)
+
+
+def ends_are_here(read: Callable[[bytes, int, int], bytes | None], place: Place) -> bool:
+    """Whether a sparse file has the ends of an extent. `read`: (block, offset, length)."""
+    last = place.offset + place.length - END
+    ends = (read(place.block, at, END) for at in (place.offset, last))
+    return all(end is not None and len(end) == END and end != NONE for end in ends)
 
 
 class PinnedFiles:
@@ -69,9 +76,7 @@ class PinnedFiles:
         if thorough:
             found = self.read(place.block, place.offset, place.length)
             return found is not None and digest(found) == place.hash
-        last = place.offset + place.length - END
-        ends = (self.read(place.block, at, END) for at in (place.offset, last))
-        return all(end is not None and len(end) == END and end != NONE for end in ends)
+        return ends_are_here(self.read, place)
 
     def store(self, place: Place, sealed: Buffer) -> None:
         """Keeps an extent; it survives power loss after `sync`. Raises DiskFull or LocalError."""

@@ -23,7 +23,6 @@ class Announcing:
         Then announces while the mount may write, anew whenever the family changes.
         """
         vault = self._vault
-        await vault.wait_confirmed()
         hint = await newest_hint(await self._seeker.dht(), self._key.capability())
         if hint is not None:
             vault.heed_witness(hint.ballot, hint.root_seq)

@@ -43,7 +43,7 @@ from bitdustfs.mount.commands import (
 )
 from bitdustfs.mount.ending import Farewell
 from bitdustfs.mount.foresight import Foresight
-from bitdustfs.mount.pinned import Pinned
+from bitdustfs.mount.pinned import PinAnswers
 from bitdustfs.mount.reckoner import ASKED
 from bitdustfs.mount.snapshotting import Snapshotting, list_snapshots
 from bitdustfs.mount.statements import (
@@ -83,7 +83,7 @@ class MountAnswers:
         self._vault, self._describer = vault, describer
         self._attachment, self._farewell = attachment, farewell
         self._verifying = Verifying(vault)
-        self._forgiving, self._pinned = Forgiving(vault), Pinned(vault)
+        self._forgiving, self._pinned = Forgiving(vault), PinAnswers(vault)
         self._foresight = Foresight(vault)
 
     async def answer(self, command: MountCommand, say: Say) -> Statement:

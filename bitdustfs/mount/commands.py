@@ -14,7 +14,7 @@ STALL = 30.0  #: seconds without any progress, with too few suppliers, after whi
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 SnapshotName = Annotated[str, msgspec.Meta(max_length=1024)]
-Inode = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+InodeNumber = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 PathSaid = Annotated[str, msgspec.Meta(max_length=8192)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -154,7 +154,7 @@ class Pin(Command, frozen=True, kw_only=True, tag="pin"):
     had now.
     """
 
-    inode: Inode
+    inode: InodeNumber
     path: PathSaid = ""
     wait: bool = True
 
@@ -162,7 +162,7 @@ class Pin(Command, frozen=True, kw_only=True, tag="pin"):
 class Unpin(Command, frozen=True, kw_only=True, tag="unpin"):
     """Do so no more. Answered by PinsSaid. `inode` 0: what was pinned by `path`; it is gone."""
 
-    inode: Inode = 0
+    inode: InodeNumber = 0
     path: PathSaid = ""
 
 

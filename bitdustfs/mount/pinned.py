@@ -14,7 +14,7 @@ from bitdustfs.vault.survey import Figures
 TICK = 0.3  #: seconds between words about how much is here
 
 
-class Pinned:
+class PinAnswers:
     """The pins of one mounted vault, as commands see them."""
 
     def __init__(self, vault: ReadVault) -> None:

@@ -55,6 +55,7 @@ class Account:
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
     paused: str = ""  #: why what is new waits although it could be sent, or ""
     snapshot: bool = False  #: whether a snapshot was made that no accepted root names
+    offline: str = ""  #: that nobody answers, and how much is here, a sentence; else ""
 
     # -- verdicts
 
@@ -104,6 +105,8 @@ class Account:
         if not self.published:
             head = "NOT safe" if self._is_final(ended) else "NOT safe yet"
             return f"{head}: {self._only_here()}{self._when(ended)}"
+        if self.offline and not self.readable:
+            return f"{self.offline}; everything is published"
         if not self.readable:
             return f"published, but NOT readable right now: {self.may_lose()}"
         if not self._is_borne():
@@ -131,7 +134,8 @@ class Account:
         if not self.writes:
             return f"; read-only{': ' if self.why else ''}{self.why}"
         if self._is_final(ended):
-            return f"; {self.stuck}" if self.stuck else ""
+            said = ("", "" if ended else self.offline, self.stuck)
+            return "; ".join(word for at, word in enumerate(said) if word or not at)
         left = self.seconds_left
         if self.paused:
             return f"; {self.paused}"
@@ -142,7 +146,12 @@ class Account:
     def on_mount(self) -> str:
         """What to warn of when a mount begins, or ""."""
         left = f"{self._left()}; {self._fate()}" if not self.published and not self.writes else ""
-        return "; ".join(filter(None, (self.why, left)))
+        if self.offline and self.writes:
+            left = (
+                "what is written is kept on this machine, and published by itself when suppliers "
+                "are back"
+            )
+        return "; ".join(filter(None, (self.offline, self.why, left)))
 
     def synced(self) -> str:
         """What `sync` says when everything is published; see `left` where it is not."""

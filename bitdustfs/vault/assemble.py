@@ -10,7 +10,7 @@ The order below is the order of need: what is made first needs nothing of what i
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Ballot, Family, open_family_untrusted, root_records
 from bitdustfs.core.roots import descends, open_root_content_untrusted
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import BitdustError, Unavailable
+from bitdustfs.errors import Unavailable
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.lookups import Lookups
@@ -67,20 +67,17 @@ from bitdustfs.vault.publish import Publisher
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
-from bitdustfs.vault.scheduling import Scheduling
 from bitdustfs.vault.seat import SeatBench
 from bitdustfs.vault.settings import Settings
+from bitdustfs.vault.tending import Task, look_after, tending
 from bitdustfs.vault.thinning import Thinning
 from bitdustfs.vault.uses import Uses
 from bitdustfs.vault.vaults import WaitingVault, WritableVault
 
 log = logging.getLogger(__name__)
 
-Task = tuple[str, Callable[[], Awaitable[None]]]  #: what it does, for the log; and its function
-
 BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for suppliers
 BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
-LAST_COMMIT = 30.0  #: seconds that a last commit may take when a mount ends by force
 
 
 @asynccontextmanager
@@ -109,7 +106,7 @@ async def open_vault(
         claims = Claims(key, register, state, bytes.fromhex(folder.identity["machine"]))
         opening = await claim(
             key, register, claims, state,
-            read_only=settings.read_only, take_over=settings.take_over,
+            read_only=settings.read_only, take_over=settings.take_over, copied=seats.copied,
         )  # fmt: skip
         circle.move(opening.known.family)
         if not opening.complete:
@@ -130,7 +127,7 @@ async def open_vault(
             watching = trio.CancelScope()
             vault = _read_vault(ground, settings, watching)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_look_after, vault, watching)
+                nursery.start_soon(look_after, vault, watching)
                 nursery.start_soon(vault.aside, "reading ahead", ground.ahead.run)
                 yield vault
                 nursery.cancel_scope.cancel()
@@ -140,13 +137,6 @@ async def open_vault(
     finally:
         files.close()
         state.close()
-
-
-async def _look_after(vault: ReadVault, ended: trio.CancelScope) -> None:
-    with ended:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
-            nursery.start_soon(vault.aside, "pinning", vault.pinning.run)
 
 
 @asynccontextmanager
@@ -174,12 +164,14 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
     content = Content(tree, ground.reader, ground.ahead, windows)
     volume, _ = ground.volume(tree, content, Lookups(tree, windows))
     diverged = ground.opening.keeps
+    offline = ground.offline(tree)
     safety = ReadSafety(
-        tree, ground.state, ground.circle, diverged, diverged and _is_adrift(ground)
+        tree, ground.state, ground.circle, offline, diverged, diverged and _is_adrift(ground)
     )
-    xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
     pinning = ground.pinning(volume, trio.Lock(), settings.metered)
-    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety, pinning)
+    own = {**safety.answers(), **pinning.answers()}
+    xattrs, message = Xattrs(tree, ground.reader, own), ground.opening.message
+    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety, pinning, offline)
     if settings.read_only or ground.opening.keeps:
         return ReadVault(parts, message)
     return WaitingVault(parts, message, partial(_writing_later, ground, settings, watching))
@@ -202,63 +194,9 @@ async def _writing(
     """The vault, its tasks running; at the end a last commit, and the lease given back."""
     vault, tasks = _writable_vault(ground, ballot, settings)
     await vault.ledger.reckon(ground.circle.family)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
-        nursery.start_soon(_when_confirmed, vault, vault.courier.run)
-        nursery.start_soon(vault.committer.run)
-        nursery.start_soon(vault.flow.run)
-        nursery.start_soon(vault.keep_publishing)
-        nursery.start_soon(_when_confirmed, vault, vault.lease.run)
-        nursery.start_soon(_remember_who_writes, vault, ground.state)
-        nursery.start_soon(vault.aside, "claiming", vault.confirm_claim)
-        for what, task in (
-            ("claiming again", vault.keep_claim),
-            ("rebuilding", vault.rebuilder.run),
-            ("auditing", vault.auditor.run),
-            ("making snapshots", Scheduling(vault, vault.thinning, settings.wall).run),
-            *((("giving space back", vault.reclaimer.run),) if settings.reclaims else ()),
-        ):
-            nursery.start_soon(_when_confirmed, vault, partial(vault.aside, what, task))
-        for what, task in (
-            ("reading ahead", ground.ahead.run),
-            ("pinning", vault.pinning.run),
-            ("hearing of damage", vault.auditor.hear),
-            ("asking for used space", vault.keep_usage_fresh),
-            ("evicting", vault.keep_within_cache),
-            ("giving space back to writers", vault.give_back_for_writers),
-            *tasks,
-        ):
-            nursery.start_soon(vault.aside, what, task)
-        try:
-            yield vault
-        except (Exception, trio.Cancelled, KeyboardInterrupt):
-            await _last_commit(vault)
-            raise
-        await vault.committer.commit(sync=True)
-        nursery.cancel_scope.cancel()
+    async with tending(vault, settings, (*tasks, ("reading ahead", ground.ahead.run))):
+        yield vault
     await vault.lease.release()
-
-
-async def _when_confirmed(vault: WritableVault, task: Callable[[], Awaitable[None]]) -> None:
-    """What shows suppliers the ballot waits until they promised it."""
-    await vault.wait_confirmed()
-    await task()
-
-
-async def _remember_who_writes(vault: WritableVault, state: State) -> None:
-    """A mount without suppliers has nobody to ask whether this machine wrote last."""
-    await vault.pen.wait_lost()
-    with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(state.set_overtaken, True)
-
-
-async def _last_commit(vault: WritableVault) -> None:
-    """Something ended the mount by force: what was accepted should be on this disk all the same."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_COMMIT):
-        try:
-            await vault.committer.commit(sync=True)
-        except BitdustError as error:
-            log.error("what was in memory could not be kept: %s", error)
 
 
 def _writable_vault(
@@ -342,14 +280,19 @@ def _writable_vault(
         FamilyMove(ground.followed, ledger, auditor, rebuilder), settings.wall,
     )  # fmt: skip
     flow = Flow(circle, table)
+    offline = ground.offline(tree)
     safety = Safety(
-        tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
+        tree, content, committer, state, ledger, circle, offline, ground.register, rebuilder, flow,
         lambda: writer.unclosed, lambda: throttle.paused, lambda: pen.waits,
     )  # fmt: skip
-    xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
     pinning = ground.pinning(volume, flusher.lock, settings.metered)
+    xattrs = WritableXattrs(
+        tree, reader, {**safety.answers(), **pinning.answers()}, pinning.setters(lookups.path),
+        writer, flusher, space,
+    )  # fmt: skip
+    parts = ground.parts(volume, content, xattrs, catalogue, safety, pinning, offline)
     vault = WritableVault(
-        ground.parts(volume, content, xattrs, catalogue, safety, pinning), content, xattrs,
+        parts, content, xattrs,
         settings=settings, pen=pen, lease=lease, writer=writer, committer=committer,
         ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,

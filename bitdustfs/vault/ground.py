@@ -38,6 +38,7 @@ from bitdustfs.tree.interest import Interest
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.offline import Offline
 from bitdustfs.vault.opening import Opening
 from bitdustfs.vault.pinning import Pinning
 from bitdustfs.vault.reading import Parts
@@ -76,6 +77,7 @@ class Ground:
             self.sealers, files, pinned, self.fetcher, self.room.fetched_limit
         )
         self._pins, self._interest = Pins(state), Interest()
+        self._bringing = Bringing(state.blocks, files, pinned, self.fetcher)
         self.spared = Spared(bool(self._pins.all()))
         self.ahead = ReadAhead(self.reader)
         self.space = Space(circle, state.blocks, self.disk)
@@ -99,11 +101,14 @@ class Ground:
             tree.replay(dict(batch.changes))
         return tree
 
+    def offline(self, tree: Tree) -> Offline:
+        """How much of a tree is here."""
+        return Offline(tree, self._bringing, self.circle)
+
     def pinning(self, volume: Volume, sealing: trio.Lock, metered: Metered) -> Pinning:
         """What is pinned of a tree. `sealing`: see Pinning."""
-        bringing = Bringing(self.state.blocks, self.files, self.pinned, self.fetcher)
         return Pinning(
-            self._pins, volume.tree, volume.names, self._interest, bringing, self.pinned,
+            self._pins, volume.tree, volume.names, self._interest, self._bringing, self.pinned,
             self.state.blocks, self.room, self.spared, sealing, metered,
         )  # fmt: skip
 
@@ -115,13 +120,14 @@ class Ground:
         catalogue: Catalogue,
         safety: ReadSafety | Safety,
         pinning: Pinning,
+        offline: Offline,
     ) -> Parts:
         """All that an open vault of either kind is made of."""
         past = Past(volume.tree, catalogue, self.reader, self.ahead, volume.names, self.space)
         return Parts(
             volume, content, xattrs, catalogue, past, self.reader, self.fetcher, self.state,
             self.space, self.watch, self.register, self.followed, self.opening.found, safety,
-            pinning,
+            pinning, offline,
         )  # fmt: skip
 
     def volume(self, tree: Tree, content: Content, lookups: Lookups) -> tuple[Volume, Purger]:

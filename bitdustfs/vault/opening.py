@@ -39,6 +39,7 @@ from bitdustfs.errors import LeaseHeld, LocalError, Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import Fenced, RootRegister, View
 from bitdustfs.units import ago
+from bitdustfs.vault.alone import another_wrote, why_not_alone
 from bitdustfs.vault.claims import Claims
 
 log = logging.getLogger(__name__)
@@ -73,20 +74,21 @@ async def claim(
     *,
     read_only: bool,
     take_over: bool,
+    copied: bool = False,
 ) -> Opening:
     """The best root, claimed for writing where nothing speaks against it.
 
-    Raises LeaseHeld, Superseded or Unavailable.
+    `copied`: this machine's state came from elsewhere. Raises LeaseHeld, Superseded or Unavailable.
     """
     view = await register.read()
     known = _newest(view, _kept(key, state))
     found, complete = known.root.order, view.answers == view.voters
     objection = _objection(key, known, state, claims.machine)
-    if objection or _another_wrote(known, state, claims.machine):
+    if objection or another_wrote(known, state, claims.machine):
         state.set_overtaken(True)
     message = objection or _too_few(view)
     if message and not (objection or read_only):
-        message = _why_not_alone(key, view, known, state, claims.machine)
+        message = why_not_alone(key, view, known, state, claims.machine, copied)
         if not message:
             return _alone(key, view, known, state)
         message = f"{_too_few(view)} to write, as {message}; {_shown(view, known)}"
@@ -200,34 +202,6 @@ def _shown(view: View, known: Known) -> str:
         "back. If the others are gone for good, bitdust vault refound makes a family of those "
         "that are left, and of new suppliers"
     )
-
-
-def _another_wrote(known: Known, state: State, machine: bytes) -> bool:
-    """Whether another machine has the ballot of the root found, which is newer than this one's."""
-    return known.root.ballot.machine != machine and not _is_here(known, state)
-
-
-def _is_here(known: Known, state: State) -> bool:
-    published = state.published()
-    return published is not None and published.root == known.raw
-
-
-def _why_not_alone(key: VaultKey, view: View, known: Known, state: State, machine: bytes) -> str:
-    """Why this machine may not write for itself while too few voters answer, a sentence; "" where
-    it wrote last, as far as it and those who answer know.
-    """
-    raw = state.claim()
-    if known.root.ballot.machine != machine or state.overtaken() or not raw:
-        return "another machine wrote this vault last"
-    if not _is_here(known, state):
-        return "this machine does not have the newest state"
-    own = open_claim_untrusted(raw, key.vault_id).ballot
-    for shown in view.shown.values():
-        if shown.ballot is None or shown.ballot <= known.root.ballot or shown.raw_claim == raw:
-            continue
-        if shown.ballot.machine != machine or shown.ballot >= own:  # else a claim before the last
-            return "another machine claimed this vault"
-    return ""
 
 
 def _rollback(known: Known, state: State) -> str:

@@ -8,8 +8,10 @@ since the last walk (blocks/spared.py). Walks take a small part of the time: wha
 only what is new there.
 """
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import trio
 
@@ -22,18 +24,20 @@ from bitdustfs.cache.pins import PinRow, Pins
 from bitdustfs.cache.rows import CLOSED
 from bitdustfs.core.items import ROOT_INODE, decode_inode, inode_key, object_range
 from bitdustfs.core.records import Place
-from bitdustfs.errors import DiskFull, LocalError, Unavailable, UsageError
+from bitdustfs.errors import DiskFull, FsError, LocalError, Unavailable, UsageError
 from bitdustfs.fs.names import Names
 from bitdustfs.fs.past import is_past
+from bitdustfs.fs.xattrs import Own, OwnSet
 from bitdustfs.net.metered import Metered
 from bitdustfs.tree.interest import Interest
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import format_size
-from bitdustfs.vault.survey import Figures, Survey
+from bitdustfs.vault.survey import Figures, Lacked, Survey
 
 log = logging.getLogger(__name__)
 
+PIN = b"user.bitdust.pin"
 AGAIN = 5.0  #: seconds until what could not be had is asked for again
 REST_LEAST, REST_SHARE = 1.0, 5  #: seconds between two walks; at least so many times their length
 NEARLY_FULL = "this machine's disk is nearly full: make room on it, or unpin something"
@@ -74,9 +78,9 @@ class Pinning:
         """How much would be pinned. Raises UsageError where it is more than the cache has room
         for.
         """
-        figures = await Survey(self.tree, self._bringing).below(inode)
+        figures = await self._survey().below(inode)
         others = sum(f.size for pinned, f in self._figures.items() if pinned != inode)
-        if not self.is_below(inode) and others + figures.size > self._room.for_pins:
+        if inode not in self._objects and others + figures.size > self._room.for_pins:
             raise UsageError(self._too_small(others + figures.size))
         return figures
 
@@ -99,13 +103,28 @@ class Pinning:
         """What is pinned, and how much of it is here as far as was looked."""
         return [(row, self._figures.get(row.inode, Figures())) for row in self._pins.all()]
 
-    def is_pinned(self, inode: int) -> bool:
-        """Whether the inode itself is."""
-        return self._pins.has(inode)
+    def answers(self) -> Own:
+        """The attribute by its name."""
+        return {PIN: self.answer}
 
-    def is_below(self, inode: int) -> bool:
-        """Whether a folder above it is, as of the last walk."""
-        return inode in self._objects
+    def setters(self, path_of: Callable[[int], bytes]) -> OwnSet:
+        """What sets it. `path_of`: how an inode is called, as far as that is known."""
+
+        async def change(inode: int, value: bytes | None) -> None:
+            if value is not None:
+                await self.add(inode, path_of(inode))
+            elif not await self.drop(inode):
+                raise FsError(errno.ENODATA)
+
+        return {PIN: change}
+
+    async def answer(self, inode: int) -> str:
+        """pinned; below, where a folder above it is, as of the last walk; ENODATA."""
+        if self._pins.has(inode):
+            return "pinned"
+        if inode in self._objects:
+            return "below"
+        raise FsError(errno.ENODATA)
 
     @property
     def why(self) -> str:
@@ -182,9 +201,13 @@ class Pinning:
         lacks = self._lacks(await self._walk(rows))
         return AGAIN if lacks else float("inf")
 
+    def _survey(self, bring: Lacked | None = None) -> Survey:
+        lacking = partial(self._bringing.lacking, thorough=self._thorough)
+        return Survey(self.tree, lacking, bring)
+
     def _lacks(self, survey: Survey) -> bool:
         every = self._figures.values()
-        return bool(survey.leaves_lacking + survey.leaves_unseen) or not all(
+        return bool(survey.leaves_lacking + survey.unseen) or not all(
             figures.all_here for figures in every
         )
 
@@ -193,15 +216,14 @@ class Pinning:
         self._interest.of_all()
         async with self._sealing:  # what was appended before is mapped
             closed = frozenset(self._table.in_state(CLOSED))
-        survey = Survey(self.tree, self._bringing, self._thorough)
+        survey = self._survey()
         figures = await self._below_all(survey, rows)
         if {row.inode for row in self._pins.all()} != figures.keys():
             return survey  # a pin came or went: what is spared is found by the next walk
         # no await from here on: nothing changes between the look at it and what follows
         self._objects, self._figures = survey.objects, figures
         self._own = self._length_of(survey.used)
-        unseen = survey.leaves_unseen + sum(each.unseen for each in figures.values())
-        if not (unseen or self._interest.changed):
+        if not (survey.unseen or self._interest.changed):
             self._spared.judge(survey.used, closed)
             self._interest.of(survey.objects)
             await trio.to_thread.run_sync(self._files.keep_only, survey.used)
@@ -213,17 +235,11 @@ class Pinning:
 
     async def _below_all(self, survey: Survey, rows: Iterable[PinRow]) -> dict[int, Figures]:
         """The figures of each pin; and the way to it counts as pinned, too."""
-        try:
-            await survey.leaves_of(*object_range(0))  # counters, and what each block is used for
-        except Unavailable:
-            survey.leaves_unseen += 1
+        await survey.leaves_of(*object_range(0))  # counters, and what each block is used for
         figures: dict[int, Figures] = {}
         for row in rows:
             figures[row.inode] = await survey.below(row.inode)
-            try:
-                await self._above(survey, row)
-            except Unavailable:
-                figures[row.inode].unseen += 1
+            await self._above(survey, row)
         return figures
 
     async def _above(self, survey: Survey, row: PinRow) -> None:
@@ -232,7 +248,12 @@ class Pinning:
         A folder knows the one above it, also after it was moved; for a file it is asked for by the
         path that it had.
         """
-        for inode in await self.tree.run(self._way_to, row):
+        try:
+            way = await self.tree.run(self._way_to, row)
+        except Unavailable:
+            survey.miss()
+            return
+        for inode in way:
             await survey.leaves_of(*object_range(inode))
 
     def _way_to(self, tx: Transaction, row: PinRow) -> list[int]:
@@ -260,9 +281,7 @@ class Pinning:
         for row in rows:
             figures = every.get(row.inode)
             if figures is not None and not self._asked.is_set():
-                await self._below_all(
-                    Survey(self.tree, self._bringing, self._thorough, _Bring(self, figures)), [row]
-                )
+                await self._below_all(self._survey(_Bring(self, figures)), [row])
 
     async def bring(self, wanted: dict[Place, int], figures: Figures) -> None:
         """Brings extents, and counts their bytes of content. Raises DiskFull or LocalError."""
@@ -275,7 +294,7 @@ class Pinning:
             return
 
         def came(place: Place) -> None:
-            figures.size_here += wanted[place]
+            figures.found(0, 0, wanted[place])
 
         self._why = await self._bringing.bring(list(wanted), came)
 

@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
@@ -38,25 +37,23 @@ from bitdustfs.core.records import (
     RootContent,
     open_family_untrusted,
     open_root_untrusted,
-    root_records,
 )
 from bitdustfs.core.roots import (
     ancestors_with,
     keeping_snapshots,
     open_root_content_untrusted,
-    repropose,
     sign_root,
 )
 from bitdustfs.core.sealing import Kind, Suite
-from bitdustfs.errors import Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.fs.names import split_time
-from bitdustfs.net.register import RootRegister, View
+from bitdustfs.net.register import RootRegister
 from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
+from bitdustfs.vault.claimant import Claimant
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.reclaim import Reclaimer
 from bitdustfs.vault.seat import SeatBench
@@ -69,11 +66,6 @@ JOURNAL_REFS_MAX = 200
 FamilyChange = Callable[[bytes], bytes]  #: from a signed family to its signed successor
 #: a root that names another family was accepted
 OnFamily = Callable[[Root, Published], Awaitable[None]]
-
-
-def _identity(root: Root) -> tuple[bytes, bytes, int]:
-    """What stays of a root that is proposed again: not so where a vault was refounded over it."""
-    return root.uid, root.family_hash, root.ballot.lineage
 
 
 class Publisher:
@@ -105,7 +97,8 @@ class Publisher:
         self._catalogue = catalogue
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
-        self._register, self._claims, self._seats = register, claims, seats
+        self._register, self._seats = register, seats
+        self._claimant = Claimant(key, pen, state, register, claims)
         self._circle, self._on_family, self._wall = circle, on_family, wall
         self._lock = trio.Lock()
         row = state.published()
@@ -188,53 +181,21 @@ class Publisher:
     async def claim_again(self, rival: Ballot) -> None:
         """Claims above a claim of another machine that came to nothing, and goes on under it.
 
-        `rival`: its ballot. What is newest here is signed again under the new ballot. Raises
-        Superseded when another machine's root turns up, LeaseHeld, Unavailable or LocalError.
+        `rival`: its ballot. What is newest here is signed again under the new ballot. Raises what
+        Claimant.above does.
         """
         async with self._lock:
-            await self._claim_above(max(rival, self._pen.require()))
+            await self._claimant.above(rival)
+            await self._finish_proposed()
 
     async def confirm(self) -> None:
         """Claims the vault for a mount that began without enough suppliers, and goes on under that.
 
-        First it is looked at what they show, so that no claim is made in vain. Raises as
-        `claim_again`.
+        Raises what Claimant.confirm does.
         """
         async with self._lock:
-            self._pen.require_held()
-            view = await self._register.read()
-            if not view.majority:
-                raise Unavailable(
-                    f"{view.answers} of {view.voters} suppliers answer and {view.needed} are needed"
-                )
-            self._require_own(view)
-            self._claims.look(view)
-            await self._claim_above(max(view.proven or self._pen.ballot, self._pen.ballot))
-
-    async def _claim_above(self, ballot: Ballot) -> None:
-        view, ballot, claim = await self._claims.prepare(ballot, take_over=False, tries=1)
-        try:
-            self._require_own(view)
-        except Superseded:
-            await self._register.release(claim)
-            raise
-        published = self.published
-        row = self._state.proposed() or Proposed(
-            published.root, published.generation, published.journal, published.journal_bytes,
-            published.based_on, guarded=published.guarded,
-        )  # fmt: skip
-        root = open_root_untrusted(row.root, self._key.vault_id)
-        row = msgspec.structs.replace(row, root=repropose(self._key, root, ballot))
-        await trio.to_thread.run_sync(self._state.set_proposed, row)
-        self._pen.renew(ballot, claim)
-        await self._finish_proposed()
-
-    def _require_own(self, view: View) -> None:
-        """Raises Superseded where voters show a root that is not this machine's newest."""
-        rows = (self.published, self._state.proposed())
-        own = {_identity(root_records.peek_untrusted(row.root)) for row in rows if row is not None}
-        if view.best is None or _identity(view.best.root) not in own:
-            raise Superseded("another machine published a root")
+            await self._claimant.confirm()
+            await self._finish_proposed()
 
     def _names_former(self, family: bytes) -> bool:
         return bool(open_family_untrusted(family, self._key.vault_id).former)

@@ -22,6 +22,7 @@ from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.offline import Offline
 from bitdustfs.vault.pinning import Pinning
 from bitdustfs.vault.safety import ReadSafety, Safety, to_publish, too_few
 
@@ -49,6 +50,7 @@ class Parts:
     found: tuple[Ballot, int]
     safety: ReadSafety | Safety
     pinning: Pinning
+    offline: Offline
 
 
 class ReadVault:
@@ -64,7 +66,7 @@ class ReadVault:
         self.state, self.space, self.watch = parts.state, parts.space, parts.watch
         self.register, self._followed = parts.register, parts.followed
         self._found, self._safety, self._message = parts.found, parts.safety, message
-        self.pinning = parts.pinning
+        self.pinning, self.offline = parts.pinning, parts.offline
         self._troubles: list[str] = []
         self._parts = parts
 
@@ -122,11 +124,6 @@ class ReadVault:
 
     def _is_behind(self, why: str) -> None:
         self._message = "; ".join(filter(None, (self._message, why)))
-
-    async def wait_confirmed(self) -> None:
-        """Returns when the suppliers were asked for the newest root: at once, but for a mount that
-        writes and began without them.
-        """
 
     def witness_asked(self) -> None:
         """The DHT record was asked for, whatever it said."""

@@ -31,6 +31,7 @@ from bitdustfs.tree.commit import SNAPSHOTS, Committer, changed_since_published
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.account import Account
+from bitdustfs.vault.offline import Offline
 
 STATE, HEALTH = b"user.bitdust.state", b"user.bitdust.health"
 
@@ -43,8 +44,15 @@ class ReadSafety:
     """
 
     def __init__(
-        self, tree: Tree, state: State, circle: Circle, diverged: bool, adrift: bool
+        self,
+        tree: Tree,
+        state: State,
+        circle: Circle,
+        offline: Offline,
+        diverged: bool,
+        adrift: bool,
     ) -> None:
+        self._offline = offline
         self._tree, self._state, self._circle = tree, state, circle
         self._diverged, self._adrift = diverged, adrift
         self._unpublished = frozenset(changed_since_published(state))
@@ -80,6 +88,7 @@ class ReadSafety:
             margin=max(circle.online_elsewhere() - group.k, min(online - group.k, 0)),
             audited=False, stuck="", complete=Flow(circle, blocks).left(blocks.is_owed).complete,
             here=sum(row.length for row in map(blocks.get, blocks.waiting()) if row is not None),
+            offline=self._offline.said,
         )  # fmt: skip
 
 
@@ -96,6 +105,7 @@ class Safety:
         state: State,
         ledger: Ledger,
         circle: Circle,
+        offline: Offline,
         register: RootRegister,
         rebuilder: Rebuilder,
         flow: Flow,
@@ -103,7 +113,7 @@ class Safety:
         paused: Callable[[], str],
         waits: Callable[[], str],
     ) -> None:
-        self._waits = waits
+        self._waits, self._offline = waits, offline
         self._flow, self._unclosed, self._paused = flow, unclosed, paused
         self._tree, self._content, self._committer = tree, content, committer
         self._state, self._ledger = state, ledger
@@ -159,6 +169,7 @@ class Safety:
             complete=left.complete, here=left.here + new, lost=len(latest.lost),
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
             paused=self._paused(),
+            offline=self._offline.said,
         )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import trio
 
-from bitdustfs.blocks.bringing import Bringing
 from bitdustfs.core.items import (
     ENTRY,
     EXTENT,
@@ -30,7 +29,9 @@ from bitdustfs.tree.tree import Tree
 
 PAGE = 500  #: items that are looked at in one turn of the loop
 TOGETHER = 400  #: extents that are looked for at once
-#: told of extents that are not here, and their bytes of content; whether they came
+#: those of some extents that are not here
+Lacking = Callable[[Sequence[Place]], Awaitable[list[Place]]]
+#: told of extents that are not here, and their bytes of content
 Lacked = Callable[[dict[Place, int]], Awaitable[None]]
 
 
@@ -46,6 +47,20 @@ class Figures:
     size_here: int = 0
     unseen: int = 0
 
+    def found(self, files: int, size: int, here: int) -> None:
+        """So many more files, or bytes of content, of which so many are here."""
+        self.files += files
+        self.size += size
+        self.size_here += here
+
+    def miss(self) -> None:
+        """The items of one are not to be had."""
+        self.unseen += 1
+
+    def settle(self, incomplete: int) -> None:
+        """Of those that were found, so many are not here as a whole."""
+        self.files_here = self.files - incomplete
+
     @property
     def all_here(self) -> bool:
         """Whether nothing is missing."""
@@ -53,22 +68,21 @@ class Figures:
 
 
 class Survey:
-    """One walk. `bring` is given what is not here, where it is to be brought. `used`: bytes of
-    sealed extents by block; `objects`: all inodes that were seen.
+    """One walk. `lacking` tells which extents are not here; `bring` is given these, where they are
+    to be brought. `used`: bytes of sealed extents by block; `objects`: all inodes that were seen.
     """
 
     def __init__(
         self,
         tree: Tree,
-        bringing: Bringing,
-        thorough: bool = False,
+        lacking: Lacking,
         bring: Lacked | None = None,
     ) -> None:
-        self._tree, self._bringing, self._thorough = tree, bringing, thorough
-        self._bring = bring
+        self._tree, self._lacking, self._bring = tree, lacking, bring
         self.used: Counter[bytes] = Counter()
         self.objects: set[int] = set()
-        self.leaves_lacking = self.leaves_unseen = 0
+        self.leaves_lacking = 0
+        self.unseen = 0  #: nodes of the tree, or objects, that are not to be had
         self._leaves: set[bytes] = set()  # by their hashes
         self._queue: list[tuple[int, Place, int]] = []
         self._incomplete: set[int] = set()  # files
@@ -88,19 +102,29 @@ class Survey:
             try:
                 stack += await self._look(inode)
             except Unavailable:
-                figures.unseen += 1
+                figures.miss()
+                self.miss()
         await self._flush()
-        figures.files_here = figures.files - len(self._incomplete)
+        figures.settle(len(self._incomplete))
         return figures
 
     async def leaves_of(self, low: bytes, high: bytes) -> None:
         """The leaves that items in [low, high) are in belong to what is looked for, too."""
-        for place in await self._tree.covering(low, high):
+        try:
+            places = await self._tree.covering(low, high)
+        except Unavailable:
+            self.miss()
+            return
+        for place in places:
             if place.hash not in self._leaves:
                 self._leaves.add(place.hash)
                 self._queue.append((0, place, 0))
         if len(self._queue) >= TOGETHER:
             await self._flush()
+
+    def miss(self) -> None:
+        """Something of the tree is not to be had, so what it says is not known."""
+        self.unseen += 1
 
     async def _look(self, inode: int) -> list[int]:
         """Counts one object; what is in it, where it is a folder. Raises Unavailable."""
@@ -123,10 +147,8 @@ class Survey:
     def _note(self, inode: int, kind: int, value: bytes, inside: list[int]) -> None:
         match kind:
             case _ if kind == INODE:
-                self._figures.files += 1
                 inline = len(decode_inode(value).inline or b"")
-                self._figures.size += inline
-                self._figures.size_here += inline
+                self._figures.found(1, inline, inline)
             case _ if kind == ENTRY:
                 inside.append(decode_entry(value).inode)
             case _ if kind == XATTR:
@@ -135,27 +157,24 @@ class Survey:
                 extent = decode_extent(value)
                 if extent.place is not None:
                     self._queue.append((inode, extent.place, extent.length))
-                    self._figures.size += extent.length
+                    self._figures.found(0, extent.length, 0)
 
     async def _flush(self) -> None:
         """Looks for what is queued, and has it brought."""
         queue, self._queue = self._queue, []
-        lacking = await self._lacking([place for _, place, _ in queue])
+        lacking = set(await self._lacking([place for _, place, _ in queue]))
         if lacking and self._bring is not None:
             sizes: Counter[Place] = Counter()
             for _, place, length in queue:
                 if place in lacking:
                     sizes[place] += length
             await self._bring(sizes)
-            lacking = await self._lacking(list(lacking))
+            lacking = set(await self._lacking(list(lacking)))
         for inode, place, length in queue:
             self.used[place.block] += place.length
             if place not in lacking:
-                self._figures.size_here += length
+                self._figures.found(0, 0, length)
             elif inode:
                 self._incomplete.add(inode)
             else:
                 self.leaves_lacking += 1
-
-    async def _lacking(self, places: Sequence[Place]) -> set[Place]:
-        return set(await self._bringing.lacking(places, self._thorough))

@@ -220,7 +220,9 @@ class WritableVault(ReadVault):
             late = trio.current_time() - last >= self._settings.publish_every
             due = self.publisher.due or self.publisher.wants_seat
             waits = self._settings.metered.pauses and not self.publisher.wants_seat
-            waits = waits or bool(self.pen.waits)
+            if self.pen.waits:
+                last = -math.inf  # what was written without suppliers waits no longer than they
+                continue
             if waits or not (due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
                 continue
             try:
@@ -231,9 +233,11 @@ class WritableVault(ReadVault):
                 log.warning("not published yet, will retry: %s", error)
             last = trio.current_time()
 
-    async def wait_confirmed(self) -> None:
-        """Returns when a quorum has promised this mount its ballot: until then it keeps silent."""
-        await self.pen.wait_confirmed()
+    async def remember_loss(self) -> None:
+        """Writes down that the pen was lost: a mount without suppliers has nobody to ask."""
+        await self.pen.wait_lost()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self.state.set_overtaken, True)
 
     async def confirm_claim(self) -> None:
         """Claims the vault as soon as enough suppliers are back, where it was opened without."""
