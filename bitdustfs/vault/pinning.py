@@ -69,6 +69,7 @@ class Pinning:
         self._figures: dict[int, Figures] = {}
         self._objects: set[int] = set()  # that are pinned, themselves or by a folder above
         self._thorough = False
+        self._stored = 0  # bytes of sealed extents that are pinned, here or not
         self._own = 0  # bytes of this machine's own blocks that pins keep here
         self._why = ""
 
@@ -78,10 +79,11 @@ class Pinning:
         """How much would be pinned. Raises UsageError where it is more than the cache has room
         for.
         """
-        figures = await self._survey().below(inode)
-        others = sum(f.size for pinned, f in self._figures.items() if pinned != inode)
-        if inode not in self._objects and others + figures.size > self._room.for_pins:
-            raise UsageError(self._too_small(others + figures.size))
+        survey = self._survey()
+        figures = await survey.below(inode)
+        stored = self._stored + sum(survey.used.values())
+        if inode not in self._objects and stored > self._room.for_pins:
+            raise UsageError(self._too_small(stored))
         return figures
 
     async def add(self, inode: int, path: bytes) -> None:
@@ -180,7 +182,8 @@ class Pinning:
         """One walk, and what is not here brought; seconds to the next one, if nothing changes."""
         rows = self._pins.all()
         if not rows:
-            self._objects, self._figures, self._why, self._own = set(), {}, "", 0
+            self._objects, self._figures, self._why = set(), {}, ""
+            self._own = self._stored = 0
             self._spared.none()
             self._interest.of(())
             await trio.to_thread.run_sync(self._files.keep_only, ())
@@ -222,7 +225,7 @@ class Pinning:
             return survey  # a pin came or went: what is spared is found by the next walk
         # no await from here on: nothing changes between the look at it and what follows
         self._objects, self._figures = survey.objects, figures
-        self._own = self._length_of(survey.used)
+        self._own, self._stored = self._length_of(survey.used), sum(survey.used.values())
         if not (survey.unseen or self._interest.changed):
             self._spared.judge(survey.used, closed)
             self._interest.of(survey.objects)
@@ -285,18 +288,23 @@ class Pinning:
 
     async def bring(self, wanted: dict[Place, int], figures: Figures) -> None:
         """Brings extents, and counts their bytes of content. Raises DiskFull or LocalError."""
-        size = sum(place.length for place in wanted)
-        if self._files.total + self._own + size > self._room.for_pins:
-            self._why = self._too_small(sum(each.size for each in self._figures.values()))
-        elif self._room.disk.lacking():
-            self._why = NEARLY_FULL
         if self._why or self._asked.is_set():
             return
+        left, fits = self._room.for_pins - self._own - self._files.total, list[Place]()
+        for place in wanted:
+            if place.length <= left:
+                left -= place.length
+                fits.append(place)
 
         def came(place: Place) -> None:
             figures.found(0, 0, wanted[place])
 
-        self._why = await self._bringing.bring(list(wanted), came)
+        if self._room.disk.lacking():
+            self._why = NEARLY_FULL
+            return
+        self._why = await self._bringing.bring(fits, came)
+        if len(fits) < len(wanted):
+            self._why = self._too_small(self._stored)
 
     def _end(self) -> None:
         """The mount ends: what was brought is on this disk, or all of it is looked at again."""
