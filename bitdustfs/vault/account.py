@@ -56,6 +56,7 @@ class Account:
     paused: str = ""  #: why what is new waits although it could be sent, or ""
     snapshot: bool = False  #: whether a snapshot was made that no accepted root names
     offline: str = ""  #: that nobody answers, and how much is here, a sentence; else ""
+    waits: str = ""  #: why this mount, which writes, could not claim the vault yet; else ""
 
     # -- verdicts
 
@@ -146,12 +147,10 @@ class Account:
     def on_mount(self) -> str:
         """What to warn of when a mount begins, or ""."""
         left = f"{self._left()}; {self._fate()}" if not self.published and not self.writes else ""
-        if self.offline and self.writes:
-            left = (
-                "what is written is kept on this machine, and published by itself when suppliers "
-                "are back"
-            )
-        return "; ".join(filter(None, (self.offline, self.why, left)))
+        begun = self.offline or self.waits
+        if begun and self.writes:
+            left = "what is written stays on this machine, and is published when they are back"
+        return "; ".join(filter(None, (begun, self.why, left)))
 
     def synced(self) -> str:
         """What `sync` says when everything is published; see `left` where it is not."""

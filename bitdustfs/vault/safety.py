@@ -169,7 +169,7 @@ class Safety:
             complete=left.complete, here=left.here + new, lost=len(latest.lost),
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
             paused=self._paused(),
-            offline=self._offline.said,
+            offline=self._offline.said, waits=self._waits(),
         )  # fmt: skip
 
 
