@@ -74,7 +74,7 @@ def run_unpin(args: argparse.Namespace) -> int:
     target = _target(args.path)
     said = target.mount.unpin(target.inode, target.inside)
     if args.json:
-        say_json(said.pins)
+        say_json(said)
     else:
         say_named(f"{args.path} is not pinned any more; it is here while the cache has room")
     return Exit.DONE
@@ -88,7 +88,7 @@ def run_pins(args: argparse.Namespace) -> int:
     for sentence in pin_sentences(said.pins, said.why):
         say_named(sentence)
     if not said.pins:
-        say("nothing is pinned: bitdust pin keeps a folder on this machine")
+        say("nothing is pinned: bitdust pin PATH keeps a folder on this machine")
     return Exit.DONE
 
 
