@@ -224,6 +224,7 @@ class Rebuilding:
         vault, progress = self._vault, Counted(say)
         if vault.read_only:
             raise Unavailable(vault.message or "this mount is read-only: nothing can be rebuilt")
+        vault.pen.require()
         placed = await vault.rebuilder.step(0.0, progress)
         await vault.courier.try_all()
         replaced, failure = await self._replace_all_due(progress)

@@ -116,9 +116,7 @@ class PinLine(msgspec.Struct, frozen=True, kw_only=True):
     """A folder or file that this machine keeps, and how much of it is here."""
 
     inode: int
-    path: (
-        str  #: how it was called when it was pinned, from the mountpoint on; empty: the whole vault
-    )
+    path: str  #: how it was called then, from the mountpoint on; empty: the whole vault
     files: int  #: files and folders; 0: not looked at yet, or not there any more
     files_here: int
     bytes: int  #: of content
@@ -169,9 +167,7 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     paused: str = ""  #: why uploads, rebuilding and audits wait, a sentence; empty: they go on
     risk: RiskLine | None = None  #: null: it was not reckoned yet
     pins: list[PinLine] = []  #: what this machine keeps to be read without a network
-    pins_why: str = (
-        ""  #: why not all of that is here, a sentence; empty: it is, or is being fetched
-    )
+    pins_why: str = ""  #: why not all of that is here; empty: it is, or is being fetched
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

@@ -107,7 +107,7 @@ class Account:
             head = "NOT safe" if self._is_final(ended) else "NOT safe yet"
             return f"{head}: {self._only_here()}{self._when(ended)}"
         if self.offline and not self.readable:
-            return f"{self.offline}; everything is published"
+            return f"published; {self.offline}"
         if not self.readable:
             return f"published, but NOT readable right now: {self.may_lose()}"
         if not self._is_borne():

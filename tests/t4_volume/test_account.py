@@ -240,9 +240,12 @@ async def hold_check(state, mount, everything):
 
 async def hold_mount(state, judge):
     """What a command that mounts warns of."""
-    warned = (await state.vault.account()).on_mount()
+    account = await state.vault.account()
+    warned, begun_without = account.on_mount(), account.offline or account.waits
     everything = await judge.sees_all()
-    assert bool(warned) == (state.vault.read_only and not (state.asked and everything))
+    unasked = state.vault.read_only and not (state.asked and everything)
+    assert bool(warned) == bool(unasked or begun_without)
+    assert bool(begun_without) <= (len(state.away) > state.net_spare or state.net_size == 5)
     if state.vault.read_only and not everything:
         assert "not published" in warned or "not part of the history" in warned
 
