@@ -34,6 +34,7 @@ class State:
         self.files, self.away, self.asked = files, set(away), asked
         self.adrift = False  # whether the suppliers show another history
         self.faults = ""  # what verify has to find
+        self.alone = False  # whether it writes for itself, as too few answered at the mount
 
     @property
     def net_size(self):
@@ -115,7 +116,9 @@ async def alone(tmp_path, away):
         net.suppliers[position].break_()
     async with net.mount(tmp_path / "one", **QUIET) as vault:
         assert not vault.read_only and vault.pen.waits
-        yield State(net, tmp_path / "one", vault, files, away)
+        state = State(net, tmp_path / "one", vault, files, away)
+        state.alone = True
+        yield state
 
 
 @asynccontextmanager
