@@ -104,7 +104,7 @@ BAD = [
     (["status", "."], "no bitdust mount runs"),
     (["unmount", "."], "no bitdust mount runs"),
     (["pins", "."], "no bitdust mount runs"),
-    (["pin", "nothing"], "no file or folder in a mount"),
+    (["pin", "nothing"], "nothing is not there"),
     (["unpin", "/"], "no bitdust mount runs"),
     (["verify", ".", "--sample", "500%"], "no share"),
     (["supplier", "leave", "--dir", "."], "no supplier runs in"),
