@@ -243,6 +243,7 @@ class Pinning:
         for row in rows:
             figures[row.inode] = await survey.below(row.inode)
             await self._above(survey, row)
+        await survey.finish()
         return figures
 
     async def _above(self, survey: Survey, row: PinRow) -> None:

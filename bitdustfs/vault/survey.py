@@ -122,6 +122,10 @@ class Survey:
         if len(self._queue) >= TOGETHER:
             await self._flush()
 
+    async def finish(self) -> None:
+        """All that was asked for is looked at."""
+        await self._flush()
+
     def miss(self) -> None:
         """Something of the tree is not to be had, so what it says is not known."""
         self.unseen += 1
