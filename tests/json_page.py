@@ -37,6 +37,8 @@ PRINTED = {
     "ScheduleSaid": "`bitdust snapshot schedule --json`",
     "SnapshotMade": "`bitdust snapshot create --json`",
     "SnapshotDropped": "`bitdust snapshot delete --json`",
+    "PinsSaid": "`bitdust pins --json` and `bitdust unpin --json`",
+    "PinLine": "`bitdust pin --json`, and each of `pins` there and in a status",
     "RebuildOutcome": "`bitdust rebuild --json`",
     "PolicySaid": "`bitdust vault set --json`",
     "NameLine": "each line of `bitdust name --json`",

@@ -6,10 +6,15 @@ When the family changes, `move` is told; what is known of earlier suppliers stay
 
 from collections.abc import Callable, Collection
 
+import trio
+
 from bitdustfs.blocks.damage import Damage
 from bitdustfs.blocks.health import Health, Sighted
 from bitdustfs.core.records import Family, Member
+from bitdustfs.errors import Unavailable
 from bitdustfs.net.supplier import Connect, Supplier
+
+ASKED_JUST_NOW = 15.0  #: seconds; while a mount runs, its watch asks more often than that
 
 IsOwn = Callable[[Member], bool]  #: whether a supplier is on this very machine
 
@@ -46,6 +51,11 @@ class Copies:
     def kept_by(self, node: bytes) -> frozenset[int]:
         """The positions that a reserve has some of."""
         return self._at.get(node, frozenset())
+
+    @property
+    def nodes(self) -> frozenset[bytes]:
+        """The reserves that have some."""
+        return frozenset(node for node, positions in self._at.items() if positions)
 
     def of(self, position: int) -> list[bytes]:
         """The reserves that have some of a position."""
@@ -115,6 +125,24 @@ class Circle:
     def online(self) -> int:
         """How many positions' suppliers answered when they were asked last."""
         return sum(self.health(member.node).there for member in self._family.members)
+
+    @property
+    def nobody_answers(self) -> bool:
+        """Whether all who may have anything were asked just now, and none answered since."""
+        nodes = {member.node for member in self._family.members} | set(self._stand_ins.values())
+        nodes.update(self.copies.nodes)
+        since = trio.current_time() - ASKED_JUST_NOW
+        return all(self.health(node).missed_since(since) for node in nodes)
+
+    def require_somebody(self) -> None:
+        """Raises Unavailable while it is known that nobody answers. Who is back is found by the
+        watch: whoever reads until then does not wait for it.
+        """
+        if self.nobody_answers:
+            raise Unavailable(
+                "no supplier answers, and this machine does not have it; it can be read when they "
+                "are back"
+            )
 
     # -- on this very machine
 

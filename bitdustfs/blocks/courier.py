@@ -168,6 +168,8 @@ class Courier:
         """Returns when nothing is owed, or each owed position was tried once more: those that take
         it slowly as well, while something moves. After TRY_DEADLINE in any case.
         """
+        if self._pen.waits:
+            return  # nobody is shown anything yet
         with self._throttle.hurrying(), self._patiently(), trio.move_on_after(TRY_DEADLINE):
             slow = True  # by then they are tried once more, too
             while slow and not self._pen.lost:

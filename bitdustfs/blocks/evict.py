@@ -3,6 +3,7 @@
 Only copies of closed blocks go, whose roots were accepted, and that so many suppliers acknowledged
 and list that one of them may be lost: nothing dirty and nothing thin is ever evicted (promises 3,
 4). What reserves keep for others does not count here. Data goes first, least recently used first.
+What is pinned stays.
 """
 
 from collections.abc import Callable, Collection
@@ -14,6 +15,7 @@ import trio
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.blocktable import BlockTable
 from bitdustfs.cache.diskroom import DiskRoom
+from bitdustfs.cache.pinnedfiles import PinnedFiles
 from bitdustfs.cache.rows import CLOSED, BlockRow
 from bitdustfs.core.placement import acknowledgements_wanted
 from bitdustfs.failpoints import reach
@@ -24,10 +26,18 @@ FETCHED_SHARE = 4  #: fetched extents may always have this part of them
 
 
 class CacheRoom:
-    """How much of `limit` bytes, and of the `disk`, own blocks and fetched extents may take."""
+    """How much of `limit` bytes, and of the `disk`, own blocks, what is pinned and fetched extents
+    may take.
+    """
 
-    def __init__(self, files: BlockFiles, limit: int, disk: DiskRoom) -> None:
-        self._files, self._limit, self.disk = files, limit, disk
+    def __init__(self, files: BlockFiles, pinned: PinnedFiles, limit: int, disk: DiskRoom) -> None:
+        self._files, self._pinned = files, pinned
+        self._limit, self.disk = limit, disk
+
+    @property
+    def for_pins(self) -> int:
+        """Bytes that what is pinned may take: the rest is for what is read and written."""
+        return self._limit - self._limit // FETCHED_SHARE
 
     def resize(self, limit: int) -> None:
         """So many bytes from here on; the next round of eviction drops what is too much."""
@@ -38,18 +48,22 @@ class CacheRoom:
 
         Less where the disk is nearly full: what was fetched goes before anything else.
         """
-        usual = max(self._limit // FETCHED_SHARE, self._limit - self._files.own_total)
+        others = self._files.own_total + self._pinned.total
+        usual = max(self._limit // FETCHED_SHARE, self._limit - others)
         lacking = self.disk.lacking()
         return max(0, min(usual, self._files.fetched_total - lacking)) if lacking else usual
 
     def surplus(self) -> int:
         """Bytes of own blocks beyond what the cache may hold, or the disk has room for."""
         fetched = min(self._files.fetched_total, self._limit // FETCHED_SHARE)
-        return max(0, self._files.own_total + fetched - self._limit, self.disk.lacking())
+        kept = self._files.own_total + self._pinned.total
+        return max(0, kept + fetched - self._limit, self.disk.lacking())
 
 
 class Eviction:
-    """Drops local copies. `is_busy` tells of blocks whose file is being read for uploading."""
+    """Drops local copies. `is_busy` tells of blocks whose file is being read for uploading,
+    `is_spared` of those that something pinned is in, or may be in.
+    """
 
     def __init__(
         self,
@@ -57,8 +71,10 @@ class Eviction:
         files: BlockFiles,
         table: BlockTable,
         is_busy: Callable[[bytes], bool],
+        is_spared: Callable[[bytes], bool],
     ) -> None:
-        self._room, self._files, self._table, self._is_busy = room, files, table, is_busy
+        self._room, self._files, self._table = room, files, table
+        self._is_busy, self._is_spared = is_busy, is_spared
 
     async def evict(self, holders: Callable[[bytes], Collection[int]], seq: int) -> int:
         """Drops copies until all fits; bytes dropped. Raises LocalError.
@@ -76,7 +92,7 @@ class Eviction:
         for block, _ in sorted(there, key=lambda item: item[1].meta):
             if dropped >= surplus:
                 break
-            if self._is_busy(block):
+            if self._is_busy(block) or self._is_spared(block):
                 continue
             # decided again on the row as it is by then: audits and deletions go on meanwhile
             change = partial(_without_copy, block, holders, seq)

@@ -48,6 +48,7 @@ class Fetcher:
 
     async def fetch(self, place: Place) -> bytes:
         """The sealed bytes at `place`, matching its hash; or Unavailable."""
+        self.circle.require_somebody()
         with trio.move_on_after(self._deadline(place.length)):
             return await self._fetch(place)
         raise Unavailable(TOO_LATE)
@@ -81,6 +82,7 @@ class Fetcher:
         why, size = TOO_LATE, sum(place.length for place in places)
         with trio.move_on_after(self._deadline(size)):
             try:
+                self.circle.require_somebody()
                 header = await self.header(places[0].block)
                 await self._open_parts(header, places, open_run, opened, self._direct)
                 proven = partial(self._proven, keep=keep if len(places) >= KEEP_FROM else None)
@@ -179,10 +181,7 @@ class Fetcher:
         return memoryview(whole)[part.start - start : part.stop - start]
 
     async def prove(self, header: BlockHeader, position: int, start: int, stop: int) -> Buffer:
-        """Whole chunks of one fragment, checked.
-
-        Raises Malformed or PeerError (noted in its health).
-        """
+        """Whole chunks of one fragment, checked. Raises Malformed or PeerError, noted as health."""
         return await self.prove_at(self._supplier(position)[0], header, position, start, stop)
 
     async def prove_at(

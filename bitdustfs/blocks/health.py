@@ -53,6 +53,10 @@ class Health:
         """Whether it is that no answer came."""
         return self.missed_at is not None and not self.there
 
+    def missed_since(self, time: float) -> bool:
+        """The same, by something seen after `time` of trio's clock."""
+        return self.away and self.missed_at is not None and self.missed_at >= time
+
     def silence(self) -> float | None:
         """Seconds since it last answered; None where it has not since the mount began."""
         return None if self.heard_at is None else trio.current_time() - self.heard_at

@@ -20,6 +20,7 @@ from bitdustfs.blocks.fetch import Fetcher
 from bitdustfs.blocks.runs import runs, stretches
 from bitdustfs.blocks.sealers import Sealers
 from bitdustfs.cache.blockfiles import BlockFiles
+from bitdustfs.cache.pinnedfiles import PinnedFiles
 from bitdustfs.core.erasure import Buffer
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
@@ -60,10 +61,12 @@ class ExtentReader:
         self,
         sealers: Sealers,
         files: BlockFiles,
+        pinned: PinnedFiles,
         fetcher: Fetcher,
         fetched_limit: Callable[[], int],
     ) -> None:
         self._sealers, self._files, self._fetcher = sealers, files, fetcher
+        self._pinned = pinned
         self._fetched_limit = fetched_limit
         self._plain: OrderedDict[_Key, bytes] = OrderedDict()
         self._plain_size = 0
@@ -245,9 +248,14 @@ class ExtentReader:
         `alone`: what follows is not wanted, too.
         """
         sealer = self._sealers.of(place.block)
-        for read in (self._files.read, self._files.read_fetched):
+        where = place.block, place.offset, place.length
+        for read in (
+            partial(self._files.read, *where, alone),
+            partial(self._pinned.read, *where),
+            partial(self._files.read_fetched, *where, alone),
+        ):
             began = perf_counter()
-            sealed = read(place.block, place.offset, place.length, alone)
+            sealed = read()
             ended = perf_counter()
             if ended - began > SLOW_READ:
                 self._slow_until = ended + SLOW_FOR

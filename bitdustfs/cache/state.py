@@ -205,6 +205,16 @@ class State:
             write.txn.put(b"value/claim", claim, db=self._meta)
             write.txn.put(b"value/machine", machine, db=self._meta)
 
+    def overtaken(self) -> bool:
+        """Whether this machine saw another one write after it, and wrote nothing since."""
+        return bool(self.get_value("overtaken"))
+
+    def set_overtaken(self, overtaken: bool) -> None:
+        """Synced: the next mount may find nobody who could tell it so."""
+        if overtaken != self.overtaken():
+            with self._database.write(sync=True) as write:
+                write.txn.put(b"value/overtaken", b"1" if overtaken else b"", db=self._meta)
+
     def seats(self) -> Seats:
         """The owner's seats that this machine holds."""
         return self._row(Seats) or Seats()

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
+from bitdustfs.cli.cmd_pin import pin_sentences
 from bitdustfs.cli.exit_codes import CODES
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.mount_words import add_mountpoint
@@ -135,7 +136,7 @@ def _print_status(status: Status) -> None:
     _print_visits(status.visits)
     if sentence := _retention(status):
         say_named(sentence)
-    for sentence in given_up(status.thinned):
+    for sentence in (*pin_sentences(status.pins, status.pins_why), *given_up(status.thinned)):
         say_named(sentence)
     for sentence in status.warnings:
         say_named(f"warning: {sentence}")

@@ -58,6 +58,11 @@ VERBS = (
     Verb("versions", "cmd_versions", "what a path was in each snapshot", "add_versions"),
     Verb("undelete", "cmd_versions", "bring back a path that a snapshot has", "add_undelete"),
     Verb("verify", "cmd_verify", "is everything there, here and at the suppliers?"),
+    Verb(
+        "pin", "cmd_pin", "keep a folder on this machine, to be read without a network", "add_pin"
+    ),
+    Verb("unpin", "cmd_pin", "keep it only while the cache has room", "add_unpin"),
+    Verb("pins", "cmd_pin", "what is pinned here, and how much of it is here", "add_pins"),
     Verb("invite", "cmd_invite", "one line by which a friend joins: you keep data for each other"),
     Verb("join", "cmd_join", "come by a friend's invitation"),
     Verb("friends", "cmd_friends", "your friends: what each keeps for you, and you for each"),

@@ -127,6 +127,12 @@ PAGES = {
         ),
         "nothing is there in its place; a folder .undelete-... beside it may be deleted",
     ),
+    "pin": Page(
+        ("bitdust pin ~/vault/photos", "bitdust pin ~/vault/music --no-wait"),
+        "it is pinned, and is fetched in the background; bitdust pins shows how much is here",
+    ),
+    "unpin": Page(("bitdust unpin ~/vault/music",), "bitdust pins shows what is pinned"),
+    "pins": Page(("bitdust pins", "bitdust pins ~/vault --json"), ONLY_LOOKED),
     "invite": Page(
         ("bitdust invite", "bitdust invite --space 200G --for 48h --name Anna"),
         "an invitation that was not printed is of no harm; say it again",

@@ -57,6 +57,15 @@ class Index(Record, frozen=True):
         """The number of the entry that covers `key`."""
         return max(0, bisect_right(self.refs, key, key=_low) - 1)
 
+    def covering(self, low: bytes, high: bytes, reverse: bool = False) -> Iterator[Ref]:
+        """Entries that may hold keys in [low, high), in their order or the other way round."""
+        first = last = self.find(low)
+        while last + 1 < len(self.refs) and self.refs[last + 1].low < high:
+            last += 1
+        numbers = range(first, last + 1)
+        for number in reversed(numbers) if reverse else numbers:
+            yield self.refs[number]
+
 
 def _low(ref: Ref) -> bytes:
     return ref.low

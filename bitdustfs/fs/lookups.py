@@ -96,9 +96,9 @@ class Lookups:
         made = decode_inode(raw)
         size = self._windows.size_of(inode, made)
         mtime = made.mtime[0] * 1_000_000_000 + made.mtime[1]
-        return InodeHint(inode, self._path(inode), made.mode, size, mtime)
+        return InodeHint(inode, self.path(inode), made.mode, size, mtime)
 
-    def _path(self, inode: int) -> bytes:
+    def path(self, inode: int) -> bytes:
         """The inode's path from the root, or b"" when it is not known."""
         parts: list[bytes] = []
         if inode in self._others:

@@ -34,6 +34,8 @@ ENODATA = errno.ENODATA
 BARE_MAX = 4096  #: inodes without attributes that are remembered
 
 Own = Mapping[bytes, Callable[[int], Awaitable[str]]]  #: name -> what answers it for an inode
+#: name -> what sets it for an inode; None takes it away
+OwnSet = Mapping[bytes, Callable[[int, bytes | None], Awaitable[None]]]
 
 
 class Xattrs:
@@ -97,11 +99,13 @@ class WritableXattrs(Xattrs):
         tree: Tree,
         reader: ExtentReader,
         own: Own,
+        own_set: OwnSet,
         writer: ExtentWriter,
         flusher: Flusher,
         space: Space,
     ) -> None:
         super().__init__(tree, reader, own)
+        self._own_set = own_set
         self._writer, self._flusher, self._space = writer, flusher, space
 
     async def set(self, inode: int, name: bytes, value: bytes) -> None:
@@ -113,6 +117,9 @@ class WritableXattrs(Xattrs):
         _check_prefix(name)
         if name in ACLS:
             raise FsError(errno.EOPNOTSUPP)
+        if name in self._own_set:
+            await self._own_set[name](inode, value)
+            return
         if name.startswith(OWN_PREFIX):
             raise FsError(errno.EPERM)
         if not 0 < len(name) <= NAME_MAX:
@@ -148,6 +155,9 @@ class WritableXattrs(Xattrs):
     async def remove(self, inode: int, name: bytes) -> None:
         """Removes; ENODATA when there is none, EOPNOTSUPP where there can be none."""
         _check_prefix(name)
+        if name in self._own_set:
+            await self._own_set[name](inode, None)
+            return
 
         def drop(tx: Transaction) -> None:
             value = tx.get(xattr_key(inode, name))

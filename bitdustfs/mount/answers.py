@@ -17,6 +17,7 @@ from bitdustfs.mount.blockmap import map_of
 from bitdustfs.mount.commands import (
     AskGone,
     AskMap,
+    AskPins,
     AskPolicy,
     AskRisk,
     AskSchedule,
@@ -28,6 +29,7 @@ from bitdustfs.mount.commands import (
     Keep,
     MakeSnapshot,
     MountCommand,
+    Pin,
     Rebuild,
     Replace,
     SetPolicy,
@@ -35,11 +37,13 @@ from bitdustfs.mount.commands import (
     Sync,
     Turn,
     Unmounted,
+    Unpin,
     Verify,
     WaitEnd,
 )
 from bitdustfs.mount.ending import Farewell
 from bitdustfs.mount.foresight import Foresight
+from bitdustfs.mount.pinned import PinAnswers
 from bitdustfs.mount.reckoner import ASKED
 from bitdustfs.mount.snapshotting import Snapshotting, list_snapshots
 from bitdustfs.mount.statements import (
@@ -79,7 +83,7 @@ class MountAnswers:
         self._vault, self._describer = vault, describer
         self._attachment, self._farewell = attachment, farewell
         self._verifying = Verifying(vault)
-        self._forgiving = Forgiving(vault)
+        self._forgiving, self._pinned = Forgiving(vault), PinAnswers(vault)
         self._foresight = Foresight(vault)
 
     async def answer(self, command: MountCommand, say: Say) -> Statement:
@@ -114,6 +118,12 @@ class MountAnswers:
                 return await list_snapshots(self._vault)
             case AskSchedule():
                 return schedule_said(self._vault)
+            case Pin():
+                return await self._pinned.pin(command, say)
+            case Unpin():
+                return await self._pinned.unpin(command)
+            case AskPins():
+                return self._pinned.said()
             case WaitEnd(now=now):
                 if now:
                     self._farewell.hurry.begin()
@@ -214,6 +224,7 @@ class Rebuilding:
         vault, progress = self._vault, Counted(say)
         if vault.read_only:
             raise Unavailable(vault.message or "this mount is read-only: nothing can be rebuilt")
+        vault.pen.require()
         placed = await vault.rebuilder.step(0.0, progress)
         await vault.courier.try_all()
         replaced, failure = await self._replace_all_due(progress)

@@ -12,6 +12,7 @@ from bitdustfs.mount.statements import (
     Ended,
     Forgiven,
     GoneSuppliers,
+    PinsSaid,
     PolicySaid,
     RebuildOutcome,
     Replaced,
@@ -119,6 +120,17 @@ class MountClient:
 
     def drop_snapshot(self, name: str, watch: Onlooker) -> SnapshotDropped:
         return self._ask(commands.DropSnapshot(name=name), SnapshotDropped, watch)
+
+    def pin(self, inode: int, path: str, wait: bool, watch: Onlooker) -> PinsSaid:
+        """An inode and what is below it is kept on this machine. See commands.Pin."""
+        return self._ask(commands.Pin(inode=inode, path=path, wait=wait), PinsSaid, watch)
+
+    def unpin(self, inode: int, path: str) -> PinsSaid:
+        """Not so any more. See commands.Unpin."""
+        return self._ask(commands.Unpin(inode=inode, path=path), PinsSaid, ignore)
+
+    def pins(self) -> PinsSaid:
+        return self._ask(commands.AskPins(), PinsSaid, ignore)
 
     def wait_for_end(self, now: bool = False) -> Iterator[Progress | Ended]:
         """First a Progress: from then on the mount waits for us to hear of its end. Then Ended.

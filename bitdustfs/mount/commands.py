@@ -14,6 +14,8 @@ STALL = 30.0  #: seconds without any progress, with too few suppliers, after whi
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 SnapshotName = Annotated[str, msgspec.Meta(max_length=1024)]
+InodeNumber = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+PathSaid = Annotated[str, msgspec.Meta(max_length=8192)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -145,6 +147,29 @@ class DropSnapshot(Command, frozen=True, kw_only=True, tag="drop-snapshot"):
     patience: Seconds = STALL
 
 
+class Pin(Command, frozen=True, kw_only=True, tag="pin"):
+    """Keep an inode, and what is below it, on this machine. Answered by PinsSaid.
+
+    `path`: how it is called, from the mountpoint on. `wait`: until it is here, as far as it can be
+    had now.
+    """
+
+    inode: InodeNumber
+    path: PathSaid = ""
+    wait: bool = True
+
+
+class Unpin(Command, frozen=True, kw_only=True, tag="unpin"):
+    """Do so no more. Answered by PinsSaid. `inode` 0: what was pinned by `path`; it is gone."""
+
+    inode: InodeNumber = 0
+    path: PathSaid = ""
+
+
+class AskPins(Command, frozen=True, kw_only=True, tag="pins"):
+    """What is kept on this machine so, and how much of it is here. Answered by PinsSaid."""
+
+
 class WaitEnd(Command, frozen=True, kw_only=True, tag="wait-end"):
     """Say when the mount has ended. Answered by a Progress at once, and by Ended at the end.
 
@@ -163,7 +188,7 @@ class Unmounted(Command, frozen=True, kw_only=True, tag="unmounted"):
 MountCommand = (
     AskStatus | AskSuppliers | AskGone | AskPolicy | Forgive | Sync | Keep | Turn | Replace
     | Rebuild | SetPolicy | SetSpace | Verify | AskSnapshots | AskSchedule | MakeSnapshot
-    | DropSnapshot | AskMap | AskRisk
+    | DropSnapshot | AskMap | AskRisk | Pin | Unpin | AskPins
     | WaitEnd | Unmounted
 )  # fmt: skip
 

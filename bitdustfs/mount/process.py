@@ -57,6 +57,8 @@ from bitdustfs.vault.vaults import WaitingVault, WritableVault
 
 log = logging.getLogger(__name__)
 
+COUNT_WITHIN = 2.0  #: seconds that a mount without suppliers waits for how much is here
+
 Ready = Callable[[str], None]  #: the mount works; called with a warning or ""
 TellWait = Callable[[str], None]  #: told what the mount waits for before it works
 Announcer = Callable[[ReadVault], Announcing]
@@ -188,7 +190,7 @@ class Mount:
         describer = WritableDescriber(self._key, vault, staffing, self._line)
         answers = WritableMountAnswers(vault, describer, staffing, self._attachment, self._farewell)
         aside = (
-            ("replacing suppliers", staffing.run),
+            ("replacing suppliers", partial(vault.pen.once_confirmed, staffing.run)),
             ("reckoning what may be lost", Foresight(vault).run),
         )
         settling = Settling(vault, staffing, self._farewell.hurry)
@@ -235,6 +237,7 @@ class Mount:
     async def _say_ready(self, ready: Ready) -> None:
         """Commands are listened to; once files can be had as well, the mount works."""
         await self._attachment.wait_served()
+        await self._serving.vault.offline.wait_looked(COUNT_WITHIN)
         account = await self._serving.vault.account()
         ready(account.on_mount())
         notify.ready(account.verdict())
@@ -247,7 +250,10 @@ class Mount:
         return await self._serving.answers.answer(command, say)
 
     def _start_aside(self, nursery: trio.Nursery, vault: ReadVault, serving: Serving) -> None:
-        nursery.start_soon(vault.aside, "talking to the DHT", self._announcing(vault).run)
+        announcing = self._announcing(vault).run
+        if isinstance(vault, WritableVault):  # what the DHT bears witness of is asked after a claim
+            announcing = partial(vault.pen.once_confirmed, announcing)
+        nursery.start_soon(vault.aside, "talking to the DHT", announcing)
         for what, task in serving.aside:
             nursery.start_soon(vault.aside, what, task)
 

@@ -121,6 +121,26 @@ class FollowsLine(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""  #: why a newer root that was heard of is not shown, a sentence; "" where none is
 
 
+class PinLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder or file that this machine keeps, and how much of it is here."""
+
+    inode: int
+    path: str  #: how it was called then, from the mountpoint on; empty: the whole vault
+    files: int  #: files and folders; 0: not looked at yet, or not there any more
+    files_here: int
+    bytes: int  #: of content
+    bytes_here: int
+    complete: bool  #: all of it is here, its names and attributes as well
+
+
+class PinsSaid(Statement, frozen=True, kw_only=True, tag="pins"):
+    """What is pinned on this machine."""
+
+    pins: list[PinLine]
+    room: int  #: bytes that the cache has for what is pinned
+    why: str  #: why not all is here, a sentence; empty: it is, or is being fetched
+
+
 class Status(Statement, frozen=True, kw_only=True, tag="status"):
     """How safe a mount's content is, and who keeps it."""
 
@@ -159,6 +179,8 @@ class Status(Statement, frozen=True, kw_only=True, tag="status"):
     retain: int = 0  #: seconds that suppliers keep what was deleted, and past roots; 0: none
     retained: int = 0  #: bytes of content that this takes, as far as suppliers have told
     retained_until: float | None = None  #: when the last of that goes; null: there is nothing
+    pins: list[PinLine] = []  #: what this machine keeps to be read without a network
+    pins_why: str = ""  #: why not all of that is here; empty: it is, or is being fetched
 
 
 class Suppliers(Statement, frozen=True, kw_only=True, tag="suppliers"):

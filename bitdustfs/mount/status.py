@@ -9,6 +9,7 @@ from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Member
 from bitdustfs.family.staffing import Staffing
 from bitdustfs.mount.foresight import foreseen
+from bitdustfs.mount.pinned import pin_lines
 from bitdustfs.mount.statements import (
     FollowsLine,
     PolicySaid,
@@ -82,6 +83,8 @@ class Describer:
             retain=self._vault.known.family.policy.retain,
             retained=self._vault.space.retained.content(),
             retained_until=self._vault.space.retained.until() or None,
+            pins=pin_lines(self._vault),
+            pins_why=self._vault.pinning.why,
         )
 
     def _room_warnings(self, live: int) -> list[str]:

@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0
 PING_DEADLINE = 5.0
+#: seconds between two looks while too few answer to read: who is back is to be found soon, by all
+#: whose reads fail at once meanwhile
+TOO_FEW_EVERY = 2.0
 STAND_INS_SOON = 1.0  #: seconds that reserves have to say so where members are enough to read
 GLANCE_DEADLINE = 2.0  #: seconds that a glance takes at most
 GLANCE_FRESH = 1.0  #: seconds that an answer is fresh enough for one
@@ -128,7 +131,9 @@ class Watch:
         """Until cancelled."""
         while True:
             await self.round()
-            await trio.sleep(min(PING_EVERY, max(0.5, self.patience / 5)))
+            enough = self._circle.online() >= self._circle.family.group.k
+            every = PING_EVERY if enough else TOO_FEW_EVERY
+            await trio.sleep(min(every, max(0.5, self.patience / 5)))
 
     async def round(self) -> None:
         """One question to each member and each reserve: how do you stand?"""

@@ -27,6 +27,7 @@ from bitdustfs.core.leaves import (
 from bitdustfs.core.records import Place
 from bitdustfs.core.sealing import Kind
 from bitdustfs.errors import Malformed, Unavailable
+from bitdustfs.tree.interest import Interest
 from bitdustfs.tree.transaction import Missing, Pinned, Transaction
 
 P = ParamSpec("P")
@@ -39,6 +40,7 @@ class Tree:
     """`base`: place of the index, None for an empty vault. `on_change` is called at each change.
 
     `nodes`: decoded nodes that are shared with trees of other times; they are known by their hash.
+    `interest` hears of changes, whoever makes them.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Tree:
         base: Place | None,
         on_change: Callable[[], None] = lambda: None,
         nodes: OrderedDict[bytes, Leaf | Index] | None = None,
+        interest: Interest | None = None,
     ) -> None:
         self._reader, self.base, self._on_change = reader, base, on_change
+        self._interest = interest or Interest()  # that nobody waits for
         self.overlay: SortedDict = SortedDict()  # changed since the last checkpoint
         self.frozen: SortedDict | None = None  # while a checkpoint is written
         self.batch: dict[bytes, bytes | None] = {}  # changed since the last commit
@@ -111,6 +115,7 @@ class Tree:
         if COUNTERS_KEY in changes:
             self._counters = changes[COUNTERS_KEY]
         self.touched_uses.update(key for key in changes if key.startswith(USE_PREFIX))
+        self._interest.note(changes)
         self._on_change()
 
     def replay(self, changes: Mapping[bytes, bytes | None]) -> None:
@@ -260,9 +265,9 @@ class Tree:
         if self.base is None:
             return
         index = self._index(self.base, pinned)
-        for branch_ref in _covering(index, low, high, reverse):
+        for branch_ref in index.covering(low, high, reverse):
             branch = self._index(branch_ref.place, pinned)
-            for leaf_ref in _covering(branch, low, high, reverse):
+            for leaf_ref in branch.covering(low, high, reverse):
                 leaf = self._leaf(leaf_ref.place, pinned)
                 numbers = range(bisect_left(leaf.keys, low), bisect_left(leaf.keys, high))
                 for number in reversed(numbers) if reverse else numbers:
@@ -300,6 +305,17 @@ class Tree:
                 self._nodes.popitem(last=False)
         return node
 
+    async def covering(self, low: bytes, high: bytes) -> list[Place]:
+        """Places of the index, the branches and the leaves that items in [low, high) may be in."""
+        if self.base is None:
+            return []
+        places = [self.base]
+        for branch_ref in (await self.load_index(self.base)).covering(low, high):
+            places.append(branch_ref.place)
+            branch = await self.load_index(branch_ref.place)
+            places += [ref.place for ref in branch.covering(low, high)]
+        return places
+
     # -- checkpoint
 
     def freeze(self) -> None:
@@ -333,14 +349,4 @@ class Tree:
     def finish_checkpoint(self, base: Place | None) -> None:
         """The checkpoint is committed: leaves replace the frozen overlay. No await inside."""
         self.base, self.frozen = base, None
-
-
-def _covering(index: Index, low: bytes, high: bytes, reverse: bool) -> Iterator[Ref]:
-    """Entries of an index level that may hold keys in [low, high)."""
-    first = index.find(low)
-    last = first
-    while last + 1 < len(index.refs) and index.refs[last + 1].low < high:
-        last += 1
-    numbers = range(first, last + 1)
-    for number in reversed(numbers) if reverse else numbers:
-        yield index.refs[number]
+        self._interest.note_leaves()

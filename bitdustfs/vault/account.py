@@ -55,6 +55,8 @@ class Account:
     rate: float = 0.0  #: bytes a second that suppliers are sent just now, all together
     paused: str = ""  #: why what is new waits although it could be sent, or ""
     snapshot: bool = False  #: whether a snapshot was made that no accepted root names
+    offline: str = ""  #: that nobody answers, and how much is here, a sentence; else ""
+    waits: str = ""  #: why this mount, which writes, could not claim the vault yet; else ""
 
     # -- verdicts
 
@@ -104,6 +106,8 @@ class Account:
         if not self.published:
             head = "NOT safe" if self._is_final(ended) else "NOT safe yet"
             return f"{head}: {self._only_here()}{self._when(ended)}"
+        if self.offline and not self.readable:
+            return f"published; {self.offline}"
         if not self.readable:
             return f"published, but NOT readable right now: {self.may_lose()}"
         if not self._is_borne():
@@ -131,7 +135,8 @@ class Account:
         if not self.writes:
             return f"; read-only{': ' if self.why else ''}{self.why}"
         if self._is_final(ended):
-            return f"; {self.stuck}" if self.stuck else ""
+            said = ("", "" if ended else self.offline, self.stuck)
+            return "; ".join(word for at, word in enumerate(said) if word or not at)
         left = self.seconds_left
         if self.paused:
             return f"; {self.paused}"
@@ -142,7 +147,10 @@ class Account:
     def on_mount(self) -> str:
         """What to warn of when a mount begins, or ""."""
         left = f"{self._left()}; {self._fate()}" if not self.published and not self.writes else ""
-        return "; ".join(filter(None, (self.why, left)))
+        begun = self.offline or self.waits
+        if begun and self.writes:
+            left = "what is written stays on this machine, and is published when they are back"
+        return "; ".join(filter(None, (begun, self.why, left)))
 
     def synced(self) -> str:
         """What `sync` says when everything is published; see `left` where it is not."""

@@ -10,7 +10,7 @@ The order below is the order of need: what is made first needs nothing of what i
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,12 @@ from bitdustfs.blocks.throttle import Throttle
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.cache.pinnedfiles import PinnedFiles
 from bitdustfs.cache.state import State
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import Ballot, Family, open_family_untrusted
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import BitdustError, Unavailable
+from bitdustfs.errors import Unavailable
 from bitdustfs.fs.content import Content, WritableContent
 from bitdustfs.fs.flush import Flusher
 from bitdustfs.fs.lookups import Lookups
@@ -67,20 +68,17 @@ from bitdustfs.vault.publish import Publisher
 from bitdustfs.vault.reading import ReadVault
 from bitdustfs.vault.reclaim import Reclaimer, RootNeeds
 from bitdustfs.vault.safety import ReadSafety, Safety
-from bitdustfs.vault.scheduling import Scheduling
 from bitdustfs.vault.seat import SeatBench
 from bitdustfs.vault.settings import Settings
+from bitdustfs.vault.tending import Task, look_after, tending
 from bitdustfs.vault.thinning import Thinning
 from bitdustfs.vault.uses import Uses
 from bitdustfs.vault.vaults import WaitingVault, WritableVault
 
 log = logging.getLogger(__name__)
 
-Task = tuple[str, Callable[[], Awaitable[None]]]  #: what it does, for the log; and its function
-
 BACKLOG = 1 * GIB  #: bytes beyond the cache's size above which writers wait for suppliers
 BACKLOG_WAIT = 2.0  #: seconds that one write waits at most
-LAST_COMMIT = 30.0  #: seconds that a last commit may take when a mount ends by force
 
 
 @asynccontextmanager
@@ -101,7 +99,7 @@ async def open_vault(
     state = await trio.to_thread.run_sync(
         State, folder.path / "state", key.cache_key, key.vault_id, suite
     )
-    files = BlockFiles(folder.path)
+    files, pinned = BlockFiles(folder.path), PinnedFiles(folder.path)
     try:
         circle = Circle(family, connect, settings.is_own)
         seats = SeatBench(key.vault_id, folder, state)
@@ -109,14 +107,14 @@ async def open_vault(
         claims = Claims(key, register, state, bytes.fromhex(folder.identity["machine"]))
         opening = await claim(
             key, register, claims, state,
-            read_only=settings.read_only, take_over=settings.take_over,
+            read_only=settings.read_only, take_over=settings.take_over, copied=seats.copied,
         )  # fmt: skip
         circle.move(opening.known.family)
         if not opening.complete:
             await find_stand_ins(circle)
         ground = Ground(
-            key, suite, state, files, folder.path, circle, settings.cache_limit, opening, register,
-            claims, seats,
+            key, suite, state, files, pinned, folder.path, circle, settings.cache_limit, opening,
+            register, claims, seats,
         )  # fmt: skip
         recover_open_blocks(state, files, ground.sealers, suite)
         try:
@@ -130,7 +128,7 @@ async def open_vault(
             watching = trio.CancelScope()
             vault = _read_vault(ground, settings, watching)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_watch, vault, watching)
+                nursery.start_soon(look_after, vault, watching)
                 nursery.start_soon(vault.aside, "reading ahead", ground.ahead.run)
                 yield vault
                 nursery.cancel_scope.cancel()
@@ -140,11 +138,6 @@ async def open_vault(
     finally:
         files.close()
         state.close()
-
-
-async def _watch(vault: ReadVault, scope: trio.CancelScope) -> None:
-    with scope:
-        await vault.aside("watching suppliers", vault.watch.run)
 
 
 @asynccontextmanager
@@ -173,11 +166,14 @@ def _read_vault(ground: Ground, settings: Settings, watching: trio.CancelScope) 
     lookups = Lookups(tree, windows)
     volume = ground.volume(tree, content, lookups, NoPurger(tree, content, lookups))
     diverged = ground.opening.keeps
+    offline = ground.offline(tree)
     safety = ReadSafety(
-        tree, ground.state, ground.circle, diverged, diverged and ground.is_adrift()
+        tree, ground.state, ground.circle, offline, diverged, diverged and ground.is_adrift()
     )
-    xattrs, message = Xattrs(tree, ground.reader, safety.answers()), ground.opening.message
-    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety)
+    pinning = ground.pinning(volume, trio.Lock(), settings.metered)
+    own = {**safety.answers(), **pinning.answers()}
+    xattrs, message = Xattrs(tree, ground.reader, own), ground.opening.message
+    parts = ground.parts(volume, content, xattrs, Catalogue(tree), safety, pinning, offline)
     known = ground.opening.known
     if settings.read_only and not ground.opening.keeps and not has_own_work(ground.state, known):
         return FollowingVault(parts, message, ground.follower(parts, lookups))
@@ -193,45 +189,9 @@ async def _writing(
     """The vault, its tasks running; at the end a last commit, and the lease given back."""
     vault, tasks = _writable_vault(ground, ballot, settings)
     await vault.ledger.reckon(ground.circle.family)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(vault.aside, "watching suppliers", vault.watch.run)
-        nursery.start_soon(vault.courier.run)
-        nursery.start_soon(vault.committer.run)
-        nursery.start_soon(vault.flow.run)
-        nursery.start_soon(vault.keep_publishing)
-        nursery.start_soon(vault.lease.run)
-        nursery.start_soon(vault.aside, "claiming again", vault.keep_claim)
-        if settings.reclaims:
-            nursery.start_soon(vault.aside, "giving space back", vault.reclaimer.run)
-        for what, task in (
-            ("reading ahead", ground.ahead.run),
-            ("rebuilding", vault.rebuilder.run),
-            ("auditing", vault.auditor.run),
-            ("hearing of damage", vault.auditor.hear),
-            ("asking for used space", vault.keep_usage_fresh),
-            ("evicting", vault.keep_within_cache),
-            ("giving space back to writers", vault.give_back_for_writers),
-            ("making snapshots", Scheduling(vault, vault.thinning, settings.wall).run),
-            *tasks,
-        ):
-            nursery.start_soon(vault.aside, what, task)
-        try:
-            yield vault
-        except (Exception, trio.Cancelled, KeyboardInterrupt):
-            await _last_commit(vault)
-            raise
-        await vault.committer.commit(sync=True)
-        nursery.cancel_scope.cancel()
+    async with tending(vault, settings, (*tasks, ("reading ahead", ground.ahead.run))):
+        yield vault
     await vault.lease.release()
-
-
-async def _last_commit(vault: WritableVault) -> None:
-    """Something ended the mount by force: what was accepted should be on this disk all the same."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_COMMIT):
-        try:
-            await vault.committer.commit(sync=True)
-        except BitdustError as error:
-            log.error("what was in memory could not be kept: %s", error)
 
 
 def _writable_vault(
@@ -240,7 +200,8 @@ def _writable_vault(
     """The vault; and tasks that it needs, but does not know."""
     key, suite, state, files = ground.key, ground.suite, ground.state, ground.files
     table, circle, reader, space = state.blocks, ground.circle, ground.reader, ground.space
-    pen = Pen(ballot, ground.opening.claim, ground.opening.known.root.seq + 1)
+    opening = ground.opening
+    pen = Pen(ballot, opening.claim, opening.known.root.seq + 1, opening.waits)
     lease = Lease(ground.register, pen)
     throttle = settings.throttle or Throttle(metered=settings.metered)
     due, deferral, loans = CommitDue(), Deferral(), Loans(table)
@@ -250,7 +211,7 @@ def _writable_vault(
         Reserves(circle, loans), loans, space, throttle, lease.renew,
         lambda: lease.stalled,
     )  # fmt: skip
-    eviction = Eviction(ground.room, files, table, courier.is_busy)
+    eviction = Eviction(ground.room, files, table, courier.is_busy, ground.spared.has)
 
     windows = Windows()
     tree = ground.tree(due)
@@ -283,12 +244,12 @@ def _writable_vault(
         if await ledger.lost(lost):
             courier.kick()
 
-    rng = random.Random(os.urandom(16))
     allowance = Allowance(
         settings.audits, partial(state.get_value, "audits"), partial(state.set_value, "audits")
     )
     auditor = Auditor(
-        ground.fetcher, ground.watch, table, on_lost, rng, allowance, settings.metered
+        ground.fetcher, ground.watch, table, on_lost, random.Random(os.urandom(16)), allowance,
+        settings.metered,
     )  # fmt: skip
     uses, roots = Uses(tree), RootNeeds(state, tree)
     directories = Directories(table, reader, ground.fetcher)
@@ -315,13 +276,19 @@ def _writable_vault(
         FamilyMove(ground.followed, ledger, auditor, rebuilder), settings.wall,
     )  # fmt: skip
     flow = Flow(circle, table)
+    offline = ground.offline(tree)
     safety = Safety(
-        tree, content, committer, state, ledger, circle, ground.register, rebuilder, flow,
-        lambda: writer.unclosed, lambda: throttle.paused,
+        tree, content, committer, state, ledger, circle, offline, ground.register, rebuilder, flow,
+        lambda: writer.unclosed, lambda: throttle.paused, lambda: pen.waits,
     )  # fmt: skip
-    xattrs = WritableXattrs(tree, reader, safety.answers(), writer, flusher, space)
+    pinning = ground.pinning(volume, flusher.lock, settings.metered)
+    xattrs = WritableXattrs(
+        tree, reader, {**safety.answers(), **pinning.answers()}, pinning.setters(lookups.path),
+        writer, flusher, space,
+    )  # fmt: skip
+    parts = ground.parts(volume, content, xattrs, catalogue, safety, pinning, offline)
     vault = WritableVault(
-        ground.parts(volume, content, xattrs, catalogue, safety), content, xattrs,
+        parts, content, xattrs,
         settings=settings, pen=pen, lease=lease, writer=writer, committer=committer,
         ledger=ledger, loans=loans, courier=courier, flow=flow, throttle=throttle,
         room=ground.room, eviction=eviction, auditor=auditor, rebuilder=rebuilder,

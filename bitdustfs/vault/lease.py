@@ -52,7 +52,7 @@ class Lease:
 
     async def renew(self, patient: bool = False) -> None:
         """Shows that this machine is alive, or loses the pen. `patient`: nobody waits for it."""
-        if self._pen.lost or self._released:
+        if self._pen.lost or self._released or self._pen.waits:
             return
         try:
             rival = await self._register.renew(self._pen.claim, patient)
@@ -71,7 +71,7 @@ class Lease:
 
     async def release(self) -> None:
         """Ends the lease, as far as voters can be reached: another machine need not wait."""
-        if not self._released and not self._pen.lost:
+        if not self._released and not self._pen.lost and not self._pen.waits:
             self._released = True
             with trio.move_on_after(RELEASE_DEADLINE):
                 await self._register.release(self._pen.claim)

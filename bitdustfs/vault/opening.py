@@ -4,10 +4,14 @@ Which root to follow, whether this machine may write, what its own state is wort
 
 Ask the voters; hold the best root against what this machine saw (promise 8) and against what it
 published, or has not published yet (promise 10); only then claim a ballot, propose the best root
-again under it, and bring the local state to it. Where too few voters answer, the root that this
-machine followed last may be the newest; that is shown, until enough of them are back
-(`claim_later`). Whenever something speaks against writing, the answer is a sentence, nothing is
-claimed, and what this machine recorded stays as it is.
+again under it, and bring the local state to it. Whenever something speaks against writing, the
+answer is a sentence, nothing is claimed, and what this machine recorded stays as it is.
+
+Where too few voters answer, the root that this machine followed last may be the newest. If this
+machine also wrote it, and knows of nobody who wrote after it, it goes on as a mount does whose
+suppliers went away: it writes, under the ballot that it had, for itself alone. No supplier is shown
+that ballot; a claim of its own comes first (`confirm` in publish.py). Any other machine shows that
+root, read-only, until enough suppliers are back (`claim_later`).
 """
 
 import logging
@@ -26,6 +30,7 @@ from bitdustfs.core.quorum import Known, check_known_untrusted, is_quorum
 from bitdustfs.core.records import (
     Ballot,
     RootContent,
+    open_claim_untrusted,
     open_root_untrusted,
     root_records,
 )
@@ -35,6 +40,7 @@ from bitdustfs.errors import LeaseHeld, LocalError, Superseded, Unavailable
 from bitdustfs.failpoints import reach
 from bitdustfs.net.register import Fenced, RootRegister, View
 from bitdustfs.units import ago
+from bitdustfs.vault.alone import another_wrote, why_not_alone
 from bitdustfs.vault.claims import Claims
 
 log = logging.getLogger(__name__)
@@ -47,7 +53,8 @@ class Opening:
     """The root to follow; the ballot to write under, or None and, unless asked for, why not.
 
     `claim`: the signed claim of the ballot. `found`: order of the newest root as the voters showed
-    it, before anything was claimed.
+    it, before anything was claimed. `waits`: why no quorum promised the ballot to this mount; ""
+    where one did.
     """
 
     known: Known
@@ -57,6 +64,7 @@ class Opening:
     found: tuple[Ballot, int]
     complete: bool  #: whether every voter answered
     keeps: bool  #: whether this machine's own state stays as it is: the root does not fit it
+    waits: str = ""
 
 
 async def claim(
@@ -67,20 +75,32 @@ async def claim(
     *,
     read_only: bool,
     take_over: bool,
+    copied: bool = False,
 ) -> Opening:
     """The best root, claimed for writing where nothing speaks against it.
 
-    Raises LeaseHeld, Superseded or Unavailable.
+    `copied`: this machine's state came from elsewhere. Raises LeaseHeld, Superseded or Unavailable.
     """
     view = await register.read()
     known = _newest(view, _kept(key, state))
     found, complete = known.root.order, view.answers == view.voters
     objection = _objection(key, known, state, claims.machine)
-    message = objection or _too_few(view, known)
+    if objection or another_wrote(known, state, claims.machine):
+        state.set_overtaken(True)
+    message = objection or _too_few(view)
+    if message and not (objection or read_only):
+        message = why_not_alone(key, view, known, state, claims.machine, copied)
+        if not message:
+            return _alone(key, view, known, state)
+        message = f"{_too_few(view)} to write, as {message}; {_shown(view, known)}"
     if read_only or message:
         return Opening(known, None, b"", message, found, complete, bool(objection))
     claims.look(view)
-    prepared, ballot, signed = await claims.prepare(view.proven, take_over)
+    try:
+        prepared, ballot, signed = await claims.prepare(view.proven, take_over)
+    except LeaseHeld:
+        state.set_overtaken(True)
+        raise
     newest = _best(prepared)
     if known.root.order > newest.root.order and is_quorum(known.family, prepared.shown):
         newest = known  # who showed it did not answer again
@@ -93,6 +113,7 @@ async def claim(
     register.follow(newest.family)
     root = open_root_untrusted(raw, key.vault_id)
     known = replace(newest, root=root, raw=raw, confirmed=True)
+    state.set_overtaken(False)
     return Opening(known, ballot, signed, "", newest.root.order, complete, False)
 
 
@@ -158,15 +179,26 @@ def _kept(key: VaultKey, state: State) -> Known | None:
     return None if row is None else check_known_untrusted(key.vault_id, row.root, row.family)
 
 
-def _too_few(view: View, known: Known) -> str:
-    """Why a view without a majority is only good for looking; "" with one."""
+def _too_few(view: View) -> str:
+    """That a view has no majority, the beginning of a sentence; "" with one."""
     if view.majority:
         return ""
+    return f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are needed"
+
+
+def _alone(key: VaultKey, view: View, known: Known, state: State) -> Opening:
+    """This machine goes on for itself, under the claim that it made last."""
+    raw, complete = state.claim(), view.answers == view.voters
+    ballot = open_claim_untrusted(raw, key.vault_id).ballot
+    waits = f"{_too_few(view)} to publish"
+    return Opening(known, ballot, raw, "", known.root.order, complete, False, waits)
+
+
+def _shown(view: View, known: Known) -> str:
+    """What is shown by a mount that began with too few suppliers, and may not write."""
     when = ago(max(0, time.time() - known.root.time))
     state = "the newest state that is known" if known is view.best else "what this machine has"
     return (
-        f"only {view.answers} of {view.voters} suppliers answered and {view.needed} are needed to "
-        "write; "
         f"mounted read-only with {state}, published {when}, until enough of them are "
         "back. If the others are gone for good, bitdust vault refound makes a family of those "
         "that are left, and of new suppliers"
@@ -250,7 +282,8 @@ async def settle(key: VaultKey, state: State, reader: ExtentReader, opening: Ope
     if opening.keeps:
         return
     if _is_mine(known, state):
-        if opening.ballot is not None:  # else nothing is claimed, and a proposal stays ours
+        # else nothing is claimed, and a proposal stays ours
+        if opening.ballot is not None and not opening.waits:
             _go_on(known, state)
         return
     content = open_root_content_untrusted(key, known.root)

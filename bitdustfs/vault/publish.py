@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-import msgspec
 import trio
 
 from bitdustfs.blocks.circle import Circle
@@ -38,17 +37,14 @@ from bitdustfs.core.records import (
     RootContent,
     open_family_untrusted,
     open_root_untrusted,
-    root_records,
 )
 from bitdustfs.core.roots import (
     ancestors_with,
     keeping_snapshots,
     open_root_content_untrusted,
-    repropose,
     sign_root,
 )
 from bitdustfs.core.sealing import Kind, Suite
-from bitdustfs.errors import Superseded
 from bitdustfs.failpoints import reach
 from bitdustfs.fs.names import split_time
 from bitdustfs.net.register import RootRegister
@@ -57,6 +53,7 @@ from bitdustfs.tree.checkpoint import Checkpointer
 from bitdustfs.tree.commit import Committer
 from bitdustfs.tree.tree import Tree
 from bitdustfs.units import MIB
+from bitdustfs.vault.claimant import Claimant
 from bitdustfs.vault.claims import Claims
 from bitdustfs.vault.reclaim import Reclaimer
 from bitdustfs.vault.seat import SeatBench
@@ -69,11 +66,6 @@ JOURNAL_REFS_MAX = 200
 FamilyChange = Callable[[bytes], bytes]  #: from a signed family to its signed successor
 #: a root that names another family was accepted
 OnFamily = Callable[[Root, Published], Awaitable[None]]
-
-
-def _identity(root: Root) -> tuple[bytes, bytes, int]:
-    """What stays of a root that is proposed again: not so where a vault was refounded over it."""
-    return root.uid, root.family_hash, root.ballot.lineage
 
 
 class Publisher:
@@ -105,7 +97,8 @@ class Publisher:
         self._catalogue = catalogue
         self._state, self._committer, self._courier = state, committer, courier
         self._space, self._reclaimer = space, reclaimer
-        self._register, self._claims, self._seats = register, claims, seats
+        self._register, self._seats = register, seats
+        self._claimant = Claimant(key, pen, state, register, claims)
         self._circle, self._on_family, self._wall = circle, on_family, wall
         self._lock = trio.Lock()
         row = state.published()
@@ -187,27 +180,20 @@ class Publisher:
     async def claim_again(self, rival: Ballot) -> None:
         """Claims above a claim of another machine that came to nothing, and goes on under it.
 
-        `rival`: its ballot. What is newest here is signed again under the new ballot. Raises
-        Superseded when another machine's root turns up, LeaseHeld, Unavailable or LocalError.
+        `rival`: its ballot. What is newest here is signed again under the new ballot. Raises what
+        Claimant.above does.
         """
         async with self._lock:
-            above = max(rival, self._pen.require())
-            view, ballot, claim = await self._claims.prepare(above, take_over=False, tries=1)
-            published, proposed = self.published, self._state.proposed()
-            own = {_identity(root_records.peek_untrusted(published.root))}
-            if proposed is not None:
-                own.add(_identity(root_records.peek_untrusted(proposed.root)))
-            if view.best is None or _identity(view.best.root) not in own:
-                await self._register.release(claim)
-                raise Superseded("another machine published a root")
-            row = proposed or Proposed(
-                published.root, published.generation, published.journal, published.journal_bytes,
-                published.based_on, guarded=published.guarded,
-            )  # fmt: skip
-            root = open_root_untrusted(row.root, self._key.vault_id)
-            row = msgspec.structs.replace(row, root=repropose(self._key, root, ballot))
-            await trio.to_thread.run_sync(self._state.set_proposed, row)
-            self._pen.renew(ballot, claim)
+            await self._claimant.above(rival)
+            await self._finish_proposed()
+
+    async def confirm(self) -> None:
+        """Claims the vault for a mount that began without enough suppliers, and goes on under that.
+
+        Raises what Claimant.confirm does.
+        """
+        async with self._lock:
+            await self._claimant.confirm()
             await self._finish_proposed()
 
     def _names_former(self, family: bytes) -> bool:

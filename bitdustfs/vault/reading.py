@@ -23,6 +23,8 @@ from bitdustfs.rebuild.watch import Watch
 from bitdustfs.tree.catalogue import Catalogue
 from bitdustfs.vault.account import Account
 from bitdustfs.vault.followed import Followed
+from bitdustfs.vault.offline import Offline
+from bitdustfs.vault.pinning import Pinning
 from bitdustfs.vault.safety import ReadSafety, Safety, to_publish, too_few
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class Parts:
     followed: Followed
     found: tuple[Ballot, int]
     safety: ReadSafety | Safety
+    pinning: Pinning
+    offline: Offline
 
 
 class ReadVault:
@@ -65,6 +69,7 @@ class ReadVault:
         self.state, self.space, self.watch = parts.state, parts.space, parts.watch
         self.register, self._followed = parts.register, parts.followed
         self._found, self._safety, self._message = parts.found, parts.safety, message
+        self.pinning, self.offline = parts.pinning, parts.offline
         self._troubles: list[str] = []
         self._parts = parts
 

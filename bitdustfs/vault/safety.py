@@ -31,6 +31,7 @@ from bitdustfs.tree.commit import SNAPSHOTS, Committer, changed_since_published
 from bitdustfs.tree.transaction import Transaction
 from bitdustfs.tree.tree import Tree
 from bitdustfs.vault.account import Account
+from bitdustfs.vault.offline import Offline
 
 STATE, HEALTH = b"user.bitdust.state", b"user.bitdust.health"
 
@@ -43,8 +44,15 @@ class ReadSafety:
     """
 
     def __init__(
-        self, tree: Tree, state: State, circle: Circle, diverged: bool, adrift: bool
+        self,
+        tree: Tree,
+        state: State,
+        circle: Circle,
+        offline: Offline,
+        diverged: bool,
+        adrift: bool,
     ) -> None:
+        self._offline = offline
         self._tree, self._state, self._circle = tree, state, circle
         self._diverged, self._adrift = diverged, adrift
         self._unpublished = frozenset(changed_since_published(state))
@@ -80,11 +88,14 @@ class ReadSafety:
             margin=max(circle.online_elsewhere() - group.k, min(online - group.k, 0)),
             audited=False, stuck="", complete=Flow(circle, blocks).left(blocks.is_owed).complete,
             here=sum(row.length for row in map(blocks.get, blocks.waiting()) if row is not None),
+            offline=self._offline.said,
         )  # fmt: skip
 
 
 class Safety:
-    """In a mount that writes. `unclosed`: bytes in open blocks; `paused`: why uploads wait."""
+    """In a mount that writes. `unclosed`: bytes in open blocks; `paused`: why uploads wait;
+    `waits`: why this mount may not publish yet.
+    """
 
     def __init__(
         self,
@@ -94,12 +105,15 @@ class Safety:
         state: State,
         ledger: Ledger,
         circle: Circle,
+        offline: Offline,
         register: RootRegister,
         rebuilder: Rebuilder,
         flow: Flow,
         unclosed: Callable[[], int],
         paused: Callable[[], str],
+        waits: Callable[[], str],
     ) -> None:
+        self._waits, self._offline = waits, offline
         self._flow, self._unclosed, self._paused = flow, unclosed, paused
         self._tree, self._content, self._committer = tree, content, committer
         self._state, self._ledger = state, ledger
@@ -151,10 +165,11 @@ class Safety:
             diverged=False, adrift=False, waiting=len(self._ledger.waiting()),
             thin=len(self._state.blocks.thin()), k=group.k, n=group.n, online=circle.online(),
             served=_served(circle), silence=_silence(circle), margin=latest.margin,
-            audited=True, stuck=too_few(circle, self._register.needed),
+            audited=True, stuck=too_few(circle, self._register.needed) or self._waits(),
             complete=left.complete, here=left.here + new, lost=len(latest.lost),
             to_send=left.waiting + new * group.n // group.k, rate=sum(self._flow.rates().values()),
             paused=self._paused(),
+            offline=self._offline.said, waits=self._waits(),
         )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ class SeatBench(Mapping[bytes, Supplier]):
         self._lock = trio.Lock()
         seats = state.seats()
         genuine = bool(seats.mark) and seats.mark == file_mark(self._file)
+        self.copied = bool(seats.mark) and not genuine  #: whether the state is a copy of another
         self._rows = {row.name: row for row in seats.rows} if genuine else {}  # what is synced
 
     def __getitem__(self, name: bytes) -> Supplier:

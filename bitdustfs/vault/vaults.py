@@ -51,6 +51,8 @@ USAGE_EVERY = 20.0  #: seconds between questions to suppliers about what is used
 USAGE_ANYWAY = 600.0  #: the same, while nothing was placed or deleted
 EVICT_EVERY = 2.0  #: seconds between looks at how much this disk keeps
 WITNESS_DEADLINE = 10.0  #: seconds that the first root waits for the DHT's witness
+BACK_EVERY = 1.0  #: seconds between looks whether enough suppliers are back to claim the vault
+CONFIRM_AGAIN = 5.0  #: seconds until it is tried again
 
 
 class WaitingVault(ReadVault):
@@ -155,6 +157,9 @@ class WritableVault(ReadVault):
         `hurry`: somebody waits, so uploading does not make way for writers. `change`, `again`,
         `snapshot`, `scheduled`: see there.
         """
+        if self.pen.waits:
+            await self.committer.commit(sync=True)
+            self.pen.require()
         if not self._witness.is_set():
             await self.committer.commit(sync=True)
             if (
@@ -215,6 +220,9 @@ class WritableVault(ReadVault):
             late = trio.current_time() - last >= self._settings.publish_every
             due = self.publisher.due or self.publisher.wants_seat
             waits = self._settings.metered.pauses and not self.publisher.wants_seat
+            if self.pen.waits:
+                last = -math.inf  # what was written without suppliers waits no longer than they
+                continue
             if waits or not (due and (late or self.writer.unclosed >= PUBLISH_BYTES)):
                 continue
             try:
@@ -224,6 +232,28 @@ class WritableVault(ReadVault):
             except BitdustError as error:
                 log.warning("not published yet, will retry: %s", error)
             last = trio.current_time()
+
+    async def remember_loss(self) -> None:
+        """Writes down that the pen was lost: a mount without suppliers has nobody to ask."""
+        await self.pen.wait_lost()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self.state.set_overtaken, True)
+
+    async def confirm_claim(self) -> None:
+        """Claims the vault as soon as enough suppliers are back, where it was opened without."""
+        while self.pen.waits and not self.pen.lost:
+            if self.circle.online() < self.register.needed:
+                await trio.sleep(BACK_EVERY)
+                continue
+            try:
+                await self.publisher.confirm()
+                log.info("enough suppliers answer: this machine claimed the vault again")
+            except Superseded:
+                self.pen.lose(TAKEN_OVER)
+            except (Fenced, LeaseHeld, Unavailable, LocalError) as error:
+                log.warning("the vault is not claimed yet: %s", error)
+                self.pen.wait_for(str(error))
+                await trio.sleep(CONFIRM_AGAIN)
 
     async def keep_claim(self) -> None:
         """Claims again where a claim that came to nothing keeps suppliers from this machine."""

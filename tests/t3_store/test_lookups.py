@@ -43,12 +43,12 @@ def test_folders_keep_their_names_however_many_there_are(lookups, monkeypatch):
         lookups.hold(number, True, 2, b"%d" % number)  # all of them first, then what is in them
     for number in range(1000):
         lookups.hold(10_000 + number, False, 1000 + number, b"%d.jpg" % number)
-    assert lookups._path(10_000 + 999) == b"photos/1999/999.jpg"
-    assert lookups._path(10_000) == b""  # nobody is told a wrong one
+    assert lookups.path(10_000 + 999) == b"photos/1999/999.jpg"
+    assert lookups.path(10_000) == b""  # nobody is told a wrong one
     lookups.moved(2, ROOT_INODE, b"pictures")
-    assert lookups._path(10_000 + 999) == b"pictures/1999/999.jpg"
+    assert lookups.path(10_000 + 999) == b"pictures/1999/999.jpg"
     lookups.hold(10_000, False, 1000, b"0.jpg")
-    assert lookups._path(10_000) == b"pictures/1000/0.jpg"
+    assert lookups.path(10_000) == b"pictures/1000/0.jpg"
 
 
 def test_what_is_written_keeps_its_name(lookups, monkeypatch):
@@ -57,7 +57,7 @@ def test_what_is_written_keeps_its_name(lookups, monkeypatch):
     for number in range(1000, 2000):
         lookups.hold(number, False, ROOT_INODE, b"%d" % number)
         if number % 50 == 0:
-            assert lookups._path(2) == b"written"
+            assert lookups.path(2) == b"written"
 
 
 def test_what_is_forgotten_leaves_no_name(lookups):
@@ -65,7 +65,7 @@ def test_what_is_forgotten_leaves_no_name(lookups):
     lookups.hold(3, False, 2, b"file")
     assert lookups.forget(3, 1) and lookups.forget(2, 1)
     lookups.moved(3, ROOT_INODE, b"again")
-    assert lookups._path(3) == lookups._path(2) == b""
+    assert lookups.path(3) == lookups.path(2) == b""
 
 
 def test_an_inode_that_the_kernel_knows_takes_less_than_100_bytes(monkeypatch):

@@ -92,10 +92,15 @@ class Plainly:
         return self.open_untrusted(sealed, b"", ordinal, kind)
 
 
+class NothingPinned:
+    def read(self, block, offset, length):
+        return None
+
+
 @pytest.fixture
 def world():
     files, fetcher = Here(range(40)), Elsewhere(missing={41})
-    reader = ExtentReader(Plainly(), files, fetcher, lambda: 0)
+    reader = ExtentReader(Plainly(), files, NothingPinned(), fetcher, lambda: 0)
     return reader, ReadAhead(reader), files, fetcher
 
 
@@ -271,7 +276,7 @@ async def test_what_came_and_is_expected_again_is_not_abandoned_by_who_brought_i
         return await usual(places, open_run, keep)
 
     elsewhere.fetch_run = fetch_run
-    reader = ExtentReader(Plainly(), Here([]), elsewhere, lambda: 0)
+    reader = ExtentReader(Plainly(), Here([]), NothingPinned(), elsewhere, lambda: 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reader.bring, reader.expect([*near, *far]))
         await came.wait()

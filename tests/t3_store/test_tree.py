@@ -21,6 +21,7 @@ from bitdustfs.blocks.sealers import Sealers
 from bitdustfs.blocks.writer import ExtentWriter
 from bitdustfs.cache.blockfiles import BlockFiles
 from bitdustfs.cache.diskroom import DiskRoom
+from bitdustfs.cache.pinnedfiles import PinnedFiles
 from bitdustfs.cache.state import State
 from bitdustfs.core.records import Ballot, Family, Features, Group, Member
 from bitdustfs.core.sealing import Suite
@@ -37,9 +38,10 @@ def store(folder):
     family = Family(1, Features(), KEY.vault_id, 0, bytes(32), bytes(32), (Group(4, 2, members),))
     state = State(folder / "state", KEY.cache_key, KEY.vault_id, Suite.AEGIS256)
     files = BlockFiles(folder)
-    sealers, room = Sealers(KEY.capability()), CacheRoom(files, 1 << 30, DiskRoom(folder))
+    sealers, pinned = Sealers(KEY.capability()), PinnedFiles(folder)
+    room = CacheRoom(files, pinned, 1 << 30, DiskRoom(folder))
     circle = Circle(family, lambda member: None)  # nobody is asked: all is here
-    reader = ExtentReader(sealers, files, Fetcher(circle), room.fetched_limit)
+    reader = ExtentReader(sealers, files, pinned, Fetcher(circle), room.fetched_limit)
     pen = Pen(Ballot(1, b"m" * 16), b"", 1)
     writer = ExtentWriter(
         sealers, Suite.AEGIS256, state.blocks, files, lambda: family.group, pen,

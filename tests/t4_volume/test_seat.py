@@ -12,7 +12,7 @@ from bitdustfs import failpoints
 from bitdustfs.blocks import deferral
 from bitdustfs.core.records import Ballot, claim_ballot
 from bitdustfs.core.sealing import Suite
-from bitdustfs.errors import LeaseHeld, Superseded, Unreachable, UsageError
+from bitdustfs.errors import LeaseHeld, Superseded, Unavailable, Unreachable, UsageError
 from bitdustfs.family.own_root import own_state
 from bitdustfs.family.refound import refound
 from bitdustfs.family.replace import replace_member
@@ -217,7 +217,9 @@ async def test_promise_2_the_seat_and_an_own_supplier_are_no_quorum(tmp_path):
         assert vault.too_few() == ""
     off(net, 1)
     async with net.mount(tmp_path / "one", **is_own, **QUIET) as vault:
-        assert vault.read_only
+        await write_file(vault, b"second", b"2" * MIB)
+        with pytest.raises(Unavailable, match="are needed to publish"):
+            await vault.publish()
 
 
 async def test_an_odd_number_of_suppliers_needs_no_seat(tmp_path):

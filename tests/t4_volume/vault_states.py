@@ -34,6 +34,7 @@ class State:
         self.files, self.away, self.asked = files, set(away), asked
         self.adrift = False  # whether the suppliers show another history
         self.faults = ""  # what verify has to find
+        self.alone = False  # whether it writes for itself, as too few answered at the mount
 
     @property
     def net_size(self):
@@ -91,8 +92,8 @@ async def left_unpublished(net, home):
 
 
 @asynccontextmanager
-async def looking(tmp_path, k=2, n=5, away=(), unpublished=True, read_only=False):
-    """A mount that is read-only: too few answer, or it was asked for."""
+async def looking(tmp_path, k=2, n=5, away=(), unpublished=True):
+    """A mount that is read-only, as it was asked to be."""
     net = await small(k, n)
     files = {b"old": OLD}
     if unpublished:
@@ -102,9 +103,37 @@ async def looking(tmp_path, k=2, n=5, away=(), unpublished=True, read_only=False
             await with_old(net, vault)
     for position in away:
         net.suppliers[position].break_()
-    async with net.mount(tmp_path / "one", read_only=read_only, take_over=True) as vault:
-        assert vault.read_only
-        yield State(net, tmp_path / "one", vault, files, away, asked=read_only)
+    async with net.mount(tmp_path / "one", read_only=True) as vault:
+        yield State(net, tmp_path / "one", vault, files, away, asked=True)
+
+
+@asynccontextmanager
+async def alone(tmp_path, away):
+    """Too few answer at the mount, on the machine that wrote last."""
+    net = await small(2, 5)
+    files = await left_unpublished(net, tmp_path / "one")
+    for position in away:
+        net.suppliers[position].break_()
+    async with net.mount(tmp_path / "one", **QUIET) as vault:
+        assert not vault.read_only and vault.pen.waits
+        state = State(net, tmp_path / "one", vault, files, away)
+        state.alone = True
+        yield state
+
+
+@asynccontextmanager
+async def waiting(tmp_path, away):
+    """The same, where another machine wrote last."""
+    net = await small(2, 5)
+    async with net.mount(tmp_path / "one", make_root=True, **QUIET) as vault:
+        await with_old(net, vault)
+    async with net.mount(tmp_path / "two", machine=b"n" * 16, read_only=True):
+        pass
+    for position in away:
+        net.suppliers[position].break_()
+    async with net.mount(tmp_path / "two", machine=b"n" * 16) as vault:
+        assert "another machine wrote this vault last" in vault.message
+        yield State(net, tmp_path / "two", vault, {b"old": OLD}, away)
 
 
 @asynccontextmanager
@@ -237,12 +266,13 @@ STATES = {
     "nobody there": lambda p: writing(p, away=range(7)),
     "nobody there, new work": lambda p: writing(p, away=range(7), work=("write", "commit")),
     "nobody there, a small file": lambda p: writing(p, away=range(7), work=("small", "commit")),
-    "too few to write, unpublished work": lambda p: looking(p, away=(0, 1, 2)),
-    "too few to write": lambda p: looking(p, away=(0, 1, 2), unpublished=False),
-    "too few to read": lambda p: looking(p, away=(0, 1, 2, 3)),
-    "asked to look, unpublished work": lambda p: looking(p, read_only=True),
-    "asked to look": lambda p: looking(p, read_only=True, unpublished=False),
-    "asked to look, half away": lambda p: looking(p, read_only=True, away=(1, 2)),
+    "too few to write, unpublished work": lambda p: alone(p, away=(0, 1, 2)),
+    "nobody from the beginning, unpublished work": lambda p: alone(p, away=range(5)),
+    "too few to write": lambda p: waiting(p, away=(0, 1, 2)),
+    "too few to read": lambda p: waiting(p, away=(0, 1, 2, 3)),
+    "asked to look, unpublished work": looking,
+    "asked to look": lambda p: looking(p, unpublished=False),
+    "asked to look, half away": lambda p: looking(p, away=(1, 2)),
     "a stranger looks": stranger_looks,
     "another published since": another_published_since,
     "the newest is hidden": suppliers_hide_the_newest,

@@ -53,7 +53,9 @@ def test_a_home_that_cannot_be_made_is_told_in_a_sentence():
     assert "set BITDUST_HOME" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["status", "sync", "unmount", "verify", "rebuild", "snapshot"])
+@pytest.mark.parametrize(
+    "verb", ["status", "sync", "unmount", "verify", "rebuild", "snapshot", "pin"]
+)
 def test_a_command_that_asks_a_mount_loads_neither_an_event_loop_nor_what_a_vault_needs(verb):
     """They are typed often: with all of that each would take half a second."""
     program = f"import sys; from bitdustfs.cli.main import make_parser; make_parser({{{verb!r}}})"
@@ -106,6 +108,9 @@ BAD = [
     (["mount", "."], "-o bootstrap=HOST:PORT"),
     (["status", "."], "no bitdust mount runs"),
     (["unmount", "."], "no bitdust mount runs"),
+    (["pins", "."], "no bitdust mount runs"),
+    (["pin", "nothing"], "nothing is not there"),
+    (["unpin", "/"], "no bitdust mount runs"),
     (["verify", ".", "--sample", "500%"], "no share"),
     (["supplier", "leave", "--dir", "."], "no supplier runs in"),
     (["supplier", "run", "--dir", "s", "--space", "1G", "--listen", "0.0.0.0:80"], "1024"),

@@ -94,6 +94,7 @@ def test_the_keys_that_programs_rely_on_stay():
         "thin_blocks", "suppliers", "warnings", "unpublished", "safety", "verdict", "only_here",
         "to_send", "rate", "seconds_left", "complete", "judged", "read_only", "program",
         "thinned", "bandwidth", "paused", "risk", "follows", "retain", "retained", "retained_until",
+        "pins", "pins_why",
     }  # fmt: skip
     assert said["version"] == 1 and said["rebuilding"] == [1, 4]
     assert set(said["bench"][0]) == {

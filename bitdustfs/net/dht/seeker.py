@@ -4,6 +4,7 @@ It joins when it is first needed, and again whenever nobody is left that it know
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,6 +24,9 @@ from bitdustfs.net.whereabouts import Located
 log = logging.getLogger(__name__)
 
 JOINED_BY_MAX = 32  #: addresses that it joins by
+#: seconds after an attempt that met nobody, for which all who need it do without: a mount without a
+#: network looks for each of its suppliers
+ALONE_FOR = 4.0
 
 
 class Seeker:
@@ -38,6 +42,7 @@ class Seeker:
         self._make_socket = partial(UdpSocket, line)
         self._joining = trio.Lock()
         self._dht: Dht | None = None
+        self._alone_until = -math.inf  # on trio's clock
 
     async def dht(self) -> Dht:
         """The node, joined if anybody answers."""
@@ -51,8 +56,9 @@ class Seeker:
                 )  # fmt: skip
                 await dht.bind("::", 0)
                 self._dht = await self._nursery.start(self._run, dht)
-            if not self._dht.contacts():
-                await self._dht.bootstrap(await endpoints(known))
+            alone = not self._dht.contacts() and trio.current_time() >= self._alone_until
+            if alone and not await self._dht.bootstrap(await endpoints(known)):
+                self._alone_until = trio.current_time() + ALONE_FOR
             return self._dht
 
     async def _run(self, dht: Dht, task_status: trio.TaskStatus[Dht]) -> None:
