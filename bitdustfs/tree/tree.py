@@ -20,7 +20,6 @@ from bitdustfs.core.items import COUNTERS_KEY, USE_PREFIX, key_object, object_ra
 from bitdustfs.core.leaves import (
     Index,
     Leaf,
-    Ref,
     decode_index_untrusted,
     decode_leaf_untrusted,
 )
@@ -213,9 +212,8 @@ class Tree:
         return other
 
     def turn(self, changes: Mapping[bytes, bytes | None], inodes: Iterable[int]) -> None:
-        """Shows the next root, that changed these items. No await inside.
-
-        `inodes`: whose extents may be others. Reads of them that are under way look again.
+        """Shows the next root, that changed these items. No await inside. Reads of `inodes`, whose
+        extents may be others, look again.
         """
         self.replay(changes)
         self._turned(inodes)
