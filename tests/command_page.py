@@ -61,6 +61,7 @@ NEWNET, NEWUSER = 0x40000000, 0x10000000  #: unshare(2)
 FIRST = ("status", "suppliers", "vault set")  #: whose first line says most
 ALONE = "nobody there, new work"  #: the state of a mount without a network
 NEVER = "-"
+OF_A_PATH = ("versions", "undelete", "pin", "unpin")  #: what is in a mount is named, not the mount
 HEAD = """\
 # What commands do when something is missing
 
@@ -104,6 +105,7 @@ ROWS = {
     "vault set": Row("nonsense=1", None, "", ("mount", "")),
     "vault refound": Row("--bootstrap nowhere --yes", "--yes", None,
                          ("peer", "--yes --bootstrap PEER")),
+    "vault rewind": Row("--to yesterday", "", None, ("peer", "--bootstrap PEER")),
     "vault recover": Row("--supplier nowhere", "", None, ("peer", "--supplier PEER")),
     "vault delete": Row("--bootstrap nowhere", "--yes", None, ("peer", "--yes --bootstrap PEER")),
     "list": Row(waits=("mount", "")),
@@ -124,6 +126,10 @@ ROWS = {
     "snapshot schedule": Row("hourly=x", None, "", ("mount", "")),
     "versions": Row(asks="there", waits=("mount", "there")),
     "undelete": Row(asks="there", waits=("mount", "there")),
+    "pin": Row("missing",
+               "= 3: it is pinned; what is not here is brought once suppliers are back", "."),
+    "unpin": Row("missing", None, "there", ("mount", "there")),
+    "pins": Row(asks="", waits=("mount", "")),
     "verify": Row("--sample 500%", None, "", ("mount", "")),
     "invite": Row("--for 5x", waits=("supplier", "")),
     "join": Row("x", "= 0: it prints a line to be passed back (`t6_hosts/test_joining.py`)"),
@@ -164,6 +170,7 @@ class Ended(NamedTuple):
         last = lines[0 if first else -1].strip() if lines else "it prints nothing"
         last = re.sub(r"^(\^C)*(2\S+ \S+ [A-Z]+ [a-z.]+: )?", "", last)  # and as a log begins
         last = re.sub(r"^bitdust[a-z ]*: (error: )?", "", last.replace(f"{home}/", ""))
+        last = last.replace(str(home), ".")
         last = re.sub(r"\b[0-9a-f]{16}\b", "0123456789abcdef", last)
         last = re.sub(r"\b\d+ s ago", "1 s ago", last)
         last = re.sub(r" \(choose from .*\)", "", last)  # each Python writes that otherwise
@@ -284,7 +291,7 @@ def interrupted(home: Path, name: str, row: Row) -> str:
             silent = tuple(held.enter_context(one) for one in peer())
             host, port = silent[0].getsockname()
             words = words.replace("PEER", f"{host}:{port}")
-        where = str(MOUNTPOINT) if whom == "mount" and name in ("versions", "undelete") else ""
+        where = str(MOUNTPOINT) if whom == "mount" and name in OF_A_PATH else ""
         words = f"{where}/{words}" if where else words
         if "PORT" in words:
             words = words.replace("PORT", str(held.enter_context(held_port())))
@@ -318,7 +325,7 @@ async def alone(folder: Path, name: str, words: str) -> Ended:
     async with STATES[ALONE](folder) as state:
         await state.vault.watch.round()
         async with spoken(state, folder) as mount:
-            if name in ("versions", "undelete"):
+            if name in OF_A_PATH:
                 name, words = f"{name} {mount.mountpoint}/{words}", ""
                 printed, complained = io.StringIO(), io.StringIO()
                 with redirect_stdout(printed), redirect_stderr(complained):
@@ -341,18 +348,20 @@ def page() -> str:
                 return prepare(home, keyed)
 
             cells = [run(fresh(), row.wrong, name)]
-            if row.asks is not None:
+            if row.dials is not None and row.dials.startswith("="):
+                cells.append(row.dials.removeprefix("= "))
+            elif row.asks is not None:
                 home = fresh() / "vault"
                 home.mkdir()
                 cells.append(
                     trio.run(partial(alone, home, name, row.asks)).cell(home, name in FIRST)
                 )
-                cells.append(run(fresh(), row.asks.replace("there", "mnt/there"), name))
-            elif row.dials is not None and row.dials.startswith("="):
-                cells += [row.dials.removeprefix("= "), NEVER]
             else:
                 dials = row.dials is not None
-                cells += [run(fresh(), row.dials, name, alone=True) if dials else NEVER, NEVER]
+                cells.append(run(fresh(), row.dials, name, alone=True) if dials else NEVER)
+            asks = row.asks is not None
+            there = (row.asks or "").replace("there", "mnt/there")
+            cells.append(run(fresh(), there, name) if asks else NEVER)
             cells.append(interrupted(fresh(), name, row))
         os.chdir(ROOT)
         cells.append(PAGES[name].final)

@@ -11,6 +11,7 @@ import trio
 
 from bitdustfs import config
 from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
+from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.json_words import add_json, say_json
@@ -32,8 +33,7 @@ Who has the vault mounted elsewhere is fenced off, and keeps what was not publis
 NAME = re.compile(f"[0-9a-f]{{{NAME_DIGITS}}}")
 RISK = """\
 The vault becomes what it was at {since}: root {seq}, which {holders} suppliers show{sure}.
-What was written or deleted since is not in it. It stays at the suppliers for the retention.
-Go on? [y/N] """
+What was written or deleted since is not in it. It stays at the suppliers for the retention."""
 UNSURE = ",\nfewer than a majority: they may be wrong about the time"
 
 
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bootstrap", action="append", default=[], metavar="HOST:PORT",
         help="a supplier or any node of the network, where none is known here (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--yes", action="store_true", help="the time is right: do not ask")
+    add_yes(parser)
     add_json(parser)
     parser.set_defaults(run=run_rewind)
 
@@ -85,8 +85,7 @@ def run_rewind(args: argparse.Namespace) -> int:
         _say_moments(moments, past, args.json)
         return Exit.DONE
     moment = choose(moments, when) if when else _named(moments, args.to)
-    if not args.yes and input(_question(moment)).strip().lower() not in ("y", "yes"):
-        say("nothing was changed")
+    if not meant(args.yes, _risk(moment), "rewind"):
         return Exit.FAILED
     done = trio.run(
         rewind_vault, key, addresses, config.home(), machine_id(), suite(), past, moment
@@ -123,7 +122,7 @@ def _named(moments: list[PastMoment], name: str) -> PastMoment:
     return found[0]
 
 
-def _question(moment: PastMoment) -> str:
+def _risk(moment: PastMoment) -> str:
     return RISK.format(
         since=_time(moment.since), seq=moment.known.root.seq, holders=len(moment.holders),
         sure="" if moment.confirmed else UNSURE,

@@ -80,7 +80,7 @@ def test_a_program_that_locked_all_files_is_undone_on_its_machine_and_that_too(w
     assert refused.returncode and "bitdust unmount first" in refused.stderr
     world.run("unmount", world.mountpoint)
     asked = world.run("vault", "rewind", "--to", "0.1s", stdin="n\n", check=False)
-    assert asked.returncode == 1 and "The vault becomes what it was at 20" in asked.stdout
+    assert asked.returncode == 1 and "The vault becomes what it was at 20" in asked.stderr
     said = rewound(world, 1)
     assert "what this machine had of the history that was left is in " in said
     world.mount()
