@@ -150,6 +150,8 @@ class Account:
         begun = self.offline or self.waits
         if begun and self.writes:
             left = "what is written stays on this machine, and is published when they are back"
+            if not self.published:
+                left = f"{self._left()}; that, and {left}"
         return "; ".join(filter(None, (begun, self.why, left)))
 
     def synced(self) -> str:

@@ -31,9 +31,9 @@ def test_a_new_vault_says_what_it_bears(k, n, own, said):
 @pytest.mark.parametrize(
     "words",
     [
-        ["patience=3d", "margin=1", "bandwidth=0", "spread=network"],
-        ["patience=90s", "margin=0", "bandwidth=10.0MiB", "spread=none"],
-        ["patience=5h", "margin=2", "bandwidth=1.5KiB", "spread=host"],
+        ["patience=3d", "margin=1", "bandwidth=0", "retain=0d", "spread=network"],
+        ["patience=90s", "margin=0", "bandwidth=10.0MiB", "retain=14d", "spread=none"],
+        ["patience=5h", "margin=2", "bandwidth=1.5KiB", "retain=36h", "spread=host"],
     ],
 )
 def test_a_policy_is_shown_in_the_words_that_set_it(words):

@@ -54,11 +54,11 @@ def test_exit_codes_say_what_is_true(five):
     five.kill_supplier(3)
     (five.mountpoint / "new").write_bytes(b"n" * 10_000)
     assert "not published" in said(five, "unmount", 1)
-    warned = five.mount().stderr  # two of five, to read: only to look
+    warned = five.mount().stderr  # two of five, to read: what is written stays here
     assert "2 of 5 suppliers answered" in warned and "not published" in warned
     assert os.getxattr(five.mountpoint / "new", "user.bitdust.state") == b"local"
     told = said(five, "status", 0)
-    assert "read-only" in told and "not published" in told and "silent" in told
+    assert "only here" in told and "not published" in told and "silent" in told
     assert said(five, "verify", 4).count("could not be looked at: it does not answer") == 3
     assert "changes that are not published" in said(five, "sync", 1)
     assert codes(five, "status --check", "rebuild", "snapshot create") == [3, 1, 1]
