@@ -132,7 +132,7 @@ class Vault(System):
 
     def _supplier_pid(self, number: int) -> int:
         pid = int((self._home_of(number) / "pid").read_text().split()[0])
-        return pid if pid in janitor.processes_under(self._home_of(number)) else 0
+        return pid if pid in janitor.processes_under(self._swarm) else 0
 
     def _home_of(self, number: int) -> Path:
         return self._swarm / f"supplier-{number}"

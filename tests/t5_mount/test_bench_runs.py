@@ -16,12 +16,12 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 LIMIT = 60  #: seconds that a run has
 
 
-def start(folder, *words):
-    """A run on the floor, beside a plain folder, in `folder`."""
+def start(folder, *words, systems=("floor", "plain")):
+    """A run in `folder`: on the floor, beside a plain folder, unless other systems are named."""
     command = [sys.executable, "-m", "benchmarks", "--dir", str(folder)]
     paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [*command, "--systems", "floor", "plain", *map(str, words)],
+        [*command, "--systems", *systems, *map(str, words)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -43,6 +43,16 @@ def left_in(folder):
 def servers_in(folder):
     """Processes that have something below `folder` among their arguments."""
     return [pid for path in folder.glob("*") for pid in janitor.processes_under(path)]
+
+
+def test_a_vault_with_suppliers_of_its_own_is_measured_and_cleared_away(tmp_path):
+    words = ("--rows", "write", "read-published", "--quick", "--json", tmp_path / "now.json")
+    run = start(tmp_path, *words, systems=["bitdustfs"])
+    _, complained = run.communicate(timeout=LIMIT)
+    assert run.returncode == 0, complained
+    figures = json.loads((tmp_path / "now.json").read_text())["figures"]
+    assert {figure["row"] for figure in figures} == {"write", "read-published"}
+    assert left_in(tmp_path) == []
 
 
 def test_a_run_measures_every_system_and_leaves_nothing(tmp_path):

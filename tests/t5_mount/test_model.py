@@ -167,7 +167,7 @@ class Model(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_promise_1_a_mount_and_a_plain_folder_stay_equal(world, long):
     Model.world = world
-    steps = 60 if long else 25
+    runs, steps = (4, 60) if long else (2, 30)
     run_state_machine_as_test(
-        Model, settings=settings(max_examples=4, stateful_step_count=steps, deadline=None)
+        Model, settings=settings(max_examples=runs, stateful_step_count=steps, deadline=None)
     )

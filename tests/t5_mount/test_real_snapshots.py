@@ -44,7 +44,7 @@ def refused(code, function, *words):
 @pytest.mark.slow
 def test_a_snapshot_shows_all_as_it_was_also_after_kill_and_elsewhere(world, tmp_path):
     mnt, source = world.mountpoint, tmp_path / "source"
-    real_input.make_all(source, 3_000_000, whole=False)
+    real_input.make_all(source, 1_000_000, whole=False)
     world.mount()
     run("cp", "-a", source, mnt / "tree")
     with open(mnt / "tree" / "pending", "wb") as file:  # in the kernel's pages alone
