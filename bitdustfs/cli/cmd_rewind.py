@@ -33,7 +33,8 @@ Who has the vault mounted elsewhere is fenced off, and keeps what was not publis
 NAME = re.compile(f"[0-9a-f]{{{NAME_DIGITS}}}")
 RISK = """\
 The vault becomes what it was at {since}: root {seq}, which {holders} suppliers show{sure}.
-What was written or deleted since is not in it. It stays at the suppliers for the retention."""
+What was written or deleted since is not in it. It stays at the suppliers for the retention. What
+only this machine has, not published yet, and what it has pinned, is put aside with its state."""
 UNSURE = ",\nfewer than a majority: they may be wrong about the time"
 
 

@@ -10,8 +10,9 @@ Paxos-like (Lamport, "Paxos made simple", 2001), one register, values ordered by
 A promise is shown as the signed claim that it was given to, so that nobody has to believe a voter:
 a refusal carries the higher claim, and proves by it that another machine was there.
 
-No number leaps by more than LEAP_MAX. A thief of the vault's key would else claim the highest
-ballot that can be written, and nobody could ever claim another one above it.
+No number is above a ceiling that rises with time. A thief of the vault's key would else claim the
+highest ballot that can be written, and nobody could ever claim another one above it. The ceiling
+is about the same at all voters: whoever was told less refuses nobody whom others took.
 
 The lease is a courtesy between machines of one owner, not a safety argument: safety rests on
 ballots.
@@ -22,7 +23,14 @@ from dataclasses import dataclass, replace
 from bitdustfs.core.records import Ballot, Root, family_records, root_records
 from bitdustfs.errors import Refused
 
-LEAP_MAX = 1 << 32  #: of lineage, generation, seq and epoch; no vault gets so far one by one
+#: of lineage, generation, seq and epoch: no vault gets so far one by one, at any time, nor so fast
+CEILING_LEAST, CEILING_RATE = 1 << 40, 1 << 16
+NO_CEILING = (1 << 63) - 1
+
+
+def ceiling_at(time: float) -> int:
+    """The highest number that a voter takes at a time (Unix seconds)."""
+    return max(CEILING_LEAST, int(time) * CEILING_RATE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Acceptor:
     root: bytes | None = None
     family: bytes | None = None
     family_epoch: int = -1
+    ceiling: int = NO_CEILING
 
     def prepare(self, ballot: Ballot, claim: bytes, lease_live: bool) -> "Acceptor":
         """The state after promising the ballot of a signed claim, or Refused.
@@ -45,10 +54,9 @@ class Acceptor:
         `lease_live`: another machine renewed within the lease and nobody asked to take over.
         """
         promised = self.promised
-        if promised is not None:
-            self._check(ballot, claim)
-            if ballot.machine != promised.machine and lease_live:
-                raise Refused("lease-held", promised.machine.hex()[:8])
+        self._check(ballot, claim)
+        if promised is not None and ballot.machine != promised.machine and lease_live:
+            raise Refused("lease-held", promised.machine.hex()[:8])
         return replace(self, promised=ballot, claim=claim)
 
     def heed(self, ballot: Ballot, claim: bytes) -> "Acceptor":
@@ -65,19 +73,12 @@ class Acceptor:
         copy = ballot == promised and self.claim not in (b"", claim)
         if promised is not None and (ballot < promised or copy):
             raise self._fenced(promised)
-        self._check_leap(ballot)
+        self._check_numbers(ballot)
 
-    def _check_leap(self, ballot: Ballot, seq: int = 0, epoch: int = 0) -> None:
+    def _check_numbers(self, ballot: Ballot, seq: int = 0, epoch: int = 0) -> None:
         """Raises Refused where nothing could come after this any more, or not often enough."""
-        promised = self.promised
-        if promised is None:
-            return
-        before = promised.generation if ballot.lineage == promised.lineage else 0
-        leaps = [ballot.lineage - promised.lineage, ballot.generation - before]
-        if self.accepted is not None:
-            leaps += [seq - self.accepted[1], epoch - self.family_epoch]
-        if max(leaps) > LEAP_MAX:
-            raise Refused("malformed", "numbers that leap so far leave no room for others")
+        if max(ballot.lineage, ballot.generation, seq, epoch) > self.ceiling:
+            raise Refused("malformed", "numbers that are so high leave no room for others")
 
     def _fenced(self, promised: Ballot) -> Refused:
         return Refused("fenced", f"ballot {promised.generation} is promised already", self.claim)
@@ -88,13 +89,13 @@ class Acceptor:
             raise self._fenced(self.promised)
         if raw != self.root and self.accepted is not None and root.order <= self.accepted:
             raise Refused("stale", "a root at least as new is accepted already")
-        self._check_leap(root.ballot, root.seq, family_epoch)
+        self._check_numbers(root.ballot, root.seq, family_epoch)
         # of another ballot: the change of the family never came to a majority, and was dropped
         same = self.accepted is not None and root.ballot == self.accepted[0]
         if same and family_epoch < self.family_epoch:
             raise Refused("stale", f"family epoch {self.family_epoch} is known already")
         claim = self.claim if root.ballot == self.promised else b""
-        return Acceptor(root.ballot, claim, root.order, raw, family, family_epoch)
+        return Acceptor(root.ballot, claim, root.order, raw, family, family_epoch, self.ceiling)
 
 
 def remembered(promised: Ballot | None, claim: bytes, root: bytes, family: bytes) -> Acceptor:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
+from bitdustfs.core.codec import encode
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
@@ -30,6 +31,7 @@ from bitdustfs.core.quorum import Known, check_known_untrusted, is_quorum
 from bitdustfs.core.records import (
     Ballot,
     Family,
+    Features,
     Group,
     Member,
     claim_ballot,
@@ -62,7 +64,8 @@ SUPPLIERS_MAX = 256  #: that are asked, at most
 NAME_DIGITS = 8  #: hexadecimal digits of a moment's name
 ROOTS_MAX = 2000  #: past roots that one supplier may show; an honest one has a few dozen
 
-Identity = tuple[bytes, bytes]  #: of a root that may be proposed again: its uid, and its family
+Identity = tuple[bytes, bytes]  #: of a root, whoever proposed it again, and its family
+NOBODY = Ballot(0, bytes(16))
 
 
 class PastMoment(NamedTuple):
@@ -130,7 +133,8 @@ class Lookback:
 
 
 def _identity(known: Known) -> Identity:
-    return known.root.uid, known.root.family_hash
+    root = msgspec.structs.replace(known.root, ballot=NOBODY, features=Features())
+    return digest(encode(root)), known.root.family_hash
 
 
 def _middle(values: Iterable[int]) -> int:
@@ -192,7 +196,7 @@ async def _hear(vault: bytes, supplier: Supplier, past: Lookback) -> None:
     told = await supplier.past()
     sights = past.sights.setdefault(supplier.node, [])
     families: dict[bytes, Family] = {}
-    for number, since, left in told.roots[-ROOTS_MAX:]:
+    for number, since, left in reversed(told.roots[-ROOTS_MAX:]):  # if time is short, the newest
         try:
             shown = await supplier.past_root(number)
         except Refused:  # it was superfluous meanwhile

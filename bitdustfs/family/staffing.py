@@ -80,6 +80,7 @@ class Staffing:
 
         Raises what publishing raises, and Unavailable when that takes long.
         """
+        self._vault.pen.require()  # before anybody promises anything
         async with self._alone():
             with trio.move_on_after(POLICY_DEADLINE):
                 if "retain" in policy:
@@ -109,6 +110,7 @@ class Staffing:
 
         `tokens`: by which suppliers invited the owner to more. Raises what `resize` does.
         """
+        self._vault.pen.require()
         async with self._alone():
             if not tokens:
                 return await resize(self._vault, self._key, size, self._vault.circle.session)

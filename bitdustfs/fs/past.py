@@ -107,6 +107,10 @@ class Past:
         self._views.move_to_end(number)
         return number, self._views[number], then
 
+    def forget_views(self) -> None:
+        """Snapshots of another history may have the numbers of these."""
+        self._views.clear()
+
     def view(self, kept: KeptSnapshot) -> PastView:
         """What the vault showed when the snapshot was made, by the numbers of then."""
         return self.view_of(Tree(self._reader, kept.item.index, nodes=self._nodes))

@@ -54,6 +54,11 @@ class Showing:
                 await self._turned.wait()
         return self.turn != since
 
+    def forget(self) -> None:
+        """Another history is shown from here on: its files may have the numbers of those before."""
+        self._departed, self._before = {}, {}
+        self._past.forget_views()
+
     def move(
         self,
         tree: Tree,

@@ -453,7 +453,8 @@ class DiskShelf(Shelf):
 
     def release(self, items: Sequence[Trashed], now: int) -> None:
         for vault in {item.vault for item in items}:
-            with self._write(vault) as (txn, change):
+            # where the vault's row is damaged, nothing is counted, and nobody else has to wait
+            with self._write(b"" if vault in self._damaged else vault) as (txn, change):
                 rows = list[tuple[bytes, FragmentRow]]()
                 for item in items:
                     if item.vault == vault:
@@ -487,14 +488,17 @@ class DiskShelf(Shelf):
     # -- the trash
 
     def discard(self, items: Sequence[Trashed]) -> int:
-        freed = 0
+        freed, gone = 0, list[Trashed]()
         with self._write() as (txn, _):
             for item in items:
                 if txn.delete(item.name, db=self._trash.rows):
                     freed += item.size
+                    gone.append(item)
             self._trash.remove(txn, items)
-        for item in items:
-            self._path(item.vault, item.key).unlink(missing_ok=True)
+        for item in gone:  # one that was put again since is of its new row
+            with self._lock, self._env.begin(db=self._index) as txn:
+                if txn.get(item.name) is None:
+                    self._path(item.vault, item.key).unlink(missing_ok=True)
         return freed
 
     def tombstone(self, vault: bytes, block: bytes) -> bytes | None:

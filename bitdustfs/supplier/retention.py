@@ -30,7 +30,7 @@ from bitdustfs.core.records import (
     retention_records,
     root_records,
 )
-from bitdustfs.errors import Malformed
+from bitdustfs.errors import Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.ring import RingEntry, superfluous
 from bitdustfs.supplier.shelf import Shelf
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 1000  #: fragments that change their place in one transaction
 STEPS = 20  #: such transactions in one call
+#: bytes of past roots: a share of the contract, at least these
+RING_LEAST, RING_SHARE = 1 << 20, 16
 AHEAD = 3600  #: seconds by which a vault is held longer than it must, so that few rows are written
 
 
@@ -66,6 +68,13 @@ def asks_to_retain(vault: bytes, token: bytes) -> bool:
         return retention_records.peek_untrusted(token).vault == vault
     except Malformed:
         return False
+
+
+def is_same_again(old: Root, new: Root) -> bool:
+    """Whether a root is proposed again, under another ballot. Its uid alone says nothing: whoever
+    signs chooses it.
+    """
+    return new == msgspec.structs.replace(old, ballot=new.ballot, features=new.features)
 
 
 class Retention:
@@ -135,12 +144,21 @@ class Retention:
         """
         for vault, row in self._shelf.all_rows():
             if row.ended and row.ended <= self._time.now():
-                log.info("vault %s was deleted by its owner", vault.hex()[:12])
-                with self._rows.alone():
-                    self._shelf.forget(vault)
+                self._forget_ended(vault)
                 continue
-            self._tidy_ring(vault)
-            self.revive(vault)
+            try:
+                self._tidy_ring(vault)
+                self.revive(vault)
+            except (Malformed, Refused) as error:  # of this one alone: others have their turns
+                log.warning("vault %s cannot be tidied: %s", vault.hex()[:12], error)
+
+    def _forget_ended(self, vault: bytes) -> None:
+        """Unless its owner is back meanwhile."""
+        with self._rows.alone():
+            row = self._shelf.vault(vault)
+            if row is not None and row.ended and row.ended <= self._time.now():
+                log.info("vault %s was deleted by its owner", vault.hex()[:12])
+                self._shelf.forget(vault)
 
     def release(self, trash_time: int) -> None:
         """What was retained long enough goes to the trash."""
@@ -170,7 +188,7 @@ class Retention:
         if after.family != before.family or wanted > in_force(after, now):
             after = with_retention(after, wanted, now)
         old = root_records.peek_untrusted(before.root) if before.root else None
-        if old is not None and (old.uid, old.family_hash) == (root.uid, root.family_hash):
+        if old is not None and is_same_again(old, root):
             since, begun = before.rooted or now, before.begun or old.ballot
             return msgspec.structs.replace(after, rooted=since, begun=begun, ended=0)
         retain = max(in_force(before, now), in_force(after, now))
@@ -188,6 +206,9 @@ class Retention:
         self, vault: bytes, row: VaultRow, old: Root, turned: bool, now: int, retain: int
     ) -> None:
         kept = self._shelf.ring.of(vault)
+        size = len(row.root) + len(row.family)
+        if (len(kept) + 1) * size > max(RING_LEAST, row.space // RING_SHARE):
+            return  # what is kept already is not pushed out by what comes
         number = kept[-1].number + 1 if kept else 0
         new = RingEntry(number, row.rooted or now, now, turned)
         gone = superfluous([*kept, new], now, retain)

@@ -101,7 +101,7 @@ class SupplierService:
         self.housekeeping = Housekeeping(
             rows, shelf, space, self.kinship, wall, trash_seconds, admission, self.retention
         )
-        self.voter = Voter(self.kinship.own, rows, self._now, self.retention)
+        self.voter = Voter(self.kinship.own, rows, self._now, wall, self.retention)
         self.keeper = Keeper(rows, shelf, self.kinship, self.housekeeping, self.retention, wall)
         visitors = Visitors(self.kinship, self._now, wall)
         self.standing = Standing(rows, shelf, self.kinship, visitors, self.voter, self.retention)

@@ -260,10 +260,10 @@ def _answer_size(request: wire.Request) -> int:
     match request:
         case wire.Read():
             return request.length
-        case wire.Current() | wire.Prepare() | wire.Await():
+        case wire.Current() | wire.Prepare() | wire.Await() | wire.ShowPast():
             return ROOT_MAX + FAMILY_MAX
         case wire.Warrants():
             return WARRANTS_BYTES_MAX
-        case wire.List():
+        case wire.List() | wire.Pasts():
             return 64 * KIB
     return 0

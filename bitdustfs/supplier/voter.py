@@ -11,10 +11,11 @@ but for one that released the vault: that stands in the row.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
-from bitdustfs.core.acceptor import Acceptor, remembered
+from bitdustfs.core.acceptor import Acceptor, ceiling_at, remembered
 from bitdustfs.core.records import (
     Ballot,
     family_hash,
@@ -38,9 +39,15 @@ class Voter:
     """One supplier as a voter of all its vaults. `own`: its node key. Thread-safe."""
 
     def __init__(
-        self, own: bytes, rows: VaultRows, clock: Callable[[], float], retention: Retention
+        self,
+        own: bytes,
+        rows: VaultRows,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        retention: Retention,
     ) -> None:
-        self._own, self._rows, self._clock, self._retention = own, rows, clock, retention
+        self._own, self._rows, self._clock, self._wall = own, rows, clock, wall
+        self._retention = retention
         self.herald = Herald()  #: who waits for a newer root
         self._started = clock()
         self._renewed: dict[bytes, float] = {}  # vault -> when its writer last showed itself
@@ -51,7 +58,7 @@ class Voter:
         with self._rows.changing(vault) as row:
             live = not take_over and self._lease_live(vault, row)
             try:
-                promised = acceptor(row).prepare(body.ballot, claim, live)
+                promised = self._acceptor(row).prepare(body.ballot, claim, live)
             except Refused as error:
                 raise self._with_sight(error, vault) from error
             self._promise(vault, row, promised)
@@ -66,7 +73,10 @@ class Voter:
         with self._rows.changing(vault) as row:
             if claim != row.claim:
                 body = open_claim_untrusted(claim, vault)
-                self._promise(vault, row, acceptor(row).heed(body.ballot, claim))
+                self._promise(vault, row, self._acceptor(row).heed(body.ballot, claim))
+
+    def _acceptor(self, row: VaultRow) -> Acceptor:
+        return replace(acceptor(row), ceiling=ceiling_at(self._wall()))
 
     def _promise(self, vault: bytes, row: VaultRow, state: Acceptor) -> None:
         self._rows.write(
@@ -97,7 +107,7 @@ class Voter:
         if family_hash(family) != opened.family_hash or named.epoch != opened.family_epoch:
             raise Refused("malformed", "the root names another family")
         with self._rows.changing(vault) as row:
-            state = acceptor(row).accept(opened, root, family, named.epoch)
+            state = self._acceptor(row).accept(opened, root, family, named.epoch)
             kept = msgspec.structs.replace(
                 row, promised=state.promised, root=state.root or b"", family=state.family or b"",
                 claim=state.claim,

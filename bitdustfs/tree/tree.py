@@ -144,7 +144,7 @@ class Tree:
         return self._versions.get(inode, 0)
 
     def bump(self, inode: int) -> None:
-        self._mappings += 1  # never the same twice, also when the inode was forgotten meanwhile
+        self._mappings += 1  # never the same twice, also where the inode was forgotten
         self._versions[inode] = self._mappings
 
     def forget(self, inode: int) -> None:
@@ -157,9 +157,8 @@ class Tree:
         return any(low <= key < high for batch in (self.batch, self._taken) for key in batch)
 
     def take_batch(self) -> tuple[dict[bytes, bytes | None], set[int]]:
-        """The changes since the last call, and the objects that programs changed.
-
-        The caller commits them or puts them back.
+        """The changes since the last call, and the objects that programs changed. The caller
+        commits them or puts them back.
         """
         batch, self.batch = self.batch, {}
         written, self._written = self._written, set()
@@ -212,16 +211,16 @@ class Tree:
         return other
 
     def turn(self, changes: Mapping[bytes, bytes | None], inodes: Iterable[int]) -> None:
-        """Shows the next root, that changed these items. No await inside. Reads of `inodes`, whose
-        extents may be others, look again.
-        """
+        """Shows the next root, without an await. Reads of `inodes` under way look again."""
         self.replay(changes)
         self._turned(inodes)
+        self._interest.note(changes)
 
     def turn_to(self, other: "Tree", inodes: Iterable[int]) -> None:
         """The same where the next root stands on other leaves. `other` is not used after it."""
         self.base, self.overlay = other.base, other.overlay
         self._turned(inodes)
+        self._interest.note_leaves()
 
     def _turned(self, inodes: Iterable[int]) -> None:
         self._counters = None
@@ -324,7 +323,7 @@ class Tree:
         self.frozen, self.overlay = self.overlay, SortedDict()
 
     def thaw(self) -> None:
-        """Gives a failed checkpoint up: everything is in the overlay again."""
+        """Gives a failed checkpoint up: all is in the overlay again."""
         if self.frozen is not None:
             newer, self.overlay, self.frozen = self.overlay, self.frozen, None
             self.replay(newer)

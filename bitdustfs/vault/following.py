@@ -178,6 +178,7 @@ class Follower:
             return False
         content = open_root_content_untrusted(self._key, known.root)
         before = self._shown.root
+        replaced = descends(known.root, content, before.seq, before.uid) is False
         self._followed.follow(known)  # what it names lies with its family
         with beholder.looking_away():
             turn = await self._prepare(content)
@@ -187,12 +188,14 @@ class Follower:
             self._showing.move(
                 self._tree, turn.outdated.unlinked, beholder.opened(), beholder.listing()
             )
+            if replaced:
+                self._showing.forget()
             told = turn.outdated.without(self._showing.departed)
             self._turn(turn, told)
             self._shown, self._content, self._why = known, content, ""
             beholder.tell(told)
         log.info("root %d is shown now", known.root.seq)
-        if descends(known.root, content, before.seq, before.uid) is False:
+        if replaced:
             warn(
                 f"the history of this vault was replaced: root {known.root.seq}, which is shown "
                 f"now, does not stand on root {before.seq}, which was shown before"

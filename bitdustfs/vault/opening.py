@@ -85,7 +85,8 @@ async def claim(
     known = _newest(view, _kept(key, state))
     found, complete = known.root.order, view.answers == view.voters
     objection = _objection(key, known, state, claims.machine)
-    if objection or another_wrote(known, state, claims.machine):
+    diverged = _diverged(key, known, state, claims.machine)  # not that a newer one is hidden
+    if diverged or another_wrote(known, state, claims.machine):
         state.set_overtaken(True)
     message = objection or _too_few(view)
     if message and not (objection or read_only):
@@ -148,6 +149,7 @@ async def claim_later(
         except (LeaseHeld, Fenced, Unavailable, LocalError) as error:
             log.info("still read-only: %s", error)
             continue
+        state.set_overtaken(True)
         raise Superseded(
             "enough suppliers answer again, and know a newer state of this vault than this mount "
             "shows: unmount it and mount it again"
@@ -226,7 +228,9 @@ def _diverged(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
     published = state.published()
     if published is None or _is_mine(known, state):
         return ""
-    if _left_behind(known, published):
+    own_work = state.last_generation() != published.generation
+    mine = root_records.peek_untrusted(published.root).ballot.machine == machine
+    if (own_work or mine) and _left_behind(known, published):
         return (
             "a new family was founded over a root older than one that this machine had published; "
             "mounted "

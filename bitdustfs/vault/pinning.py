@@ -71,7 +71,7 @@ class Pinning:
         self._thorough = False
         self._stored = 0  # bytes of sealed extents that are pinned, here or not
         self._own = 0  # bytes of this machine's own blocks that pins keep here
-        self._why = ""
+        self._why, self._full = "", False  # full: no more is brought in this round
 
     # -- what is asked and said
 
@@ -195,7 +195,7 @@ class Pinning:
             self._thorough = False
             return float("inf")
         await self._metered.wait_free()
-        self._why = ""
+        self._why, self._full = "", False
         try:
             await self._fetch(rows)
         except DiskFull:
@@ -289,7 +289,7 @@ class Pinning:
 
     async def bring(self, wanted: dict[Place, int], figures: Figures) -> None:
         """Brings extents, and counts their bytes of content. Raises DiskFull or LocalError."""
-        if self._why or self._asked.is_set():
+        if self._full or self._asked.is_set():
             return
         left, fits = self._room.for_pins - self._own - self._files.total, list[Place]()
         for place in wanted:
@@ -301,11 +301,12 @@ class Pinning:
             figures.found(0, 0, wanted[place])
 
         if self._room.disk.lacking():
-            self._why = NEARLY_FULL
+            self._why, self._full = NEARLY_FULL, True
             return
-        self._why = await self._bringing.bring(fits, came)
+        said = await self._bringing.bring(fits, came)
+        self._why = self._why or said  # what one cannot have keeps no other away
         if len(fits) < len(wanted):
-            self._why = self._too_small(self._stored)
+            self._why, self._full = self._too_small(self._stored), True
 
     def _end(self) -> None:
         """The mount ends: what was brought is on this disk, or all of it is looked at again."""

@@ -248,12 +248,12 @@ class WritableVault(ReadVault):
             try:
                 await self.publisher.confirm()
                 log.info("enough suppliers answer: this machine claimed the vault again")
-            except Superseded:
-                self.pen.lose(TAKEN_OVER)
             except (Fenced, LeaseHeld, Unavailable, LocalError) as error:
                 log.warning("the vault is not claimed yet: %s", error)
                 self.pen.wait_for(str(error))
                 await trio.sleep(CONFIRM_AGAIN)
+            except Superseded:
+                self.pen.lose(TAKEN_OVER)
 
     async def keep_claim(self) -> None:
         """Claims again where a claim that came to nothing keeps suppliers from this machine."""

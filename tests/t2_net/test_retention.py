@@ -1,13 +1,16 @@
 """What a supplier keeps although it was told to delete it, and for how long by whose clock."""
 
 import os
+from dataclasses import replace
 
 import pytest
 from customers import put
 from family import BALLOT, KEY, claim_of, family_of, make_block, root_of
+from msgspec import structs
 from nacl.signing import SigningKey
 
 from bitdustfs.cache.folder import OwnedFolder
+from bitdustfs.core.acceptor import Acceptor, ceiling_at
 from bitdustfs.core.policy import RETAIN_MAX, Refounding, rewinding_words
 from bitdustfs.core.records import (
     Ballot,
@@ -31,7 +34,7 @@ from bitdustfs.family.hire import agree_to_retain
 from bitdustfs.supplier.admission import Admission
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.memory import MemorySupplier
-from bitdustfs.supplier.retention import in_force, with_retention
+from bitdustfs.supplier.retention import in_force, is_same_again, with_retention
 from bitdustfs.supplier.ring import TURNED_MAX, RingEntry, superfluous
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -384,15 +387,40 @@ async def test_a_supplier_of_before_says_that_it_cannot(monkeypatch):
             await agree_to_retain(peer, VAULT, KEY.signing, SPACE, DAY)
 
 
-@pytest.mark.parametrize("ballot", [Ballot(1 << 40, b"t" * 16), Ballot(1, b"t" * 16, 1 << 40)])
+@pytest.mark.parametrize("ballot", [Ballot(1 << 60, b"t" * 16), Ballot(1, b"t" * 16, 1 << 60)])
 async def test_nobody_takes_the_last_number_for_himself(ballot):
     keeping = Keeping(MemoryShelf())
     await keeping.contract()
-    with pytest.raises(Refused, match="leap so far"):
+    with pytest.raises(Refused, match="so high"):
         await keeping.peer.prepare(claim_ballot(KEY.signing, ballot), True)
-    with pytest.raises(Refused, match="leap so far"):
-        await keeping.accept(1 << 40)
+    with pytest.raises(Refused, match="so high"):
+        await keeping.accept(1 << 60)
     await keeping.accept(2)
+
+
+def test_whoever_claims_the_highest_number_is_outnumbered_a_second_later_by_all():
+    """Also at voters that were never asked for it, and by one step more."""
+    now, claimed = 1_800_000_000, ceiling_at(1_800_000_000)
+    asked, other = Acceptor(ceiling=claimed), Acceptor(ceiling=ceiling_at(now + 1))
+    taken = asked.prepare(Ballot(1, b"t" * 16, claimed), b"theirs", False)
+    with pytest.raises(Refused, match="so high"):
+        taken.prepare(Ballot(1, b"o" * 16, claimed + 1), b"ours", False)
+    later = replace(taken, ceiling=ceiling_at(now + 1))
+    for voter in (later, other):
+        ours = voter.prepare(Ballot(1, b"o" * 16, claimed + 1), b"ours", False)
+        assert ours.promised.lineage == claimed + 1
+
+
+def test_a_thief_who_takes_the_uid_of_a_root_does_not_take_its_place():
+    """A root under the same uid is another one, unless nothing but its ballot differs."""
+    old = Root(
+        1, Features(), VAULT, Ballot(1, b"m" * 16), 5, b"u" * 16, bytes(16), 0, 0, bytes(32), 0,
+        b"sealed",
+    )  # fmt: skip
+    again = structs.replace(old, ballot=Ballot(2, b"n" * 16))
+    assert is_same_again(old, again)
+    assert not is_same_again(old, structs.replace(again, content=b"other"))
+    assert not is_same_again(old, structs.replace(again, seq=6))
 
 
 async def test_without_a_retention_nothing_is_kept(tmp_path):

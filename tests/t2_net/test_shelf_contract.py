@@ -425,6 +425,18 @@ def test_deleting_in_bulk_looks_at_nothing_but_what_is_deleted(place, shelf, mon
         shelf.kept = SortedDict()
 
 
+def test_what_is_kept_again_while_its_old_copy_goes_stays(shelf):
+    """A block that a rewinding lifted may be put again, between a look at the trash and the end of
+    what was there.
+    """
+    keep(shelf, 3)
+    shelf.kill(ONE, block_id(3), b"record", 1)
+    items = shelf.trash.due(1, 0, 10)
+    keep(shelf, 3)
+    shelf.discard(items)
+    assert shelf.read(ONE, fragment_key(block_id(3), 0), 0, 10) == b"\x03" * 10
+
+
 def test_a_shelf_is_opened_without_a_look_at_its_fragments(disk, monkeypatch):
     for number in range(20):
         keep(disk.shelf, number)

@@ -11,7 +11,9 @@ from machine import CALLER, Net
 from scenario import QUIET, checkpoint, unlink, write_file
 
 from bitdustfs.blocks import deferral
+from bitdustfs.core.families import next_family
 from bitdustfs.core.items import ROOT_INODE
+from bitdustfs.core.policy import Refounding, rewinding_words
 from bitdustfs.core.records import Ballot, claim_ballot, open_root_untrusted
 from bitdustfs.core.roots import open_root_content_untrusted, sign_root
 from bitdustfs.core.sealing import Suite
@@ -411,9 +413,9 @@ async def test_a_follower_that_began_with_too_few_suppliers_follows_once_they_ar
             assert list((await tree_of(follower)).values()) == [b"newer"]
 
 
-async def replace_history(net, left, old, content, family):
+async def replace_history(net, left, old, content, family, lineage=0):
     """A root after `left`, by a third machine, that is made of an older one."""
-    ballot = Ballot(left.ballot.generation + 1, b"z" * 16, left.ballot.lineage)
+    ballot = Ballot(left.ballot.generation + 1, b"z" * 16, lineage)
     claim = claim_ballot(net.key.signing, ballot)
     raw = sign_root(
         net.key, Suite.AEGIS256, ballot, left.seq + 1, old.uid, family, content, left.time
@@ -423,8 +425,9 @@ async def replace_history(net, left, old, content, family):
         await supplier.accept(raw, family, claim)
 
 
-async def test_a_history_that_another_one_replaced_is_followed_and_said(net, tmp_path):
-    """As after a rewinding: the newest root is made of an older one."""
+@pytest.mark.parametrize("lineage", [0, 1], ids=["as it came", "rewound"])
+async def test_a_history_that_another_one_replaced_is_followed_and_said(net, tmp_path, lineage):
+    """Nothing of this machine's own was in it."""
     async with net.mount(tmp_path / "one", make_root=True, **QUIET) as writer:
         await write_file(writer, NAMES[0], b"first")
         await writer.publish()
@@ -438,7 +441,10 @@ async def test_a_history_that_another_one_replaced_is_followed_and_said(net, tmp
             await shown(follower, writer.published_seq())
             assert follower.troubles == []
             left = open_root_untrusted(writer.state_root(), net.key.vault_id)
-            await replace_history(net, left, old, content, family)
+            if lineage:
+                words = rewinding_words(Refounding(lineage, 0, old.seq), 0)
+                family = next_family(net.key, family, policy=words)
+            await replace_history(net, left, old, content, family, lineage)
             await shown(follower, left.seq + 1)
             assert list((await tree_of(follower)).values()) == [b"first"]
             [said] = follower.troubles
