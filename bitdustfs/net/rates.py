@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 
 import trio
 
+DEBT_MAX = 30.0  #: seconds that are owed at most: who asks much, and goes, is no burden to others
 KEYS_MAX = 10_000  #: keys that are remembered, those used least lately forgotten first
 
 
@@ -25,8 +26,11 @@ class Rates:
         return admitted
 
     def spend(self, key: Hashable, amount: float = 1.0) -> float:
-        """Spends `amount`; the seconds until that is made good, 0 where there was enough."""
-        level = self._level(key) - amount
+        """Spends `amount`; the seconds until that is made good, 0 where there was enough.
+
+        That is DEBT_MAX at most, or what `amount` alone takes if that is more.
+        """
+        level = max(self._level(key) - amount, -max(DEBT_MAX * self._rate, amount))
         self._keep(key, level)
         return max(0.0, -level / self._rate)
 

@@ -7,6 +7,7 @@ import trio
 from customers import FOREVER, service_of
 
 from bitdustfs.errors import Refused
+from bitdustfs.net.rates import DEBT_MAX, Rates
 from bitdustfs.supplier import buffers, connections, dials, housekeeping, turns
 from bitdustfs.supplier.buffers import Buffers
 from bitdustfs.supplier.caps import BURST_SECONDS, CallRates, PassingRates, RelayCaps
@@ -88,6 +89,19 @@ async def test_of_many_vaults_of_one_network_one_gives_its_place(autojump_clock,
 
 
 @pytest.mark.deadline(1000)
+def test_who_asks_much_and_goes_leaves_no_long_wait_to_others():
+    now = 0.0
+    rates = Rates(1.0, 5.0, lambda: now)
+    for _ in range(1000):
+        rates.spend("all")
+    assert rates.spend("all") == DEBT_MAX
+    now += DEBT_MAX + 5.0
+    assert rates.spend("all") == 0.0
+    assert (
+        rates.spend("more at once", 100.0) == 95.0 and rates.spend("more at once", 100.0) == 100.0
+    )
+
+
 async def test_many_vaults_of_one_network_have_no_more_threads_than_one(autojump_clock):
     """The others go on at once, however many wait."""
     shared = Turns()
