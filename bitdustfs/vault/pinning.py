@@ -189,6 +189,8 @@ class Pinning:
             await trio.to_thread.run_sync(self._files.keep_only, ())
             return float("inf")
         survey = await self._walk(rows)
+        if self._asked.is_set():
+            return 0.0  # pins came or went: all is looked at once more, as thoroughly
         if not self._lacks(survey):
             self._why = ""
             await self._bringing.sync()
