@@ -161,6 +161,12 @@ async def until(hour):
 
 
 @pytest.fixture
+def only_long(long):
+    if not long:
+        pytest.skip("only with --long: t0_core/test_plan.py decides the same")
+
+
+@pytest.fixture
 def clock(monkeypatch):
     """Hours pass in milliseconds, for all that tell the time."""
     made = MockClock(autojump_threshold=0)
@@ -204,11 +210,9 @@ async def test_promise_9_in_a_week_nobody_is_replaced_who_is_only_off(
 
 @pytest.mark.deadline(9 * DAY)
 async def test_promise_9_a_friend_who_does_not_come_back_is_replaced(
-    clock, nursery, tmp_path, long
+    only_long, clock, nursery, tmp_path
 ):
     """Two evenings without him are not enough; on the third one more copy has to be made."""
-    if not long:
-        pytest.skip("only with --long: t0_core/test_plan.py decides the same")
     town = Town(clock, ANNA, GONE)
     await until(18.5)
     await town.lay(nursery, tmp_path / "own")
