@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from bitdustfs import config
-from bitdustfs.cache.machine import known_addresses, machine_id
+from bitdustfs.cache.machine import machine_id
 from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.exit_codes import Exit
@@ -16,8 +16,9 @@ from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.named import complain_named, say_named
 from bitdustfs.cli.results import DeletionLine, VaultDeleted
 from bitdustfs.cli.texts import NODE_DIGITS
-from bitdustfs.errors import UsageError
+from bitdustfs.cli.vault_words import add_bootstrap, addresses_of
 from bitdustfs.family.deleting import (
+    Keeping,
     Told,
     delete_at,
     fence,
@@ -26,16 +27,11 @@ from bitdustfs.family.deleting import (
     who_keeps,
 )
 from bitdustfs.mount.cpu import suite
-from bitdustfs.mount.mountpoint import attached_marker, ending_marker
-from bitdustfs.net.addresses import check_address
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=Path, help="the key file")
-    parser.add_argument(
-        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
-        help="a supplier or any node of the network, where none is known here (repeatable)",
-    )  # fmt: skip
+    add_bootstrap(parser)
     add_yes(parser)
     add_json(parser)
     parser.set_defaults(run=run_delete)
@@ -45,14 +41,12 @@ def run_delete(args: argparse.Namespace) -> int:
     """Who is away keeps what it has until this is run again: then it is 1."""
     key = load_key(args.key)
     vault = key.vault_id
-    if attached_marker(vault).exists() or ending_marker(vault).exists():
-        raise UsageError("the vault is mounted here: bitdust unmount first")
-    addresses = [*map(check_address, args.bootstrap), *known_addresses(vault)]
+    addresses = addresses_of(vault, args.bootstrap)
     keeping = trio.run(who_keeps, key, addresses, machine_id(), suite())
     say_kept = complain_named if args.json else say_named
     if keeping.begun:
         say_kept(f"the deletion of vault {vault.hex()[:NODE_DIGITS]} goes on")
-    if not meant(args.yes, _loss(vault, len(keeping.members), keeping.begun), "delete"):
+    if not meant(args.yes, _loss(vault, keeping), "delete"):
         return Exit.FAILED
     members = {member.node: member for member in keeping.members}
     if keeping.known is not None:
@@ -96,11 +90,17 @@ def run_delete(args: argparse.Namespace) -> int:
     return Exit.DONE if told_all else Exit.FAILED
 
 
-def _loss(vault: bytes, count: int, begun: bool) -> str:
-    rest = "the rest of " if begun else ""
+def _loss(vault: bytes, keeping: Keeping) -> str:
+    rest = "the rest of " if keeping.begun else ""
+    where = f"vault {vault.hex()[:NODE_DIGITS]} at {len(keeping.members)} suppliers"
+    if keeping.known is not None and keeping.known.family.policy.retain:
+        return (
+            f"This deletes {rest}{where} once its retention is over. Until then bitdust vault "
+            "rewind brings it back."
+        )
     return (
-        f"This deletes {rest}vault {vault.hex()[:NODE_DIGITS]} at {count} suppliers, and its key "
-        "here. Nothing brings its files back, on no machine, not even its 24 words."
+        f"This deletes {rest}{where}, and its key here. Nothing brings its files back, on no "
+        "machine, not even its 24 words."
     )
 
 

@@ -10,18 +10,17 @@ import msgspec
 import trio
 
 from bitdustfs import config
-from bitdustfs.cache.machine import known_addresses, machine_id, remember_addresses
+from bitdustfs.cache.machine import machine_id, remember_addresses
 from bitdustfs.cli.answering import add_yes, meant
 from bitdustfs.cli.cmd_key import load_key
 from bitdustfs.cli.exit_codes import Exit
 from bitdustfs.cli.json_words import add_json, say_json
 from bitdustfs.cli.periods import parse_period
+from bitdustfs.cli.vault_words import add_bootstrap, addresses_of
 from bitdustfs.errors import Unavailable, UsageError
 from bitdustfs.family.recovery import look_at_past, rewind_vault
 from bitdustfs.family.rewind import NAME_DIGITS, Lookback, PastMoment, choose
 from bitdustfs.mount.cpu import suite
-from bitdustfs.mount.mountpoint import attached_marker, ending_marker
-from bitdustfs.net.addresses import check_address
 from bitdustfs.plain import complain, say
 
 TEXT = """\
@@ -59,10 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Without it: that list",
     )
     parser.add_argument("--key", type=Path, help="the key file")
-    parser.add_argument(
-        "--bootstrap", action="append", default=[], metavar="HOST:PORT",
-        help="a supplier or any node of the network, where none is known here (repeatable)",
-    )  # fmt: skip
+    add_bootstrap(parser)
     add_yes(parser)
     add_json(parser)
     parser.set_defaults(run=run_rewind)
@@ -72,9 +68,7 @@ def run_rewind(args: argparse.Namespace) -> int:
     """Lists, or asks and goes back."""
     key, now = load_key(args.key), int(time.time())
     when = parse_when(args.to, now) if args.to and not NAME.fullmatch(args.to) else 0
-    if attached_marker(key.vault_id).exists() or ending_marker(key.vault_id).exists():
-        raise UsageError("the vault is mounted here: bitdust unmount first")
-    addresses = [*map(check_address, args.bootstrap), *known_addresses(key.vault_id)]
+    addresses = addresses_of(key.vault_id, args.bootstrap)
     if not addresses:
         raise UsageError("no supplier's address is known here; add --bootstrap HOST:PORT")
     past = trio.run(look_at_past, key, addresses)

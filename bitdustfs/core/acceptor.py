@@ -38,6 +38,7 @@ class Acceptor:
     """What one voter remembers, synced to disk before it answers.
 
     `claim`, `root`, `family`: signed bytes. No claim: the root is what proves the promise.
+    `ceiling`: the highest number that is taken just now.
     """
 
     promised: Ballot | None = None

@@ -7,6 +7,7 @@ from os import urandom
 import msgspec
 
 from bitdustfs.core.codec import encode
+from bitdustfs.core.hashing import digest
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.records import (
     ANCESTORS_MAX,
@@ -23,6 +24,8 @@ from bitdustfs.core.records import (
     seal_record,
 )
 from bitdustfs.core.sealing import Kind, Sealer, Suite
+
+NOBODY = Ballot(0, bytes(16))  #: in place of the ballot of a root, whoever proposes it
 
 
 def seal_root_content(key: VaultKey, suite: Suite, uid: bytes, content: RootContent) -> bytes:
@@ -79,6 +82,13 @@ def repropose(key: VaultKey, root: Root, ballot: Ballot) -> bytes:
     """The same root under a new writer's ballot."""
     body = msgspec.structs.replace(root, ballot=ballot, features=root_features(ballot))
     return seal_record(key.signing, "root", body)
+
+
+def lasting(root: Root) -> bytes:
+    """By which a root is the same one, under whatever ballot it is proposed again. Its uid alone
+    does not say so: whoever signs chooses it.
+    """
+    return digest(encode(msgspec.structs.replace(root, ballot=NOBODY, features=Features())))
 
 
 def ancestors_with(content: RootContent, uid: bytes) -> tuple[bytes, ...]:

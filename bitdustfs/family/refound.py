@@ -9,7 +9,8 @@ machine writes there, there are two histories, of which the refounded one wins.
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -78,7 +79,7 @@ async def refound(
         best = own
     if best is None:
         raise Unavailable("nobody who answers knows a root of this vault")
-    old, raw_old = best.family, best.raw_family
+    old = best.family
     answers = await _stand(old, connect)
     standing = {k.standing: node for node, k in answers.items() if k.standing is not None}
     members, alive = [], 0
@@ -96,21 +97,47 @@ async def refound(
             f"{needed} are needed for a new family; name new suppliers (--with HOST:PORT), or try "
             "again when more are back"
         )
+    lineage = max(filter(None, (view.proven, best.root.ballot))).lineage + 1
+    words = refounding_word(Refounding(lineage, 0, best.root.seq))
+    order = NextOrder(lineage, best.root.seq + 1, old.epoch + 1)
+    return await begin_history(key, best, members, order, words, connect)
+
+
+class NextOrder(NamedTuple):
+    """The numbers with which a history begins: above all that was known before."""
+
+    lineage: int
+    seq: int
+    epoch: int
+
+
+async def begin_history(
+    key: VaultKey,
+    then: Known,
+    members: Sequence[Member],
+    order: NextOrder,
+    words: Mapping[str, int],
+    connect: Connect,
+) -> Family:
+    """Goes on from a root in another lineage, with these members; the family, as it was signed.
+
+    `words`: what its policy says of that. Raises what RootRegister.found does.
+    """
     taken = {member.node for member in members}
-    group = Group(old.group.k, old.group.meta_k, tuple(members))
-    proven = max(filter(None, (view.proven, best.root.ballot)))
-    ballot = Ballot(1, os.urandom(16), proven.lineage + 1)  # nobody's: a mount claims its own
+    group = Group(then.family.group.k, then.family.group.meta_k, tuple(members))
     body = msgspec.structs.replace(
-        old, epoch=old.epoch + 1, parent=family_hash(raw_old), groups=(group,), former=(), seat=b"",
-        features=family_features(()), bench=tuple(m for m in old.bench if m.node not in taken),
-        words={**old.words, **refounding_word(Refounding(ballot.lineage, 0, best.root.seq))},
+        then.family, epoch=order.epoch, parent=family_hash(then.raw_family), groups=(group,),
+        former=(), seat=b"", features=family_features(()),
+        bench=tuple(m for m in then.family.bench if m.node not in taken),
+        words={**then.family.words, **words},
     )  # fmt: skip
     raw = seal_record(key.signing, "family", body)
+    ballot = Ballot(1, os.urandom(16), order.lineage)  # nobody's: a mount claims its own
     root = msgspec.structs.replace(
-        best.root, ballot=ballot, seq=best.root.seq + 1, family_epoch=body.epoch,
+        then.root, ballot=ballot, seq=order.seq, family_epoch=order.epoch,
         family_hash=family_hash(raw), features=root_features(ballot),
     )  # fmt: skip
+    register = RootRegister(key.vault_id, connect, body)
     claim = claim_ballot(key.signing, ballot)
-    new = RootRegister(key.vault_id, connect, body)
-    await new.found(seal_record(key.signing, "root", root), raw, claim)
+    await register.found(seal_record(key.signing, "root", root), raw, claim)
     return body

@@ -14,15 +14,12 @@ that a rewinding is undone by another one.
 """
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import msgspec
 import trio
 
-from bitdustfs.core.codec import encode
 from bitdustfs.core.hashing import digest
 from bitdustfs.core.keys import VaultKey
 from bitdustfs.core.placement import majority
@@ -31,16 +28,10 @@ from bitdustfs.core.quorum import Known, check_known_untrusted, is_quorum
 from bitdustfs.core.records import (
     Ballot,
     Family,
-    Features,
-    Group,
     Member,
-    claim_ballot,
-    family_features,
-    family_hash,
     open_claim_untrusted,
-    root_features,
-    seal_record,
 )
+from bitdustfs.core.roots import lasting
 from bitdustfs.errors import (
     Malformed,
     PeerError,
@@ -50,9 +41,9 @@ from bitdustfs.errors import (
     UsageError,
 )
 from bitdustfs.family.hire import agree, agree_to_retain
+from bitdustfs.family.refound import NextOrder, begin_history
 from bitdustfs.family.retaining import where
 from bitdustfs.net.ask import ask_all
-from bitdustfs.net.register import RootRegister
 from bitdustfs.net.supplier import Connect, Supplier
 
 log = logging.getLogger(__name__)
@@ -63,9 +54,6 @@ WAVES_MAX = 8  #: times that suppliers are asked of whom others told
 SUPPLIERS_MAX = 256  #: that are asked, at most
 NAME_DIGITS = 8  #: hexadecimal digits of a moment's name
 ROOTS_MAX = 2000  #: past roots that one supplier may show; an honest one has a few dozen
-
-Identity = tuple[bytes, bytes]  #: of a root, whoever proposed it again, and its family
-NOBODY = Ballot(0, bytes(16))
 
 
 class PastMoment(NamedTuple):
@@ -81,7 +69,7 @@ class PastMoment(NamedTuple):
     @property
     def name(self) -> str:
         """By which it is called where times do not tell: a thief's suppliers say what they like."""
-        return digest(b"".join(_identity(self.known))).hex()[:NAME_DIGITS]
+        return lasting(self.known.root).hex()[:NAME_DIGITS]
 
     @property
     def confirmed(self) -> bool:
@@ -118,23 +106,18 @@ class Lookback:
 
     def moments(self, now: int) -> list[PastMoment]:
         """What may be gone back to, the oldest first. `now`: Unix seconds."""
-        seen: dict[Identity, dict[bytes, Sight]] = {}
+        seen: dict[bytes, dict[bytes, Sight]] = {}
         for node, sights in self.sights.items():
             for sight in sights:
-                seen.setdefault(_identity(sight.known), {})[node] = sight
+                seen.setdefault(lasting(sight.known.root), {})[node] = sight
         found = [self._moment(sights, now) for sights in seen.values()]
         return sorted(found, key=lambda m: (m.since, m.known.root.order))
 
     def _moment(self, sights: Mapping[bytes, Sight], now: int) -> PastMoment:
         known = next(iter(sights.values())).known
-        holders = {n for n, at in self.newest.items() if _identity(at) == _identity(known)}
+        holders = {n for n, at in self.newest.items() if lasting(at.root) == lasting(known.root)}
         since, left = (_middle(ago) for ago in zip(*(s[1:] for s in sights.values()), strict=True))
         return PastMoment(known, now - since, now - left, frozenset(holders | sights.keys()))
-
-
-def _identity(known: Known) -> Identity:
-    root = msgspec.structs.replace(known.root, ballot=NOBODY, features=Features())
-    return digest(encode(root)), known.root.family_hash
 
 
 def _middle(values: Iterable[int]) -> int:
@@ -225,25 +208,9 @@ async def rewind(key: VaultKey, past: Lookback, moment: PastMoment, connect: Con
     lineage = max(past.highest[node].lineage for node in alive) + 1
     seq = max(then.root.seq, *(known.root.seq for known in there)) + 1
     epoch = max(then.family.epoch, *(known.family.epoch for known in there)) + 1
-    left = Refounding(lineage, 0, then.root.seq)
-    taken = {member.node for member in members}
-    group = Group(then.family.group.k, then.family.group.meta_k, members)
-    body = msgspec.structs.replace(
-        then.family, epoch=epoch, parent=family_hash(then.raw_family), groups=(group,), former=(),
-        seat=b"", features=family_features(()),
-        bench=tuple(m for m in then.family.bench if m.node not in taken),
-        words={**then.family.words, **rewinding_words(left, then.root.ballot.lineage)},
-    )  # fmt: skip
-    raw = seal_record(key.signing, "family", body)
-    ballot = Ballot(1, os.urandom(16), lineage)  # nobody's: a mount claims its own
-    root = msgspec.structs.replace(
-        then.root, ballot=ballot, seq=seq, family_epoch=epoch, family_hash=family_hash(raw),
-        features=root_features(ballot),
-    )  # fmt: skip
-    register = RootRegister(key.vault_id, connect, body)
-    claim = claim_ballot(key.signing, ballot)
-    await register.found(seal_record(key.signing, "root", root), raw, claim)
-    return body
+    words = rewinding_words(Refounding(lineage, 0, then.root.seq), then.root.ballot.lineage)
+    order = NextOrder(lineage, seq, epoch)
+    return await begin_history(key, then, members, order, words, connect)
 
 
 async def promise_again(key: VaultKey, family: Family, connect: Connect) -> dict[str, str]:

@@ -30,6 +30,7 @@ from bitdustfs.core.records import (
     retention_records,
     root_records,
 )
+from bitdustfs.core.roots import lasting
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.net import wire
 from bitdustfs.supplier.ring import RingEntry, superfluous
@@ -68,13 +69,6 @@ def asks_to_retain(vault: bytes, token: bytes) -> bool:
         return retention_records.peek_untrusted(token).vault == vault
     except Malformed:
         return False
-
-
-def is_same_again(old: Root, new: Root) -> bool:
-    """Whether a root is proposed again, under another ballot. Its uid alone says nothing: whoever
-    signs chooses it.
-    """
-    return new == msgspec.structs.replace(old, ballot=new.ballot, features=new.features)
 
 
 class Retention:
@@ -188,7 +182,7 @@ class Retention:
         if after.family != before.family or wanted > in_force(after, now):
             after = with_retention(after, wanted, now)
         old = root_records.peek_untrusted(before.root) if before.root else None
-        if old is not None and is_same_again(old, root):
+        if old is not None and lasting(old) == lasting(root):
             since, begun = before.rooted or now, before.begun or old.ballot
             return msgspec.structs.replace(after, rooted=since, begun=begun, ended=0)
         retain = max(in_force(before, now), in_force(after, now))

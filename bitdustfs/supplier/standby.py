@@ -129,15 +129,17 @@ class StandingBy:
         """Finds a relay's address of the other version of IP."""
         pause = AGAIN_FIRST
         while True:
+            found = None
             with trio.move_on_after(LOOK_DEADLINE):
                 found = await self._locate(key)
-                said = () if found is None else found.addresses
-                ways = [a for a in said if relayed(a) is None and is_v6(a) != is_v6(literal)]
-                self._up[relay] = (literal, *ways[:1])
-                if found is not None:
-                    pause = LOOK_EVERY
-            await trio.sleep(pause)
-            pause = min(2 * pause, LOOK_EVERY)
+            if found is None:  # what was known stays
+                await trio.sleep(pause)
+                pause = min(2 * pause, LOOK_EVERY)
+                continue
+            dialled = [a for a in found.addresses if relayed(a) is None]
+            other = [a for a in dialled if is_v6(a) != is_v6(literal)]
+            self._up[relay], pause = (literal, *other[:1]), AGAIN_FIRST
+            await trio.sleep(LOOK_EVERY)
 
     async def _come(self, relay: str, key: bytes, circuit: bytes, nursery: trio.Nursery) -> None:
         """Comes to where somebody waits, if there are not too many."""

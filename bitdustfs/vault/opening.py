@@ -84,18 +84,18 @@ async def claim(
     view = await register.read()
     known = _newest(view, _kept(key, state))
     found, complete = known.root.order, view.answers == view.voters
-    objection = _objection(key, known, state, claims.machine)
-    diverged = _diverged(key, known, state, claims.machine)  # not that a newer one is hidden
-    if diverged or another_wrote(known, state, claims.machine):
+    diverged = _diverged(key, known, state, claims.machine)
+    if diverged or another_wrote(known, state, claims.machine):  # not where a newer one is hidden
         state.set_overtaken(True)
-    message = objection or _too_few(view)
-    if message and not (objection or read_only):
+    against = _rollback(known, state) or diverged
+    message = against or _too_few(view)
+    if message and not (against or read_only):
         message = why_not_alone(key, view, known, state, claims.machine, copied)
         if not message:
             return _alone(key, view, known, state)
         message = f"{_too_few(view)} to write, as {message}; {_shown(view, known)}"
     if read_only or message:
-        return Opening(known, None, b"", message, found, complete, bool(objection))
+        return Opening(known, None, b"", message, found, complete, bool(against))
     claims.look(view)
     try:
         prepared, ballot, signed = await claims.prepare(view.proven, take_over)
@@ -105,7 +105,7 @@ async def claim(
     newest = _best(prepared)
     if known.root.order > newest.root.order and is_quorum(known.family, prepared.shown):
         newest = known  # who showed it did not answer again
-    message = _objection(key, newest, state, claims.machine)
+    message = objection(key, newest, state, claims.machine)
     if message:
         await register.release(signed)
         return Opening(newest, None, b"", message, newest.root.order, complete, True)
@@ -134,7 +134,7 @@ async def claim_later(
         await trio.sleep(LOOK_AGAIN)
         try:
             view = await register.read()
-            if not view.majority or _objection(key, _best(view), state, claims.machine):
+            if not view.majority or objection(key, _best(view), state, claims.machine):
                 continue
             if _best(view).root.uid == shown.root.uid:
                 opening = await claim(
@@ -218,8 +218,8 @@ def _rollback(known: Known, state: State) -> str:
     )
 
 
-def _objection(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
-    """Why a root is not to be followed for writing; "" where nothing speaks against it."""
+def objection(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
+    """Why a root is not to be followed or shown; "" where nothing speaks against it."""
     return _rollback(known, state) or _diverged(key, known, state, machine)
 
 
@@ -255,11 +255,6 @@ def _diverged(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
         "mounted read-only to keep it: copy what you need, then move "
         "this machine's state folder away and mount again"
     )
-
-
-def objection(key: VaultKey, known: Known, state: State, machine: bytes) -> str:
-    """Why a root that turns up while the vault is open is not to be shown; "" where it may be."""
-    return _objection(key, known, state, machine)
 
 
 def _left_behind(known: Known, published: Published) -> bool:

@@ -149,19 +149,18 @@ class Survey:
         return inside
 
     def _note(self, inode: int, kind: int, value: bytes, inside: list[int]) -> None:
-        match kind:
-            case _ if kind == INODE:
-                inline = len(decode_inode(value).inline or b"")
-                self._figures.found(1, inline, inline)
-            case _ if kind == ENTRY:
-                inside.append(decode_entry(value).inode)
-            case _ if kind == XATTR:
-                self._queue += ((inode, place, 0) for place in decode_xattr(value).extents)
-            case _ if kind == EXTENT:
-                extent = decode_extent(value)
-                if extent.place is not None:
-                    self._queue.append((inode, extent.place, extent.length))
-                    self._figures.found(0, extent.length, 0)
+        if kind == INODE:
+            inline = len(decode_inode(value).inline or b"")
+            self._figures.found(1, inline, inline)
+        elif kind == ENTRY:
+            inside.append(decode_entry(value).inode)
+        elif kind == XATTR:
+            self._queue += ((inode, place, 0) for place in decode_xattr(value).extents)
+        elif kind == EXTENT:
+            extent = decode_extent(value)
+            if extent.place is not None:
+                self._queue.append((inode, extent.place, extent.length))
+                self._figures.found(0, extent.length, 0)
 
     async def _flush(self) -> None:
         """Looks for what is queued, and has it brought."""

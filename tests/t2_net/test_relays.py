@@ -145,6 +145,19 @@ async def test_who_has_the_other_version_of_ip_alone_finds_the_way_too():
             assert standing.addresses() == (through(first),)
 
 
+async def test_where_a_relay_is_not_found_again_what_was_known_of_it_stays(monkeypatch):
+    monkeypatch.setattr(standby, "LOOK_EVERY", 0.01)
+    other, looks = "[2001:db8::1]:4000", []
+
+    async def locate(node):
+        looks.append(node)
+        return Located(1, (other,)) if len(looks) == 1 else None
+
+    async with a_relay(NODE) as (first, _), standing_by(first, locate=locate) as standing:
+        await until(lambda: len(looks) > 2)
+        assert standing.addresses() == (through(first), through(other))
+
+
 async def test_where_one_relay_dies_another_one_leads_there(nursery):
     async with a_relay(NODE) as (second, _):
         async with trio.open_nursery() as first_runs:

@@ -29,12 +29,13 @@ from bitdustfs.core.records import (
     root_features,
     seal_record,
 )
+from bitdustfs.core.roots import lasting
 from bitdustfs.errors import Malformed, Refused
 from bitdustfs.family.hire import agree_to_retain
 from bitdustfs.supplier.admission import Admission
 from bitdustfs.supplier.diskshelf import DiskShelf
 from bitdustfs.supplier.memory import MemorySupplier
-from bitdustfs.supplier.retention import in_force, is_same_again, with_retention
+from bitdustfs.supplier.retention import in_force, with_retention
 from bitdustfs.supplier.ring import TURNED_MAX, RingEntry, superfluous
 from bitdustfs.supplier.service import SupplierService
 from bitdustfs.supplier.shelf import MemoryShelf
@@ -418,9 +419,9 @@ def test_a_thief_who_takes_the_uid_of_a_root_does_not_take_its_place():
         b"sealed",
     )  # fmt: skip
     again = structs.replace(old, ballot=Ballot(2, b"n" * 16))
-    assert is_same_again(old, again)
-    assert not is_same_again(old, structs.replace(again, content=b"other"))
-    assert not is_same_again(old, structs.replace(again, seq=6))
+    assert lasting(old) == lasting(again)
+    assert lasting(old) != lasting(structs.replace(again, content=b"other"))
+    assert lasting(old) != lasting(structs.replace(again, seq=6))
 
 
 async def test_without_a_retention_nothing_is_kept(tmp_path):
