@@ -66,8 +66,10 @@ class Deals:
         self._deals: dict[bytes, Deal] = {}
 
     def all(self) -> dict[bytes, Deal]:
-        """By nonce, the oldest first; none that was taken back."""
-        every = sorted(self.with_ended().items(), key=lambda item: item[1].since)
+        """By nonce, the oldest first, those of one second by whom they are with; none that was
+        taken back.
+        """
+        every = sorted(self.with_ended().items(), key=lambda item: (item[1].since, item[1].name))
         return {nonce: deal for nonce, deal in every if not deal.ended}
 
     def with_ended(self) -> dict[bytes, Deal]:

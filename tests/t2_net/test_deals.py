@@ -259,3 +259,13 @@ def test_a_line_is_a_square_of_modules_where_the_library_is_there(sides, monkeyp
     assert rows[0] == "█" * width and rows[1].startswith("██ ▄▄▄▄▄ █")  # border, then a finder
     monkeypatch.setitem(sys.modules, "segno", None)
     assert qr_lines("x") == []
+
+
+def test_friends_of_the_same_second_are_told_by_name(tmp_path):
+    """Else they would be in another order on each machine, and so would a vault's positions."""
+    side = Side(tmp_path)
+    for name in ("Carl", "Anna", "Emil", "Dora", "Bert"):
+        side.friendship.invite(MIB, NOW + 60, name)
+    side.now -= 1
+    side.friendship.invite(MIB, NOW + 60, "Zoe")
+    assert [deal.name for deal in side.deals()] == ["Zoe", "Anna", "Bert", "Carl", "Dora", "Emil"]
